@@ -1,0 +1,3 @@
+module mechpatch
+
+go 1.22

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/rand"
+	"testing"
+)
+
+// randomModel makes a small GPT-2 with random weights whose spread is roughly that of the published one.
+func randomModel(c Config, seed int64) *Model {
+	r := rand.New(rand.NewSource(seed))
+	d := c.width
+	vector := func(n int, mean, spread float64) []float32 {
+		v := make([]float32, n)
+		for i := range v {
+			v[i] = float32(mean + spread*r.NormFloat64())
+		}
+		return v
+	}
+	matrix := func(rows, cols int, spread float64) Matrix {
+		return Matrix{rows: rows, cols: cols, f32: vector(rows*cols, 0, spread)}
+	}
+	norm := func() Norm { return Norm{vector(d, 1, .1), vector(d, 0, .05)} }
+	linear := func(in, out int, spread float64) Linear {
+		return Linear{matrix(in, out, spread/math.Sqrt(float64(in))), vector(out, 0, .1)}
+	}
+	m := &Model{Config: c, name: "random", source: "test", lnF: norm(),
+		wte: matrix(c.vocab, d, .14), wpe: matrix(c.context, d, .05)}
+	for l := 0; l < c.layers; l++ {
+		m.blocks = append(m.blocks, Block{norm(), linear(d, 3*d, 1.6), linear(d, d, .6), norm(), linear(d, 4*d, 1.2), linear(4*d, d, .8)})
+	}
+	return m
+}
+
+// randomPair makes two texts that differ in a few tokens from position differ on.
+func randomPair(m *Model, T, differ int, seed int64) Pair {
+	r := rand.New(rand.NewSource(seed))
+	p := Pair{cleanAnswer: 1, corruptAnswer: 2}
+	for i := 0; i < T; i++ {
+		id := r.Intn(m.vocab)
+		p.clean, p.corrupt = append(p.clean, id), append(p.corrupt, id)
+		if i == differ || i > differ && r.Intn(4) == 0 {
+			p.corrupt[i] = (id + 1) % m.vocab
+		}
+	}
+	return p
+}
+
+// plainSweep is the definition of a sweep: one whole forward pass for each cell.
+func plainSweep(t testing.TB, m *Model, pair Pair, site Site) [][]Reading {
+	run := func(ids []int, hook Hook) []float32 {
+		b, err := m.begin(ids)
+		if err == nil {
+			err = m.forward(b, 0, hook)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.logitsOf(b.last(), pair.cleanAnswer, pair.corruptAnswer)
+	}
+	d, size := m.width, m.width/m.heads
+	clean := make([][]float32, m.layers)
+	run(pair.clean, func(at Site, layer int, act []float32) []float32 {
+		if at == site {
+			clean[layer] = append([]float32(nil), act...)
+		}
+		return act
+	})
+	cells := make([][]Reading, m.layers)
+	for l := range cells {
+		cells[l] = make([]Reading, m.columns(site, len(pair.clean)))
+		for c := range cells[l] {
+			y := run(pair.corrupt, func(at Site, layer int, act []float32) []float32 {
+				switch {
+				case at != site || layer != l:
+				case site == siteHead:
+					for p := range pair.clean {
+						copy(act[p*d+c*size:p*d+(c+1)*size], clean[l][p*d+c*size:])
+					}
+				default:
+					copy(act[c*d:(c+1)*d], clean[l][c*d:])
+				}
+				return act
+			})
+			cells[l][c] = Reading{clean: float64(y[0]), corrupt: float64(y[1])}
+		}
+	}
+	return cells
+}
+
+// TestSweepIsItsDefinition holds the one-pass sweep to the plain definition, bit for bit: every site, texts that differ
+// early and late, one layer, one token, and passes so small that the cells are divided over many of them.
+func TestSweepIsItsDefinition(t *testing.T) {
+	for _, c := range []struct {
+		layers, heads, width, T, differ int
+	}{
+		{3, 4, 64, 11, 1}, {3, 4, 64, 11, 0}, {2, 2, 32, 11, 10}, {1, 2, 32, 5, 2}, {3, 3, 48, 1, 0}, {4, 2, 16, 90, 3}, {1, 1, 8, 1, 0},
+	} {
+		m := randomModel(Config{c.layers, c.heads, c.width, 128, 100}, int64(c.T))
+		pair := randomPair(m, c.T, c.differ, 5)
+		for _, site := range []Site{siteResid, siteAttn, siteMLP, siteHead} {
+			want := plainSweep(t, m, pair, site)
+			for _, rows := range []int{1 << 20, 3 * c.T, 5*c.T + 3} {
+				t.Run(fmt.Sprint(c, " site ", site, " rows ", rows), func(t *testing.T) {
+					defer func(b int) { batchBytes = b }(batchBytes)
+					batchBytes = rows * m.rowBytes()
+					s, err := m.sweep(pair, Plan{site: site}, func(float64) {})
+					if err != nil {
+						t.Fatal(err)
+					}
+					for l := range want {
+						for col, w := range want[l] {
+							if g := s.cells[l][col]; g.clean != w.clean || g.corrupt != w.corrupt {
+								t.Fatalf("layer %d, column %d: %v, by definition %v", l, col, g, w)
+							}
+						}
+					}
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,470 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// This file turns results into what a person or a program reads: text, JSON, CSV, a figure. It prints nothing itself.
+
+// Report is the result of one pair. Its exported fields are the JSON file.
+type Report struct {
+	Line     int                   `json:"line,omitempty"` // of the file of pairs
+	Model    ModelReport           `json:"model"`
+	Metric   string                `json:"metric"`
+	Site     string                `json:"site"`
+	Answer   AnswerReport          `json:"answer"`
+	Clean    RunReport             `json:"clean"`
+	Corrupt  RunReport             `json:"corrupt"`
+	Matrix   [][]Number            `json:"matrix,omitempty"`   // [layer][pos], [layer][head]
+	Matrices map[string][][]Number `json:"matrices,omitempty"` // where there are several
+	Lens     *LensReport           `json:"lens,omitempty"`
+
+	plain    *Sweep        // the two runs as they are
+	readings [][][]Reading // of each matrix
+	panels   []Panel       // each matrix in the metric
+	reversed bool          // whether high values speak for the clean answer
+}
+
+// ModelReport says which model it was.
+type ModelReport struct {
+	Name    string `json:"name"`
+	Source  string `json:"source"`
+	Layers  int    `json:"layers"`
+	Heads   int    `json:"heads"`
+	Width   int    `json:"width"`
+	Context int    `json:"context"`
+	Vocab   int    `json:"vocab"`
+}
+
+// AnswerReport says which tokens compete. There is no corrupt answer where the metric is the clean answer's logit alone.
+type AnswerReport struct {
+	Clean   TokenReport  `json:"clean"`
+	Corrupt *TokenReport `json:"corrupt,omitempty"`
+}
+
+// TokenReport is a token of the vocabulary.
+type TokenReport struct {
+	ID    int    `json:"id"`
+	Token string `json:"token"`
+}
+
+// TextReport is a text and its tokens.
+type TextReport struct {
+	Text   string   `json:"text"`
+	IDs    []int    `json:"ids"`
+	Tokens []string `json:"tokens"`
+}
+
+// RunReport is what one run of the model predicts after a text.
+type RunReport struct {
+	TextReport
+	Metric Number      `json:"metric"`
+	Top    []TopReport `json:"top"`
+}
+
+// TopReport is a probable next token.
+type TopReport struct {
+	ID    int     `json:"id"`
+	Token string  `json:"token"`
+	Prob  float64 `json:"prob"`
+	Logit float32 `json:"logit"`
+}
+
+// LensReport is the most probable next token after each layer, read with the logit lens at the last position.
+type LensReport struct {
+	Clean   []TopReport `json:"clean"`
+	Corrupt []TopReport `json:"corrupt"`
+}
+
+// NextReport is the result of one text alone.
+type NextReport struct {
+	Model ModelReport `json:"model"`
+	TextReport
+	Top []TopReport `json:"top"`
+}
+
+// Number is a number that JSON writes as null where there is none.
+type Number float64
+
+func (n Number) MarshalJSON() ([]byte, error) {
+	if math.IsNaN(float64(n)) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(n))
+}
+
+// newReport reports the two plain runs of a sweep; add adds the matrices.
+func newReport(m *Model, q Question, plain *Sweep, top int) *Report {
+	run := func(t Text, ids []int, r Reading, logits []float32) RunReport {
+		return RunReport{newTextReport(t.text, ids), Number(q.metric.of(r, plain.clean, plain.corrupt)), topTokens(logits, top)}
+	}
+	r := &Report{
+		Model:    newModelReport(m),
+		Metric:   q.metricName(),
+		Answer:   AnswerReport{Clean: TokenReport{q.cleanAnswer, token(q.cleanAnswer)}},
+		Clean:    run(q.cleanText, q.clean, plain.clean, plain.cleanLogits),
+		Corrupt:  run(q.corruptText, q.corrupt, plain.corrupt, plain.corruptLogits),
+		plain:    plain,
+		reversed: q.metric.highIsClean(),
+	}
+	if q.corruptAnswer != q.cleanAnswer {
+		r.Answer.Corrupt = &TokenReport{q.corruptAnswer, token(q.corruptAnswer)}
+	}
+	return r
+}
+
+// add adds a matrix of readings.
+func (r *Report) add(name string, cells [][]Reading, metric Metric) {
+	p := Panel{title: name, matrix: make([][]float64, len(cells))}
+	numbers := make([][]Number, len(cells))
+	for l, row := range cells {
+		for _, reading := range row {
+			v := metric.of(reading, r.plain.clean, r.plain.corrupt)
+			p.matrix[l] = append(p.matrix[l], v)
+			numbers[l] = append(numbers[l], Number(v))
+		}
+	}
+	r.readings, r.panels = append(r.readings, cells), append(r.panels, p)
+	switch len(r.panels) {
+	case 1:
+		r.Matrix = numbers
+	case 2:
+		r.Matrices = map[string][][]Number{r.panels[0].title: r.Matrix, name: numbers}
+		r.Matrix = nil
+	default:
+		r.Matrices[name] = numbers
+	}
+}
+
+func newModelReport(m *Model) ModelReport {
+	return ModelReport{m.name, m.source, m.layers, m.heads, m.width, m.context, m.vocab}
+}
+
+func newTextReport(text string, ids []int) TextReport {
+	return TextReport{text, ids, tokens(ids)}
+}
+
+// topTokens lists the n most probable next tokens of [vocab] logits.
+func topTokens(logits []float32, n int) []TopReport {
+	logSum := logSumExp(logits)
+	top := []TopReport{}
+	for _, id := range topK(logits, n) {
+		top = append(top, TopReport{id, token(id), math.Exp(float64(logits[id]) - logSum), logits[id]})
+	}
+	return top
+}
+
+// writeJSON writes one line of JSON.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// writeCSV writes the matrix with a header row of tokens (or heads) and a first column of layers, and where there are several
+// matrices with their names in a column before that. A cell that was not run is empty.
+func (r *Report) writeCSV(w io.Writer) error {
+	c := csv.NewWriter(w)
+	var named []string
+	if len(r.panels) > 1 {
+		named = []string{"site"}
+	}
+	c.Write(slices.Concat(named, []string{"layer"}, r.columns()))
+	for _, p := range r.panels {
+		if len(r.panels) > 1 {
+			named = []string{p.title}
+		}
+		for l, row := range p.matrix {
+			record := append(slices.Clone(named), strconv.Itoa(l))
+			for _, v := range row {
+				field := ""
+				if !math.IsNaN(v) {
+					field = strconv.FormatFloat(v, 'g', -1, 64)
+				}
+				record = append(record, field)
+			}
+			c.Write(record)
+		}
+	}
+	c.Flush()
+	return c.Error()
+}
+
+// columns names the columns of the matrices: the corrupt text's tokens, for siteHead the heads.
+func (r *Report) columns() []string {
+	if r.Site != "head" {
+		return r.Corrupt.Tokens
+	}
+	heads := make([]string, r.Model.Heads)
+	for h := range heads {
+		heads[h] = strconv.Itoa(h)
+	}
+	return heads
+}
+
+// figure is the heat map of the report.
+func (r *Report) figure(colorMap string, scale int) *Figure {
+	f := &Figure{
+		title:       strings.ReplaceAll(r.Metric, " - ", " − "),
+		subtitle:    r.Model.String(),
+		panels:      r.panels,
+		rowTitle:    "layer",
+		columns:     slices.Clone(r.columns()),
+		columnTitle: "token of the corrupt text",
+		colorMap:    colorMap,
+		reversed:    r.reversed,
+		center:      float64(r.Corrupt.Metric),
+		marks:       []Mark{{float64(r.Clean.Metric), "clean"}, {float64(r.Corrupt.Metric), "corrupt"}},
+		scale:       scale,
+	}
+	if len(f.panels) == 1 {
+		f.panels = []Panel{{matrix: r.panels[0].matrix}} // one alone needs no title
+	}
+	for l := range r.panels[0].matrix {
+		f.rows = append(f.rows, strconv.Itoa(l))
+	}
+	if r.Site == "head" {
+		f.columnTitle = "head"
+		return f
+	}
+	f.beside = make([]string, len(f.columns))
+	for i, t := range r.Clean.Tokens {
+		if t != f.columns[i] {
+			f.beside[i] = t
+		}
+	}
+	return f
+}
+
+// text is all of the report as text. paint colours a cell's text by its value, or leaves it as it is.
+func (r *Report) text(paint func(v float64, s string) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
+		r.Model, r.Clean.tokenization(), table(r.Clean.Top), r.Corrupt.tokenization(), table(r.Corrupt.Top))
+	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, number(float64(r.Clean.Metric), 2), number(float64(r.Corrupt.Metric), 2))
+	for _, p := range r.panels {
+		b.WriteString("\n" + r.matrix(p, paint))
+	}
+	if r.Lens != nil {
+		b.WriteString("\n" + r.Lens.table())
+	} else {
+		b.WriteString("\n" + r.effects())
+	}
+	return b.String()
+}
+
+func (m ModelReport) String() string {
+	if m.Name == circuitName {
+		return fmt.Sprintf("built-in circuit (not GPT-2): %d layers, %d heads, width %d", m.Layers, m.Heads, m.Width)
+	}
+	return fmt.Sprintf("%s: %d layers, %d heads, width %d (%s)", m.Name, m.Layers, m.Heads, m.Width, m.Source)
+}
+
+// tokenization shows a text's tokens and their ids.
+func (t *TextReport) tokenization() string {
+	return fmt.Sprintf("%s\n%d tokens: %s\n", joined(t.Tokens), len(t.IDs), strings.Trim(fmt.Sprint(t.IDs), "[]"))
+}
+
+// joined shows tokens side by side: " Jones was" is " Jones/ was".
+func joined(tokens []string) string {
+	shown := make([]string, len(tokens))
+	for i, t := range tokens {
+		shown[i] = visible(t)
+	}
+	return strings.Join(shown, "/")
+}
+
+// visible makes a token fit for a line of text: control characters and broken UTF-8 become escapes.
+func visible(token string) string {
+	q := strconv.Quote(token)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
+// table lists the most probable next tokens.
+func table(top []TopReport) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Position  Token index  %-16s  Probability\n", "Token")
+	for i, t := range top {
+		fmt.Fprintf(&b, "%8d  %11d  %s  %11.4f\n", i+1, t.ID, pad(strconv.Quote(t.Token), 16), t.Prob)
+	}
+	return b.String()
+}
+
+// table lists the most probable next token after each layer.
+func (l *LensReport) table() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Layer  %-22s  Probability  %-22s  Probability\n", "Clean run's top token", "Corrupt run's top token")
+	for i, c := range l.Clean {
+		k := l.Corrupt[i]
+		fmt.Fprintf(&b, "%5d  %s  %11.4f  %s  %11.4f\n", i, pad(strconv.Quote(c.Token), 22), c.Prob, pad(strconv.Quote(k.Token), 22), k.Prob)
+	}
+	return b.String()
+}
+
+// pad fills s up to n characters.
+func pad(s string, n int) string {
+	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
+}
+
+// matrix shows a matrix in figures, with a line for each position, so that the tokens can be read, and a column for each layer.
+func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
+	labels, widest := make([]string, len(p.matrix[0])), 0
+	for c := range labels {
+		labels[c] = r.label(c)
+		widest = max(widest, utf8.RuneCountInString(labels[c]))
+	}
+	cell := 6
+	for _, row := range p.matrix {
+		for _, v := range row {
+			cell = max(cell, utf8.RuneCountInString(cellText(v))+1)
+		}
+	}
+	var b strings.Builder
+	widest = max(widest, len(p.title))
+	b.WriteString(pad(p.title, widest))
+	for l := range p.matrix {
+		fmt.Fprintf(&b, "%*s", cell, "L"+strconv.Itoa(l))
+	}
+	for c, label := range labels {
+		b.WriteString("\n" + pad(label, widest))
+		for _, row := range p.matrix {
+			b.WriteString(paint(row[c], fmt.Sprintf("%*s", cell, cellText(row[c]))))
+		}
+	}
+	return b.String() + "\n"
+}
+
+// label names a column: its position and token, and the clean token where that is another one.
+func (r *Report) label(column int) string {
+	if r.Site == "head" {
+		return "head " + strconv.Itoa(column)
+	}
+	label := fmt.Sprintf("%4d %q", column, r.Corrupt.Tokens[column])
+	if t := r.Clean.Tokens[column]; t != r.Corrupt.Tokens[column] {
+		label += fmt.Sprintf(" (clean %q)", t)
+	}
+	return label
+}
+
+// cellText is a value with two decimals, or a dot where the cell was not run.
+func cellText(v float64) string {
+	if math.IsNaN(v) {
+		return "·"
+	}
+	return number(v, 2)
+}
+
+// effects says in words which cells change the corrupt run's metric most, at most five.
+func (r *Report) effects() string {
+	type effect struct {
+		panel, layer, column int
+		value, change        float64
+	}
+	var all []effect
+	largest := 0.
+	for i, p := range r.panels {
+		for l, row := range p.matrix {
+			for c, v := range row {
+				if change := math.Abs(v - float64(r.Corrupt.Metric)); change > 0 {
+					all = append(all, effect{i, l, c, v, change})
+					largest = max(largest, change)
+				}
+			}
+		}
+	}
+	// Changes that differ by less than a hundredth of the largest stay in the order of the layers, and less than that is none.
+	rank := func(e effect) int { return int(100 * e.change / largest) }
+	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
+	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
+	var b strings.Builder
+	b.WriteString("The largest effects:\n")
+	for _, e := range all[:min(5, len(all))] {
+		where := fmt.Sprintf("head %d", e.column)
+		if r.Site != "head" {
+			where = fmt.Sprintf("position %d (%q)", e.column, r.Clean.Tokens[e.column])
+		}
+		if len(r.panels) > 1 {
+			where += ", " + r.panels[e.panel].title
+		}
+		fmt.Fprintf(&b, "  layer %d, %s: %s, corrupt %s\n", e.layer, where, cellText(e.value), cellText(float64(r.Corrupt.Metric)))
+	}
+	if len(all) == 0 {
+		b.WriteString("  none: no cell changes the corrupt run's metric\n")
+	}
+	return b.String()
+}
+
+// aligned shows two tokenizations one under the other. What lies between their common beginning and end stands in equal
+// width, so that one sees which word to change.
+func aligned(clean, corrupt []string) string {
+	head := 0
+	for head < min(len(clean), len(corrupt)) && clean[head] == corrupt[head] {
+		head++
+	}
+	tail := 0
+	for tail < min(len(clean), len(corrupt))-head && clean[len(clean)-1-tail] == corrupt[len(corrupt)-1-tail] {
+		tail++
+	}
+	const near = 6 // tokens of common text that are shown on each side
+	before, after := clean[max(0, head-near):head], clean[len(clean)-tail:][:min(tail, near)]
+	width := 0
+	line := func(t []string) string {
+		parts := slices.Concat(before, []string{pad(joined(t[head:len(t)-tail]), width)}, after)
+		s := strings.Join(parts, "/")
+		if head > near {
+			s = "…" + s
+		}
+		if tail > near {
+			s += "…"
+		}
+		return s
+	}
+	for _, t := range [][]string{clean, corrupt} {
+		width = max(width, utf8.RuneCountInString(joined(t[head:len(t)-tail])))
+	}
+	return fmt.Sprintf("  clean    %s\n  corrupt  %s", line(clean), line(corrupt))
+}
+
+// writeFile writes a file whole or not at all: under a temporary name beside it, which is renamed once it is complete. What
+// is there but is no file, such as a terminal or /dev/null, is written to as it is.
+func writeFile(name string, write func(io.Writer) error) error {
+	fail := func(err error) error { return fmt.Errorf("writing %s: %w", name, reason(err)) }
+	target := name
+	if path, err := filepath.EvalSymlinks(name); err == nil {
+		target = path
+	}
+	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(target, os.O_WRONLY, 0)
+		if err != nil {
+			return fail(err)
+		}
+		if err := errors.Join(write(f), f.Close()); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
+	temporary := fmt.Sprintf("%s.%d.tmp", target, os.Getpid())
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return fail(err)
+	}
+	if err = errors.Join(write(f), f.Close()); err == nil {
+		err = os.Rename(temporary, target)
+	}
+	if err != nil {
+		os.Remove(temporary)
+		return fail(err)
+	}
+	return nil
+}

@@ -1,0 +1,399 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// Tensor is one tensor of a checkpoint, its data in place: row-major, little-endian, exactly as long as shape and format ask for.
+type Tensor struct {
+	name   string
+	format string // the number format as the file spells it: "F32", "F16", "BF16", "I64", …
+	shape  []int
+	data   []byte
+}
+
+// Checkpoint is the content of a file of weights: the tensors in the order of their data, and the remarks that came with them.
+type Checkpoint struct {
+	source  string // the file's name
+	tensors []Tensor
+	meta    map[string]string // safetensors' __metadata__
+	release func() error      // ends the mapping; nil where the data is ordinary memory
+}
+
+// close gives the file's memory back. Whatever was made of the checkpoint, a Model too, must not be used after it.
+func (ck *Checkpoint) close() error {
+	release := ck.release
+	ck.tensors, ck.release = nil, nil
+	if release == nil {
+		return nil
+	}
+	return release()
+}
+
+// openSafetensors opens a safetensors file. The file is mapped into memory where the system can do that: opening reads its header and
+// nothing else, and a weight is read from the disk when it is first used. Elsewhere the whole file is read.
+//
+// A mapped file must not shrink while it is in use: the system ends a program that reads what is no longer there.
+// Replacing the file by renaming another one over it does no harm.
+func openSafetensors(path string) (*Checkpoint, error) {
+	return openSafetensorsAt(path, 0, -1)
+}
+
+// openSafetensorsAt opens a safetensors file that lies inside another file: length bytes from offset on; a negative length means all
+// that follows. Any offset will do.
+func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
+	data, release, err := readRange(path, offset, length)
+	if err != nil {
+		var pathError *fs.PathError
+		if errors.As(err, &pathError) {
+			err = pathError.Err // "open FILE: " would name the file twice
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	ck, err := parseSafetensors(data)
+	if err != nil {
+		if release != nil {
+			release()
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	ck.source, ck.release = path, release
+	return ck, nil
+}
+
+// maxHeader is the format's own limit on the length of the header, in bytes.
+const maxHeader = 100_000_000
+
+// parseSafetensors reads the header of a safetensors file and returns its tensors, whose data are slices of file. It reads no further
+// than the header, and allocates in proportion to the header that is really there.
+//
+// The format (github.com/huggingface/safetensors, "Format"): the header's length n as 8 bytes, little-endian; n bytes of JSON,
+//
+//	{"__metadata__": {"format": "pt"}, "wte.weight": {"dtype": "F32", "shape": [50257, 768], "data_offsets": [0, 154389504]}, …}
+//
+// perhaps padded with blanks; then the data, to which data_offsets (first byte, end) refer. The tensors must cover the data
+// without a hole or an overlap. Their order in the JSON means nothing. The first fault is the error.
+func parseSafetensors(file []byte) (*Checkpoint, error) {
+	header, data, err := splitHeader(file)
+	if err != nil {
+		return nil, err
+	}
+	ck := &Checkpoint{meta: map[string]string{}}
+	var all []placed
+	h := newHeaderReader(header)
+	err = h.object(func(name string) error {
+		if name == "__metadata__" {
+			if err := h.metadata(ck.meta); err != nil {
+				return fmt.Errorf("__metadata__: %w", err)
+			}
+			return nil
+		}
+		t, err := h.tensor(data)
+		if err != nil {
+			return fmt.Errorf("tensor %s: %w", quote(name), err)
+		}
+		t.name = name
+		all = append(all, t)
+		return nil
+	})
+	if err == nil {
+		err = h.end()
+	}
+	if err != nil {
+		return nil, err
+	}
+
+	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end)) })
+	end := 0 // of the data accounted for
+	for i, t := range all {
+		if t.start < end {
+			return nil, fmt.Errorf("tensor %s: its data overlap those of %s", quote(t.name), quote(all[i-1].name))
+		}
+		if t.start > end {
+			return nil, fmt.Errorf("tensor %s: a hole of %d bytes before its data", quote(t.name), t.start-end)
+		}
+		end = t.end
+		ck.tensors = append(ck.tensors, t.Tensor)
+	}
+	if end < len(data) {
+		return nil, fmt.Errorf("%d bytes at the end of the file belong to no tensor", len(data)-end)
+	}
+	return ck, nil
+}
+
+// splitHeader divides a safetensors file into its JSON header and its data.
+func splitHeader(file []byte) (header, data []byte, err error) {
+	if len(file) == 0 {
+		return nil, nil, errors.New("the file is empty")
+	}
+	if len(file) < 8 {
+		return nil, nil, fmt.Errorf("truncated: %d bytes are too few for a safetensors file", len(file))
+	}
+	n, rest := binary.LittleEndian.Uint64(file), file[8:]
+	if n > maxHeader {
+		if kind := foreign(file); kind != "" {
+			return nil, nil, errors.New(kind)
+		}
+		return nil, nil, fmt.Errorf("not a safetensors file: its header would have %d bytes, and the format allows %d", n, maxHeader)
+	}
+	if n > uint64(len(rest)) {
+		return nil, nil, fmt.Errorf("truncated: the safetensors header has %d bytes, the file only %d after its length", n, len(rest))
+	}
+	if n == 0 || rest[0] != '{' {
+		return nil, nil, errors.New("not a safetensors file: its header does not begin with {")
+	}
+	return rest[:n], rest[n:], nil
+}
+
+// foreign says what a file is that cannot be safetensors, judged by its first bytes, and what to do about it; "" if they tell nothing.
+// It is asked only where those bytes are no header's length: 0x80 0x02 is how a pickle begins, but also the length 640.
+func foreign(file []byte) string {
+	start := bytes.TrimLeft(file[:min(len(file), 64)], " \t\r\n\ufeff")
+	for _, f := range []struct{ magic, kind string }{
+		{"PK\x03\x04", "this is a PyTorch file (a zip archive): run `mechpatch convert IN OUT.safetensors` first"},
+		{"\x80", "this is a PyTorch file (a pickle): run `mechpatch convert IN OUT.safetensors` first"},
+		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull` or `mechpatch fetch`"},
+		{"<", "this is a web page, not weights: the download brought an HTML or XML document instead of the file"},
+		{"{", "this is a JSON file, not weights: the weights are in the .safetensors file beside it"},
+		{"\x89HDF", "this is an HDF5 (TensorFlow) file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
+		{"GGUF", "this is a GGUF file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
+	} {
+		if bytes.HasPrefix(start, []byte(f.magic)) {
+			return f.kind
+		}
+	}
+	return ""
+}
+
+// placed is a tensor and where its data lie: bytes start to end of all data.
+type placed struct {
+	Tensor
+	start, end int
+}
+
+// formatBits are the number formats of safetensors and how many bits a number takes.
+var formatBits = map[string]int{
+	"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+	"U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64,
+}
+
+// headerReader walks a safetensors header token by token. It takes exactly what the format describes and names anything else;
+// decoding into Go values would let repeated names, and names that differ in capitals only, go unnoticed.
+type headerReader struct{ json *json.Decoder }
+
+func newHeaderReader(header []byte) headerReader {
+	d := json.NewDecoder(bytes.NewReader(header))
+	d.UseNumber()
+	return headerReader{d}
+}
+
+// tensor reads {"dtype": …, "shape": […], "data_offsets": [start, end]} and checks it against itself and against the data there is.
+func (h headerReader) tensor(data []byte) (placed, error) {
+	var t placed
+	var offsets []int
+	err := h.object(func(field string) (err error) {
+		switch field {
+		case "dtype":
+			t.format, err = h.text()
+		case "shape":
+			t.shape, err = h.integers()
+		case "data_offsets":
+			offsets, err = h.integers()
+		default:
+			return fmt.Errorf("unknown field %s", quote(field))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", field, err)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return placed{}, err
+	case t.format == "":
+		return placed{}, errors.New("dtype is missing")
+	case t.shape == nil:
+		return placed{}, errors.New("shape is missing")
+	case offsets == nil:
+		return placed{}, errors.New("data_offsets is missing")
+	case len(offsets) != 2:
+		return placed{}, fmt.Errorf("data_offsets are %d numbers and should be two", len(offsets))
+	}
+
+	size, err := sizeOf(t.format, t.shape)
+	if err != nil {
+		return placed{}, err
+	}
+	t.start, t.end = offsets[0], offsets[1]
+	if t.start > t.end {
+		return placed{}, fmt.Errorf("its data end at byte %d, before they begin at byte %d", t.end, t.start)
+	}
+	if t.end-t.start != size {
+		return placed{}, fmt.Errorf("%d bytes of data, but %s %s is %d bytes", t.end-t.start, t.format, shapeString(t.shape), size)
+	}
+	if t.end > len(data) {
+		return placed{}, fmt.Errorf("its data end at byte %d, but the file holds only %d bytes of data: it is truncated", t.end, len(data))
+	}
+	t.data = data[t.start:t.end:t.end]
+	return t, nil
+}
+
+// sizeOf returns how many bytes a tensor of the number format and shape, in which nothing is negative, takes.
+func sizeOf(format string, shape []int) (int, error) {
+	bits, ok := formatBits[format]
+	if !ok {
+		return 0, fmt.Errorf("unknown dtype %s", quote(format))
+	}
+	n := bits
+	for _, d := range shape {
+		if d != 0 && n > math.MaxInt/d {
+			return 0, fmt.Errorf("%s %s has more bytes than can be counted", format, shapeString(shape))
+		}
+		n *= d
+	}
+	if n%8 != 0 {
+		return 0, fmt.Errorf("%s %s does not fill whole bytes", format, shapeString(shape))
+	}
+	return n / 8, nil
+}
+
+// metadata reads an object of strings.
+func (h headerReader) metadata(into map[string]string) error {
+	return h.object(func(key string) (err error) {
+		if into[key], err = h.text(); err != nil {
+			return fmt.Errorf("%s: %w", quote(key), err)
+		}
+		return nil
+	})
+}
+
+// object reads an object, calling value after each key to read what belongs to it. A key that comes twice is an error.
+func (h headerReader) object(value func(key string) error) error {
+	if err := h.delimiter('{', "an object"); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for h.json.More() {
+		key, err := h.text()
+		if err != nil {
+			return err
+		}
+		if seen[key] {
+			return fmt.Errorf("the name %s comes twice", quote(key))
+		}
+		seen[key] = true
+		if err := value(key); err != nil {
+			return err
+		}
+	}
+	return h.delimiter('}', "the end of the object")
+}
+
+// maxDimensions bounds a tensor's rank, as PyTorch does.
+const maxDimensions = 64
+
+// integers reads an array of integers that are not negative.
+func (h headerReader) integers() ([]int, error) {
+	if err := h.delimiter('[', "an array of integers"); err != nil {
+		return nil, err
+	}
+	list := []int{}
+	for h.json.More() {
+		token, err := h.token()
+		if err != nil {
+			return nil, err
+		}
+		number, ok := token.(json.Number)
+		if !ok {
+			return nil, errors.New("should be an array of integers")
+		}
+		n, err := strconv.Atoi(string(number))
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("%s is not a count of bytes or numbers", shorten(string(number)))
+		}
+		if len(list) == maxDimensions {
+			return nil, fmt.Errorf("more than %d numbers", maxDimensions)
+		}
+		list = append(list, n)
+	}
+	return list, h.delimiter(']', "the end of the array")
+}
+
+func (h headerReader) text() (string, error) {
+	token, err := h.token()
+	if err != nil {
+		return "", err
+	}
+	s, ok := token.(string)
+	if !ok {
+		return "", errors.New("should be a string")
+	}
+	return s, nil
+}
+
+func (h headerReader) delimiter(want json.Delim, what string) error {
+	token, err := h.token()
+	if err != nil {
+		return err
+	}
+	if token != want {
+		return fmt.Errorf("should be %s", what)
+	}
+	return nil
+}
+
+func (h headerReader) token() (json.Token, error) {
+	token, err := h.json.Token()
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, errors.New("the header's JSON ends in the middle")
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return nil, fmt.Errorf("the header is not JSON at byte %d: %s", syntax.Offset, shorten(syntax.Error()))
+	}
+	return token, err
+}
+
+// end checks that nothing but white space follows the JSON.
+func (h headerReader) end() error {
+	if _, err := h.json.Token(); err != io.EOF {
+		return errors.New("the header goes on after its JSON object")
+	}
+	return nil
+}
+
+// quote puts a name from a file in quotation marks, fit for an error of one line: control characters escaped, not too long.
+func quote(name string) string {
+	return strconv.Quote(shorten(name))
+}
+
+// shorten shortens a text from a file for an error message.
+func shorten(s string) string {
+	const most = 80
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// shapeString writes a shape as [50257, 768].
+func shapeString(shape []int) string {
+	s := "["
+	for i, d := range shape {
+		if i > 0 {
+			s += ", "
+		}
+		s += strconv.Itoa(d)
+	}
+	return s + "]"
+}

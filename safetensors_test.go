@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"testing"
+)
+
+// safetensorsFile puts a safetensors file together from a header and data, which may say anything.
+func safetensorsFile(header string, data []byte) []byte {
+	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	file = append(file, header...)
+	return append(file, data...)
+}
+
+// encodeCheckpoint writes a checkpoint as a safetensors file, its header padded with blanks, so many that the data begin at a multiple of 8 plus shift.
+func encodeCheckpoint(ck *Checkpoint, shift int) []byte {
+	var header, data []byte
+	header = append(header, '{')
+	if ck.meta != nil {
+		meta, _ := json.Marshal(ck.meta)
+		header = fmt.Appendf(header, `"__metadata__":%s`, meta)
+	}
+	for _, t := range ck.tensors {
+		if len(header) > 1 {
+			header = append(header, ',')
+		}
+		shape, _ := json.Marshal(t.shape)
+		header = fmt.Appendf(header, `%q:{"dtype":%q,"shape":%s,"data_offsets":[%d,%d]}`, t.name, t.format, shape, len(data), len(data)+len(t.data))
+		data = append(data, t.data...)
+	}
+	header = append(header, '}')
+	for len(header)%8 != shift {
+		header = append(header, ' ')
+	}
+	return safetensorsFile(string(header), data)
+}
+
+func TestParseSafetensors(t *testing.T) {
+	// The names are in no order; b has no number, s is a scalar.
+	header := ` "s": {"shape": [], "data_offsets": [10, 14], "dtype": "F32"},
+		"a\u00e9": {"dtype": "F16", "shape": [1, 5], "data_offsets": [0, 10]},
+		"__metadata__": {"format": "pt", "n_head": "2"},
+		"b": {"dtype": "I64", "shape": [3, 0, 7], "data_offsets": [10, 10]}`
+	data := []byte("0123456789abcd")
+	ck, err := parseSafetensors(safetensorsFile("{"+header+"}   ", data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Tensor{
+		{"aé", "F16", []int{1, 5}, data[:10]},
+		{"b", "I64", []int{3, 0, 7}, data[10:10]},
+		{"s", "F32", []int{}, data[10:]},
+	}
+	if !reflect.DeepEqual(ck.tensors, want) {
+		t.Errorf("got tensors %v, want %v", ck.tensors, want)
+	}
+	if want := map[string]string{"format": "pt", "n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
+		t.Errorf("got metadata %v, want %v", ck.meta, want)
+	}
+	for _, tensor := range ck.tensors {
+		if cap(tensor.data) != len(tensor.data) {
+			t.Errorf("tensor %s: an append to its data would write into its neighbour", tensor.name)
+		}
+	}
+
+	if ck, err := parseSafetensors(safetensorsFile("{}", nil)); err != nil || len(ck.tensors) != 0 {
+		t.Errorf("a file without tensors: %v, %v", ck, err)
+	}
+}
+
+// TestParseFiles holds whole files that are no safetensors, or cut off, to the error that each must give.
+func TestParseFiles(t *testing.T) {
+	good := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "F32", []int{2}, make([]byte, 8)}}}, 0)
+	pickle := "this is a PyTorch file (a pickle): run `mechpatch convert IN OUT.safetensors` first"
+	for _, c := range []struct{ name, file, want string }{
+		{"empty", "", "the file is empty"},
+		{"one byte", "\x01", "truncated: 1 bytes are too few for a safetensors file"},
+		{"length only", string(good[:8]), "truncated: the safetensors header has 56 bytes, the file only 0 after its length"},
+		{"cut in the header", string(good[:50]), "truncated: the safetensors header has 56 bytes, the file only 42 after its length"},
+		{"cut in the data", string(good[:len(good)-1]), `tensor "x": its data end at byte 8, but the file holds only 7 bytes of data: it is truncated`},
+		{"goes on", string(good) + "more", "4 bytes at the end of the file belong to no tensor"},
+		{"no header", string(make([]byte, 16)), "not a safetensors file: its header does not begin with {"},
+		{"blank before the header", string(safetensorsFile(" {}", nil)), "not a safetensors file: its header does not begin with {"},
+		{"header too long", "\x01\xe1\xf5\x05\x00\x00\x00\x00{}", "not a safetensors file: its header would have 100000001 bytes, and the format allows 100000000"},
+		{"header of 2⁶⁴−1 bytes", strings.Repeat("\xff", 8) + "{}", "not a safetensors file: its header would have 18446744073709551615 bytes, and the format allows 100000000"},
+		{"header of 640 bytes, like a pickle", "\x80\x02\x00\x00\x00\x00\x00\x00{}", "truncated: the safetensors header has 640 bytes, the file only 2 after its length"},
+		{"torch.save, stream", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", pickle},
+		{"torch.save, zip", "PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00", "this is a PyTorch file (a zip archive): run `mechpatch convert IN OUT.safetensors` first"},
+		{"LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:248d", "this is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull` or `mechpatch fetch`"},
+		{"web page", "\ufeff\r\n<!DOCTYPE html><html>", "this is a web page, not weights: the download brought an HTML or XML document instead of the file"},
+		{"JSON", "{\"weight_map\": {}}", "this is a JSON file, not weights: the weights are in the .safetensors file beside it"},
+		{"HDF5", "\x89HDF\r\n\x1a\n\x00", "this is an HDF5 (TensorFlow) file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
+		{"GGUF", "GGUF\x03\x00\x00\x00\x00", "this is a GGUF file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
+		{"text", "Entry not found", "not a safetensors file: its header would have 8029390891631537733 bytes, and the format allows 100000000"},
+	} {
+		_, err := parseSafetensors([]byte(c.file))
+		wantError(t, c.name, err, c.want)
+	}
+}
+
+// TestParseFaults holds headers that lie to the error that each must give. All come with 8 bytes of data.
+func TestParseFaults(t *testing.T) {
+	tensor := func(dtype, shape, offsets string) string {
+		return fmt.Sprintf(`{"x":{"dtype":%s,"shape":%s,"data_offsets":%s}}`, dtype, shape, offsets)
+	}
+	two := func(a, b string) string {
+		return fmt.Sprintf(`{"x":{"dtype":"U8","shape":[4],"data_offsets":%s},"y":{"dtype":"U8","shape":[4],"data_offsets":%s}}`, a, b)
+	}
+	long := strings.Repeat("x", 1000)
+	for _, c := range []struct{ header, want string }{
+		{`{`, "the header's JSON ends in the middle"},
+		{`{"x":{"dtype":"F32"`, `tensor "x": the header's JSON ends in the middle`},
+		{`{"x":1}`, `tensor "x": should be an object`},
+		{`{"x":[[[[[[]]]]]]}`, `tensor "x": should be an object`},
+		{`{"x":null}`, `tensor "x": should be an object`},
+		{`{} {}`, "the header goes on after its JSON object"},
+		{"{}\x00", "the header goes on after its JSON object"},
+		{`{"__metadata__":"pt"}`, "__metadata__: should be an object"},
+		{`{"__metadata__":{"format":{"a":[]}}}`, `__metadata__: "format": should be a string`},
+		{`{"__metadata__":{"a":"1","a":"2"}}`, `__metadata__: the name "a" comes twice`},
+		{`{"__metadata__":{},"__metadata__":{}}`, `the name "__metadata__" comes twice`},
+		{`{"x":{}}`, `tensor "x": dtype is missing`},
+		{`{"x":{"dtype":"F32","data_offsets":[0,8]}}`, `tensor "x": shape is missing`},
+		{`{"x":{"dtype":"F32","shape":[2]}}`, `tensor "x": data_offsets is missing`},
+		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`, `tensor "x": unknown field "DType"`},
+		{`{"x":{"shape":[2],"shape":[2]}}`, `tensor "x": the name "shape" comes twice`},
+		{`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0078":{}}`, `the name "x" comes twice`},
+		{tensor(`32`, `[2]`, `[0,8]`), `tensor "x": dtype: should be a string`},
+		{tensor(`"F33"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "F33"`},
+		{tensor(`"f32"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "f32"`},
+		{tensor(`"`+long+`"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "` + long[:80] + `…"`},
+		{tensor(`"F32"`, `2`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
+		{tensor(`"F32"`, `["2"]`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
+		{tensor(`"F32"`, `[[2]]`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
+		{tensor(`"F32"`, `[-2]`, `[0,8]`), `tensor "x": shape: -2 is not a count of bytes or numbers`},
+		{tensor(`"F32"`, `[2.0]`, `[0,8]`), `tensor "x": shape: 2.0 is not a count of bytes or numbers`},
+		{tensor(`"F32"`, `[2e0]`, `[0,8]`), `tensor "x": shape: 2e0 is not a count of bytes or numbers`},
+		{tensor(`"F32"`, `[99999999999999999999]`, `[0,8]`), `tensor "x": shape: 99999999999999999999 is not a count of bytes or numbers`},
+		{tensor(`"F32"`, `[`+strings.Repeat("1,", 64)+`2]`, `[0,8]`), `tensor "x": shape: more than 64 numbers`},
+		{tensor(`"F32"`, `[4611686018427387906]`, `[0,8]`), `tensor "x": F32 [4611686018427387906] has more bytes than can be counted`},
+		{tensor(`"F32"`, `[4294967296,4294967297]`, `[0,8]`), `tensor "x": F32 [4294967296, 4294967297] has more bytes than can be counted`},
+		{tensor(`"F4"`, `[15]`, `[0,8]`), `tensor "x": F4 [15] does not fill whole bytes`},
+		{tensor(`"F32"`, `[3]`, `[0,8]`), `tensor "x": 8 bytes of data, but F32 [3] is 12 bytes`},
+		{tensor(`"F32"`, `[]`, `[0,8]`), `tensor "x": 8 bytes of data, but F32 [] is 4 bytes`},
+		{tensor(`"F32"`, `[2]`, `[8]`), `tensor "x": data_offsets are 1 numbers and should be two`},
+		{tensor(`"F32"`, `[2]`, `[0,8,8]`), `tensor "x": data_offsets are 3 numbers and should be two`},
+		{tensor(`"F32"`, `[2]`, `[0,-8]`), `tensor "x": data_offsets: -8 is not a count of bytes or numbers`},
+		{tensor(`"F32"`, `[2]`, `[8,0]`), `tensor "x": its data end at byte 0, before they begin at byte 8`},
+		{tensor(`"F32"`, `[3]`, `[0,12]`), `tensor "x": its data end at byte 12, but the file holds only 8 bytes of data: it is truncated`},
+		{tensor(`"U8"`, `[7]`, `[9223372036854775800,9223372036854775807]`), `tensor "x": its data end at byte 9223372036854775807, but the file holds only 8 bytes of data: it is truncated`},
+		{tensor(`"F32"`, `[1]`, `[0,4]`), "4 bytes at the end of the file belong to no tensor"},
+		{tensor(`"F32"`, `[1]`, `[4,8]`), `tensor "x": a hole of 4 bytes before its data`},
+		{two("[0,4]", "[3,7]"), `tensor "y": its data overlap those of "x"`},
+		{two("[0,4]", "[0,4]"), `tensor "y": its data overlap those of "x"`},
+		{two("[4,8]", "[3,7]"), `tensor "y": a hole of 3 bytes before its data`},
+		{`{"` + long + `\n":{}}`, `tensor "` + long[:80] + `…": dtype is missing`},
+		{`{"a\nb":{}}`, `tensor "a\nb": dtype is missing`},
+	} {
+		_, err := parseSafetensors(safetensorsFile(c.header, make([]byte, 8)))
+		wantError(t, shorten(c.header), err, c.want)
+	}
+}
+
+// TestParseNotJSON leaves the end of the message to encoding/json.
+func TestParseNotJSON(t *testing.T) {
+	for header, want := range map[string]string{
+		`{"x"}`:              `tensor "x": the header is not JSON at byte `,
+		`{"x":{"shape":[2,,`: `tensor "x": shape: the header is not JSON at byte `,
+		`{]`:                 `the header is not JSON at byte `,
+		`{"x":NaN}`:          `tensor "x": the header is not JSON at byte `,
+		`{x:1}`:              `the header is not JSON at byte `,
+	} {
+		if _, err := parseSafetensors(safetensorsFile(header, nil)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s…", header, err, want)
+		}
+	}
+}
+
+func wantError(t *testing.T, what string, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s: no error, want %q", what, want)
+	} else if err.Error() != want {
+		t.Errorf("%s:\n got %s\nwant %s", what, err, want)
+	}
+}
+
+// TestOpenInside opens a safetensors file at all sorts of places inside another file.
+func TestOpenInside(t *testing.T) {
+	data := []byte("the weights")
+	inner := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8", []int{len(data)}, data}}}, 0)
+	for _, offset := range []int{0, 1, 3, 4095, 4096, 65535, 65536, 65537, 200001} {
+		path := filepath.Join(t.TempDir(), "outer")
+		outer := append(make([]byte, offset), inner...)
+		if err := os.WriteFile(path, append(outer, "trailer"...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		ck, err := openSafetensorsAt(path, int64(offset), int64(len(inner)))
+		if err != nil {
+			t.Fatalf("offset %d: %v", offset, err)
+		}
+		if got := ck.tensors[0].data; !bytes.Equal(got, data) {
+			t.Errorf("offset %d: got %q", offset, got)
+		}
+		if ck.source != path {
+			t.Errorf("the source is %q, want %q", ck.source, path)
+		}
+		if err := ck.close(); err != nil {
+			t.Errorf("offset %d: close: %v", offset, err)
+		}
+		if err := ck.close(); err != nil {
+			t.Errorf("offset %d: closed again: %v", offset, err)
+		}
+	}
+}
+
+func TestOpenFaults(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	ten, empty := file("ten", "0123456789"), file("empty", "")
+	for _, c := range []struct {
+		path           string
+		offset, length int64
+		want           string
+	}{
+		{dir, 0, -1, "a directory: name the .safetensors file in it"},
+		{empty, 0, -1, "the file is empty"},
+		{ten, 3, 8, "8 bytes from byte 3 on lie outside the file of 10 bytes"},
+		{ten, 11, -1, "-1 bytes from byte 11 on lie outside the file of 10 bytes"},
+		{ten, -1, 5, "5 bytes from byte -1 on lie outside the file of 10 bytes"},
+		{ten, 1, math.MaxInt64, "9223372036854775807 bytes from byte 1 on lie outside the file of 10 bytes"},
+		{ten, math.MaxInt64, math.MaxInt64, "9223372036854775807 bytes from byte 9223372036854775807 on lie outside the file of 10 bytes"},
+		{ten, 9, 1, "truncated: 1 bytes are too few for a safetensors file"},
+	} {
+		_, err := openSafetensorsAt(c.path, c.offset, c.length)
+		wantError(t, c.path, err, c.path+": "+c.want)
+	}
+
+	absent := filepath.Join(dir, "absent")
+	if _, err := openSafetensors(absent); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v, which is not recognised as an absent file", err)
+	} else if strings.Count(err.Error(), "absent") != 1 {
+		t.Errorf("%v, which names the file more than once", err)
+	}
+	if runtime.GOOS != "windows" {
+		_, err := openSafetensors(os.DevNull)
+		wantError(t, "a device", err, os.DevNull+": not a regular file: weights are mapped into memory and cannot come through a pipe or a device")
+	}
+}
+
+// TestMapped checks that the data of an open checkpoint are the file's own pages, alive when the file's name is gone (where the
+// system lets one remove it), and that close takes them away.
+func TestMapped(t *testing.T) {
+	data := bytes.Repeat([]byte("weights "), 1<<15)
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	if err := os.WriteFile(path, encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8", []int{len(data)}, data}}}, 0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ck, err := openSafetensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ck.release == nil {
+		t.Skipf("files are not mapped on %s", runtime.GOOS)
+	}
+	if runtime.GOOS != "windows" {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mapped := ck.tensors[0].data
+	if !bytes.Equal(mapped, data) {
+		t.Error("the mapped data are not the file's")
+	}
+	if err := ck.close(); err != nil {
+		t.Fatal(err)
+	}
+	if !faults(func() { runtime.KeepAlive(mapped[len(mapped)-1]) }) {
+		t.Error("the data can still be read after close")
+	}
+}
+
+// faults tells whether read touches memory that is not there.
+func faults(read func()) (faulted bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { faulted = recover() != nil }()
+	read()
+	return
+}
+
+// TestClaimsAllocateNothing opens headers that claim terabytes, and a sparse file that really is large.
+func TestClaimsAllocateNothing(t *testing.T) {
+	const header = `{"wte.weight":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]},` +
+		`"h.999999999.attn.bias":{"dtype":"U8","shape":[],"data_offsets":[4000000000000,4000000000001]}}`
+	allocated := func(do func()) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		do()
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	file := safetensorsFile(header, nil)
+	if n := allocated(func() {
+		if _, err := parseSafetensors(file); err == nil {
+			t.Error("no error")
+		}
+	}); n > 64<<10 {
+		t.Errorf("a header of %d bytes made the parser allocate %d bytes", len(header), n)
+	}
+
+	// A GPT-2 of 300 MB, all holes.
+	c := Config{layers: 1, heads: 1, width: 1280, context: 1024, vocab: 40000}
+	path := filepath.Join(t.TempDir(), "sparse.safetensors")
+	var tensors []string
+	end := 0
+	for _, p := range parameters(c, 4*c.width) {
+		start := end
+		size, _ := sizeOf("F32", p.shape)
+		end += size
+		shape, _ := json.Marshal(p.shape)
+		tensors = append(tensors, fmt.Sprintf(`%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, p.name, shape, start, end))
+	}
+	file = safetensorsFile("{"+strings.Join(tensors, ",")+"}", nil)
+	if err := os.WriteFile(path, file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, int64(len(file)+end)); err != nil {
+		t.Skipf("no file of %d bytes can be made here: %v", end, err)
+	}
+	var ck *Checkpoint
+	n := allocated(func() {
+		var err error
+		if ck, err = openSafetensors(path); err != nil {
+			t.Fatal(err)
+		}
+		m, err := loadModel(ck, "sparse", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.heads != 20 || m.wte.f32[len(m.wte.f32)-1] != 0 {
+			t.Error("the model is not the file's")
+		}
+	})
+	if n > 1<<20 && ck.release != nil && littleEndian && anyAddress {
+		t.Errorf("opening and loading a mapped F32 model allocated %d bytes", n)
+	}
+	if err := ck.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors as GPT-2 small's.
+func BenchmarkOpen(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "x.safetensors")
+	c := Config{layers: 12, heads: 12, width: 12, context: 4, vocab: 8}
+	if err := os.WriteFile(path, encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	for i := 0; i < b.N; i++ {
+		ck, err := openSafetensors(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := loadModel(ck, "x", 12); err != nil {
+			b.Fatal(err)
+		}
+		ck.close()
+	}
+}

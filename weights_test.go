@@ -1,0 +1,442 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// randomCheckpoint makes a whole GPT-2 of random numbers in the named format.
+func randomCheckpoint(c Config, inner int, format string) *Checkpoint {
+	r := rand.New(rand.NewSource(1))
+	ck := &Checkpoint{source: "test.safetensors", meta: map[string]string{}}
+	for _, p := range parameters(c, inner) {
+		size, _ := sizeOf(format, p.shape)
+		data := make([]byte, 0, size)
+		for len(data) < size {
+			bits := math.Float32bits(r.Float32() - .5)
+			if format == "F32" {
+				data = binary.LittleEndian.AppendUint32(data, bits)
+			} else {
+				data = binary.LittleEndian.AppendUint16(data, uint16(bits>>16))
+			}
+		}
+		ck.tensors = append(ck.tensors, Tensor{p.name, format, p.shape, data})
+	}
+	return ck
+}
+
+var tinyConfig = Config{layers: 2, heads: 2, width: 4, context: 3, vocab: 5}
+
+// TestLoadModel opens checkpoints made by an independent program in the ways published files vary, and holds every parameter to
+// sums that numpy computed from the same bytes: Σ x[i] and Σ (i+1)·x[i], which together tell a wrong order from a right one.
+// (tiny-*.safetensors: numpy.random normal values, written with struct and json; tiny-sums.json: float64 sums of np.frombuffer,
+// bfloat16 by (bits << 16).view(float32).)
+func TestLoadModel(t *testing.T) {
+	raw, err := os.ReadFile("testdata/tiny-sums.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden map[string]map[string]struct {
+		Shape         []int
+		Sum, Weighted float64
+	}
+	if err := json.Unmarshal(raw, &golden); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		file   string
+		config Config
+		format Format
+	}{
+		{"tiny-f32-masks.safetensors", Config{layers: 2, heads: 2, width: 8, context: 16, vocab: 50}, f32},
+		{"tiny-f16-prefix.safetensors", Config{layers: 2, heads: 2, width: 8, context: 16, vocab: 50}, f16},
+		{"tiny-bf16.safetensors", Config{layers: 1, heads: 4, width: 12, context: 5, vocab: 20}, bf16},
+	} {
+		path := filepath.Join("testdata", c.file)
+		ck, err := openSafetensors(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := loadModel(ck, "tiny", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Config != c.config || m.name != "tiny" || m.source != path {
+			t.Errorf("%s: got %v, name %q, source %q, want %v", c.file, m.Config, m.name, m.source, c.config)
+		}
+		if m.wte.format != c.format {
+			t.Errorf("%s: matrices are %v, want %v", c.file, m.wte.format, c.format)
+		}
+		got := numbersOf(m)
+		if len(got) != len(golden[c.file]) {
+			t.Errorf("%s: %d parameters, want %d", c.file, len(got), len(golden[c.file]))
+		}
+		for name, want := range golden[c.file] {
+			var sum, weighted, size float64
+			for i, x := range got[name].values {
+				sum += float64(x)
+				weighted += float64(i+1) * float64(x)
+				size += float64(i+1) * math.Abs(float64(x))
+			}
+			if !slices.Equal(got[name].shape, want.Shape) || math.Abs(sum-want.Sum) > 1e-12*size || math.Abs(weighted-want.Weighted) > 1e-12*size {
+				t.Errorf("%s: %s %v sums to %v, %v, want %v %v, %v", c.file, name, got[name].shape, sum, weighted, want.Shape, want.Sum, want.Weighted)
+			}
+		}
+		if err := ck.close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type loadedNumbers struct {
+	shape  []int
+	values []float32
+}
+
+// numbersOf lists a model's parameters by name, widened to float32.
+func numbersOf(m *Model) map[string]loadedNumbers {
+	all := map[string]loadedNumbers{}
+	matrix := func(name string, w Matrix) {
+		values := slices.Clone(w.f32)
+		for _, bits := range w.half {
+			if w.format == f16 {
+				values = append(values, widenF16(bits))
+			} else {
+				values = append(values, widenBF16(bits))
+			}
+		}
+		all[name] = loadedNumbers{[]int{w.rows, w.cols}, values}
+	}
+	vector := func(name string, v []float32) { all[name] = loadedNumbers{[]int{len(v)}, v} }
+	norm := func(name string, n Norm) { vector(name+".weight", n.gain); vector(name+".bias", n.bias) }
+	linear := func(name string, l Linear) { matrix(name+".weight", l.w); vector(name+".bias", l.b) }
+	matrix("wte.weight", m.wte)
+	matrix("wpe.weight", m.wpe)
+	for l, b := range m.blocks {
+		h := "h." + strconv.Itoa(l) + "."
+		norm(h+"ln_1", b.ln1)
+		linear(h+"attn.c_attn", b.attn)
+		linear(h+"attn.c_proj", b.attnProj)
+		norm(h+"ln_2", b.ln2)
+		linear(h+"mlp.c_fc", b.fc)
+		linear(h+"mlp.c_proj", b.mlpProj)
+	}
+	norm("ln_f", m.lnF)
+	return all
+}
+
+// TestLoadAnywhere loads the same numbers from data at every alignment, on processors of every kind, and in place where that can be.
+func TestLoadAnywhere(t *testing.T) {
+	defer func(l, a bool) { littleEndian, anyAddress = l, a }(littleEndian, anyAddress)
+	host := littleEndian
+	for _, format := range []string{"F32", "F16", "BF16"} {
+		var want map[string]loadedNumbers
+		for shift := 0; shift < 8; shift++ {
+			for _, machine := range []struct{ littleEndian, anyAddress bool }{{host, anyAddress}, {host, false}, {false, false}} {
+				littleEndian, anyAddress = machine.littleEndian, machine.anyAddress
+				ck, err := parseSafetensors(encodeCheckpoint(randomCheckpoint(tinyConfig, 16, format), shift))
+				if err != nil {
+					t.Fatal(err)
+				}
+				m, err := loadModel(ck, "", 2)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := numbersOf(m)
+				if want == nil {
+					want = got
+				}
+				if !reflect.DeepEqual(got, want) {
+					t.Errorf("%s at 8n+%d on a processor with %+v: other numbers", format, shift, machine)
+				}
+				data := ck.tensors[0].data
+				first := unsafe.Pointer(unsafe.SliceData(m.wte.f32))
+				if format != "F32" {
+					first = unsafe.Pointer(unsafe.SliceData(m.wte.half))
+				}
+				aligned := uintptr(unsafe.Pointer(&data[0]))%uintptr(len(data)/20) == 0
+				if used, want := first == unsafe.Pointer(&data[0]), machine.littleEndian && (machine.anyAddress || aligned); used != want {
+					t.Errorf("%s at 8n+%d on a processor with %+v: used in place %v, want %v", format, shift, machine, used, want)
+				}
+			}
+		}
+	}
+}
+
+// TestLoadVariants changes a good checkpoint in the ways that are allowed, and in those that are not, and checks what comes of it.
+func TestLoadVariants(t *testing.T) {
+	find := func(ck *Checkpoint, name string) *Tensor {
+		for i := range ck.tensors {
+			if ck.tensors[i].name == name {
+				return &ck.tensors[i]
+			}
+		}
+		t.Fatalf("no tensor %s", name)
+		return nil
+	}
+	remove := func(ck *Checkpoint, name string) {
+		ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool { return t.name == name })
+	}
+	add := func(ck *Checkpoint, name, format string, shape ...int) {
+		size, _ := sizeOf(format, shape)
+		ck.tensors = append(ck.tensors, Tensor{name, format, shape, make([]byte, size)})
+	}
+	reshape := func(ck *Checkpoint, name string, shape ...int) {
+		tensor := find(ck, name)
+		size, _ := sizeOf(tensor.format, shape)
+		tensor.shape, tensor.data = shape, make([]byte, size)
+	}
+	tie := func(ck *Checkpoint) *Tensor {
+		head := *find(ck, "wte.weight")
+		head.name, head.data = "lm_head.weight", slices.Clone(head.data)
+		ck.tensors = append([]Tensor{head}, ck.tensors...)
+		return &ck.tensors[0]
+	}
+	const untied = `tensor "lm_head.weight" differs from "wte.weight": a GPT-2 whose output matrix is not tied to its token embedding is not supported`
+
+	for _, c := range []struct {
+		name   string
+		change func(*Checkpoint)
+		want   string // the error; "" where there must be none
+	}{
+		{"as it is", func(*Checkpoint) {}, ""},
+		{"other order", func(ck *Checkpoint) { slices.Reverse(ck.tensors) }, ""},
+		{"prefix", func(ck *Checkpoint) {
+			tie(ck)
+			for i := range ck.tensors[1:] {
+				ck.tensors[1+i].name = "transformer." + ck.tensors[1+i].name
+			}
+		}, ""},
+		{"masks", func(ck *Checkpoint) {
+			add(ck, "h.0.attn.bias", "BOOL", 1, 1, 3, 3)
+			add(ck, "h.1.attn.masked_bias", "F32")
+		}, ""},
+		{"tied lm_head", func(ck *Checkpoint) { tie(ck) }, ""},
+		{"formats by tensor", func(ck *Checkpoint) {
+			for i := range ck.tensors {
+				if i%3 > 0 {
+					ck.tensors[i].format = []string{"", "F16", "BF16"}[i%3]
+					ck.tensors[i].data = ck.tensors[i].data[len(ck.tensors[i].data)/2:]
+				}
+			}
+		}, ""},
+		{"inner width of its own", func(ck *Checkpoint) {
+			for _, h := range []string{"h.0.", "h.1."} {
+				reshape(ck, h+"mlp.c_fc.weight", 4, 7)
+				reshape(ck, h+"mlp.c_fc.bias", 7)
+				reshape(ck, h+"mlp.c_proj.weight", 7, 4)
+			}
+		}, ""},
+
+		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, `no tensor "wte.weight": these are not the weights of a GPT-2`},
+		{"mixed prefix", func(ck *Checkpoint) { ck.tensors[3].name = "transformer." + ck.tensors[3].name },
+			`tensors with and without the prefix "transformer.": "transformer.h.0.ln_1.bias" and "wte.weight"`},
+		{"name twice", func(ck *Checkpoint) { add(ck, "transformer.wte.weight", "F32", 5, 4) },
+			`tensors with and without the prefix "transformer.": "transformer.wte.weight" and "wte.weight"`},
+		{"lm_head twice", func(ck *Checkpoint) {
+			tie(ck)
+			for i := range ck.tensors {
+				ck.tensors[i].name = "transformer." + ck.tensors[i].name
+			}
+			add(ck, "lm_head.weight", "F32", 5, 4)
+		}, `tensor "lm_head.weight" comes twice`},
+		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, untied},
+		{"lm_head of another shape", func(ck *Checkpoint) { tie(ck).shape = []int{4, 5} }, untied},
+		{"lm_head of another format", func(ck *Checkpoint) { tie(ck).format = "I32" }, untied},
+		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") }, `tensor "wpe.weight" is missing`},
+		{"no layers", func(ck *Checkpoint) { ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...) },
+			`tensor "h.0.ln_1.weight" is missing`},
+		{"a layer missing", func(ck *Checkpoint) {
+			for i := range ck.tensors {
+				ck.tensors[i].name = strings.Replace(ck.tensors[i].name, "h.1.", "h.2.", 1)
+			}
+		}, `tensor "h.1.ln_1.weight" is missing`},
+		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.attn.bias", "F32") }, `tensor "h.2.ln_1.weight" is missing`},
+		{"last tensor missing", func(ck *Checkpoint) { remove(ck, "ln_f.bias") }, `tensor "ln_f.bias" is missing`},
+		{"no MLP", func(ck *Checkpoint) { remove(ck, "h.0.mlp.c_fc.weight") }, `tensor "h.0.mlp.c_fc.weight" is missing`},
+		{"no bias", func(ck *Checkpoint) { remove(ck, "h.1.attn.c_attn.bias") }, `tensor "h.1.attn.c_attn.bias" is missing`},
+		{"number with a zero before it", func(ck *Checkpoint) { find(ck, "h.1.ln_1.bias").name = "h.01.ln_1.bias" }, `tensor "h.1.ln_1.bias" is missing`},
+		{"transposed", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 12, 4) },
+			`tensor "h.1.attn.c_attn.weight": its shape is [12, 4] and should be [4, 12]`},
+		{"flat", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 48) },
+			`tensor "h.1.attn.c_attn.weight": its shape is [48] and should be [4, 12]`},
+		{"scalar bias", func(ck *Checkpoint) { reshape(ck, "ln_f.bias") }, `tensor "ln_f.bias": its shape is [] and should be [4]`},
+		{"flat wte", func(ck *Checkpoint) { reshape(ck, "wte.weight", 20) },
+			`tensor "wte.weight": its shape is [20] and should be [rows, columns], neither of them 0`},
+		{"no vocabulary", func(ck *Checkpoint) { reshape(ck, "wte.weight", 0, math.MaxInt) },
+			`tensor "wte.weight": its shape is [0, 9223372036854775807] and should be [rows, columns], neither of them 0`},
+		{"no context", func(ck *Checkpoint) { reshape(ck, "wpe.weight", 0, 4) },
+			`tensor "wpe.weight": its shape is [0, 4] and should be [rows, columns], neither of them 0`},
+		{"narrow wpe", func(ck *Checkpoint) { reshape(ck, "wpe.weight", 3, 2) },
+			`tensor "wpe.weight": its shape is [3, 2] and should be [3, 4]`},
+		{"one MLP wider", func(ck *Checkpoint) { reshape(ck, "h.1.mlp.c_fc.weight", 4, 17) },
+			`tensor "h.1.mlp.c_fc.weight": its shape is [4, 17] and should be [4, 16]`},
+		{"integers", func(ck *Checkpoint) { find(ck, "h.0.attn.c_proj.weight").format = "I32" },
+			`tensor "h.0.attn.c_proj.weight": its numbers are I32; only F32, F16 and BF16 can be used`},
+		{"classifier", func(ck *Checkpoint) { add(ck, "score.weight", "F32", 2, 4) },
+			`tensor "score.weight" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
+		{"cross-attention", func(ck *Checkpoint) { add(ck, "h.1.crossattention.c_attn.weight", "F32", 4, 8); add(ck, "zz", "F32") },
+			`tensor "h.1.crossattention.c_attn.weight" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
+		{"mask of a layer spelt otherwise", func(ck *Checkpoint) { add(ck, "h.01.attn.bias", "F32") },
+			`tensor "h.01.attn.bias" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
+		{"mask of no layer", func(ck *Checkpoint) { add(ck, "attn.bias", "F32") },
+			`tensor "attn.bias" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
+	} {
+		ck := randomCheckpoint(tinyConfig, 16, "F32")
+		c.change(ck)
+		m, err := loadModel(ck, "", 2)
+		if c.want != "" {
+			wantError(t, c.name, err, "test.safetensors: "+c.want)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if m.Config != tinyConfig {
+			t.Errorf("%s: got %v, want %v", c.name, m.Config, tinyConfig)
+		}
+		checkShapes(t, m)
+	}
+}
+
+// checkShapes checks that every matrix and vector of a model has the numbers that its shape needs, and reads them all.
+func checkShapes(t *testing.T, m *Model) {
+	t.Helper()
+	all := numbersOf(m)
+	inner := m.blocks[0].fc.w.cols
+	for _, p := range parameters(m.Config, inner) {
+		size := 1
+		for _, d := range p.shape {
+			size *= d
+		}
+		if n := all[p.name]; !slices.Equal(n.shape, p.shape) || len(n.values) != size {
+			t.Errorf("%s: %d numbers in shape %v, want shape %v", p.name, len(n.values), n.shape, p.shape)
+		}
+	}
+}
+
+func TestHeads(t *testing.T) {
+	for _, c := range []struct {
+		width int
+		meta  string // n_head; "" = not there
+		told  int
+		want  int
+		err   string
+	}{
+		{768, "", 0, 12, ""},
+		{1600, "", 0, 25, ""},
+		{768, "", 6, 6, ""},
+		{768, "3", 6, 3, ""},
+		{8, "2", 0, 2, ""},
+		{8, "", 0, 0, "the number of attention heads is not known: the width, 8, is not a multiple of 64; put a config.json with n_head beside the file"},
+		{768, "", 5, 0, "n_head is 5 in its config.json, which does not divide the width, 768"},
+		{768, "", -1, 0, "n_head is -1 in its config.json, which does not divide the width, 768"},
+		{768, "0", 12, 0, "n_head is 0 in its __metadata__, which does not divide the width, 768"},
+		{768, "769", 12, 0, "n_head is 769 in its __metadata__, which does not divide the width, 768"},
+		{768, "twelve", 12, 0, `__metadata__: n_head is "twelve" and should be the number of attention heads`},
+	} {
+		meta := map[string]string{}
+		if c.meta != "" {
+			meta["n_head"] = c.meta
+		}
+		got, err := headsOf(c.width, meta, c.told)
+		if c.err != "" {
+			wantError(t, c.meta, err, c.err)
+		} else if err != nil || got != c.want {
+			t.Errorf("width %d, metadata %q, config.json %d: got %d heads, %v, want %d", c.width, c.meta, c.told, got, err, c.want)
+		}
+	}
+}
+
+// TestWiden holds all 65,536 numbers of both 16-bit formats to the definition of the format, (−1)^sign · 2^(exponent−bias) · 1.fraction.
+func TestWiden(t *testing.T) {
+	for _, c := range []struct {
+		name                   string
+		widen                  func(uint16) float32
+		exponentBits, fraction int
+	}{{"F16", widenF16, 5, 10}, {"BF16", widenBF16, 8, 7}} {
+		top, bias := 1<<c.exponentBits-1, 1<<(c.exponentBits-1)-1
+		for bits := 0; bits < 1<<16; bits++ {
+			sign, e, f := bits>>15, bits>>c.fraction&top, bits&(1<<c.fraction-1)
+			var want float64
+			switch {
+			case e == top && f > 0:
+				want = math.NaN()
+			case e == top:
+				want = math.Inf(1)
+			case e == 0:
+				want = math.Ldexp(float64(f), 1-bias-c.fraction)
+			default:
+				want = math.Ldexp(float64(f+1<<c.fraction), e-bias-c.fraction)
+			}
+			if sign == 1 {
+				want = math.Copysign(want, -1)
+			}
+			got := c.widen(uint16(bits))
+			if math.IsNaN(want) != (got != got) || !math.IsNaN(want) && math.Float64bits(float64(got)) != math.Float64bits(want) {
+				t.Fatalf("%s %#04x: got %v, want %v", c.name, bits, got, want)
+			}
+		}
+	}
+}
+
+// FuzzSafetensors reads files made of any header and any data, under the header's true length or, where length is not 0, any other,
+// and makes models of them. Whatever is accepted must be consistent; nothing may panic.
+func FuzzSafetensors(f *testing.F) {
+	for _, format := range []string{"F32", "F16", "BF16"} {
+		file := encodeCheckpoint(randomCheckpoint(Config{layers: 1, heads: 1, width: 2, context: 1, vocab: 1}, 3, format), 0)
+		header, data, err := splitHeader(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(header, data, uint64(0), 1)
+	}
+	f.Add([]byte(`{"__metadata__":{"n_head":"2"},"x":{"dtype":"F4","shape":[3,4],"data_offsets":[0,6]},"y":{"dtype":"U8","shape":[],"data_offsets":[6,7]}}`), make([]byte, 7), uint64(0), 0)
+	f.Add([]byte(`PK`), []byte{}, uint64(0x0000000004034b50), 0)
+	f.Add([]byte(`{}`), []byte{}, uint64(1<<63), 0)
+	f.Fuzz(func(t *testing.T, header, data []byte, length uint64, heads int) {
+		file := safetensorsFile(string(header), data)
+		if length != 0 {
+			binary.LittleEndian.PutUint64(file, length)
+		}
+		ck, err := parseSafetensors(file)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Errorf("an error of more than one line: %q", err)
+			}
+			return
+		}
+		total := 0
+		for _, tensor := range ck.tensors {
+			if size, err := sizeOf(tensor.format, tensor.shape); err != nil || size != len(tensor.data) {
+				t.Errorf("tensor %q: %s %v has %d bytes (%v)", tensor.name, tensor.format, tensor.shape, len(tensor.data), err)
+			}
+			total += len(tensor.data)
+		}
+		if _, data, _ := splitHeader(file); total != len(data) {
+			t.Errorf("tensors of %d bytes in %d bytes of data", total, len(data))
+		}
+		m, err := loadModel(ck, "fuzz", heads)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Errorf("an error of more than one line: %q", err)
+			}
+			return
+		}
+		if m.heads < 1 || m.width%m.heads != 0 {
+			t.Errorf("%d heads in a width of %d", m.heads, m.width)
+		}
+		checkShapes(t, m)
+	})
+}
