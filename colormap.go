@@ -7,134 +7,142 @@ import (
 	"strings"
 )
 
-// colorScale gives every value its colour. low lies at the beginning of the colour map, high at its end.
+// colorScale gives every value its place on the colour map. low lies at its beginning, high at its end.
 type colorScale struct {
 	low, high float64
-	anchors   []uint32
 }
 
 // newColorScale makes a scale that spans low … high. Where there is nothing to span (one value only, or none) it makes room around it.
-func newColorScale(low, high float64, anchors []uint32) colorScale {
+func newColorScale(low, high float64) colorScale {
 	if low > high { // no value at all
 		low, high = 0, 1
 	}
 	const largest = 1e300 // so that high − low is finite
 	low, high = math.Max(-largest, math.Min(low, largest)), math.Max(-largest, math.Min(high, largest))
-	if size := math.Max(math.Abs(low), math.Abs(high)); high-low <= 1e-9*size || high == low {
+	s := colorScale{low, high}
+	if size := s.size(); high-low <= 1e-9*size {
 		room := math.Max(size/10, 0.5)
 		if size > 0 && size < 0.01 {
 			room = size / 2
 		}
-		low, high = low-room, high+room
+		s = colorScale{low - room, high + room}
 	}
-	return colorScale{low, high, anchors}
+	return s
 }
+
+// size is the largest magnitude on the scale.
+func (s colorScale) size() float64 { return math.Max(math.Abs(s.low), math.Abs(s.high)) }
 
 // position is where a value lies on the scale, 0 … 1. Infinities lie at the ends.
 func (s colorScale) position(value float64) float64 {
 	return math.Max(0, math.Min(1, (value-s.low)/(s.high-s.low)))
 }
 
-func (s colorScale) color(value float64) color.RGBA { return s.at(s.position(value)) }
-
-// at is the colour at a position 0 … 1 of the scale, interpolated between the two anchors beside it.
-func (s colorScale) at(position float64) color.RGBA {
-	x := position * float64(len(s.anchors)-1)
-	i := min(int(x), len(s.anchors)-2)
-	mix := func(shift int) uint8 {
-		a, b := float64(s.anchors[i]>>shift&255), float64(s.anchors[i+1]>>shift&255)
-		return uint8(math.Round(a + (b-a)*(x-float64(i))))
-	}
-	return color.RGBA{mix(16), mix(8), mix(0), 255}
+// step is the place of a value among the colours of the palette.
+func (s colorScale) step(value float64) uint8 {
+	return uint8(math.Round(s.position(value) * (mapSteps - 1)))
 }
 
-// contrast is the colour of a text that is best read on a background: white, or nearly black.
-// Luminance and contrast as in the Web Content Accessibility Guidelines 2, "relative luminance" and "contrast ratio".
-func contrast(background color.RGBA) color.RGBA {
-	l := luminance(background)
-	if (luminance(white)+0.05)/(l+0.05) > (l+0.05)/(luminance(ink)+0.05) {
-		return white
+// interpolate gives the colour at a position 0 … 1 of a colour map, between the two anchors beside it.
+func interpolate(anchors []uint32, position float64) color.RGBA {
+	x := position * float64(len(anchors)-1)
+	i := min(int(x), len(anchors)-2)
+	anchor := func(v uint32) color.RGBA { return color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 255} }
+	return mix(anchor(anchors[i]), anchor(anchors[i+1]), x-float64(i))
+}
+
+// mix lays a colour over another, share (0 … 1) of it.
+func mix(under, over color.RGBA, share float64) color.RGBA {
+	channel := func(a, b uint8) uint8 { return uint8(math.Round(float64(a)*(1-share) + float64(b)*share)) }
+	return color.RGBA{channel(under.R, over.R), channel(under.G, over.G), channel(under.B, over.B), 255}
+}
+
+// contrast chooses the ink that is best read on a cell: white or nearly black.
+// "Relative luminance" and "contrast ratio" as the Web Content Accessibility Guidelines 2 define them.
+func contrast(background color.RGBA, palette color.Palette) uint8 {
+	l := luminance(background) + 0.05
+	dark := luminance(palette[ink+full].(color.RGBA)) + 0.05
+	light := luminance(palette[whiteInk].(color.RGBA)) + 0.05
+	if light/l > l/dark {
+		return whiteInk
 	}
-	return ink
+	return ink + full
 }
 
 func luminance(c color.RGBA) float64 {
 	linear := func(v uint8) float64 {
-		if x := float64(v) / 255; x > 0.04045 {
-			return math.Pow((x+0.055)/1.055, 2.4)
-		} else {
+		x := float64(v) / 255
+		if x <= 0.04045 {
 			return x / 12.92
 		}
+		return math.Pow((x+0.055)/1.055, 2.4)
 	}
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
 }
 
-// ticks gives at most about most round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, and their texts.
+// ticks gives round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, about most of them at most, and their texts.
 func ticks(low, high float64, most int) (values []float64, texts []string) {
-	width := (high - low) / float64(max(most, 2))
-	power := math.Floor(math.Log10(width))
-	step := math.Pow(10, power)
-	digits := -int(power) // decimals that the step needs
+	least := (high - low) / float64(max(most, 2)) // a step may not be smaller
+	power := math.Floor(math.Log10(least))
+	var step float64
+	decimals := -int(power)
 	for _, factor := range []float64{1, 2, 2.5, 5, 10} {
-		if step = factor * math.Pow(10, power); step >= width*(1-1e-9) {
+		if step = factor * math.Pow(10, power); step >= least*(1-1e-9) {
 			if factor == 2.5 {
-				digits++
+				decimals++
 			} else if factor == 10 {
-				digits--
+				decimals--
 			}
 			break
 		}
 	}
-	for i := math.Ceil(low/step - 1e-9); i*step <= high+1e-9*step && len(values) < 100; i++ {
-		values = append(values, i*step+0) // + 0 turns −0 into 0
-		if size := math.Max(math.Abs(low), math.Abs(high)); size >= 1e6 || size < 1e-3 {
-			texts = append(texts, exponent(i*step+0))
+	size := math.Max(math.Abs(low), math.Abs(high))
+	for i := math.Ceil(low/step - 1e-9); i*step <= high+1e-9*step; i++ {
+		values = append(values, i*step)
+		if decimalsFor(size) < 0 {
+			texts = append(texts, exponent(i*step, decimals+int(math.Floor(math.Log10(size)))+1))
 		} else {
-			texts = append(texts, number(i*step+0, max(digits, 0)))
+			texts = append(texts, number(i*step, max(decimals, 0)))
 		}
 	}
 	return values, texts
 }
 
-// digitsAfterPoint is the number of decimals that gives a number of this size three digits: 2 for 3.14 and 31.42, 1 for 314.2,
-// 3 for 0.314. Beyond 0.001 … 100000 it does not matter: such numbers are written with an exponent.
-func digitsAfterPoint(size float64) int {
+// decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 1 for 31.4, 3 for 0.314.
+// At least one hundredth is shown of what is a logit, so 31.4 has two as well. -1 means that it should be written with an exponent.
+func decimalsFor(size float64) int {
 	switch {
-	case size >= 1000:
-		return 0
-	case size >= 100:
-		return 1
-	case size >= 1 || size == 0:
+	case size == 0:
+		return 2
+	case size >= 1e6 || size < 1e-4:
+		return -1
+	case size >= 1 && size < 100:
 		return 2
 	}
-	return 3
+	return max(0, 2-int(math.Floor(math.Log10(size))))
 }
 
-// number writes a value with a true minus sign; very large and very small ones with an exponent.
+// number writes a value with a true minus sign; with an exponent where decimals is -1.
 func number(value float64, decimals int) string {
-	size := math.Abs(value)
-	switch {
-	case math.IsInf(value, 0):
+	if math.IsInf(value, 0) {
 		return sign(value) + "∞"
-	case math.IsNaN(value):
-		return "NaN"
-	case size >= 1e6:
-		return exponent(value)
 	}
-	text := strconv.FormatFloat(size, 'f', decimals, 64)
+	if decimals < 0 {
+		return exponent(value, 2)
+	}
+	text := strconv.FormatFloat(math.Abs(value), 'f', decimals, 64)
 	if strings.Trim(text, "0.") == "" { // −0.00 is 0.00
 		return text
 	}
 	return sign(value) + text
 }
 
-// exponent writes a value such as −1.25e8.
-func exponent(value float64) string {
+// exponent writes a value such as −1.25e8, with at most so many decimals.
+func exponent(value float64, decimals int) string {
 	if value == 0 {
 		return "0"
 	}
-	text := strconv.FormatFloat(math.Abs(value), 'e', 3, 64)
-	mantissa, power, _ := strings.Cut(text, "e")
+	mantissa, power, _ := strings.Cut(strconv.FormatFloat(math.Abs(value), 'e', max(decimals, 1), 64), "e")
 	mantissa = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".")
 	n, _ := strconv.Atoi(power)
 	return sign(value) + mantissa + "e" + strings.Replace(strconv.Itoa(n), "-", "−", 1)

@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // The font: a plain sans serif in which every glyph is drawn with one round pen, as in a drawing school: no outlines, only the path of
@@ -85,7 +86,7 @@ var glyphs = []glyph{
 	{'G', 10, "7.6,7.8 (6.6,9) 4.8,9 (1,9) 1,4.5 (1,0) 4.8,0 (6.8,0) 8,1.3 8,4 5.2,4"},
 	{'H', 9, "1,9 1,0 | 7,9 7,0 | 1,5 7,5"},
 	{'I', 3, "1,9 1,0"},
-	{'J', 5, "3,9 3,0 (3,-2.4) 0.7,-2.4 0,-2.4"},
+	{'J', 7, "5,9 5,2.8 (5,0) 2.8,0 (1.3,0) 0.8,1.2"},
 	{'K', 8, "1,9 1,0 | 6.8,9 1,3.6 | 2.9,5.3 7.2,0"},
 	{'L', 7, "1,9 1,0 6,0"},
 	{'M', 11, "1,0 1,9 1.3,9 5,3 8.7,9 9,9 9,0"},
@@ -195,10 +196,10 @@ var glyphs = []glyph{
 	{'“', 6, "1.6,9.4 1.1,8.4 1.1,7.4 | 4.3,9.4 3.8,8.4 3.8,7.4"},
 	{'”', 6, "1.4,9 1.4,8 0.9,7 | 4.1,9 4.1,8 3.6,7"},
 	{'•', 6, "(1.6,4.9) (3.4,4.9) (3.4,3.1) (1.6,3.1) | 2.5,4"},
-	{'…', 12, "1.5,0 1.5,0.5 | 5.5,0 5.5,0.5 | 9.5,0 9.5,0.5"},
+	{'…', 10, "1.5,0 1.5,0.5 | 4.5,0 4.5,0.5 | 7.5,0 7.5,0.5"},
 	{'€', 9, "7,7.9 (6.2,9) 5,9 (2,9) 2,4.5 (2,0) 5,0 (6.2,0) 7,1.1 | 0.4,5.5 5.6,5.5 | 0.4,3.5 5.2,3.5"},
 	{'−', 8, "1,4 6.2,4"},
-	{'→', 11, "0.8,4 9,4 | 6,7 9.2,4 6,1"},
+	{'→', 13, "1.8,4 10,4 | 7,7 10.2,4 7,1"},
 	{'∞', 12, "5.4,4 (7,6.4) 8.2,6.4 (10.2,6.4) 10.2,4 (10.2,1.6) 8.2,1.6 (7,1.6) 5.4,4 (3.8,6.4) 2.8,6.4 (0.8,6.4) 0.8,4 (0.8,1.6) 2.8,1.6 (3.8,1.6) 5.4,4"},
 	{'␣', 8, "1,0.5 1,-1.5 6,-1.5 6,0.5"},
 	{'\ufffd', 8, "1,0 1,9 6,9 6,0 1,0"},
@@ -213,7 +214,9 @@ var glyphs = []glyph{
 }
 
 // accented says which letter carries which accent.
-var accented = []struct{ char, letter, accent rune }{
+type accentedLetter struct{ char, letter, accent rune }
+
+var accented = []accentedLetter{
 	{'À', 'A', grave}, {'Á', 'A', acute}, {'Â', 'A', circumflex}, {'Ã', 'A', tilde}, {'Ä', 'A', diaeresis}, {'Å', 'A', ring}, {'Ç', 'C', cedilla},
 	{'È', 'E', grave}, {'É', 'E', acute}, {'Ê', 'E', circumflex}, {'Ë', 'E', diaeresis},
 	{'Ì', 'I', grave}, {'Í', 'I', acute}, {'Ñ', 'N', tilde},
@@ -226,29 +229,26 @@ var accented = []struct{ char, letter, accent rune }{
 	{'ù', 'u', grave}, {'ú', 'u', acute}, {'û', 'u', circumflex}, {'ü', 'u', diaeresis}, {'ý', 'y', acute}, {'ÿ', 'y', diaeresis},
 }
 
-// font is the pen at one size: bitmaps are made when first asked for.
+// font is the pen at one size and scale.
 type font struct {
 	size  float64 // pixels of scale 1 for each unit of the glyphs' grid
 	pen   float64 // width of the pen, pixels of scale 1
 	scale int
-	made  map[rune]*bitmap
+	drawn map[rune]*bitmap
 }
 
-// bitmap is one glyph: how much of each pixel the pen covers (0…255), row by row from the top. Its top left pixel lies left pixels to
-// the right of the origin and top pixels below the baseline (so top is negative).
+// bitmap is one glyph: how many eighths of each pixel the pen covers, row by row from the top. Its top left pixel lies left pixels to the
+// right of the origin and top pixels below the baseline (so top is negative).
 type bitmap struct {
 	left, top, width, height int
 	cover                    []uint8
 }
 
+// levels is the number of steps from paper to ink: eight are enough for a smooth edge, and leave room in a palette.
+const levels = 8
+
 func newFont(size, pen float64, scale int) *font {
 	return &font{size, pen, scale, map[rune]*bitmap{}}
-}
-
-// advance is the distance from the origin of char to that of the next character, in pixels of scale 1.
-func (f *font) advance(char rune) int {
-	g, _, _ := findGlyph(char)
-	return int(math.Round(float64(g.advance) * f.size))
 }
 
 // width is the length of a text in pixels of scale 1.
@@ -260,32 +260,48 @@ func (f *font) width(text string) int {
 	return sum
 }
 
-// findGlyph gives the glyph of a character and, if it is an accented letter, the glyph of its accent. What the font lacks is an empty box.
-func findGlyph(char rune) (letter, accent glyph, found bool) {
-	for _, a := range accented {
-		if a.char == char {
-			letter, _, _ = findGlyph(a.letter)
-			accent, _, _ = findGlyph(a.accent)
-			return letter, accent, true
-		}
-	}
-	for _, g := range glyphs {
-		if g.char == char {
-			return g, glyph{}, true
-		}
-	}
-	letter, _, _ = findGlyph('\ufffd')
-	return letter, glyph{}, false
+// advance is the distance from the origin of char to that of the next character, in pixels of scale 1.
+func (f *font) advance(char rune) int {
+	letter, _, _ := findGlyph(char)
+	return int(math.Round(float64(letter.advance) * f.size))
 }
+
+// findGlyph gives the glyph of a character and, if it is an accented letter, that of its accent. What the font lacks becomes an empty box.
+func findGlyph(char rune) (letter, accent *glyph, found bool) {
+	index := glyphIndex()
+	if g := index[char]; g != nil {
+		return g, nil, true
+	}
+	if a, ok := accentIndex()[char]; ok {
+		return index[a.letter], index[a.accent], true
+	}
+	return index['\ufffd'], nil, false
+}
+
+var glyphIndex = sync.OnceValue(func() map[rune]*glyph {
+	index := make(map[rune]*glyph, len(glyphs))
+	for i := range glyphs {
+		index[glyphs[i].char] = &glyphs[i]
+	}
+	return index
+})
+
+var accentIndex = sync.OnceValue(func() map[rune]accentedLetter {
+	index := make(map[rune]accentedLetter, len(accented))
+	for _, a := range accented {
+		index[a.char] = a
+	}
+	return index
+})
 
 // bitmap draws a character, once.
 func (f *font) bitmap(char rune) *bitmap {
-	if b := f.made[char]; b != nil {
+	if b := f.drawn[char]; b != nil {
 		return b
 	}
 	letter, accent, _ := findGlyph(char)
 	strokes := parseStrokes(letter.strokes, 0, 0)
-	if accent.strokes != "" {
+	if accent != nil {
 		// A capital is 3 pixels taller than a small letter. The cedilla hangs below and does not move.
 		dy := 0.0
 		if letter.char < 'a' && accent.char != cedilla {
@@ -295,7 +311,7 @@ func (f *font) bitmap(char rune) *bitmap {
 		strokes = append(strokes, parseStrokes(accent.strokes, (left+right)/2, dy)...)
 	}
 	b := f.draw(strokes)
-	f.made[char] = b
+	f.drawn[char] = b
 	return b
 }
 
@@ -373,7 +389,7 @@ func extent(strokes [][]point) (left, right float64) {
 	left, right = math.Inf(1), math.Inf(-1)
 	for _, line := range strokes {
 		for _, p := range line {
-			left, right = math.Min(left, p.x), math.Max(right, p.x)
+			left, right = min(left, p.x), max(right, p.x)
 		}
 	}
 	return left, right
@@ -394,39 +410,49 @@ func (f *font) draw(strokes [][]point) *bitmap {
 				y = math.Round(y)
 			}
 			line[i] = point{(p.x*f.size + 0.5) * scale, (0.5 - y - 1) * scale}
-			low = point{math.Min(low.x, line[i].x), math.Min(low.y, line[i].y)}
-			high = point{math.Max(high.x, line[i].x), math.Max(high.y, line[i].y)}
+			low = point{min(low.x, line[i].x), min(low.y, line[i].y)}
+			high = point{max(high.x, line[i].x), max(high.y, line[i].y)}
 		}
 	}
 	b := &bitmap{left: int(math.Floor(low.x - radius - 0.5)), top: int(math.Floor(low.y - radius - 0.5))}
 	b.width = int(math.Ceil(high.x+radius+0.5)) - b.left
 	b.height = int(math.Ceil(high.y+radius+0.5)) - b.top
 	b.cover = make([]uint8, b.width*b.height)
-	for y := 0; y < b.height; y++ {
-		for x := 0; x < b.width; x++ {
-			center := point{float64(b.left+x) + 0.5, float64(b.top+y) + 0.5}
-			d := math.Inf(1)
-			for _, line := range strokes {
-				d = math.Min(d, distance(center, line))
-			}
-			cover := math.Max(0, math.Min(1, radius+0.5-d))
-			b.cover[y*b.width+x] = uint8(math.Round(255 * cover))
+	for _, line := range strokes {
+		start := line[0]
+		for _, end := range line[min(1, len(line)-1):] {
+			b.drawSegment(start, end, radius)
+			start = end
 		}
 	}
 	return b
 }
 
-// distance from a point to a polyline.
-func distance(p point, line []point) float64 {
-	best := math.Hypot(p.x-line[0].x, p.y-line[0].y)
-	for i := 1; i < len(line); i++ {
-		a, b := line[i-1], line[i]
-		dx, dy := b.x-a.x, b.y-a.y
-		t := 0.0
-		if length := dx*dx + dy*dy; length > 0 {
-			t = math.Max(0, math.Min(1, ((p.x-a.x)*dx+(p.y-a.y)*dy)/length))
+// drawSegment draws the pen's way from start to end (in pixels of the picture) where nothing darker has been drawn yet.
+func (b *bitmap) drawSegment(start, end point, radius float64) {
+	// Only pixels near the segment can be reached.
+	left := int(min(start.x, end.x)-radius-0.5-float64(b.left)) - 1
+	right := int(max(start.x, end.x)+radius+0.5-float64(b.left)) + 1
+	top := int(min(start.y, end.y)-radius-0.5-float64(b.top)) - 1
+	bottom := int(max(start.y, end.y)+radius+0.5-float64(b.top)) + 1
+	for y := max(top, 0); y < min(bottom, b.height); y++ {
+		for x := max(left, 0); x < min(right, b.width); x++ {
+			d := distance(point{float64(b.left+x) + 0.5, float64(b.top+y) + 0.5}, start, end)
+			cover := max(0, min(1, radius+0.5-d))
+			i := y*b.width + x
+			b.cover[i] = max(b.cover[i], uint8(levels*cover+0.5))
 		}
-		best = math.Min(best, math.Hypot(p.x-a.x-t*dx, p.y-a.y-t*dy))
 	}
-	return best
+}
+
+// distance from p to the nearest point of the straight line from a to b.
+func distance(p, a, b point) float64 {
+	dx, dy := b.x-a.x, b.y-a.y
+	x, y := p.x-a.x, p.y-a.y
+	if along, length := x*dx+y*dy, dx*dx+dy*dy; along >= length {
+		x, y = p.x-b.x, p.y-b.y
+	} else if along > 0 {
+		x, y = x-dx*along/length, y-dy*along/length
+	}
+	return math.Sqrt(x*x + y*y)
 }

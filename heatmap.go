@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"image"
-	"image/color"
 	"image/png"
 	"io"
 	"math"
@@ -25,7 +24,7 @@ type Figure struct {
 	beside      []string // [columns] the clean text's token where it differs, else "" (nil: none differs)
 	columnTitle string
 	colorMap    string  // "viridis" or "rdbu"
-	reversed    bool    // low values at the end of the colour map, not at its beginning
+	reversed    bool    // the colour map from its end to its beginning
 	center      float64 // the value that lies in the middle of rdbu
 	marks       []Mark
 	barTitle    string
@@ -38,40 +37,36 @@ type Panel struct {
 	matrix [][]float64
 }
 
-// Mark is a value pointed out on the colour bar, such as the metric of the clean run.
+// Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. The one labelled "clean" has the colour of the clean text's tokens.
 type Mark struct {
 	value float64
 	label string
 }
 
-// Colours of everything but the cells.
-var (
-	white     = color.RGBA{255, 255, 255, 255}
-	ink       = color.RGBA{34, 34, 34, 255}
-	paleInk   = color.RGBA{104, 104, 104, 255} // the subtitle, escapes
-	faintInk  = color.RGBA{165, 165, 165, 255} // the box that stands for a space
-	accent    = color.RGBA{190, 30, 45, 255}   // the clean text
-	frameGrey = color.RGBA{90, 90, 90, 255}    // frames and ticks
-	hatch     = color.RGBA{214, 214, 214, 255} // a cell without a value …
-	hatched   = color.RGBA{240, 240, 240, 255} // … and what is between its lines
-)
-
 // Measures of the layout, in pixels at scale 1.
 const (
 	margin        = 20
 	largestCell   = 48
+	gridCell      = 20   // smaller cells touch each other
+	smallestValue = 22   // cells below have no room for a number
 	labelPitch    = 14   // lines of text closer than this run into each other
 	usualWidth    = 1440 // cells shrink so that all columns fit in here, as long as every column can still have its label
 	largestWidth  = 4900 // beyond that labels are thinned
 	largestHeight = 2304
 	tick          = 4
+	letterHeight  = 10
 	barWidth      = 18
-	markIndent    = 11 // from the bar to a mark's text
+	barIndent     = 11 // from the bar to the texts beside it
 	smallestBar   = 180
+	mostTicks     = 14
 	panelGap      = 24
 	longestLabel  = 150
 	longestTitle  = 900
 	largestScale  = 8
+	largestPanels = 8
+	bodyPen       = 1.25 // width of the strokes
+	titleSize     = 1.2  // times the size of all other text
+	titlePen      = 1.6
 	largestPixels = 100e6
 )
 
@@ -86,15 +81,15 @@ func (f *Figure) write(w io.Writer) error {
 }
 
 // paint draws the figure. It fails if the figure is empty, its panels differ in shape, or it would be too large.
-func (f *Figure) paint() (*image.RGBA, error) {
+func (f *Figure) paint() (*image.Paletted, error) {
 	l, err := f.layout()
 	if err != nil {
 		return nil, err
 	}
-	c := newCanvas(l.width, l.height, f.scale)
-	c.text(c.large, l.left, l.titleY, run{l.title, ink})
-	c.text(c.body, l.left, l.subtitleY, run{l.subtitle, paleInk})
-	c.text(c.body, l.left, l.legendY, l.legend...)
+	c := newCanvas(l.width, l.height, f.scale, f.anchors())
+	c.text(l.large, l.left, l.titleY, run{l.title, ink})
+	c.text(l.body, l.left, l.subtitleY, run{l.subtitle, paleInk})
+	c.text(l.body, l.left, l.legendY, l.legend...)
 	for i, panel := range f.panels {
 		f.paintPanel(c, l, panel, l.panels[i])
 	}
@@ -106,16 +101,17 @@ func (f *Figure) paint() (*image.RGBA, error) {
 // layout says where everything goes, in pixels at scale 1. It is apart from the painting so that a test can look where something should be.
 type layout struct {
 	width, height     int
+	body, large       *font
 	left              int // of the first panel
 	title, subtitle   string
 	titleY, subtitleY int // baselines
 	cell, gap         int // side of a cell with the white line beside it, width of that line
 	panels            []image.Rectangle
 	labels            [][]run // [columns] what stands below each column, nil where labels are thinned
+	upright           bool    // labels so short that they need not be turned
 	legend            []run   // below the labels
 	legendY           int
 	rowStep           int
-	rowLabelWidth     int
 	decimals          int // of the values in the cells, -1 if they do not fit
 	scale             colorScale
 	bar               image.Rectangle
@@ -129,7 +125,7 @@ type barLabel struct {
 	text   string
 	y      int // the row of pixels of its value
 	labelY int // the middle of its text: elsewhere if two marks are close together
-	color  color.RGBA
+	ink    uint8
 }
 
 func (f *Figure) layout() (*layout, error) {
@@ -141,14 +137,25 @@ func (f *Figure) layout() (*layout, error) {
 	if l.cell < 1 {
 		return nil, fmt.Errorf("heat map: %d × %d cells are too many for one picture (at most %d × %d)", rows, columns*len(f.panels), largestHeight, largestWidth)
 	}
-	if l.cell >= 8 {
+	if l.cell >= gridCell {
 		l.gap = 1
 	}
+	l.body, l.large = newFont(1, bodyPen, f.scale), newFont(titleSize, titlePen, f.scale)
 	l.scale = f.colorScale()
-	body, large := newFont(1, bodyPen, 1), newFont(titleSize, titlePen, 1)
-	l.decimals = f.cellDecimals(l, body)
+	l.decimals = f.cellDecimals(l)
+	l.labels = f.columnLabels(l)
+	l.legend = f.legendText()
+	f.placeDown(l, rows*l.cell+l.gap, columns*l.cell+l.gap)
+	f.labelBar(l)
+	f.placeAcross(l)
+	if float64(l.width)*float64(l.height)*float64(f.scale*f.scale) > largestPixels {
+		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: use a smaller scale", l.width*f.scale, l.height*f.scale)
+	}
+	return l, nil
+}
 
-	// Down: title, panels, column labels, legend.
+// placeDown places everything from top to bottom: titles, panels and the colour bar, column labels, legend. The panels and the bar are placed at x = 0.
+func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
 	y := margin
 	if f.title != "" {
 		l.titleY = y + 13
@@ -167,23 +174,32 @@ func (f *Figure) layout() (*layout, error) {
 			break
 		}
 	}
-	top := y
-	panelHeight := rows*l.cell + l.gap
-	y += panelHeight
-	l.labels = f.columnLabels(l, body)
-	deepest := 0
-	for _, label := range l.labels {
-		deepest = max(deepest, runsWidth(body, label))
+	for range f.panels {
+		l.panels = append(l.panels, image.Rect(0, y, panelWidth, y+panelHeight))
 	}
-	y += tick + 5 + deepest
-	if l.legend = f.legendText(); l.legend != nil {
+	l.bar = image.Rect(0, y, barWidth, y+max(panelHeight, smallestBar))
+
+	longest := 0
+	for _, label := range l.labels {
+		longest = max(longest, runsWidth(l.body, label))
+	}
+	l.upright = longest <= l.cell-6
+	if l.upright {
+		longest = letterHeight
+	}
+	y += panelHeight + tick + 5 + longest
+	if runsWidth(l.body, l.legend) > len(f.panels)*(panelWidth+panelGap) { // the legend reaches below the colour bar
+		y = max(y, l.bar.Max.Y)
+	}
+	if l.legend != nil {
 		l.legendY = y + 18
 		y = l.legendY + 4
 	}
-	barHeight := max(panelHeight, smallestBar)
-	l.height = max(y, top+barHeight) + margin
+	l.height = max(y, l.bar.Max.Y) + margin
+}
 
-	// Across: row title and labels, panels, colour bar.
+// placeAcross places everything from left to right: row title and labels, panels, colour bar with its labels and title.
+func (f *Figure) placeAcross(l *layout) {
 	x := margin
 	if f.rowTitle != "" {
 		x += labelPitch + 6
@@ -191,36 +207,31 @@ func (f *Figure) layout() (*layout, error) {
 	for l.rowStep = 1; l.rowStep*l.cell < labelPitch; {
 		l.rowStep = nextRound(l.rowStep)
 	}
-	for r := 0; r < rows && r < len(f.rows); r += l.rowStep {
-		l.rowLabelWidth = max(l.rowLabelWidth, body.width(plain(f.rows[r])))
+	widest := 0
+	for row := 0; row < len(f.panels[0].matrix) && row < len(f.rows); row += l.rowStep {
+		widest = max(widest, l.body.width(clip(l.body, plain(f.rows[row]), longestLabel)))
 	}
-	l.rowLabelWidth = min(l.rowLabelWidth, longestLabel)
-	x += l.rowLabelWidth + 5 + tick
-	l.left = x
-	for i := range f.panels {
-		l.panels = append(l.panels, image.Rect(x, top, x+columns*l.cell+l.gap, top+panelHeight))
+	l.left = x + widest + 5 + tick
+	x = l.left
+	for i := range l.panels {
+		l.panels[i] = l.panels[i].Add(image.Pt(x, 0))
 		x = l.panels[i].Max.X + panelGap
 	}
-	l.bar = image.Rect(x, top, x+barWidth, top+barHeight)
-	f.labelBar(l)
-	x = l.bar.Max.X
-	widest := 0
-	for _, label := range append(l.ticks, l.marks...) {
-		widest = max(widest, body.width(label.text))
+	l.bar = l.bar.Add(image.Pt(x, 0))
+	widest = 0
+	for _, labels := range [][]barLabel{l.ticks, l.marks} {
+		for _, label := range labels {
+			widest = max(widest, l.body.width(label.text))
+		}
 	}
-	x += markIndent + widest
+	x = l.bar.Max.X + barIndent + widest
 	if f.barTitle != "" {
 		l.barTitleX = x + 20
 		x = l.barTitleX + 4
 	}
-	l.title = clip(large, plain(f.title), max(longestTitle, x-l.left))
-	l.subtitle = clip(body, plain(f.subtitle), max(longestTitle, x-l.left))
-	x = max(x, l.left+large.width(l.title), l.left+body.width(l.subtitle), l.left+runsWidth(body, l.legend))
-	l.width = x + margin
-	if float64(l.width)*float64(l.height)*float64(f.scale*f.scale) > largestPixels {
-		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: use a smaller scale", l.width*f.scale, l.height*f.scale)
-	}
-	return l, nil
+	l.title = clip(l.large, plain(f.title), max(longestTitle, x-l.left))
+	l.subtitle = clip(l.body, plain(f.subtitle), max(longestTitle, x-l.left))
+	l.width = margin + max(x, l.left+max(l.large.width(l.title), l.body.width(l.subtitle), runsWidth(l.body, l.legend)))
 }
 
 // shape checks that the figure can be painted at all.
@@ -230,6 +241,9 @@ func (f *Figure) shape() (rows, columns int, err error) {
 	}
 	if colorMaps[f.colorMap] == nil {
 		return 0, 0, fmt.Errorf("heat map: no colour map is called %q: there are viridis and rdbu", f.colorMap)
+	}
+	if len(f.panels) > largestPanels {
+		return 0, 0, fmt.Errorf("heat map: %d panels are too many for one picture (at most %d)", len(f.panels), largestPanels)
 	}
 	if len(f.panels) == 0 || len(f.panels[0].matrix) == 0 || len(f.panels[0].matrix[0]) == 0 {
 		return 0, 0, fmt.Errorf("heat map: there is nothing to paint")
@@ -258,7 +272,7 @@ func cellSize(rows, columns int) int {
 
 // columnLabels gives the text below each column. Where two labels would touch, the columns in which the texts differ come first,
 // then every second, fifth, tenth … column.
-func (f *Figure) columnLabels(l *layout, body *font) [][]run {
+func (f *Figure) columnLabels(l *layout) [][]run {
 	_, columns, _ := f.shape()
 	step := 1
 	for step*l.cell < labelPitch {
@@ -288,10 +302,10 @@ func (f *Figure) columnLabels(l *layout, body *font) [][]run {
 			continue
 		}
 		if c < len(f.beside) && f.beside[c] != "" {
-			labels[c] = append(labels[c], tokenRuns(body, f.beside[c], accent)...)
+			labels[c] = append(labels[c], tokenRuns(l.body, f.beside[c], accent)...)
 			labels[c] = append(labels[c], run{"→", paleInk})
 		}
-		labels[c] = append(labels[c], tokenRuns(body, f.columns[c], ink)...)
+		labels[c] = append(labels[c], tokenRuns(l.body, f.columns[c], ink)...)
 	}
 	return labels
 }
@@ -315,7 +329,7 @@ func (f *Figure) legendText() []run {
 
 // paintPanel draws one matrix with its frame, its values and its column labels.
 func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Rectangle) {
-	c.text(c.body, frame.Min.X, frame.Min.Y-8, run{clip(c.body, plain(panel.title), frame.Dx()), ink})
+	c.text(l.body, frame.Min.X, frame.Min.Y-8, run{clip(l.body, plain(panel.title), frame.Dx()), ink})
 	c.fill(frame.Inset(-1), frameGrey)
 	c.fill(frame, white)
 	for row, values := range panel.matrix {
@@ -325,11 +339,10 @@ func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Recta
 				c.hatch(cell)
 				continue
 			}
-			background := l.scale.color(value)
-			c.fill(cell, background)
+			c.fill(cell, l.scale.step(value))
 			if l.decimals >= 0 {
 				text := number(value, l.decimals)
-				c.text(c.body, cell.Min.X+(cell.Dx()-c.body.width(text)+1)/2, cell.Min.Y+cell.Dy()/2+5, run{text, contrast(background)})
+				c.text(l.body, cell.Min.X+(cell.Dx()-l.body.width(text)+1)/2, cell.Min.Y+cell.Dy()/2+letterHeight/2, run{text, ink})
 			}
 		}
 	}
@@ -338,7 +351,11 @@ func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Recta
 			cell := l.cellAt(frame, 0, column)
 			x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1
 			c.fill(image.Rect(x, y, x+1, y+tick), frameGrey)
-			c.textUp(c.body, x+5, y+tick+4+runsWidth(c.body, label), label...)
+			if width := runsWidth(l.body, label); l.upright {
+				c.text(l.body, x-width/2, y+tick+4+letterHeight, label...)
+			} else {
+				c.textUp(l.body, x+letterHeight/2, y+tick+4+width, label...)
+			}
 		}
 	}
 }
@@ -356,34 +373,43 @@ func (f *Figure) paintRowLabels(c *canvas, l *layout) {
 		cell := l.cellAt(frame, row, 0)
 		y := cell.Min.Y + cell.Dy()/2
 		c.fill(image.Rect(frame.Min.X-1-tick, y, frame.Min.X-1, y+1), frameGrey)
-		text := clip(c.body, plain(f.rows[row]), longestLabel)
-		c.text(c.body, frame.Min.X-tick-4-c.body.width(text), y+5, run{text, ink})
+		text := clip(l.body, plain(f.rows[row]), longestLabel)
+		c.text(l.body, frame.Min.X-tick-4-l.body.width(text), y+letterHeight/2, run{text, ink})
 	}
 	if f.rowTitle != "" {
-		text := clip(c.body, plain(f.rowTitle), max(frame.Dy(), smallestBar))
-		y := max((frame.Min.Y+frame.Max.Y+c.body.width(text))/2, frame.Min.Y+c.body.width(text))
-		c.textUp(c.body, margin+11, y, run{text, ink})
+		text := clip(l.body, plain(f.rowTitle), max(frame.Dy(), smallestBar))
+		y := max((frame.Min.Y+frame.Max.Y+l.body.width(text))/2, frame.Min.Y+l.body.width(text))
+		c.textUp(l.body, margin+11, y, run{text, ink})
 	}
 }
 
 // paintBar draws the colour bar with its ticks, its marks and its title.
 func (f *Figure) paintBar(c *canvas, l *layout) {
 	c.fill(l.bar.Inset(-1), frameGrey)
-	c.gradient(l.bar, l.scale)
+	c.gradient(l.bar)
 	for _, t := range l.ticks {
 		c.fill(image.Rect(l.bar.Max.X+1, t.y, l.bar.Max.X+1+tick, t.y+1), frameGrey)
-		c.text(c.body, l.bar.Max.X+tick+6, t.labelY+5, run{t.text, t.color})
+		c.text(l.body, l.bar.Max.X+barIndent, t.labelY+letterHeight/2, run{t.text, t.ink})
 	}
 	for _, m := range l.marks {
 		c.fill(image.Rect(l.bar.Min.X, m.y-1, l.bar.Max.X, m.y+2).Intersect(l.bar), white)
-		c.fill(image.Rect(l.bar.Min.X, m.y, l.bar.Max.X, m.y+1), ink)
-		c.pointer(l.bar.Max.X+2, m.y, m.labelY, m.color)
-		c.text(c.body, l.bar.Max.X+markIndent, m.labelY+5, run{m.text, m.color})
+		c.fill(image.Rect(l.bar.Min.X, m.y, l.bar.Max.X, m.y+1), ink+full)
+		c.pointer(l.bar.Max.X+2, m.y, m.labelY, m.ink+full)
+		c.text(l.body, l.bar.Max.X+barIndent, m.labelY+letterHeight/2, run{m.text, m.ink})
 	}
 	if f.barTitle != "" {
-		text := clip(c.body, plain(f.barTitle), l.bar.Dy())
-		c.textUp(c.body, l.barTitleX, (l.bar.Min.Y+l.bar.Max.Y+c.body.width(text))/2, run{text, ink})
+		text := clip(l.body, plain(f.barTitle), l.bar.Dy())
+		c.textUp(l.body, l.barTitleX, (l.bar.Min.Y+l.bar.Max.Y+l.body.width(text))/2, run{text, ink})
 	}
+}
+
+// anchors is the colour map from the lowest value's colour to the highest one's.
+func (f *Figure) anchors() []uint32 {
+	anchors := slices.Clone(colorMaps[f.colorMap])
+	if f.reversed {
+		slices.Reverse(anchors)
+	}
+	return anchors
 }
 
 // colorScale spans the colours over all values and marks. The scale of rdbu reaches equally far on both sides of its centre.
@@ -404,25 +430,23 @@ func (f *Figure) colorScale() colorScale {
 	for _, mark := range f.marks {
 		include(mark.value)
 	}
-	if f.colorMap == "rdbu" {
+	if f.colorMap == "rdbu" && !math.IsNaN(f.center) && !math.IsInf(f.center, 0) {
 		include(f.center)
-		if reach := math.Max(high-f.center, f.center-low); !math.IsNaN(reach) {
-			low, high = f.center-reach, f.center+reach
-		}
+		reach := math.Max(high-f.center, f.center-low)
+		low, high = f.center-reach, f.center+reach
 	}
-	anchors := slices.Clone(colorMaps[f.colorMap])
-	if f.reversed {
-		slices.Reverse(anchors)
-	}
-	return newColorScale(low, high, anchors)
+	return newColorScale(low, high)
 }
 
-// cellDecimals is the number of decimals with which every value fits into its cell: as many as tell three digits of the largest apart,
-// down to two digits; -1 if that is too wide. The colours and the JSON carry the rest.
-func (f *Figure) cellDecimals(l *layout, body *font) int {
-	size := math.Max(math.Abs(l.scale.low), math.Abs(l.scale.high))
-	for decimals := digitsAfterPoint(size); decimals >= max(0, digitsAfterPoint(size)-1); decimals-- {
-		if f.widestValue(body, decimals) <= l.cell-6 {
+// cellDecimals is the number of decimals with which every value fits into its cell: as many as decimalsFor asks, or one less;
+// -1 if that is still too wide.
+func (f *Figure) cellDecimals(l *layout) int {
+	if l.cell < smallestValue {
+		return -1
+	}
+	wanted := decimalsFor(l.scale.size())
+	for decimals := wanted; decimals >= max(0, wanted-1); decimals-- {
+		if f.widestValue(l.body, decimals) <= l.cell-6 {
 			return decimals
 		}
 	}
@@ -452,10 +476,9 @@ func (f *Figure) labelBar(l *layout) {
 		if math.IsNaN(mark.value) {
 			continue
 		}
-		decimals := max(2, digitsAfterPoint(math.Max(math.Abs(l.scale.low), math.Abs(l.scale.high))))
-		label := barLabel{plain(mark.label) + " " + number(mark.value, decimals), at(mark.value), 0, ink}
+		label := barLabel{clip(l.body, plain(mark.label), longestLabel) + " " + number(mark.value, decimalsFor(l.scale.size())), at(mark.value), 0, ink}
 		if mark.label == "clean" {
-			label.color = accent
+			label.ink = accent
 		}
 		l.marks = append(l.marks, label)
 	}
@@ -473,7 +496,7 @@ func (f *Figure) labelBar(l *layout) {
 		}
 		l.marks[i].labelY = min(l.marks[i].labelY, lowest)
 	}
-	values, texts := ticks(l.scale.low, l.scale.high, l.bar.Dy()/40)
+	values, texts := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
 	for i, v := range values {
 		t := barLabel{texts[i], at(v), at(v), ink}
 		for _, m := range l.marks {
@@ -487,18 +510,18 @@ func (f *Figure) labelBar(l *layout) {
 
 // run is a piece of text in one colour.
 type run struct {
-	text  string
-	color color.RGBA
+	text string
+	ink  uint8
 }
 
 // tokenRuns makes a token visible: a space becomes an open box, a control character, a character that the font lacks and a byte
 // that is no UTF-8 become escapes as in Go. Long tokens end in an ellipsis.
-func tokenRuns(f *font, token string, ink color.RGBA) []run {
+func tokenRuns(f *font, token string, color uint8) []run {
 	var runs []run
 	width := 0
 	for len(token) > 0 {
 		char, size := utf8.DecodeRuneInString(token)
-		piece := run{string(char), ink}
+		piece := run{string(char), color}
 		switch {
 		case char == ' ':
 			piece = run{"␣", faintInk}
@@ -507,7 +530,7 @@ func tokenRuns(f *font, token string, ink color.RGBA) []run {
 		}
 		width += f.width(piece.text)
 		if width > longestLabel {
-			return append(runs, run{"…", ink})
+			return append(runs, run{"…", color})
 		}
 		runs = append(runs, piece)
 		token = token[size:]
@@ -581,115 +604,3 @@ func nextRound(step int) int {
 }
 
 func abs(n int) int { return max(n, -n) }
-
-// canvas is the picture and the pens. Its methods take pixels of scale 1; each is a square of scale × scale pixels of the picture.
-type canvas struct {
-	picture     *image.RGBA
-	scale       int
-	body, large *font
-}
-
-// The two sizes of text.
-const (
-	bodyPen   = 1.25
-	titleSize = 1.2
-	titlePen  = 1.6
-)
-
-func newCanvas(width, height, scale int) *canvas {
-	c := &canvas{image.NewRGBA(image.Rect(0, 0, width*scale, height*scale)), scale, newFont(1, bodyPen, scale), newFont(titleSize, titlePen, scale)}
-	c.fill(image.Rect(0, 0, width, height), white)
-	return c
-}
-
-// pixels is a rectangle of the layout in pixels of the picture.
-func (c *canvas) pixels(r image.Rectangle) image.Rectangle {
-	return image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}.Intersect(c.picture.Rect)
-}
-
-// fill paints a rectangle: the first row of pixels by hand, the others as its copies.
-func (c *canvas) fill(r image.Rectangle, color color.RGBA) {
-	r = c.pixels(r)
-	if r.Empty() {
-		return
-	}
-	first := c.picture.Pix[c.picture.PixOffset(r.Min.X, r.Min.Y):][:4*r.Dx()]
-	for i := 0; i < len(first); i += 4 {
-		first[i], first[i+1], first[i+2], first[i+3] = color.R, color.G, color.B, color.A
-	}
-	for y := r.Min.Y + 1; y < r.Max.Y; y++ {
-		copy(c.picture.Pix[c.picture.PixOffset(r.Min.X, y):], first)
-	}
-}
-
-// hatch paints a cell that has no value: slanted grey lines.
-func (c *canvas) hatch(cell image.Rectangle) {
-	c.fill(cell, hatched)
-	r := c.pixels(cell)
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		for x := r.Min.X; x < r.Max.X; x++ {
-			if (x+y)/c.scale%6 == 0 {
-				c.picture.SetRGBA(x, y, hatch)
-			}
-		}
-	}
-}
-
-// gradient paints the colour bar, its highest value on top.
-func (c *canvas) gradient(bar image.Rectangle, scale colorScale) {
-	r := c.pixels(bar)
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		color := scale.at(float64(r.Max.Y-1-y) / float64(r.Dy()-1))
-		for x := r.Min.X; x < r.Max.X; x++ {
-			c.picture.SetRGBA(x, y, color)
-		}
-	}
-}
-
-// pointer paints a small triangle whose tip points at (x, y) from the right, and a thin line from there to a text that had to move to labelY.
-func (c *canvas) pointer(x, y, labelY int, color color.RGBA) {
-	for i := 0; i < 5; i++ {
-		c.fill(image.Rect(x+i, y-i, x+i+1, y+i+1), color)
-	}
-	if labelY != y {
-		c.fill(image.Rect(x+4, min(y, labelY), x+5, max(y, labelY)+1), color)
-	}
-}
-
-// text writes runs one after the other, from (x, y), where the baseline ends on its left.
-func (c *canvas) text(f *font, x, y int, runs ...run) {
-	for _, r := range runs {
-		for _, char := range r.text {
-			b := f.bitmap(char)
-			for i, cover := range b.cover {
-				c.blend(x*c.scale+b.left+i%b.width, y*c.scale+b.top+i/b.width, cover, r.color)
-			}
-			x += f.advance(char)
-		}
-	}
-}
-
-// textUp writes runs turned by 90 degrees to the left, upwards from (x, y).
-func (c *canvas) textUp(f *font, x, y int, runs ...run) {
-	for _, r := range runs {
-		for _, char := range r.text {
-			b := f.bitmap(char)
-			for i, cover := range b.cover {
-				c.blend(x*c.scale+b.top+i/b.width, y*c.scale-1-b.left-i%b.width, cover, r.color)
-			}
-			y -= f.advance(char)
-		}
-	}
-}
-
-// blend lays a colour over one pixel, cover/255 of it.
-func (c *canvas) blend(x, y int, cover uint8, over color.RGBA) {
-	if cover == 0 || !(image.Point{x, y}).In(c.picture.Rect) {
-		return
-	}
-	mix := func(under, over uint8) uint8 {
-		return uint8((int(under)*(255-int(cover)) + int(over)*int(cover) + 127) / 255)
-	}
-	pixel := c.picture.Pix[c.picture.PixOffset(x, y):][:3]
-	pixel[0], pixel[1], pixel[2] = mix(pixel[0], over.R), mix(pixel[1], over.G), mix(pixel[2], over.B)
-}

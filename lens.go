@@ -12,6 +12,9 @@ type Lens struct {
 
 // lens looks at the clean and at the corrupt run. progress is told the share of the work that is done.
 func (m *Model) lens(pair Pair, probabilities bool, progress func(done float64)) (clean, corrupt *Lens, err error) {
+	if err := m.checkAnswers(pair); err != nil {
+		return nil, nil, err
+	}
 	b, err := m.begin(pair.clean, pair.corrupt)
 	if err != nil {
 		return nil, nil, err

@@ -4,11 +4,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 )
@@ -29,6 +31,12 @@ const usage = `mechpatch: activation patching on GPT-2
       The most probable next tokens of one text, for someone in search of a good pair.
   mechpatch tokens [-e] [-json] TEXT.txt
       The tokens of a text and their ids.
+  mechpatch fetch [-o FILE] [NAME]
+      Downloads gpt2, or gpt2-medium, gpt2-large, gpt2-xl, distilgpt2.
+  mechpatch convert [-dtype f32|f16|bf16] IN OUT.safetensors
+      Makes a lean safetensors file of a safetensors or PyTorch file, or of a folder with one.
+  mechpatch bundle [-exe PROGRAM] MODEL OUT
+      Makes a copy of the program with the weights inside: one file is all of it.
 
 An answer is one token: Jones stands for " Jones", with a leading space, =Jones for exactly
 that text, #5437 for the token with that id. The texts must have equally many tokens. One line
@@ -75,8 +83,11 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // command runs the command that the first argument names, else the main one.
 func (p *program) command(args []string) error {
 	commands := map[string]func(args []string) error{
-		"next":   p.next,
-		"tokens": p.tokens,
+		"next":    p.next,
+		"tokens":  p.tokens,
+		"fetch":   p.fetch,
+		"convert": p.convert,
+		"bundle":  p.bundle,
 	}
 	if len(args) > 0 && commands[args[0]] != nil {
 		return commands[args[0]](args[1:])
@@ -135,8 +146,8 @@ func (p *program) checkPatch(f *patchFlags, words int) error {
 		return errors.New("-site head patches all positions at once: -positions does not go with it")
 	case study.lens && (study.site != "resid" || study.layers != "" || study.positions != "" || f.pairs != ""):
 		return errors.New("-lens shows every layer and position of one pair: -site, -layers, -positions and -pairs do not go with it")
-	case p.json == "-" && f.csv == "-":
-		return errors.New("-json - and -csv - cannot share standard output")
+	case p.json == "-" && f.csv == "-" || f.image == "-" && (p.json == "-" || f.csv == "-"):
+		return errors.New("only one of -o, -json and -csv can have standard output")
 	case f.pairs != "" && words > 0:
 		return errors.New("-pairs takes the texts and answers from its file: there are further arguments")
 	case f.pairs != "" && f.csv != "":
@@ -167,17 +178,21 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 		return err
 	}
 	bar := newProgress(p.stderr)
-	r, err := f.study.run(m, q, bar.show)
+	r, err := f.study.run(m, q, bar.share)
 	bar.clear()
 	if err != nil {
 		return err
 	}
 	figure := r.figure(f.colorMap, f.scale)
-	if p.json != "-" && f.csv != "-" {
+	quiet := p.json == "-" || f.csv == "-" || f.image == "-"
+	if !quiet {
 		fmt.Fprint(p.stdout, r.text(cellPainter(p.stdout, figure)))
 	}
 	if err := p.output(f.image, figure.write); err != nil {
 		return err
+	}
+	if !quiet && f.image != "" {
+		fmt.Fprintf(p.stdout, "\nThe heat map is in %s\n", f.image)
 	}
 	if err := p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) }); err != nil {
 		return err
@@ -293,7 +308,8 @@ func newFlags() *flag.FlagSet { return flag.NewFlagSet("mechpatch", flag.Continu
 // textFlags are the flags of the commands that run the model on texts.
 func (p *program) textFlags() *flag.FlagSet {
 	flags := newFlags()
-	flags.StringVar(&p.model, "model", "", "where GPT-2's weights are: a safetensors file, or circuit for the built-in model (`MODEL`)")
+	flags.StringVar(&p.model, "model", "", "a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
 	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
 	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
 	flags.StringVar(&p.json, "json", "", "write everything as JSON to this `FILE`; - is standard output")
@@ -381,14 +397,112 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 	return writeFile(name, write)
 }
 
-// openModel finds and opens the weights.
+// openModel finds the weights, fetches them where need be, and opens them.
 func (p *program) openModel() (*Model, error) {
-	if p.model == "" || p.model == "circuit" {
-		return newCircuit(), nil
-	}
-	ck, err := openSafetensors(p.model)
+	env := systemEnv(p.offline)
+	found, err := findModel(p.model, env)
 	if err != nil {
 		return nil, err
 	}
-	return loadModel(ck, p.model, 0)
+	if found.download {
+		fmt.Fprintf(p.stderr, "mechpatch: the weights of %s are not on this machine: fetching them (-model circuit does without)\n", found.name)
+		_, err := p.download(env, found.name, "", !found.named)
+		switch {
+		case errors.Is(err, errNoStart) && !found.named:
+			p.note(err)
+			found = circuitFound("built in")
+		case err != nil:
+			return nil, err
+		}
+	}
+	if found.circuit {
+		if !found.named {
+			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on this machine: see mechpatch fetch -h"))
+		}
+		return newCircuit(), nil
+	}
+	return found.open()
+}
+
+// note tells something beside the results.
+func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", what) }
+
+// fetch downloads a published model.
+func (p *program) fetch(args []string) error {
+	flags := newFlags()
+	flags.StringVar(&p.model, "o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
+	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	words, err := p.parse(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(words) > 1 {
+		return wrongCount(len(words), "[NAME]")
+	}
+	path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], p.model, false)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout, path)
+	return nil
+}
+
+// download fetches a model, with a progress bar where somebody watches. An interrupt leaves what has arrived for the next time.
+func (p *program) download(env Env, name, file string, quick bool) (string, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	d := newDownloader(env, quick)
+	bar := newProgress(p.stderr)
+	d.note = func(line string) {
+		bar.clear()
+		fmt.Fprintln(p.stderr, "mechpatch:", line)
+	}
+	d.progress = bar.bytes
+	path, err := d.fetch(ctx, name, file)
+	bar.clear()
+	return path, err
+}
+
+// convert makes a lean safetensors file of whatever GPT-2 is published as.
+func (p *program) convert(args []string) error {
+	flags := newFlags()
+	format := flags.String("dtype", "", "the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
+	words, err := p.parse(flags, args)
+	if err == nil && len(words) != 2 {
+		err = wrongCount(len(words), "IN OUT.safetensors")
+	}
+	if err != nil {
+		return err
+	}
+	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
+	f, ok := formats[strings.ToLower(*format)]
+	if !ok {
+		return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *format)}
+	}
+	return convert(words[0], words[1], f)
+}
+
+// bundle makes a copy of a mechpatch with weights inside.
+func (p *program) bundle(args []string) error {
+	flags := newFlags()
+	exe := flags.String("exe", "", "the mechpatch to copy, built for any system, by default this one (`FILE`)")
+	words, err := p.parse(flags, args)
+	if err == nil && len(words) != 2 {
+		err = wrongCount(len(words), "MODEL OUT")
+	}
+	if err != nil {
+		return err
+	}
+	env := systemEnv(true)
+	if *exe == "" {
+		*exe = env.exe
+	}
+	found, err := findModel(words[0], env)
+	if err != nil {
+		return err
+	}
+	if found.circuit {
+		return errors.New("the circuit is in every mechpatch already: there is nothing to bundle")
+	}
+	return bundle(*exe, found.path, words[1])
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -100,8 +102,8 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 	x, position := make([]float32, len(texts)*T*d), make([]float32, d)
 	for i, ids := range texts {
 		for p, id := range ids {
-			if id < 0 || id >= m.vocab {
-				return nil, fmt.Errorf("token %d is not in the vocabulary of %s, which has %d", id, m.name, m.vocab)
+			if err := m.checkToken(id); err != nil {
+				return nil, err
 			}
 			row := x[(i*T+p)*d : (i*T+p+1)*d]
 			m.wte.row(row, id)
@@ -113,6 +115,14 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 		return nil, fmt.Errorf("the embeddings of the text hold a NaN or an infinity: wte or wpe in %s is damaged", m.source)
 	}
 	return x, nil
+}
+
+// checkToken is an error if the model has no such token.
+func (m *Model) checkToken(id int) error {
+	if id < 0 || id >= m.vocab {
+		return fmt.Errorf("token %d is not in the vocabulary of %s, which has %d", id, m.name, m.vocab)
+	}
+	return nil
 }
 
 // newBatch makes a batch for texts of length T, with room for that many rows in all.
@@ -208,6 +218,9 @@ type attentionJob struct {
 
 const attentionRows = 64
 
+// scorePool keeps the goroutines' attention scores, [rows, keys].
+var scorePool = sync.Pool{New: func() any { return new([]float32) }}
+
 // attention is causal multi-head attention (Vaswani et al., 2017, section 3.2): for each head,
 // z = softmax(q·kᵀ/√(d/heads))·v, where position p sees the positions 0…p. qkv, [R, 3d], holds the queries, keys and
 // values; z, [R, d], receives the heads' outputs side by side. The queries are scaled in place.
@@ -234,9 +247,10 @@ func (m *Model) attention(z, qkv []float32, b *Batch) {
 		}
 		// The keys are those of the base run before position from, then the run's own up to the job's last row.
 		keys := from + job.hi
-		scores := scratch(rows * keys)
-		defer release(scores)
-		s := *scores
+		scores := scorePool.Get().(*[]float32)
+		defer scorePool.Put(scores)
+		*scores = slices.Grow((*scores)[:0], rows*keys)
+		s := (*scores)[:rows*keys]
 		if from > 0 {
 			gemm(s, keys, q, 3*d, at(before, 1), 3*d, rows, from, size, true, false)
 		}

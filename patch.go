@@ -83,6 +83,9 @@ func (k Metric) highIsClean() bool { return k == metricLogit || k == metricResto
 // matrices tall enough for the matmul's full speed. Where that batch would take more than batchBytes, the cells are
 // divided over several passes, each of which begins at the layer of its first cell.
 func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep, error) {
+	if err := m.checkAnswers(pair); err != nil {
+		return nil, err
+	}
 	x, err := m.embed(pair.clean, pair.corrupt)
 	if err != nil {
 		return nil, err
@@ -267,6 +270,16 @@ func (m *Model) read(s *Sweep, b *Batch, pair Pair, probabilities bool, cells []
 	s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
 	for i, c := range cells {
 		s.cells[c.layer][c.column] = readings[2+i]
+	}
+	return nil
+}
+
+// checkAnswers checks that the model knows both answers.
+func (m *Model) checkAnswers(pair Pair) error {
+	for _, id := range []int{pair.cleanAnswer, pair.corruptAnswer} {
+		if err := m.checkToken(id); err != nil {
+			return err
+		}
 	}
 	return nil
 }

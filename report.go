@@ -247,7 +247,7 @@ func (r *Report) figure(colorMap string, scale int) *Figure {
 	return f
 }
 
-// text is all of the report as text. paint colours a cell's text by its value, or leaves it as it is.
+// text is all of the report as text. paint colours a cell's text by its value; it is nil where nobody would see the colour.
 func (r *Report) text(paint func(v float64, s string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
@@ -317,42 +317,84 @@ func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
 }
 
-// matrix shows a matrix in figures, with a line for each position, so that the tokens can be read, and a column for each layer.
+// matrix shows a matrix with a line for each position, so that the tokens can be read, and a column for each layer: in figures
+// or, where there is paint, in colours on a terminal, which is narrow.
 func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
-	labels, widest := make([]string, len(p.matrix[0])), 0
+	cell, text := 6, cellText
+	if paint != nil {
+		cell, text = terminalCell(len(p.matrix))
+	}
+	labels, widest := make([]string, len(p.matrix[0])), utf8.RuneCountInString(p.title)
 	for c := range labels {
-		labels[c] = r.label(c)
+		labels[c] = r.label(c, paint != nil)
 		widest = max(widest, utf8.RuneCountInString(labels[c]))
 	}
-	cell := 6
 	for _, row := range p.matrix {
 		for _, v := range row {
-			cell = max(cell, utf8.RuneCountInString(cellText(v))+1)
+			if n := utf8.RuneCountInString(text(v)); n >= cell && paint == nil {
+				cell = n + 1
+			}
 		}
 	}
 	var b strings.Builder
-	widest = max(widest, len(p.title))
 	b.WriteString(pad(p.title, widest))
 	for l := range p.matrix {
-		fmt.Fprintf(&b, "%*s", cell, "L"+strconv.Itoa(l))
+		if name := strconv.Itoa(l); len(name) < cell {
+			fmt.Fprintf(&b, "%*s", cell, name)
+		} else if every := 10 / cell; l%every == 0 {
+			b.WriteString(pad(name, every*cell))
+		}
 	}
 	for c, label := range labels {
 		b.WriteString("\n" + pad(label, widest))
 		for _, row := range p.matrix {
-			b.WriteString(paint(row[c], fmt.Sprintf("%*s", cell, cellText(row[c]))))
+			s := fmt.Sprintf("%*s", cell, text(row[c]))
+			if paint != nil {
+				s = paint(row[c], s)
+			}
+			b.WriteString(s)
 		}
 	}
 	return b.String() + "\n"
 }
 
+// terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on 80 columns: with a short
+// figure in them if there are no more than twelve layers, else as blocks of colour.
+func terminalCell(layers int) (width int, text func(v float64) string) {
+	if layers > 12 {
+		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
+	}
+	return 5, func(v float64) string {
+		for decimals := 2; decimals > 0; decimals-- {
+			if s := number(v, decimals); utf8.RuneCountInString(s) <= 4 {
+				return s
+			}
+		}
+		return number(v, 0)
+	}
+}
+
+const terminalLabel = 19
+
 // label names a column: its position and token, and the clean token where that is another one.
-func (r *Report) label(column int) string {
+func (r *Report) label(column int, short bool) string {
 	if r.Site == "head" {
 		return "head " + strconv.Itoa(column)
 	}
-	label := fmt.Sprintf("%4d %q", column, r.Corrupt.Tokens[column])
-	if t := r.Clean.Tokens[column]; t != r.Corrupt.Tokens[column] {
-		label += fmt.Sprintf(" (clean %q)", t)
+	corrupt, clean := r.Corrupt.Tokens[column], r.Clean.Tokens[column]
+	if short {
+		s := visible(corrupt)
+		if clean != corrupt {
+			s = visible(clean) + "→" + s
+		}
+		if runes := []rune(s); len(runes) > terminalLabel-5 {
+			s = string(runes[:terminalLabel-6]) + "…"
+		}
+		return fmt.Sprintf("%4d %s", column, s)
+	}
+	label := fmt.Sprintf("%4d %q", column, corrupt)
+	if clean != corrupt {
+		label += fmt.Sprintf(" (clean %q)", clean)
 	}
 	return label
 }
@@ -384,7 +426,7 @@ func (r *Report) effects() string {
 		}
 	}
 	// Changes that differ by less than a hundredth of the largest stay in the order of the layers, and less than that is none.
-	rank := func(e effect) int { return int(100 * e.change / largest) }
+	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
 	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
 	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
 	var b strings.Builder

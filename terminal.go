@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -22,20 +21,23 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// cellPainter returns a function that gives a cell's text the colour of its value in the figure, or leaves it alone where
-// nobody would see the colour. See no-color.org for NO_COLOR.
+// cellPainter returns a function that gives a cell's text the colour of its value in the figure, or nil where nobody would see
+// the colour. See no-color.org for NO_COLOR.
 func cellPainter(w io.Writer, f *Figure) func(v float64, text string) string {
 	if !isTerminal(w) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return func(_ float64, text string) string { return text }
+		return nil
 	}
 	depth := os.Getenv("COLORTERM")
-	return ansiPainter(f.colorScale(), depth == "truecolor" || depth == "24bit")
+	return ansiPainter(f, depth == "truecolor" || depth == "24bit")
 }
 
 // ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38, followed by 2;R;G;B or, for
 // terminals that do not say that they know more, by 5;N with a colour of the 6×6×6 cube that xterm's 256 colours hold.
-func ansiPainter(scale colorScale, trueColor bool) func(v float64, text string) string {
-	code := func(c color.RGBA) string {
+func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string {
+	scale := f.colorScale()
+	palette, valueInk := newPalette(f.anchors())
+	code := func(index uint8) string {
+		c := palette[index].(color.RGBA)
 		if trueColor {
 			return fmt.Sprintf("2;%d;%d;%d", c.R, c.G, c.B)
 		}
@@ -51,8 +53,8 @@ func ansiPainter(scale colorScale, trueColor bool) func(v float64, text string) 
 		if math.IsNaN(v) {
 			return text
 		}
-		background := scale.color(v)
-		return fmt.Sprintf("\x1b[48;%s;38;%sm%s\x1b[0m", code(background), code(contrast(background)), text)
+		step := scale.step(v)
+		return fmt.Sprintf("\x1b[48;%s;38;%sm%s\x1b[0m", code(step), code(valueInk[step/stretch]), text)
 	}
 }
 
@@ -60,27 +62,45 @@ func ansiPainter(scale colorScale, trueColor bool) func(v float64, text string) 
 type progress struct {
 	w            io.Writer
 	start, drawn time.Time
+	from         int64 // bytes that were there before
 }
 
-func newProgress(w io.Writer) *progress { return &progress{w: w, start: time.Now()} }
+func newProgress(w io.Writer) *progress { return &progress{w: w, start: time.Now(), from: -1} }
 
-// show draws the bar: the share of the work that is done, and the time that the rest will take at the same speed.
-func (p *progress) show(done float64) {
+// share shows what share of the work is done, and how long the rest will take.
+func (p *progress) share(done float64) {
+	const whole = 1 << 20
+	part := int64(done * whole)
+	p.draw(func(elapsed time.Duration) string {
+		return barLine(part, whole, clock(timeLeft(part, 0, whole, elapsed))+" left", lineWidth)
+	})
+}
+
+// bytes shows how many bytes of a download are there.
+func (p *progress) bytes(done, total int64) {
+	if p.from < 0 || done < p.from {
+		p.start, p.from = time.Now(), done
+	}
+	p.draw(func(elapsed time.Duration) string { return progressLine(done, p.from, total, elapsed, lineWidth) })
+}
+
+// lineWidth fits into the narrowest usual terminal.
+const lineWidth = 79
+
+// draw puts a line in place of the last one, at most ten times a second, if anybody watches.
+func (p *progress) draw(line func(elapsed time.Duration) string) {
 	now := time.Now()
-	elapsed := now.Sub(p.start)
-	if elapsed < time.Second || now.Sub(p.drawn) < time.Second/10 || !isTerminal(p.w) {
+	if now.Sub(p.start) < time.Second || now.Sub(p.drawn) < time.Second/10 || !isTerminal(p.w) {
 		return
 	}
 	p.drawn = now
-	const width = 40
-	full := int(done * width)
-	left := time.Duration(float64(elapsed) * (1 - done) / done).Round(time.Second)
-	fmt.Fprintf(p.w, "\r\x1b[Kpatching  %s%s  %3.0f %%  %v left", strings.Repeat("█", full), strings.Repeat("░", width-full), 100*done, left)
+	fmt.Fprintf(p.w, "\r%-*s", lineWidth, line(now.Sub(p.start)))
 }
 
 // clear removes the bar.
 func (p *progress) clear() {
 	if !p.drawn.IsZero() {
-		fmt.Fprint(p.w, "\r\x1b[K")
+		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
+		p.drawn = time.Time{}
 	}
 }

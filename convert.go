@@ -1,0 +1,324 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The weight converter. GPT-2 is published as safetensors and as PyTorch files, with and without a prefix on every name, with mask buffers
+// and tied copies that are not parameters, in three number formats. What comes out is one lean form: a safetensors file of the parameters
+// alone.
+
+// asStored in place of a Format leaves every tensor in the format that it has.
+const asStored Format = 0xff
+
+// convert writes the GPT-2 in the file or folder in as a lean safetensors file, its numbers in the given format or asStored. Numbers are
+// rounded to the nearest, ties to even; one too large for the format is an error. in and out may be the same file.
+func convert(in, out string, format Format) error {
+	ck, m, err := openSource(in)
+	if err != nil {
+		return err
+	}
+	defer ck.close()
+	l, err := newLean(ck, m, format)
+	if err != nil {
+		return err
+	}
+	return replaceFile(out, 0o644, l.size(), func(w io.Writer) error {
+		if err := l.write(w); err != nil {
+			return err
+		}
+		return ck.close() // some systems do not let a mapped file be replaced
+	})
+}
+
+// openSource opens a GPT-2 in any form that the converter knows, judged by the content: a safetensors file, a PyTorch file, or a folder
+// with one of them under its usual name.
+func openSource(path string) (*Checkpoint, *Model, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		if path, err = weightsIn(path); err != nil {
+			return nil, nil, err
+		}
+	}
+	head, err := firstBytes(path, 16)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	open := openSafetensors
+	if isTorch(head) {
+		open = openTorch
+	}
+	heads, err := headsBeside(asWeightsFile(path))
+	if err != nil {
+		return nil, nil, err
+	}
+	ck, err := open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := ck.meta["source"]
+	if name == "" {
+		name = sourceName(path)
+	}
+	m, err := loadModel(ck, name, heads)
+	if err != nil {
+		ck.close()
+		return nil, nil, err
+	}
+	return ck, m, nil
+}
+
+// torchFile is what a PyTorch checkpoint is called inside a folder or a repository, as weightsFile is a safetensors file's name there.
+const torchFile = "pytorch_model.bin"
+
+// asWeightsFile is where a model.safetensors would be in place of a pytorch_model.bin: name and config.json are found from there.
+func asWeightsFile(path string) string {
+	if filepath.Base(path) == torchFile {
+		return filepath.Join(filepath.Dir(path), weightsFile)
+	}
+	return path
+}
+
+// sourceName is what to call the model in a file that does not say it itself.
+func sourceName(path string) string {
+	return strings.TrimSuffix(nameOf(asWeightsFile(path)), filepath.Ext(path))
+}
+
+// weightsIn finds the weights in a folder, which may be a repository's of the Hugging Face cache.
+func weightsIn(folder string) (string, error) {
+	if path := filepath.Join(folder, torchFile); isFile(path) && !isFile(filepath.Join(folder, weightsFile)) {
+		return path, nil
+	}
+	found, err := findInFolder(folder)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", folder, err)
+	}
+	return found.path, nil
+}
+
+// firstBytes reads up to n bytes of a file.
+func firstBytes(path string, n int64) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, cmp.Or(err, errors.New("not a regular file"))
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, n))
+}
+
+// A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order, without a prefix. The header is padded with
+// blanks so that the numbers begin at a multiple of 64 bytes.
+type lean struct {
+	header  []byte
+	tensors []leanTensor
+}
+
+type leanTensor struct {
+	Tensor
+	to     Format // what it is to be written in
+	length int64  // bytes
+}
+
+const leanAlign = 64
+
+func newLean(ck *Checkpoint, m *Model, format Format) (*lean, error) {
+	tensors, err := canonicalTensors(ck)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ck.source, err)
+	}
+	l := &lean{}
+	for _, p := range parameters(m.Config, len(m.blocks[0].fc.b)) {
+		t := leanTensor{Tensor: tensors[p.name], to: format}
+		t.name = p.name
+		from, _ := formatOf(t.format)
+		if format == asStored {
+			t.to = from
+		}
+		t.length = int64(len(t.data)) / bytesOf(from) * bytesOf(t.to)
+		l.tensors = append(l.tensors, t)
+	}
+	// Where formats are mixed, wide numbers come first, so that none of them begins in the middle of its size.
+	slices.SortStableFunc(l.tensors, func(a, b leanTensor) int { return cmp.Compare(bytesOf(b.to), bytesOf(a.to)) })
+
+	meta, err := json.Marshal(map[string]string{"format": "pt", "source": m.name, "n_head": strconv.Itoa(m.heads)})
+	if err != nil {
+		return nil, err
+	}
+	l.header = fmt.Appendf(make([]byte, 8), `{"__metadata__":%s`, meta)
+	end := int64(0)
+	for _, t := range l.tensors {
+		start := end
+		end += t.length
+		shape := strings.ReplaceAll(shapeString(t.shape), " ", "")
+		l.header = fmt.Appendf(l.header, `,%q:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, t.name, t.to, shape, start, end)
+	}
+	l.header = append(l.header, '}')
+	for len(l.header)%leanAlign != 0 {
+		l.header = append(l.header, ' ')
+	}
+	binary.LittleEndian.PutUint64(l.header, uint64(len(l.header)-8))
+	return l, nil
+}
+
+func bytesOf(f Format) int64 {
+	if f == f32 {
+		return 4
+	}
+	return 2
+}
+
+// size is the length of the file in bytes.
+func (l *lean) size() int64 {
+	n := int64(len(l.header))
+	for _, t := range l.tensors {
+		n += t.length
+	}
+	return n
+}
+
+func (l *lean) write(w io.Writer) error {
+	if _, err := w.Write(l.header); err != nil {
+		return err
+	}
+	for _, t := range l.tensors {
+		if err := t.write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes the tensor's numbers in its new format, a piece at a time.
+func (t leanTensor) write(w io.Writer) error {
+	from, _ := formatOf(t.format)
+	if from == t.to {
+		_, err := w.Write(t.data)
+		return err
+	}
+	const piece = 1 << 16 // numbers
+	out := make([]byte, 0, piece*4)
+	for data := t.data; len(data) > 0; {
+		in := data[:min(len(data), piece*int(bytesOf(from)))]
+		data = data[len(in):]
+		var err error
+		if out, err = recode(out[:0], in, from, t.to); err != nil {
+			return fmt.Errorf("tensor %s: %w", quote(t.name), err)
+		}
+		if _, err := w.Write(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recode appends the numbers in to out in another format. A number that the new format can only call infinite is an error.
+func recode(out, in []byte, from, to Format) ([]byte, error) {
+	for ; len(in) > 0; in = in[bytesOf(from):] {
+		var x float32
+		switch from {
+		case f32:
+			x = math.Float32frombits(binary.LittleEndian.Uint32(in))
+		case f16:
+			x = widenF16(binary.LittleEndian.Uint16(in))
+		case bf16:
+			x = widenBF16(binary.LittleEndian.Uint16(in))
+		}
+		var half uint16
+		var infinite bool
+		switch to {
+		case f32:
+			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
+			continue
+		case f16:
+			half = narrowF16(x)
+			infinite = half&0x7fff == 0x7c00
+		case bf16:
+			half = narrowBF16(x)
+			infinite = half&0x7fff == 0x7f80
+		}
+		if infinite && !math.IsInf(float64(x), 0) {
+			return nil, fmt.Errorf("the weight %g is too large for %s: convert to another format", x, to)
+		}
+		out = binary.LittleEndian.AppendUint16(out, half)
+	}
+	return out, nil
+}
+
+// narrowF16 returns the IEEE 754 binary16 nearest to x, ties to even: the reverse of widenF16. From 65520 on that is infinity. A NaN stays
+// one.
+func narrowF16(x float32) uint16 {
+	const infinity, tooLarge, smallestNormal = 0x7f800000, 0x477ff000, 0x38800000 // float32's ∞, 65520 and 2⁻¹⁴
+	b := math.Float32bits(x)
+	sign := uint16(b>>16) & 0x8000
+	b &= 0x7fffffff
+	switch {
+	case b > infinity:
+		return sign | 0x7e00 | uint16(b>>13)&0x3ff
+	case b >= tooLarge:
+		return sign | 0x7c00
+	case b < smallestNormal: // a multiple of 2⁻²⁴; 1024 of them are the first normal number, also in the bits
+		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(b))*0x1p24))
+	}
+	b -= (127 - 15) << 23            // the exponent's bias
+	b += 1<<12 - 1 + b>>13&1         // half of the last place that remains, a little less if that place is even
+	return sign | uint16(b>>(23-10)) // a carry out of the fraction raises the exponent, as it should
+}
+
+// narrowBF16 returns the bfloat16 nearest to x, ties to even: the reverse of widenBF16. A NaN stays one.
+func narrowBF16(x float32) uint16 {
+	b := math.Float32bits(x)
+	if x != x {
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 1<<15 - 1 + b>>16&1) >> 16)
+}
+
+// replaceFile writes the file path, of size bytes, under a temporary name in the same folder and gives it its name when it is whole
+// and on the disk. If anything fails, what was at path before is still there and nothing else.
+func replaceFile(path string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: cannot be written: not a regular file", path)
+	}
+	temporary := fmt.Sprintf("%s.%08x.tmp", path, rand.Uint32())
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("%s: cannot be written: %w", path, reason(err))
+	}
+	err = writeAll(f, write)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = cmp.Or(err, f.Close())
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		os.Remove(temporary)
+		return fmt.Errorf("%s: cannot be written (%.1f MB): %w", path, float64(size)/1e6, reason(err))
+	}
+	return nil
+}
+
+func writeAll(f *os.File, write func(io.Writer) error) error {
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := write(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}

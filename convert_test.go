@@ -1,0 +1,424 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// Every binary16 comes back from float32 as itself. Between two neighbours, what is nearer to one becomes that one, and the midpoint
+// becomes the even one: with the exact float32s beside each midpoint this covers every decision that rounding takes.
+func TestNarrowF16(t *testing.T) {
+	for bits := range 1 << 16 {
+		h := uint16(bits)
+		x := widenF16(h)
+		if x != x {
+			if got := widenF16(narrowF16(x)); got == got || math.Signbit(float64(got)) != (h >= 0x8000) {
+				t.Fatalf("NaN %#04x becomes %g", h, got)
+			}
+			continue
+		}
+		if got := narrowF16(x); got != h {
+			t.Fatalf("%#04x = %g becomes %#04x", h, x, got)
+		}
+		if h&0x7fff >= 0x7c00 {
+			continue // infinity has no neighbour beyond it
+		}
+		beyond := widenF16(h + 1)
+		if math.IsInf(float64(beyond), 0) { // overflow begins where the next number would be, were there one
+			beyond = float32(math.Copysign(65536, float64(x)))
+		}
+		checkMidpoint(t, narrowF16, h, x, beyond)
+	}
+}
+
+func TestNarrowBF16(t *testing.T) {
+	for bits := range 1 << 16 {
+		h := uint16(bits)
+		x := widenBF16(h)
+		if x != x {
+			if got := widenBF16(narrowBF16(x)); got == got || math.Signbit(float64(got)) != (h >= 0x8000) {
+				t.Fatalf("NaN %#04x becomes %g", h, got)
+			}
+			continue
+		}
+		if got := narrowBF16(x); got != h {
+			t.Fatalf("%#04x = %g becomes %#04x", h, x, got)
+		}
+		if h&0x7fff >= 0x7f7f {
+			continue // the midpoint beyond the largest number is not to be had by averaging; it is in TestNarrowValues
+		}
+		checkMidpoint(t, narrowBF16, h, x, widenBF16(h+1))
+	}
+	for _, bits := range []uint32{0x7f800001, 0x7fffffff, 0xff800001} { // NaNs of which the upper half alone could say infinity
+		if got := widenBF16(narrowBF16(math.Float32frombits(bits))); got == got {
+			t.Errorf("NaN %#x becomes %g", bits, got)
+		}
+	}
+}
+
+// checkMidpoint holds narrow to the rule between x = h and its neighbour away from zero, h + 1.
+func checkMidpoint(t *testing.T, narrow func(float32) uint16, h uint16, x, beyond float32) {
+	t.Helper()
+	middle := float32((float64(x) + float64(beyond)) / 2)
+	away := float32(math.Copysign(math.Inf(1), float64(x)))
+	even := h + h&1
+	below, above := narrow(math.Nextafter32(middle, x)), narrow(math.Nextafter32(middle, away))
+	if got := narrow(middle); got != even || below != h || above != h+1 {
+		t.Fatalf("around %g, between %#04x and the next: %#04x, %#04x, %#04x", middle, h, below, got, above)
+	}
+}
+
+// Results of numpy's astype(float16) and PyTorch's bfloat16() for the values where something happens.
+func TestNarrowValues(t *testing.T) {
+	for _, c := range []struct {
+		x   float32
+		f16 uint16
+		bf  uint16
+	}{
+		{0, 0x0000, 0x0000},
+		{float32(math.Copysign(0, -1)), 0x8000, 0x8000},
+		{1, 0x3c00, 0x3f80},
+		{-1.5, 0xbe00, 0xbfc0},
+		{0.1, 0x2e66, 0x3dcd},
+		{1.0 / 3, 0x3555, 0x3eab},
+		{65504, 0x7bff, 0x4780},
+		{65519.996, 0x7bff, 0x4780},
+		{65520, 0x7c00, 0x4780},
+		{-65520, 0xfc00, 0xc780},
+		{6.1035156e-05, 0x0400, 0x3880}, // 2⁻¹⁴, the smallest normal binary16
+		{6.1e-05, 0x03ff, 0x3880},       // below it
+		{6.1005354e-05, 0x0400, 0x3880}, // half a step below it: a tie, to even
+		{5.9604645e-08, 0x0001, 0x3380}, // 2⁻²⁴, the smallest binary16
+		{2.9802322e-08, 0x0000, 0x3300}, // half of it: a tie, to even
+		{2.9802326e-08, 0x0001, 0x3300}, // a little more than half
+		{8.940697e-08, 0x0002, 0x33c0},  // one and a half of it: a tie, to even
+		{1e-45, 0x0000, 0x0000},         // the smallest float32
+		{9.1835e-41, 0x0000, 0x0001},    // the smallest bfloat16
+		{3.3895314e38, 0x7c00, 0x7f7f},  // the largest bfloat16
+		{3.3961775e38, 0x7c00, 0x7f80},  // half a step more: a tie, to even, which is infinity
+		{3.3961773e38, 0x7c00, 0x7f7f},  // a little less
+		{3.4028235e38, 0x7c00, 0x7f80},  // the largest float32
+		{float32(math.Inf(-1)), 0xfc00, 0xff80},
+	} {
+		if f, b := narrowF16(c.x), narrowBF16(c.x); f != c.f16 || b != c.bf {
+			t.Errorf("%g: %#04x %#04x, want %#04x %#04x", c.x, f, b, c.f16, c.bf)
+		}
+	}
+}
+
+// tinySource puts a PyTorch golden into a folder as pytorch_model.bin with the config.json that it needs: its 2 heads do not follow
+// from its width of 4.
+func tinySource(t testing.TB, file string) (folder string) {
+	t.Helper()
+	folder = filepath.Join(t.TempDir(), "tiny-gpt2")
+	data, err := os.ReadFile(torchGolden(file))
+	if err == nil {
+		err = os.Mkdir(folder, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, "pytorch_model.bin"), data, 0o644)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, "config.json"), []byte(`{"model_type": "gpt2", "n_head": 2}`), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// checkLean holds a file to what the converter promises of its output, and its numbers to the golden ones.
+func checkLean(t *testing.T, path string, offset, length int64, format string, name string) {
+	t.Helper()
+	ck, err := openSafetensorsAt(path, offset, length)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.close()
+	if want := map[string]string{"format": "pt", "source": name, "n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
+		t.Errorf("metadata %v, want %v", ck.meta, want)
+	}
+	m, err := loadModel(ck, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := tinyValues(t)
+	for i, p := range parameters(m.Config, 16) {
+		x := ck.tensors[i]
+		if x.name != p.name || format != "" && x.format != format || !reflect.DeepEqual(x.shape, p.shape) {
+			t.Errorf("tensor %d is %s %s %v, want %s %s %v", i, x.name, x.format, x.shape, p.name, format, p.shape)
+		} else if got := widened(t, x); !reflect.DeepEqual(got, values[p.name]) {
+			t.Errorf("%s: %v, want %v", p.name, got, values[p.name])
+		}
+	}
+	if len(ck.tensors) != len(values) {
+		t.Errorf("%d tensors, want %d", len(ck.tensors), len(values))
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header := binary.LittleEndian.Uint64(data[offset:]); (8+header)%64 != 0 {
+		t.Errorf("the numbers begin at byte %d", 8+header)
+	}
+}
+
+func TestConvert(t *testing.T) {
+	for _, file := range []string{"module-zip", "module-stream", "half-zip", "bfloat16-stream", "parameters-zip", "shared-stream",
+		"strided-zip", "training-zip"} {
+		stored := map[string]string{"half-zip": "F16", "bfloat16-stream": "BF16"}[file]
+		if stored == "" {
+			stored = "F32"
+		}
+		for format, want := range map[Format]string{asStored: stored, f32: "F32", f16: "F16", bf16: "BF16"} {
+			t.Run(file+" "+want, func(t *testing.T) {
+				source := tinySource(t, file)
+				out := filepath.Join(t.TempDir(), "out.safetensors")
+				if err := convert(source, out, format); err != nil {
+					t.Fatal(err)
+				}
+				checkLean(t, out, 0, -1, want, "tiny-gpt2")
+
+				// Again, from what was just written: the name and the heads are in it.
+				again := filepath.Join(t.TempDir(), "again.safetensors")
+				if err := convert(out, again, asStored); err != nil {
+					t.Fatal(err)
+				}
+				first, err1 := os.ReadFile(out)
+				second, err2 := os.ReadFile(again)
+				if err := errors.Join(err1, err2); err != nil || !bytes.Equal(first, second) {
+					t.Error("a lean file is not converted to itself", err)
+				}
+			})
+		}
+	}
+}
+
+// Of a checkpoint in two formats the wide numbers come first, and each number begins at a multiple of its size.
+func TestConvertMixed(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	if err := convert(tinySource(t, "mixed-zip"), out, asStored); err != nil {
+		t.Fatal(err)
+	}
+	ck, err := openSafetensors(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.close()
+	values := tinyValues(t)
+	var order []string
+	for _, x := range ck.tensors {
+		if got := widened(t, x); !reflect.DeepEqual(got, values[x.name]) {
+			t.Errorf("%s: %v, want %v", x.name, got, values[x.name])
+		}
+		if n := len(order); n == 0 || order[n-1] != x.format {
+			order = append(order, x.format)
+		}
+	}
+	if want := []string{"F32", "F16"}; len(ck.tensors) != len(values) || !reflect.DeepEqual(order, want) {
+		t.Errorf("%d tensors, formats in the order %v", len(ck.tensors), order)
+	}
+}
+
+func TestSourceName(t *testing.T) {
+	for path, want := range map[string]string{
+		"my.gpt2.safetensors":    "my.gpt2",
+		"my.gpt2.bin":            "my.gpt2",
+		"plain":                  "plain",
+		"tiny/model.safetensors": "tiny",
+		"tiny/pytorch_model.bin": "tiny",
+		"models--owner--gpt2-tiny/snapshots/0a1b/pytorch_model.bin": "gpt2-tiny",
+	} {
+		if got := sourceName(filepath.FromSlash(path)); got != want {
+			t.Errorf("%s is called %q, want %q", path, got, want)
+		}
+	}
+}
+
+// A folder's model.safetensors comes before its pytorch_model.bin.
+func TestConvertFolder(t *testing.T) {
+	source := tinySource(t, "shared-zip")
+	if err := convert(source, filepath.Join(source, "model.safetensors"), f16); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	if err := convert(source, out, asStored); err != nil {
+		t.Fatal(err)
+	}
+	checkLean(t, out, 0, -1, "F16", "tiny-gpt2")
+}
+
+// A writer that takes no more than so many bytes, as a disk does.
+type fullDisk struct{ left int }
+
+func (d *fullDisk) Write(b []byte) (int, error) {
+	if len(b) > d.left {
+		return d.left, errors.New("no space left on device")
+	}
+	d.left -= len(b)
+	return len(b), nil
+}
+
+// However little is missing, a disk that is full is noticed.
+func TestLeanFullDisk(t *testing.T) {
+	ck, m, err := openSource(tinySource(t, "module-zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.close()
+	for _, format := range []Format{asStored, bf16} {
+		l, err := newLean(ck, m, format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := int(l.size())
+		for room := range size {
+			if err := l.write(&fullDisk{room}); err == nil {
+				t.Fatalf("%d bytes were written where there is room for %d", size, room)
+			}
+		}
+		if err := l.write(&fullDisk{size}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A file may be converted in place.
+func TestConvertOntoItself(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tiny.safetensors")
+	if err := convert(tinySource(t, "shared-zip"), file, f32); err != nil {
+		t.Fatal(err)
+	}
+	if err := convert(file, file, bf16); err != nil {
+		t.Fatal(err)
+	}
+	checkLean(t, file, 0, -1, "BF16", "tiny-gpt2")
+	checkAlone(t, file)
+}
+
+// checkAlone makes sure that a file is the only one in its folder.
+func checkAlone(t *testing.T, path string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 || entries[0].Name() != filepath.Base(path) {
+		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+}
+
+// A weight that a format cannot hold stops the conversion; an infinity or a NaN that was there before is kept.
+func TestConvertTooLarge(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "tiny.safetensors")
+	if err := convert(tinySource(t, "shared-zip"), source, f32); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := whole[len(whole)-4:] // of ln_f.bias
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	if err := os.WriteFile(out, []byte("what was there before"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		x  float64
+		to Format
+		ok bool
+	}{
+		{1e5, f16, false}, {-65520, f16, false}, {1e5, bf16, true}, {3.4e38, bf16, false}, {3.4e38, f32, true},
+		{65519, f16, true}, {math.Inf(-1), f16, true}, {math.Inf(1), bf16, true}, {math.NaN(), f16, true}, {math.NaN(), bf16, true},
+	} {
+		binary.LittleEndian.PutUint32(last, math.Float32bits(float32(c.x)))
+		if err := os.WriteFile(source, whole, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.ReadFile(out)
+		err := convert(source, out, c.to)
+		if !c.ok {
+			after, _ := os.ReadFile(out)
+			if err == nil || !strings.Contains(err.Error(), `tensor "ln_f.bias": the weight`) || !bytes.Equal(before, after) {
+				t.Errorf("%g to %s: %v", c.x, c.to, err)
+			}
+		} else if err != nil {
+			t.Errorf("%g to %s: %v", c.x, c.to, err)
+		} else if ck, err := openSafetensors(out); err != nil {
+			t.Error(err)
+		} else {
+			v := widened(t, ck.tensors[len(ck.tensors)-1])
+			got := float64(v[len(v)-1])
+			if math.IsNaN(c.x) != math.IsNaN(got) || math.IsInf(c.x, 0) != math.IsInf(got, 0) || math.Signbit(c.x) != math.Signbit(got) {
+				t.Errorf("%g to %s: %g", c.x, c.to, got)
+			}
+			ck.close()
+		}
+		checkAlone(t, out)
+	}
+}
+
+func TestConvertErrors(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text.safetensors")
+	if err := os.WriteFile(text, []byte("this is a text, and not a model at all"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	good := tinySource(t, "shared-zip")
+	out := filepath.Join(dir, "out.safetensors")
+	for _, c := range []struct{ in, out, want string }{
+		{filepath.Join(dir, "absent"), out, "absent: "},
+		{dir, out, "no model.safetensors"},
+		{text, out, "text.safetensors: "},
+		{tinySource(t, "untied-zip"), out, "lm_head.weight"},
+		{tinySource(t, "evil-stream"), out, "posix.system"},
+		{tinySource(t, "whole-module-zip"), out, "state_dict()"},
+		{torchGolden("shared-zip"), out, "heads"}, // no config.json says how many
+		{good, dir, "not a regular file"},
+		{good, filepath.Join(dir, "absent", "out"), "out: cannot be written: "},
+	} {
+		err := convert(c.in, c.out, f32)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), ".tmp") {
+			t.Errorf("%s to %s: %v", c.in, c.out, err)
+		}
+	}
+	checkAlone(t, text)
+	if runtime.GOOS != "windows" {
+		if err := convert(good, os.DevNull, f32); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Error(err)
+		}
+	}
+}
+
+// What fails half way, as on a full disk, leaves what was there before and nothing else.
+func TestReplaceFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for _, c := range []struct {
+		write func(io.Writer) error
+		want  string
+	}{
+		{func(w io.Writer) error { _, err := io.WriteString(w, "first"); return err }, "first"},
+		{func(w io.Writer) error {
+			if _, err := w.Write(make([]byte, 5<<20)); err != nil {
+				return err
+			}
+			return errors.New("no space left on device")
+		}, "first"},
+		{func(w io.Writer) error { _, err := io.WriteString(w, "second"); return err }, "second"},
+	} {
+		err := replaceFile(path, 0o644, 5_000_000, c.write)
+		if err != nil && err.Error() != path+": cannot be written (5.0 MB): no space left on device" {
+			t.Error(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != c.want {
+			t.Errorf("%.20q, %v; want %q", got, err, c.want)
+		}
+		checkAlone(t, path)
+	}
+}

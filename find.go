@@ -1,0 +1,464 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Published is a GPT-2 that can be asked for by name, as it stands on the Hugging Face hub. Where revision, size and sum are set, exactly
+// that file is fetched; where they are not, the hub's main revision is, against the size and the sum that the hub announces.
+type Published struct {
+	name     string
+	repo     string
+	former   string // the repository's name before it moved into an organisation: old caches still use it
+	revision string // commit of the repository
+	size     int64  // of model.safetensors, in bytes
+	sum      string // its SHA-256, in hexadecimal
+}
+
+var published = []Published{
+	{
+		name: "gpt2", repo: "openai-community/gpt2", former: "gpt2",
+		revision: "607a30d783dfa663caf39e06633721c8d4cfcd7e", size: 548105171,
+		sum: "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+	},
+	{name: "gpt2-medium", repo: "openai-community/gpt2-medium", former: "gpt2-medium"},
+	{name: "gpt2-large", repo: "openai-community/gpt2-large", former: "gpt2-large"},
+	{name: "gpt2-xl", repo: "openai-community/gpt2-xl", former: "gpt2-xl"},
+	{name: "distilgpt2", repo: "distilbert/distilgpt2", former: "distilgpt2"},
+}
+
+// weightsFile is what a checkpoint is called inside a folder or a repository.
+const weightsFile = "model.safetensors"
+
+// Found says where the weights of a run are.
+type Found struct {
+	name   string // "gpt2": what the run and the picture call the model; "" for a bundle, whose weights bear their name inside
+	path   string // the safetensors file; for a bundle, the program itself; for a download, where the file will be kept
+	offset int64  // a bundle's weights are the length bytes of path from offset on;
+	length int64  // 0 is the whole file
+	heads  int    // n_head of the config.json beside the weights; 0 where there is none
+	how    string // one phrase for the run's note: "the Hugging Face cache"
+
+	circuit  bool // the built-in model: no file at all
+	download bool // name has to be fetched first
+	named    bool // the user asked for this model: nothing else may stand in for it
+}
+
+// Env is what of the program's surroundings decides where weights are looked for. Tests fill it with folders of their own.
+type Env struct {
+	getenv  func(string) string
+	dir     string // the working directory
+	exe     string // the program's own file
+	home    string // the user's home folder
+	cache   string // os.UserCacheDir: the folder of all programs' caches
+	offline bool   // -offline was given
+
+	bundled func(exe string) (offset, length int64, ok bool, err error) // the weights inside exe; nil: none
+}
+
+// systemEnv is the Env of this process. What the system cannot tell stays empty and is not looked at.
+func systemEnv(offline bool) Env {
+	env := Env{getenv: os.Getenv, dir: ".", offline: offline, bundled: bundled}
+	env.home, _ = os.UserHomeDir()
+	env.cache, _ = os.UserCacheDir()
+	if exe, err := os.Executable(); err == nil {
+		env.exe = exe
+		if real, err := filepath.EvalSymlinks(exe); err == nil {
+			env.exe = real
+		}
+	}
+	return env
+}
+
+// offlineBy names what forbids the network, "" if nothing does. The variables and the values that count as true are huggingface_hub's.
+func (env Env) offlineBy() string {
+	if env.offline {
+		return "-offline"
+	}
+	for _, name := range []string{"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} {
+		value := env.getenv(name)
+		switch strings.ToUpper(value) {
+		case "1", "ON", "YES", "TRUE":
+			return name + "=" + value
+		}
+	}
+	return ""
+}
+
+// findModel decides which model a run uses. spec is the value of -model, "" where it was not given. The first hit wins:
+//
+//  1. -model, else $MECHPATCH_MODEL: a file, a folder that holds model.safetensors, or the name of a published model or of the circuit;
+//  2. weights bundled into the program;
+//  3. NAME.safetensors in the working directory, then beside the program;
+//  4. the program's own cache, where a download is kept;
+//  5. the Hugging Face cache;
+//  6. a download, unless the network is forbidden;
+//  7. the circuit.
+//
+// A published model that was asked for by name goes through 3 to 6; without any name the run is about gpt2. A file or folder of the
+// working directory comes before a published model of the same name, but "circuit" is always the built-in one ("./circuit" is a file).
+// Nothing but config.json is opened: whether the weights are sound is seen when they are read.
+func findModel(spec string, env Env) (Found, error) {
+	origin := "-model"
+	if spec == "" {
+		spec, origin = env.getenv("MECHPATCH_MODEL"), "$MECHPATCH_MODEL"
+	}
+	if spec != "" {
+		found, err := findNamed(spec, origin, env)
+		if err != nil {
+			return Found{}, fmt.Errorf("%s %s: %w", origin, spec, err)
+		}
+		found.named = true
+		return found, nil
+	}
+
+	if env.exe != "" && env.bundled != nil {
+		offset, length, ok, err := env.bundled(env.exe)
+		if err != nil && !errors.Is(err, fs.ErrPermission) { // a program may be run by people who may not read it
+			return Found{}, err
+		}
+		if ok {
+			return Found{path: env.exe, offset: offset, length: length, how: "bundled in the program"}, nil
+		}
+	}
+
+	found, err := findPublished(published[0], env)
+	switch {
+	case err != nil:
+		return Found{}, err
+	case found.download && env.offlineBy() != "":
+		return circuitFound("built in"), nil
+	}
+	return found, nil
+}
+
+// open opens the weights that were found. They stay mapped into memory for as long as the program runs.
+func (f Found) open() (*Model, error) {
+	length := f.length
+	if length == 0 {
+		length = -1
+	}
+	ck, err := openSafetensorsAt(f.path, f.offset, length)
+	if err != nil {
+		return nil, err
+	}
+	if f.length > 0 && ck.meta["source"] != "" {
+		f.name = ck.meta["source"] // what they were called before they were bundled
+	}
+	return loadModel(ck, f.name, f.heads)
+}
+
+// circuitFound is the built-in model.
+func circuitFound(how string) Found { return Found{name: "circuit", circuit: true, how: how} }
+
+// findNamed finds the model that the user asked for.
+func findNamed(spec, origin string, env Env) (Found, error) {
+	if spec == "circuit" {
+		return circuitFound(origin), nil
+	}
+
+	path := spec
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(env.dir, path)
+	}
+	known, isKnown := lookup(published, spec)
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		found, err := findInFolder(path)
+		if isKnown && errors.Is(err, fs.ErrNotExist) {
+			break // a folder that only happens to bear a model's name
+		}
+		found.how = origin
+		return found, err
+	case err == nil:
+		heads, err := headsBeside(path)
+		return Found{name: nameOf(path), path: path, heads: heads, how: origin}, err
+	case !errors.Is(err, fs.ErrNotExist) && !isKnown:
+		return Found{}, reason(err)
+	}
+
+	if !isKnown {
+		return Found{}, fmt.Errorf("there is no such file or folder, and no model of that name: known are %s, circuit", names(published))
+	}
+	found, err := findPublished(known, env)
+	if err != nil {
+		return Found{}, err
+	}
+	if by := env.offlineBy(); found.download && by != "" {
+		var folders []string
+		for _, place := range places(known.name, env) {
+			folders = append(folders, filepath.Dir(place.path))
+		}
+		return Found{}, fmt.Errorf("not in %s or the Hugging Face cache, and %s forbids to fetch it; on a connected machine, \"mechpatch fetch -o %s.safetensors %s\" makes a file to carry over",
+			strings.Join(folders, ", "), by, known.name, known.name)
+	}
+	return found, nil
+}
+
+// lookup finds a published model by its name or its repository.
+func lookup(table []Published, name string) (Published, bool) {
+	for _, p := range table {
+		if p.name == name || p.repo == name {
+			return p, true
+		}
+	}
+	return Published{}, false
+}
+
+// names lists a table's models for a message.
+func names(table []Published) string {
+	var list []string
+	for _, p := range table {
+		list = append(list, p.name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// findInFolder finds the weights in a folder that the user named: model.safetensors, or a repository's folder of the Hugging Face cache.
+// The error is fs.ErrNotExist where the folder holds nothing of the kind, and says what it holds instead.
+func findInFolder(folder string) (Found, error) {
+	path := filepath.Join(folder, weightsFile)
+	if !isFile(path) {
+		snapshot, ok := currentSnapshot(folder)
+		if !ok {
+			for _, other := range []struct{ file, advice string }{
+				{"pytorch_model.bin", "it has pytorch_model.bin: make one with \"mechpatch convert\""},
+				{weightsFile + ".index.json", "it has a checkpoint in several parts, which is not read"},
+			} {
+				if isFile(filepath.Join(folder, other.file)) {
+					return Found{}, fmt.Errorf("the folder has no %s; %s", weightsFile, other.advice)
+				}
+			}
+			return Found{}, fmt.Errorf("the folder has no %s: %w", weightsFile, fs.ErrNotExist)
+		}
+		path = filepath.Join(snapshot, weightsFile)
+	}
+	heads, err := headsBeside(path)
+	return Found{name: nameOf(path), path: path, heads: heads}, err
+}
+
+// findPublished looks for a published model on this machine; the last place is a download.
+func findPublished(p Published, env Env) (Found, error) {
+	for _, place := range places(p.name, env) {
+		if isFile(place.path) {
+			return Found{name: p.name, path: place.path, how: place.how}, nil
+		}
+	}
+	if hub := hubCache(env); hub != "" {
+		for _, repo := range []string{p.repo, p.former} {
+			snapshot, ok := currentSnapshot(filepath.Join(hub, "models--"+strings.ReplaceAll(repo, "/", "--")))
+			if !ok {
+				continue
+			}
+			path := filepath.Join(snapshot, weightsFile)
+			heads, err := headsBeside(path)
+			return Found{name: p.name, path: path, heads: heads, how: "the Hugging Face cache"}, err
+		}
+	}
+	return Found{name: p.name, path: cacheFile(p.name, env), download: true, how: "a download"}, nil
+}
+
+// place is a file in which a model's weights may be.
+type place struct{ path, how string }
+
+// places lists the places of our own, the first one first.
+func places(name string, env Env) []place {
+	file := name + ".safetensors"
+	list := []place{{filepath.Join(env.dir, file), "the working directory"}}
+	if env.exe != "" {
+		list = append(list, place{filepath.Join(filepath.Dir(env.exe), file), "the program's folder"})
+	}
+	if cached := cacheFile(name, env); cached != "" {
+		list = append(list, place{cached, "the program's cache"})
+	}
+	return list
+}
+
+// cacheFile is where the download of a published model is kept, "" where the system has no cache folder.
+func cacheFile(name string, env Env) string {
+	if env.cache == "" {
+		return ""
+	}
+	return filepath.Join(env.cache, "mechpatch", name+".safetensors")
+}
+
+// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub: the variables in this order, each with ~ and
+// variables of its own expanded. "" where there is no home folder either.
+func hubCache(env Env) string {
+	expand := func(path string) string {
+		if path == "~" || strings.HasPrefix(path, "~/") || strings.HasPrefix(path, `~\`) {
+			path = env.home + path[1:]
+		}
+		return os.Expand(path, env.getenv)
+	}
+	for _, place := range []struct{ variable, below string }{
+		{"HF_HUB_CACHE", ""},
+		{"HUGGINGFACE_HUB_CACHE", ""}, // its name until 2023
+		{"HF_HOME", "hub"},
+		{"XDG_CACHE_HOME", "huggingface/hub"},
+	} {
+		if value := env.getenv(place.variable); value != "" {
+			return filepath.Join(expand(value), filepath.FromSlash(place.below))
+		}
+	}
+	if env.home == "" {
+		return ""
+	}
+	return filepath.Join(env.home, ".cache", "huggingface", "hub")
+}
+
+// currentSnapshot finds, in a repository's folder of the Hugging Face cache, the snapshot that the branch main stands at:
+//
+//	refs/main                            the commit
+//	snapshots/<commit>/model.safetensors a link to ../../blobs/<sha256>, or a plain file where the system has no links
+//	blobs/<sha256>.incomplete            a download that is under way: never taken
+//
+// ok is false where any part is missing, as it is while the hub's own tools are still fetching.
+func currentSnapshot(repo string) (folder string, ok bool) {
+	ref, err := readBounded(filepath.Join(repo, "refs", "main"), 256)
+	if err != nil {
+		return "", false
+	}
+	commit := strings.TrimSpace(string(ref))
+	if !isHex(commit) {
+		return "", false // and so no ".." leads out of the cache
+	}
+	folder = filepath.Join(repo, "snapshots", commit)
+	path := filepath.Join(folder, weightsFile)
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil || strings.HasSuffix(target, ".incomplete") || !isFile(target) {
+		return "", false
+	}
+	return folder, true
+}
+
+// isHex tells whether s is a hexadecimal number, such as a commit or a SHA-256.
+func isHex(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}
+
+// isFile tells whether path is a file, or a link that leads to one.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// nameOf is the name of the model in a file: the file's own without its extension, and for a model.safetensors that of its folder. In the
+// Hugging Face cache that folder is a commit, and the name is the last part of models--OWNER--NAME above it.
+func nameOf(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	base := filepath.Base(path)
+	if base != weightsFile {
+		return strings.TrimSuffix(base, ".safetensors")
+	}
+	folder := filepath.Dir(path)
+	if above := filepath.Dir(folder); filepath.Base(above) == "snapshots" {
+		parts := strings.Split(filepath.Base(filepath.Dir(above)), "--")
+		return parts[len(parts)-1]
+	}
+	return filepath.Base(folder)
+}
+
+// headsBeside reads n_head from the config.json in the folder of a model.safetensors; 0 where there is none. Beside a file of another
+// name a config.json may be about anything, so it is left alone.
+func headsBeside(path string) (int, error) {
+	if filepath.Base(path) != weightsFile {
+		return 0, nil
+	}
+	file := filepath.Join(filepath.Dir(path), "config.json")
+	data, err := readBounded(file, 1<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err == nil {
+		var heads int
+		if heads, err = parseConfig(data); err == nil {
+			return heads, nil
+		}
+	}
+	return 0, fmt.Errorf("%s: %w", file, reason(err))
+}
+
+// parseConfig reads a GPT-2's config.json and returns its n_head, 0 where it names none. The file may also ask for variants of the
+// architecture that no published GPT-2 has (other activations, attention scales or epsilons): the weights alone do not show them, and
+// the results would be wrong without a sign of it, so each is refused by name.
+func parseConfig(data []byte) (heads int, err error) {
+	config := struct {
+		ModelType    string  `json:"model_type"`
+		Heads        *int    `json:"n_head"`
+		Width        *int    `json:"n_embd"`
+		Activation   string  `json:"activation_function"`
+		Epsilon      float64 `json:"layer_norm_epsilon"`
+		ScaleWeights bool    `json:"scale_attn_weights"`
+		ScaleByLayer bool    `json:"scale_attn_by_inverse_layer_idx"`
+		CrossAttn    bool    `json:"add_cross_attention"`
+	}{ModelType: "gpt2", Activation: "gelu_new", Epsilon: 1e-5, ScaleWeights: true}
+	if err := json.Unmarshal(data, &config); err != nil {
+		return 0, fmt.Errorf("not a model's configuration: %.200v", err)
+	}
+	switch config.Activation {
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast": // three names of the tanh form
+	default:
+		return 0, fmt.Errorf("activation_function is %.40q; only GPT-2's own, gelu_new, is known here", config.Activation)
+	}
+	switch {
+	case config.ModelType != "gpt2":
+		return 0, fmt.Errorf("model_type is %.40q, not gpt2", config.ModelType)
+	case config.Epsilon != 1e-5:
+		return 0, fmt.Errorf("layer_norm_epsilon is %g; only GPT-2's own, 1e-05, is known here", config.Epsilon)
+	case !config.ScaleWeights:
+		return 0, errors.New("scale_attn_weights is false; only GPT-2's own scale of attention, 1/sqrt(head width), is known here")
+	case config.ScaleByLayer:
+		return 0, errors.New("scale_attn_by_inverse_layer_idx is true; only GPT-2's own scale of attention, 1/sqrt(head width), is known here")
+	case config.CrossAttn:
+		return 0, errors.New("add_cross_attention is true; GPT-2 has none")
+	}
+	if config.Heads == nil {
+		return 0, nil
+	}
+	heads = *config.Heads
+	if heads < 1 || heads > 1<<20 {
+		return 0, fmt.Errorf("n_head is %d", heads)
+	}
+	if config.Width != nil && (*config.Width < heads || *config.Width%heads != 0) {
+		return 0, fmt.Errorf("n_embd is %d, which %d heads (n_head) cannot share", *config.Width, heads)
+	}
+	return heads, nil
+}
+
+// readBounded reads a small file whole, and refuses one of more than limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return data, err
+}
+
+// reason is what went wrong with a file, without the operation and the paths that the os package puts before it.
+func reason(err error) error {
+	var inPath *fs.PathError
+	var inLink *os.LinkError
+	switch {
+	case errors.As(err, &inPath):
+		return inPath.Err
+	case errors.As(err, &inLink):
+		return inLink.Err
+	}
+	return err
+}

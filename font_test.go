@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// everyCharacter is what the font must be able to write: ASCII, Latin-1 and the signs that the painter uses or that English texts are full of.
+func everyCharacter() []rune {
+	var all []rune
+	for r := ' '; r <= '~'; r++ {
+		all = append(all, r)
+	}
+	for r := '\u00a0'; r <= 'ÿ'; r++ {
+		all = append(all, r)
+	}
+	return append(all, []rune("−…→␣∞–—‘’“”•€")...)
+}
+
+func TestEveryCharacterHasAGlyph(t *testing.T) {
+	for _, scale := range []int{1, 2} {
+		f := newFont(1, bodyPen, scale)
+		for _, r := range everyCharacter() {
+			if _, _, found := findGlyph(r); !found {
+				t.Errorf("%q: no glyph", r)
+				continue
+			}
+			b, advance := f.bitmap(r), f.advance(r)*scale
+			if blank := r == ' ' || r == '\u00a0'; blank != (b.width == 0) {
+				t.Errorf("%q: %d × %d pixels", r, b.width, b.height)
+			}
+			if advance < 3*scale {
+				t.Errorf("%q: advance %d", r, advance)
+			}
+			// A glyph may lean over to its neighbours a little, and must stay in its line.
+			if b.left < -3*scale || b.left+b.width > advance+3*scale || b.top < -16*scale || b.top+b.height > 4*scale {
+				t.Errorf("%q, scale %d: left %d, top %d, %d × %d, advance %d", r, scale, b.left, b.top, b.width, b.height, advance)
+			}
+		}
+	}
+}
+
+// TestGlyphsDiffer: no character can be taken for another, not even at scale 1.
+func TestGlyphsDiffer(t *testing.T) {
+	same := map[string]bool{" \u00a0": true, "-\u00ad": true}
+	f := newFont(1, bodyPen, 1)
+	seen := map[string]rune{}
+	for _, r := range everyCharacter() {
+		b := f.bitmap(r)
+		picture := fmt.Sprintln(b.left, b.top, b.width, b.cover)
+		if before, ok := seen[picture]; ok && !same[string([]rune{before, r})] {
+			t.Errorf("%q and %q look the same", before, r)
+		}
+		seen[picture] = r
+	}
+}
+
+func TestGlyphNotation(t *testing.T) {
+	word := regexp.MustCompile(`^-?\d+(\.\d+)?,-?\d+(\.\d+)?$`)
+	control := regexp.MustCompile(`^\((-?\d+(\.\d+)?,-?\d+(\.\d+)?)\)$`)
+	seen := map[rune]bool{}
+	for _, g := range glyphs {
+		if seen[g.char] {
+			t.Errorf("%q is drawn twice", g.char)
+		}
+		seen[g.char] = true
+		for _, stroke := range strings.Split(g.strokes, "|") {
+			words := strings.Fields(stroke)
+			controls := 0
+			for _, w := range words {
+				if control.MatchString(w) {
+					controls++
+				} else if !word.MatchString(w) {
+					t.Errorf("%q: %q is no point", g.char, w)
+				}
+			}
+			if len(words) == 0 {
+				if g.strokes != "" {
+					t.Errorf("%q has an empty stroke", g.char)
+				}
+				continue
+			}
+			if first, last := words[0][0] == '(', words[len(words)-1][0] == '('; (first || last) && controls != len(words) {
+				t.Errorf("%q: a stroke is neither open nor a closed loop: %s", g.char, stroke)
+			}
+		}
+	}
+	for _, a := range accented {
+		if seen[a.char] || !seen[a.letter] || !seen[a.accent] {
+			t.Errorf("%q is drawn and composed, or its letter or accent is missing", a.char)
+		}
+	}
+}
+
+// asciiArt shows a bitmap: how dark a pixel is in four steps.
+func asciiArt(b *bitmap) []string {
+	var rows []string
+	for y := 0; y < b.height; y++ {
+		row := ""
+		for _, level := range b.cover[y*b.width:][:b.width] {
+			row += string(" .:+#"[(level+1)/2])
+		}
+		rows = append(rows, "|"+row+"|")
+	}
+	return rows
+}
+
+func TestLettersAsDrawn(t *testing.T) {
+	tests := []struct {
+		char      rune
+		left, top int
+		want      string
+	}{
+		{'L', 0, -11, `
+			| .      |
+			|.#.     |
+			|.#.     |
+			|.#.     |
+			|.#.     |
+			|.#.     |
+			|.#.     |
+			|.#.     |
+			|.#.     |
+			|.#..... |
+			|.######.|
+			| ...... |`},
+		{'ñ', 0, -12, `
+			|        |
+			|  ::  + |
+			| +##++# |
+			|.#..++. |
+			| . ..   |
+			|.#+##+. |
+			|.##..++ |
+			|.#.  .#.|
+			|.#.  .#.|
+			|.#.  .#.|
+			|.#.  .#.|
+			|.#.  .#.|
+			| .    . |`},
+	}
+	f := newFont(1, bodyPen, 1)
+	for _, test := range tests {
+		b := f.bitmap(test.char)
+		got := strings.Join(asciiArt(b), "\n")
+		if want := strings.TrimSpace(strings.ReplaceAll(test.want, "\t", "")); got != want || b.left != test.left || b.top != test.top {
+			t.Errorf("%q, left %d, top %d:\n%s", test.char, b.left, b.top, got)
+		}
+	}
+}
+
+// TestScaleOnlyRefines: four pixels of a letter at scale 2 cover together what one covers at scale 1, but for what the edges smooth.
+func TestScaleOnlyRefines(t *testing.T) {
+	one, two := newFont(1, bodyPen, 1), newFont(1, bodyPen, 2)
+	for _, r := range everyCharacter() {
+		coarse, fine := one.bitmap(r), two.bitmap(r)
+		if two.advance(r) != one.advance(r) {
+			t.Errorf("%q: advances differ", r)
+		}
+		at := func(b *bitmap, x, y int) int {
+			if x -= b.left; x < 0 || x >= b.width {
+				return 0
+			}
+			if y -= b.top; y < 0 || y >= b.height {
+				return 0
+			}
+			return int(b.cover[y*b.width+x])
+		}
+		for y := -16; y < 6; y++ {
+			for x := -4; x < 16; x++ {
+				sum := at(fine, 2*x, 2*y) + at(fine, 2*x+1, 2*y) + at(fine, 2*x, 2*y+1) + at(fine, 2*x+1, 2*y+1)
+				if d := abs(sum/4 - at(coarse, x, y)); d > levels/2 {
+					t.Errorf("%q: pixel (%d, %d) is covered by %d/32 at scale 2, by %d/8 at scale 1", r, x, y, sum, at(coarse, x, y))
+				}
+			}
+		}
+	}
+}
+
+func TestMissingGlyphIsABox(t *testing.T) {
+	f := newFont(1, bodyPen, 1)
+	if got, want := f.bitmap('中'), f.bitmap('\ufffd'); strings.Join(asciiArt(got), "") != strings.Join(asciiArt(want), "") {
+		t.Error("a character that the font lacks is not the box")
+	}
+}
+
+func BenchmarkFont(b *testing.B) {
+	for i := 0; i < b.N; i++ {
+		f := newFont(1, bodyPen, 1)
+		for r := ' '; r <= '~'; r++ {
+			f.bitmap(r)
+		}
+	}
+}

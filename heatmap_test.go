@@ -1,0 +1,542 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"math"
+	"strings"
+	"testing"
+)
+
+// exampleFigure is the picture of the example pair, with invented numbers of the size and shape that GPT-2 small gives.
+func exampleFigure() *Figure {
+	f := &Figure{
+		title: "logit( Smith) − logit( Jones)", subtitle: "GPT-2 small (gpt2.safetensors)",
+		rowTitle: "layer", columnTitle: "token of the corrupt text",
+		columns:  []string{"Michelle", " Smith", " was", " a", " top", "-", "not", "ch", " student", ".", " Michelle"},
+		beside:   []string{"", " Jones", "", "", "", "", "", "", "", "", ""},
+		colorMap: "viridis", center: 1.02, marks: []Mark{{-3.38, "clean"}, {1.02, "corrupt"}},
+		barTitle: "after patching", scale: 1,
+	}
+	var matrix [][]float64
+	for layer := 0; layer < 12; layer++ {
+		row := make([]float64, 11)
+		for position := range row {
+			row[position] = 1.02 + 0.3*math.Sin(float64(7*layer*position))
+		}
+		row[0] = 1.02
+		row[1] = 1.02 - 4.4/(1+math.Exp(float64(layer)-7))
+		row[10] = 1.02 - 4.4/(1+math.Exp(7-float64(layer)))
+		matrix = append(matrix, row)
+		f.rows = append(f.rows, fmt.Sprint(layer))
+	}
+	f.panels = []Panel{{"", matrix}}
+	return f
+}
+
+// paintPNG encodes the figure and decodes it again: what a test looks at is what is in the file.
+func paintPNG(t testing.TB, f *Figure) (*image.Paletted, *layout) {
+	t.Helper()
+	var file bytes.Buffer
+	if err := f.write(&file); err != nil {
+		t.Fatal(err)
+	}
+	picture, err := png.Decode(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := f.layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := image.Rect(0, 0, l.width*f.scale, l.height*f.scale); picture.Bounds() != want {
+		t.Fatalf("the picture is %v, the layout %v", picture.Bounds(), want)
+	}
+	return picture.(*image.Paletted), l
+}
+
+// inkAt is how many eighths of a pixel are covered by a letter.
+func inkAt(picture *image.Paletted, x, y int) int {
+	if !(image.Point{x, y}).In(picture.Rect) {
+		return 0
+	}
+	switch c := picture.ColorIndexAt(x, y); {
+	case c == whiteInk:
+		return levels
+	case c >= firstEdge && c < firstInk:
+		return int(c-firstEdge)%(levels-1) + 1
+	case c >= firstInk && c < white:
+		return int(c-firstInk)%levels + 1
+	}
+	return 0
+}
+
+// read is a reader of the pixels: from the lower left corner (x, y) of a text it finds, letter by letter, the one of the font's characters that
+// differs least from what is there (of two that differ equally, the wider), until three spaces of nothing follow. It reads texts turned to the
+// left if turned is set, and no further than length pixels.
+func read(picture *image.Paletted, f *font, x, y int, turned bool, length int) string {
+	text := ""
+	for length > 0 && !strings.HasSuffix(text, "   ") {
+		best, bestChar := math.Inf(1), ' '
+		for _, char := range everyCharacter() {
+			if char == '\u00a0' || char == '\u00ad' {
+				continue // they look like a space and a hyphen
+			}
+			if d := f.difference(picture, char, x, y, turned, best); d < best || d == best && f.advance(char) > f.advance(bestChar) {
+				best, bestChar = d, char
+			}
+		}
+		text += string(bestChar)
+		length -= f.advance(bestChar)
+		if turned {
+			y -= f.advance(bestChar)
+		} else {
+			x += f.advance(bestChar)
+		}
+	}
+	return strings.TrimRight(text, " ")
+}
+
+// difference between a letter and what the picture has in its place: the mean square for each column of pixels. It gives up beyond limit.
+func (f *font) difference(picture *image.Paletted, char rune, x, y int, turned bool, limit float64) float64 {
+	b, width := f.bitmap(char), f.advance(char)*f.scale
+	sum := 0
+	for i := 0; i < 18*f.scale; i++ { // the rows from 14 above to 4 below the baseline; first those in which letters differ most
+		row := (i+10*f.scale)%(18*f.scale) - 14*f.scale
+		for column := 0; column < width; column++ {
+			want := 0
+			if i, j := column-b.left, row-b.top; i >= 0 && i < b.width && j >= 0 && j < b.height {
+				want = int(b.cover[j*b.width+i])
+			}
+			got := inkAt(picture, x*f.scale+column, y*f.scale+row)
+			if turned {
+				got = inkAt(picture, x*f.scale+row, y*f.scale-1-column)
+			}
+			sum += (got - want) * (got - want)
+		}
+		if float64(sum)/float64(width) > limit {
+			break
+		}
+	}
+	return float64(sum) / float64(width)
+}
+
+func runsText(runs []run) string {
+	text := ""
+	for _, r := range runs {
+		text += r.text
+	}
+	return text
+}
+
+func TestEveryNumberCanBeRead(t *testing.T) {
+	for scale, colorMap := range []string{1: "viridis", 2: "rdbu"} {
+		if scale == 0 {
+			continue
+		}
+		f := exampleFigure()
+		f.colorMap, f.scale = colorMap, scale
+		picture, l := paintPNG(t, f)
+		for layer, row := range f.panels[0].matrix {
+			if scale > 1 && layer%3 > 0 {
+				continue // there are four times as many pixels to read
+			}
+			for position, value := range row {
+				cell := l.cellAt(l.panels[0], layer, position)
+				want := number(value, 2)
+				x := cell.Min.X + (cell.Dx()-l.body.width(want)+1)/2
+				if got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, cell.Max.X-x); got != want {
+					t.Errorf("%s, scale %d, layer %d, position %d: read %q, want %q", colorMap, scale, layer, position, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryTextCanBeRead(t *testing.T) {
+	for _, scale := range []int{1, 2} {
+		f := exampleFigure()
+		f.scale = scale
+		f.columns = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\tb", "{|}~", "Ñandú", "Æøß", " internationalizationisation", " Michelle"}
+		f.panels = append(f.panels, f.panels[0])
+		f.panels[0].title, f.panels[1].title = "resid", "mlp"
+		picture, l := paintPNG(t, f)
+		check := func(what, got, want string) {
+			t.Helper()
+			if got != want {
+				t.Errorf("scale %d, %s: read %q, want %q", scale, what, got, want)
+			}
+		}
+		check("title", read(picture, l.large, l.left, l.titleY, false, 999), f.title)
+		check("subtitle", read(picture, l.body, l.left, l.subtitleY, false, 999), f.subtitle)
+		check("legend", read(picture, l.body, l.left, l.legendY, false, 999), "token of the corrupt text; where they differ: clean→corrupt")
+		check("bar title", read(picture, l.body, l.barTitleX, (l.bar.Min.Y+l.bar.Max.Y+l.body.width(f.barTitle))/2, true, 999), f.barTitle)
+		check("row title", read(picture, l.body, margin+11, (l.panels[0].Min.Y+l.panels[0].Max.Y+l.body.width("layer"))/2, true, 999), "layer")
+		labels := []string{"Señor", "␣Jones→␣¿Qué", `\n`, `␣\u4e2d`, `\xe4\xb8`, `a\tb`, "{|}~", "Ñandú", "Æøß", "␣internationalizationisa…", "␣Michelle"}
+		for i, frame := range l.panels {
+			check("panel title", read(picture, l.body, frame.Min.X, frame.Min.Y-8, false, 999), f.panels[i].title)
+			for column, want := range labels {
+				cell := l.cellAt(frame, 0, column)
+				y := frame.Max.Y + 1 + tick + 4 + l.body.width(want)
+				check("column label", read(picture, l.body, cell.Min.X+cell.Dx()/2+5, y, true, 999), want)
+			}
+		}
+		for row, want := range f.rows {
+			cell := l.cellAt(l.panels[0], row, 0)
+			got := read(picture, l.body, l.panels[0].Min.X-tick-4-l.body.width(want), cell.Min.Y+cell.Dy()/2+5, false, 40)
+			check("row label", strings.TrimRight(got, " -"), want) // the tick that follows
+		}
+		for _, labels := range [][]barLabel{l.ticks, l.marks} {
+			for _, label := range labels {
+				if label.text == "" {
+					continue // a mark is in its way
+				}
+				check("colour bar", read(picture, l.body, l.bar.Max.X+barIndent, label.labelY+5, false, 999), label.text)
+			}
+		}
+	}
+}
+
+func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
+	for _, colorMap := range []string{"viridis", "rdbu"} {
+		for _, scale := range []int{1, 3} {
+			f := exampleFigure()
+			f.colorMap, f.scale = colorMap, scale
+			f.panels[0].matrix[3][4] = math.NaN()
+			f.panels[0].matrix[3][5] = math.Inf(1)
+			f.panels[0].matrix[3][6] = math.Inf(-1)
+			picture, l := paintPNG(t, f)
+			low, high := l.scale.low, l.scale.high
+			for layer, row := range f.panels[0].matrix {
+				for position, value := range row {
+					cell := l.cellAt(l.panels[0], layer, position)
+					for _, p := range []image.Point{cell.Min.Mul(scale), cell.Max.Mul(scale).Sub(image.Pt(1, 1)), image.Pt(cell.Min.X, cell.Max.Y-1).Mul(scale)} {
+						got := picture.At(p.X, p.Y).(color.RGBA)
+						if math.IsNaN(value) {
+							if got != picture.Palette[hatchLine] && got != picture.Palette[hatchPaper] {
+								t.Errorf("a cell that was not run is %v", got)
+							}
+							continue
+						}
+						want := interpolate(colorMaps[colorMap], math.Max(0, math.Min(1, (value-low)/(high-low))))
+						// Half a step of the palette.
+						if far := colorDistance(got, want); far > 5 {
+							t.Errorf("%s, layer %d, position %d, value %.3f: %v, want %v", colorMap, layer, position, value, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func colorDistance(a, b color.RGBA) int {
+	return max(abs(int(a.R)-int(b.R)), abs(int(a.G)-int(b.G)), abs(int(a.B)-int(b.B)))
+}
+
+// TestColourBar: a reader who takes a cell's colour to the bar finds its value there.
+func TestColourBar(t *testing.T) {
+	for _, colorMap := range []string{"viridis", "rdbu"} {
+		f := exampleFigure()
+		f.colorMap = colorMap
+		picture, l := paintPNG(t, f)
+		height := float64(l.bar.Dy() - 1)
+		valueAt := func(y int) float64 {
+			return l.scale.low + (l.scale.high-l.scale.low)*float64(l.bar.Max.Y-1-y)/height
+		}
+		pixel := (l.scale.high - l.scale.low) / height
+		for y := l.bar.Min.Y; y < l.bar.Max.Y; y++ {
+			near := false
+			for _, m := range l.marks {
+				near = near || abs(m.y-y) <= 1
+			}
+			if got, want := picture.ColorIndexAt(l.bar.Min.X, y), l.scale.step(valueAt(y)); !near && abs(int(got)-int(want)) > 1 {
+				t.Errorf("row %d of the bar has colour %d, want %d", y, got, want)
+			}
+		}
+		values, _ := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
+		if len(values) != len(l.ticks) || len(values) < 4 {
+			t.Fatalf("%d ticks for %v", len(l.ticks), values)
+		}
+		for i, tick := range l.ticks {
+			if math.Abs(valueAt(tick.y)-values[i]) > pixel {
+				t.Errorf("the tick of %g is at %g", values[i], valueAt(tick.y))
+			}
+			if got := picture.ColorIndexAt(l.bar.Max.X+2, tick.y); got != frameGrey {
+				t.Errorf("the tick of %g is not painted: colour %d", values[i], got)
+			}
+		}
+		texts := map[string]float64{"clean −3.38": -3.38, "corrupt 1.02": 1.02}
+		for _, mark := range l.marks {
+			if math.Abs(valueAt(mark.y)-texts[mark.text]) > pixel || picture.ColorIndexAt(l.bar.Min.X+5, mark.y) != ink+full {
+				t.Errorf("mark %q at %g, colour %d", mark.text, valueAt(mark.y), picture.ColorIndexAt(l.bar.Min.X+5, mark.y))
+			}
+			delete(texts, mark.text)
+		}
+		if len(texts) > 0 {
+			t.Errorf("not marked: %v", texts)
+		}
+	}
+}
+
+func TestDivergingMapIsCentred(t *testing.T) {
+	f := exampleFigure()
+	f.colorMap = "rdbu"
+	picture, l := paintPNG(t, f)
+	cell := l.cellAt(l.panels[0], 0, 0)
+	if got, want := picture.At(cell.Min.X, cell.Min.Y), (color.RGBA{0xf7, 0xf7, 0xf7, 255}); got != want {
+		t.Errorf("the corrupt run's metric is %v, want %v", got, want)
+	}
+	if up, down := l.scale.high-f.center, f.center-l.scale.low; math.Abs(up-down) > 1e-12 || math.Abs(down-4.4) > 0.01 {
+		t.Errorf("the scale reaches %g up and %g down", up, down)
+	}
+}
+
+func TestCloseMarks(t *testing.T) {
+	f := exampleFigure()
+	f.marks = []Mark{{1.02, "corrupt"}, {1.01, "clean"}, {-3.4, "low"}, {-3.41, "lower"}, {math.NaN(), "none"}}
+	picture, l := paintPNG(t, f)
+	if len(l.marks) != 4 {
+		t.Fatalf("%d marks", len(l.marks))
+	}
+	for i, mark := range l.marks {
+		if i > 0 && mark.labelY-l.marks[i-1].labelY < labelPitch {
+			t.Errorf("%q is too close to %q", mark.text, l.marks[i-1].text)
+		}
+		if got := read(picture, l.body, l.bar.Max.X+barIndent, mark.labelY+5, false, 999); got != mark.text {
+			t.Errorf("read %q, want %q", got, mark.text)
+		}
+		if mark.labelY >= l.bar.Max.Y || mark.labelY < l.bar.Min.Y {
+			t.Errorf("%q is beside the bar's end", mark.text)
+		}
+	}
+	for _, tick := range l.ticks {
+		for _, mark := range l.marks {
+			if tick.text != "" && abs(tick.labelY-mark.labelY) < labelPitch {
+				t.Errorf("tick %q is in the way of %q", tick.text, mark.text)
+			}
+		}
+	}
+}
+
+// TestScaleDoublesTheGeometry: wherever the picture at scale 1 is plain, the one at scale 2 is the same.
+func TestScaleDoublesTheGeometry(t *testing.T) {
+	f := exampleFigure()
+	one, l := paintPNG(t, f)
+	f.scale = 2
+	two, _ := paintPNG(t, f)
+	plainPixels := 0
+	for y := 1; y < one.Rect.Max.Y-1; y++ {
+		for x := 1; x < one.Rect.Max.X-1; x++ {
+			if (image.Point{x, y}).In(l.bar) { // its steps are finer
+				continue
+			}
+			c, plain := one.ColorIndexAt(x, y), true
+			for i := 0; i < 9; i++ {
+				plain = plain && one.ColorIndexAt(x-1+i%3, y-1+i/3) == c
+			}
+			if !plain {
+				continue
+			}
+			plainPixels++
+			for i := 0; i < 4; i++ {
+				if got := two.ColorIndexAt(2*x+i%2, 2*y+i/2); got != c {
+					t.Fatalf("(%d, %d) is colour %d, at scale 2 %d", x, y, c, got)
+				}
+			}
+		}
+	}
+	if plainPixels < 400000 {
+		t.Errorf("only %d pixels could be compared", plainPixels)
+	}
+	frame := l.panels[0]
+	for _, p := range []image.Point{{frame.Min.X - 1, frame.Min.Y + 99}, {frame.Max.X, frame.Min.Y + 99}, {frame.Min.X + 7, frame.Max.Y}} {
+		for i := 0; i < 4; i++ {
+			if one.ColorIndexAt(p.X, p.Y) != frameGrey || two.ColorIndexAt(2*p.X+i%2, 2*p.Y+i/2) != frameGrey {
+				t.Errorf("the frame is not at %v", p)
+			}
+		}
+	}
+}
+
+func TestSamePixelsEveryTime(t *testing.T) {
+	var first, second bytes.Buffer
+	if exampleFigure().write(&first) != nil || exampleFigure().write(&second) != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
+		t.Error("two pictures of the same figure differ")
+	}
+}
+
+// wideFigure has as many rows and columns as asked for, all tokens " token", two of them different in the clean text.
+func wideFigure(rows, columns int) *Figure {
+	f := exampleFigure()
+	f.columns, f.beside, f.rows = make([]string, columns), make([]string, columns), nil
+	for c := range f.columns {
+		f.columns[c] = " token"
+	}
+	f.beside[columns/3], f.beside[columns/3+1] = " other", " too"
+	matrix := make([][]float64, rows)
+	for r := range matrix {
+		matrix[r] = make([]float64, columns)
+		for c := range matrix[r] {
+			matrix[r][c] = float64(r*c%17) / 4
+		}
+		f.rows = append(f.rows, fmt.Sprint(r))
+	}
+	f.panels[0].matrix = matrix
+	return f
+}
+
+func TestManyColumns(t *testing.T) {
+	tests := []struct{ rows, columns, cell, widest, tallest int }{
+		{12, 11, 48, 900, 900},
+		{12, 30, 48, 1700, 900},
+		{12, 60, 24, 1700, 600},
+		{12, 300, 14, 4500, 500},
+		{12, 1024, 4, 5000, 400},
+		{48, 1024, 4, 5000, 500},
+		{48, 11, 48, 900, 2600},
+		{1, 1, 48, 400, 400},
+		{100, 4900, 1, 6000, 500},
+	}
+	for _, test := range tests {
+		f := wideFigure(test.rows, max(test.columns, 3))
+		if test.columns < 3 {
+			f = wideFigure(test.rows, 3)
+			f.columns, f.beside, f.panels[0].matrix = f.columns[:1], nil, [][]float64{{0.5}}
+		}
+		l, err := f.layout()
+		if err != nil {
+			t.Errorf("%d × %d: %v", test.rows, test.columns, err)
+			continue
+		}
+		if l.cell != test.cell || l.width > test.widest || l.height > test.tallest {
+			t.Errorf("%d × %d: cells of %d, picture of %d × %d", test.rows, test.columns, l.cell, l.width, l.height)
+		}
+		last, labelled := -1000, 0
+		for c, label := range l.labels {
+			if label == nil {
+				continue
+			}
+			if c*l.cell-last < labelPitch {
+				t.Errorf("%d columns: the labels of column %d and the one before touch", test.columns, c)
+			}
+			last = c * l.cell
+			labelled++
+		}
+		if want := min(test.columns, test.columns*l.cell/(3*labelPitch)); labelled < want {
+			t.Errorf("%d columns: only %d labels", test.columns, labelled)
+		}
+		if test.columns >= 3 && runsText(l.labels[test.columns/3]) != "␣other→␣token" {
+			t.Errorf("%d columns: the column that differs is labelled %q", test.columns, runsText(l.labels[test.columns/3]))
+		}
+		if l.rowStep*l.cell < labelPitch {
+			t.Errorf("%d rows: the labels touch", test.rows)
+		}
+	}
+}
+
+func TestShortLabelsStandUpright(t *testing.T) {
+	f := wideFigure(12, 12)
+	f.beside, f.columns = nil, strings.Fields("0 1 2 3 4 5 6 7 8 9 10 11")
+	picture, l := paintPNG(t, f)
+	for column, want := range f.columns {
+		cell := l.cellAt(l.panels[0], 0, column)
+		x, y := cell.Min.X+cell.Dx()/2-l.body.width(want)/2, l.panels[0].Max.Y+1+tick+4+letterHeight
+		if got := read(picture, l.body, x, y, false, cell.Max.X-x); got != want {
+			t.Errorf("read %q, want %q", got, want)
+		}
+	}
+}
+
+func TestFigureErrors(t *testing.T) {
+	tests := []struct {
+		change func(f *Figure)
+		want   string
+	}{
+		{func(f *Figure) { f.panels = nil }, "heat map: there is nothing to paint"},
+		{func(f *Figure) { f.panels[0].matrix = [][]float64{{}} }, "heat map: there is nothing to paint"},
+		{func(f *Figure) { f.panels[0].matrix[3] = f.panels[0].matrix[3][:5] }, "heat map: one row has 11 columns, another 5"},
+		{func(f *Figure) { f.panels = append(f.panels, Panel{"", f.panels[0].matrix[:2]}) }, "heat map: one panel has 12 rows, another 2"},
+		{func(f *Figure) { f.panels = make([]Panel, 9) }, "heat map: 9 panels are too many for one picture (at most 8)"},
+		{func(f *Figure) { f.scale = 0 }, "heat map: scale 0 is not between 1 and 8"},
+		{func(f *Figure) { f.scale = 9 }, "heat map: scale 9 is not between 1 and 8"},
+		{func(f *Figure) { f.colorMap = "jet" }, `heat map: no colour map is called "jet": there are viridis and rdbu`},
+		{func(f *Figure) { *f = *wideFigure(2, 5000) }, "heat map: 2 × 5000 cells are too many for one picture (at most 2304 × 4900)"},
+		{func(f *Figure) { *f = *wideFigure(600, 1024); f.scale = 8 }, "heat map: 26560 × 16160 pixels are too many for one picture: use a smaller scale"},
+	}
+	for _, test := range tests {
+		f := exampleFigure()
+		test.change(f)
+		if err := f.write(io.Discard); err == nil || err.Error() != test.want {
+			t.Errorf("got %v, want %s", err, test.want)
+		}
+	}
+}
+
+// FuzzFigure: whatever the numbers and the texts are, painting neither panics nor hangs.
+func FuzzFigure(f *testing.F) {
+	f.Add(uint8(12), uint8(11), uint8(1), uint8(1), false, 1.02, 0.3, " Smith\n\xe4中", "clean")
+	f.Add(uint8(1), uint8(1), uint8(3), uint8(2), true, math.Inf(1), math.NaN(), "", "")
+	f.Add(uint8(39), uint8(3), uint8(2), uint8(1), true, 1e308, -1e308, strings.Repeat("ñ", 500), "corrupt")
+	f.Add(uint8(2), uint8(69), uint8(1), uint8(1), false, 5e-324, 1e-300, "\ufffd\u00a0", "x")
+	f.Add(uint8(2), uint8(2), uint8(1), uint8(1), false, 1e17, 1e17+64, "x", "x")
+	f.Fuzz(func(t *testing.T, rows, columns, panels, scale uint8, diverging bool, a, b float64, text, label string) {
+		rows, columns = rows%40, columns%70
+		figure := &Figure{title: text, subtitle: label, rowTitle: label, columnTitle: text, barTitle: text, colorMap: "viridis", center: b, scale: int(scale % 3)}
+		if diverging {
+			figure.colorMap = "rdbu"
+		}
+		figure.marks = []Mark{{a, label}, {b, text}}
+		for range panels % 4 {
+			matrix := make([][]float64, rows)
+			for r := range matrix {
+				matrix[r] = make([]float64, columns)
+				for c := range matrix[r] {
+					matrix[r][c] = []float64{a, b, a - b, math.NaN(), a * float64(r)}[(r+c)%5]
+				}
+			}
+			figure.panels = append(figure.panels, Panel{label, matrix})
+		}
+		for len(figure.columns) < int(columns) {
+			figure.columns = append(figure.columns, text)
+			figure.beside = append(figure.beside, label)
+		}
+		for len(figure.rows) < int(rows) {
+			figure.rows = append(figure.rows, label)
+		}
+		picture, err := figure.paint()
+		if err != nil && !strings.HasPrefix(err.Error(), "heat map: ") {
+			t.Fatal(err)
+		}
+		if picture != nil && (picture.Rect.Dx() > 2*7000 || picture.Rect.Dy() > 2*4000) {
+			t.Fatalf("the picture is %v", picture.Rect)
+		}
+	})
+}
+
+func BenchmarkPaint(b *testing.B) {
+	f := exampleFigure()
+	for i := 0; i < b.N; i++ {
+		if _, err := f.paint(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	for _, scale := range []int{1, 2} {
+		b.Run(fmt.Sprintf("scale%d", scale), func(b *testing.B) {
+			f := exampleFigure()
+			f.scale = scale
+			for i := 0; i < b.N; i++ {
+				if err := f.write(io.Discard); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,46 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// lockFile makes the file path and takes it for this process, or for one of its goroutines, alone. Its error is errLocked while another has
+// it, and errNoLocks on a file system without locks (flock, which some network file systems lack). unlock removes the file; the system ends the
+// lock of a process that dies.
+func lockFile(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		file.Close()
+		return nil, errLocked
+	}
+	if err != nil {
+		os.Remove(path)
+		file.Close()
+		return nil, fmt.Errorf("%w: %v", errNoLocks, err)
+	}
+	// Between Open and Flock the former owner may have removed the file: then the lock is one on nothing.
+	here, hereErr := file.Stat()
+	there, thereErr := os.Stat(path)
+	if hereErr != nil || thereErr != nil || !os.SameFile(here, there) {
+		file.Close()
+		return nil, errLocked
+	}
+	return func() {
+		os.Remove(path)
+		file.Close()
+	}, nil
+}
+
+// diskFull tells whether a file could not be written for want of space, on the disk or in the user's share of it.
+func diskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

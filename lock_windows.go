@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// Error numbers of Windows (winerror.h) and a flag of CreateFile (winbase.h).
+const (
+	errorAccessDenied     = syscall.Errno(5)
+	errorSharingViolation = syscall.Errno(32)
+	errorHandleDiskFull   = syscall.Errno(39)
+	errorDiskFull         = syscall.Errno(112)
+	errorDiskQuota        = syscall.Errno(1295)
+	fileFlagDeleteOnClose = 0x04000000
+)
+
+// lockFile makes the file path and takes it for this process, or for one of its goroutines, alone: it is opened without sharing. Its error
+// is errLocked while another has it. unlock closes the file, as the system does for a process that dies, and with that it is removed.
+func lockFile(path string) (unlock func(), err error) {
+	name, err := syscall.UTF16PtrFromString(path)
+	if err != nil {
+		return nil, err
+	}
+	handle, err := syscall.CreateFile(name, syscall.GENERIC_READ|syscall.GENERIC_WRITE, 0, nil, syscall.OPEN_ALWAYS,
+		syscall.FILE_ATTRIBUTE_NORMAL|fileFlagDeleteOnClose, 0)
+	if err == errorSharingViolation {
+		return nil, errLocked
+	}
+	if err == errorAccessDenied { // also what is said of a file that is just being removed
+		if _, statErr := os.Lstat(path); statErr == nil {
+			return nil, errLocked
+		}
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return func() { syscall.CloseHandle(handle) }, nil
+}
+
+// diskFull tells whether a file could not be written for want of space, on the disk or in the user's share of it.
+func diskFull(err error) bool {
+	return errors.Is(err, errorDiskFull) || errors.Is(err, errorHandleDiskFull) || errors.Is(err, errorDiskQuota)
+}

@@ -1,0 +1,80 @@
+package main
+
+import "math"
+
+// Matrix is a weight matrix, row-major [rows, cols], in the number format in which the checkpoint stores it: F32
+// data is used where it lies (memory-mapped); 16-bit data is widened to float32 on its way into the kernel. With
+// neither slice set the matrix is all zeros and costs nothing.
+type Matrix struct {
+	rows, cols int
+	f32        []float32
+	half       []uint16 // F16 or BF16 bit patterns, by format
+	format     Format
+}
+
+// Format is the number format of a Matrix.
+type Format uint8
+
+const (
+	f32  Format = iota // IEEE 754 binary32
+	f16                // IEEE 754 binary16: 1 sign, 5 exponent and 10 fraction bits
+	bf16               // bfloat16: the upper half of a binary32
+)
+
+// String returns the format's name as safetensors spells it.
+func (f Format) String() string {
+	switch f {
+	case f16:
+		return "F16"
+	case bf16:
+		return "BF16"
+	}
+	return "F32"
+}
+
+// zero reports whether the matrix holds no data and so stands for all zeros.
+func (w *Matrix) zero() bool { return w.f32 == nil && w.half == nil }
+
+// row writes row i as float32 into dst [cols].
+func (w *Matrix) row(dst []float32, i int) {
+	w.piece(dst[:w.cols], i, 0)
+}
+
+// piece writes the len(dst) values of row i that begin at column j as float32.
+func (w *Matrix) piece(dst []float32, i, j int) {
+	at := i*w.cols + j
+	switch {
+	case w.zero():
+		clear(dst)
+	case w.half == nil:
+		copy(dst, w.f32[at:at+len(dst)])
+	case w.format == bf16:
+		for l, h := range w.half[at : at+len(dst)] {
+			dst[l] = math.Float32frombits(uint32(h) << 16)
+		}
+	default:
+		widenF16s(dst, w.half[at:at+len(dst)])
+	}
+}
+
+// widenHalf returns the value of an F16 bit pattern. Every F16 value is also a float32, so nothing is rounded.
+func widenHalf(h uint16) float32 {
+	sign := uint32(h&0x8000) << 16
+	exponent, fraction := uint32(h>>10&0x1f), uint32(h&0x3ff)
+	switch exponent {
+	case 0: // zero and subnormal: fraction · 2⁻²⁴
+		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
+	case 0x1f: // infinity, or not a number: made a quiet one, as the processor's own conversion does
+		if fraction != 0 {
+			fraction |= 0x200
+		}
+		return math.Float32frombits(sign | 0xff<<23 | fraction<<13)
+	}
+	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
+}
+
+func widenF16sGo(dst []float32, src []uint16) {
+	for i, h := range src {
+		dst[i] = widenHalf(h)
+	}
+}

@@ -1,0 +1,493 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// A small, deaf pickle machine.
+//
+// A pickle is how Python writes an object to a file, and it is not data but a program: a list of one-byte opcodes for a machine with a
+// stack, a set of marks on it, and a memo (numbered slots, so that an object that occurs twice is written once). The program builds the
+// object bottom-up and ends in STOP with the object alone on the stack. A state dict of one tensor, abridged:
+//
+//	PROTO 2                                  \x80 \x02
+//	GLOBAL collections.OrderedDict           c collections \n OrderedDict \n
+//	EMPTY_TUPLE  REDUCE                      ) R      call it with (): an empty OrderedDict
+//	MARK                                     (        what SETITEMS will take begins here
+//	BINUNICODE 'wte.weight'                  X        the key
+//	GLOBAL torch._utils._rebuild_tensor_v2   c        the function that will make the value, and its arguments:
+//	MARK  MARK 'storage' GLOBAL torch.FloatStorage '0' 'cpu' 6 TUPLE  BINPERSID
+//	                                         Q        a storage: 6 float32, kept outside of the pickle under the key "0"
+//	0  2 3 TUPLE2  3 1 TUPLE2  FALSE  …      K \x86   offset 0, shape (2, 3), strides (3, 1), …
+//	TUPLE  REDUCE                            t R      call the function: a tensor
+//	SETITEMS  STOP                           u .      put it into the dict; done
+//
+// GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a pickle is to run it: the two lines
+// GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a few dozen bytes that put a list of ten references into a list
+// of ten references, and so on, unfold into more objects than a computer has memory for.
+//
+// This machine is safe because of what it cannot do. It knows the names that a state dict needs (globals, below) and stops at any other,
+// before it is called. The functions it knows do not run what Python would run: they check their arguments and note down what was asked
+// for. It never looks into an object that it has built, so objects that contain each other a million times cost nothing, and a program
+// may be no longer than maxSteps opcodes, each of which makes at most one small object. Opcodes that torch.save does not write are
+// refused by name.
+//
+// The opcodes are described in Python's own pickletools module.
+
+const (
+	maxSteps  = 1 << 20  // opcodes in a pickle: GPT-2 XL's state dict has some 25,000
+	maxPickle = 64 << 20 // bytes in a pickle
+)
+
+// A pickled value is one of
+//
+//	nil, bool, int64, float64, string
+//	longInt    an integer of more than 8 bytes, as its little-endian bytes
+//	tuple, *list, *dict
+//	global     the name of a function or class
+//	*storage   what BINPERSID makes
+//	*strided   what _rebuild_tensor_v2 makes
+type (
+	longInt string
+	tuple   []any
+	list    struct{ items []any }
+	global  string
+)
+
+// A dict is a Python dict or OrderedDict: the keys in order of their first insertion.
+type dict struct {
+	keys   []any
+	values map[any]any
+}
+
+// globals is everything that a pickle may name, with what a call of it does; nil is a class that is only ever named.
+var globals = map[global]func(args tuple) (any, error){
+	"collections.OrderedDict":         orderedDict,
+	"torch._utils._rebuild_tensor_v2": rebuildTensor,
+	"torch._utils._rebuild_parameter": rebuildParameter,
+	"torch.FloatStorage":              nil,
+	"torch.HalfStorage":               nil,
+	"torch.BFloat16Storage":           nil,
+	"torch.DoubleStorage":             nil,
+	"torch.ByteStorage":               nil,
+	"torch.BoolStorage":               nil,
+	"torch.CharStorage":               nil,
+	"torch.ShortStorage":              nil,
+	"torch.IntStorage":                nil,
+	"torch.LongStorage":               nil,
+}
+
+type pickleMachine struct {
+	program  []byte
+	at       int // the next byte
+	stack    []any
+	marks    []int // heights of the stack
+	memo     map[uint32]any
+	storages map[string]*storage // what BINPERSID has named
+	err      error               // the first fault: it ends the program after the opcode
+}
+
+// unpickle runs the pickle at the beginning of data. It returns the object that the pickle describes, the storages to which it refers,
+// by key, and the pickle's length in bytes.
+func unpickle(data []byte) (object any, storages map[string]*storage, length int, err error) {
+	m := &pickleMachine{program: data[:min(len(data), maxPickle)], memo: map[uint32]any{}, storages: map[string]*storage{}}
+	for range maxSteps {
+		start := m.at
+		op := byte(m.uint(1))
+		if m.err == nil && op == opStop {
+			object = m.pop()
+			if m.err == nil {
+				return object, m.storages, m.at, nil
+			}
+		}
+		if m.err == nil {
+			m.step(op)
+		}
+		if m.err != nil {
+			return nil, nil, 0, fmt.Errorf("pickle: byte %d: %w", start, m.err)
+		}
+	}
+	return nil, nil, 0, fmt.Errorf("pickle: more than %d opcodes: too long for a state dict", maxSteps)
+}
+
+const (
+	opMark            = '('
+	opStop            = '.'
+	opBinInt          = 'J'
+	opBinInt1         = 'K'
+	opBinInt2         = 'M'
+	opNone            = 'N'
+	opBinPersID       = 'Q'
+	opReduce          = 'R'
+	opBinUnicode      = 'X'
+	opAppend          = 'a'
+	opBuild           = 'b'
+	opGlobal          = 'c'
+	opAppends         = 'e'
+	opBinGet          = 'h'
+	opLongBinGet      = 'j'
+	opBinPut          = 'q'
+	opLongBinPut      = 'r'
+	opSetItem         = 's'
+	opTuple           = 't'
+	opSetItems        = 'u'
+	opEmptyTuple      = ')'
+	opEmptyList       = ']'
+	opEmptyDict       = '}'
+	opBinFloat        = 'G'
+	opProto           = 0x80
+	opTuple1          = 0x85
+	opTuple2          = 0x86
+	opTuple3          = 0x87
+	opNewTrue         = 0x88
+	opNewFalse        = 0x89
+	opLong1           = 0x8a
+	opShortBinUnicode = 0x8c
+	opStackGlobal     = 0x93
+	opMemoize         = 0x94
+	opFrame           = 0x95
+)
+
+// refusedOps are the opcodes of the pickle format that torch.save has no use for.
+var refusedOps = map[byte]string{
+	'0': "POP", '1': "POP_MARK", '2': "DUP", 'B': "BINBYTES", 'C': "SHORT_BINBYTES", 'F': "FLOAT", 'I': "INT", 'L': "LONG",
+	'P': "PERSID", 'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE", 'd': "DICT", 'g': "GET", 'i': "INST",
+	'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x81: "NEWOBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x8b: "LONG4",
+	0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x8f: "EMPTY_SET", 0x90: "ADDITEMS", 0x91: "FROZENSET", 0x92: "NEWOBJ_EX",
+	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
+}
+
+// step executes one opcode.
+func (m *pickleMachine) step(op byte) {
+	switch op {
+	case opProto:
+		if version := m.uint(1); version < 2 || version > 5 {
+			m.fail("protocol %d: only 2 to 5 are known", version)
+		}
+	case opFrame: // how many bytes a reader may fetch at once; they are all here
+		m.uint(8)
+
+	case opNone:
+		m.push(nil)
+	case opNewTrue:
+		m.push(true)
+	case opNewFalse:
+		m.push(false)
+	case opBinInt1:
+		m.push(int64(m.uint(1)))
+	case opBinInt2:
+		m.push(int64(m.uint(2)))
+	case opBinInt:
+		m.push(int64(int32(m.uint(4))))
+	case opLong1:
+		m.push(integer(m.take(m.uint(1))))
+	case opBinFloat: // the one big-endian number
+		m.push(math.Float64frombits(bits.ReverseBytes64(m.uint(8))))
+	case opShortBinUnicode:
+		m.push(string(m.take(m.uint(1))))
+	case opBinUnicode:
+		m.push(string(m.take(m.uint(4))))
+
+	case opMark:
+		m.marks = append(m.marks, len(m.stack))
+	case opEmptyTuple:
+		m.push(tuple(nil))
+	case opTuple1, opTuple2, opTuple3:
+		m.push(tuple(m.popN(int(op) - opTuple1 + 1)))
+	case opTuple:
+		m.push(tuple(m.popMark()))
+	case opEmptyList:
+		m.push(&list{})
+	case opAppend:
+		m.extend(m.popN(1))
+	case opAppends:
+		m.extend(m.popMark())
+	case opEmptyDict:
+		m.push(&dict{})
+	case opSetItem:
+		m.setItems(m.popN(2))
+	case opSetItems:
+		m.setItems(m.popMark())
+
+	case opBinPut:
+		m.memo[uint32(m.uint(1))] = m.top()
+	case opLongBinPut:
+		m.memo[uint32(m.uint(4))] = m.top()
+	case opMemoize:
+		m.memo[uint32(len(m.memo))] = m.top()
+	case opBinGet:
+		m.recall(uint32(m.uint(1)))
+	case opLongBinGet:
+		m.recall(uint32(m.uint(4)))
+
+	case opGlobal:
+		module := m.line()
+		m.find(module, m.line())
+	case opStackGlobal: // the same with the two names on the stack
+		name, module := m.pop(), m.pop()
+		m.find(module, name)
+	case opReduce:
+		args, function := m.pop(), m.pop()
+		m.call(function, args)
+	case opBuild:
+		attributes := m.pop()
+		m.build(m.top(), attributes)
+	case opBinPersID:
+		m.persistent(m.pop())
+
+	default:
+		if name := refusedOps[op]; name != "" {
+			m.fail("opcode %s is not one that a state dict needs", name)
+		} else {
+			m.fail("0x%02x is not an opcode", op)
+		}
+	}
+}
+
+// find pushes a function or class that a state dict needs; any other ends the program.
+func (m *pickleMachine) find(module, name any) {
+	moduleText, ok1 := module.(string)
+	nameText, ok2 := name.(string)
+	if !ok1 || !ok2 {
+		m.fail("a name is made of %s and %s", kind(module), kind(name))
+		return
+	}
+	full := global(moduleText + "." + nameText)
+	if _, ok := globals[full]; !ok {
+		m.fail("it names %.100q, which no state dict needs; nothing was run. "+
+			"A model saved whole must be saved again where it came from, as torch.save(model.state_dict(), FILE)", string(full))
+		return
+	}
+	m.push(full)
+}
+
+// call pushes function(*args).
+func (m *pickleMachine) call(function, args any) {
+	name, ok1 := function.(global)
+	arguments, ok2 := args.(tuple)
+	if !ok1 || !ok2 || globals[name] == nil {
+		m.fail("%s is called with %s", kind(function), kind(args))
+		return
+	}
+	value, err := globals[name](arguments)
+	if err != nil {
+		m.fail("%s: %w", name, err)
+		return
+	}
+	m.push(value)
+}
+
+// build sets the attributes of an object. The one that has any here is a module's state dict, an OrderedDict with the attribute
+// _metadata: the versions of the modules that wrote it. Nothing needs them.
+func (m *pickleMachine) build(object, attributes any) {
+	_, ok1 := object.(*dict)
+	_, ok2 := attributes.(*dict)
+	if !ok1 || !ok2 {
+		m.fail("attributes of %s are set from %s", kind(object), kind(attributes))
+	}
+}
+
+// persistent pushes an object that is kept outside of the pickle, a storage, described by id.
+func (m *pickleMachine) persistent(id any) {
+	s, err := newStorage(id)
+	if err != nil {
+		m.fail("%w", err)
+		return
+	}
+	known, ok := m.storages[s.key]
+	if !ok {
+		m.storages[s.key], known = s, s
+	}
+	if known.dtype != s.dtype || known.count != s.count {
+		m.fail("storage %.100q is described in two ways", s.key)
+	}
+	m.push(known)
+}
+
+func orderedDict(args tuple) (any, error) {
+	if len(args) != 0 {
+		return nil, fmt.Errorf("%d arguments, not 0", len(args))
+	}
+	return &dict{}, nil
+}
+
+func (m *pickleMachine) extend(items []any) {
+	l, ok := m.top().(*list)
+	if !ok {
+		m.fail("items are appended to %s", kind(m.top()))
+		return
+	}
+	l.items = append(l.items, items...)
+}
+
+// setItems puts key, value, key, value, … into the dict on top of the stack.
+func (m *pickleMachine) setItems(items []any) {
+	d, ok := m.top().(*dict)
+	if !ok || len(items)%2 != 0 {
+		m.fail("%d keys and values are set in %s", len(items), kind(m.top()))
+		return
+	}
+	for ; len(items) > 0; items = items[2:] {
+		if err := d.set(items[0], items[1]); err != nil {
+			m.fail("%w", err)
+		}
+	}
+}
+
+// set is d[key] = value. A state dict's keys are strings, an optimizer's also integers; others are an error, tuples for one.
+func (d *dict) set(key, value any) error {
+	switch key.(type) {
+	case string, int64:
+	default:
+		return fmt.Errorf("a dict has %s for a key", kind(key))
+	}
+	if d.values == nil {
+		d.values = map[any]any{}
+	}
+	if _, ok := d.values[key]; !ok {
+		d.keys = append(d.keys, key)
+	}
+	d.values[key] = value
+	return nil
+}
+
+func (m *pickleMachine) recall(slot uint32) {
+	value, ok := m.memo[slot]
+	if !ok {
+		m.fail("memo slot %d is empty", slot)
+	}
+	m.push(value)
+}
+
+func (m *pickleMachine) push(value any) {
+	m.stack = append(m.stack, value)
+}
+
+// top returns the object on top of the stack. What lies below the last mark belongs to the opcode that will take the mark.
+func (m *pickleMachine) top() any {
+	if len(m.stack) == m.floor() {
+		m.fail("the stack is empty")
+		return nil
+	}
+	return m.stack[len(m.stack)-1]
+}
+
+func (m *pickleMachine) pop() any {
+	value := m.top()
+	if m.err == nil {
+		m.stack = m.stack[:len(m.stack)-1]
+	}
+	return value
+}
+
+func (m *pickleMachine) popN(n int) []any {
+	at := len(m.stack) - n
+	if at < m.floor() {
+		m.fail("the stack is too short")
+		return nil
+	}
+	items := slices.Clone(m.stack[at:])
+	m.stack = m.stack[:at]
+	return items
+}
+
+// popMark pops everything above the last mark, and the mark.
+func (m *pickleMachine) popMark() []any {
+	if len(m.marks) == 0 {
+		m.fail("there is no mark")
+		return nil
+	}
+	items := m.popN(len(m.stack) - m.floor())
+	m.marks = m.marks[:len(m.marks)-1]
+	return items
+}
+
+func (m *pickleMachine) floor() int {
+	if len(m.marks) == 0 {
+		return 0
+	}
+	return m.marks[len(m.marks)-1]
+}
+
+func (m *pickleMachine) take(n uint64) []byte {
+	if n > uint64(len(m.program)-m.at) {
+		m.fail("the pickle ends in the middle")
+		return nil
+	}
+	b := m.program[m.at : m.at+int(n)]
+	m.at += int(n)
+	return b
+}
+
+// uint reads a little-endian integer of size bytes, at most 8.
+func (m *pickleMachine) uint(size uint64) uint64 {
+	var n uint64
+	for i, c := range m.take(size) {
+		n |= uint64(c) << (8 * i)
+	}
+	return n
+}
+
+// line reads a name up to the end of its line.
+func (m *pickleMachine) line() string {
+	const longest = 1000
+	rest := m.program[m.at:]
+	end := bytes.IndexByte(rest[:min(len(rest), longest)], '\n')
+	if end < 0 {
+		m.fail("a name has no end")
+		return ""
+	}
+	m.at += end + 1
+	return string(rest[:end])
+}
+
+func (m *pickleMachine) fail(format string, args ...any) {
+	if m.err == nil {
+		m.err = fmt.Errorf(format, args...)
+	}
+}
+
+// integer is a little-endian integer in two's complement, of any length.
+func integer(b []byte) any {
+	if len(b) > 8 {
+		return longInt(b)
+	}
+	var n int64
+	for i, c := range b {
+		n |= int64(c) << (8 * i)
+	}
+	unused := 64 - 8*len(b)
+	return n << unused >> unused // extends the sign
+}
+
+// kind says what a value is, for an error.
+func kind(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "None"
+	case bool:
+		return "a bool"
+	case int64, longInt:
+		return "an integer"
+	case float64:
+		return "a float"
+	case string:
+		return "a string"
+	case tuple:
+		return "a tuple"
+	case *list:
+		return "a list"
+	case *dict:
+		return "a dict"
+	case global:
+		return string(v)
+	case *storage:
+		return "a storage"
+	default:
+		return "a tensor"
+	}
+}

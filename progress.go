@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// progressLine is a line of at most width columns on how far a download is: done of total bytes are there, of which from were there when it
+// began, elapsed ago. The bar gives way first where there is little room, then what stands left of it.
+//
+//	41% [########------------] 224.7 of 548.1 MB  11.2 MB/s  0:29 left
+func progressLine(done, from, total int64, elapsed time.Duration, width int) string {
+	text := fmt.Sprintf("%s of %s", bytesText(done), bytesText(total))
+	if arrived, seconds := done-from, elapsed.Seconds(); arrived > 0 && seconds > 0 {
+		rate := float64(arrived) / seconds
+		text += fmt.Sprintf("  %s/s  %s left", bytesText(int64(rate)), clock(timeLeft(done, from, total, elapsed)))
+	}
+	return barLine(done, total, text, width)
+}
+
+// barLine is a line of at most width columns: the share of done in total as a percentage and as a bar, and a text.
+func barLine(done, total int64, text string, width int) string {
+	share := 0.0
+	if total > 0 {
+		share = max(0, min(1, float64(done)/float64(total)))
+	}
+	line := fmt.Sprintf("%3d%%", int(share*100)) // rounded down: 100% is the end
+	if room := min(width-len(line)-len(text)-5, 40); room >= 8 {
+		full := int(share * float64(room))
+		line += " [" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "]"
+	}
+	line += "  " + text
+	return line[:max(0, min(width, len(line)))]
+}
+
+// timeLeft is how long the rest takes at the mean speed so far.
+func timeLeft(done, from, total int64, elapsed time.Duration) time.Duration {
+	if done <= from || total <= done {
+		return 0
+	}
+	left := elapsed.Seconds() * float64(total-done) / float64(done-from)
+	return time.Duration(min(left, 1e6)) * time.Second
+}
+
+// clock writes a duration as 0:29 or 1:02:03.
+func clock(d time.Duration) string {
+	seconds := int(d.Seconds())
+	if seconds >= 3600 {
+		return fmt.Sprintf("%d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
+	}
+	return fmt.Sprintf("%d:%02d", seconds/60, seconds%60)
+}
+
+// bytesText writes a number of bytes with one decimal: 548.1 MB. The units are powers of ten.
+func bytesText(n int64) string {
+	for _, unit := range []struct {
+		size int64
+		name string
+	}{{1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}} {
+		if n >= unit.size {
+			return fmt.Sprintf("%.1f %s", float64(n)/float64(unit.size), unit.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

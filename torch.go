@@ -1,0 +1,429 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/bits"
+	"strings"
+)
+
+// PyTorch's files (pytorch_model.bin, *.pt, *.pth), as torch.save writes them. There are two forms; both hold one pickle (pickle.go) that
+// describes the tensors, and the numbers outside of it, in storages: flat arrays to which the pickle refers by a key. A tensor is a view
+// of a storage: an offset, a shape, and a stride for each dimension, so that a transposed tensor or two tensors in one storage cost no
+// copy.
+//
+//	since 1.6, a zip file, nothing in it compressed, the storages at multiples of 64 bytes:
+//	    NAME/data.pkl, NAME/byteorder (newer versions), NAME/data/KEY for each storage, NAME/version
+//
+//	before, and on request since, five pickles and the storages one after the other:
+//	    a magic number, the version of the form (1001), facts about the machine, the object, the list of the storages' keys;
+//	    then for each key the count of its elements in 8 bytes, and the elements
+//
+// The form is that of torch/serialization.py in PyTorch's sources.
+
+// openTorch opens a PyTorch file and returns the tensors of the state dict in it, under the names that they have there. The numbers
+// stay in the file and are memory-mapped, but for those of strided tensors, which are put into row-major order. The state dict is what
+// the file holds, or is found in it under state_dict, model_state_dict or model, where training programs put it.
+func openTorch(path string) (*Checkpoint, error) {
+	data, release, err := readRange(path, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	ck := &Checkpoint{source: path, release: release}
+	if ck.tensors, err = parseTorch(data); err != nil {
+		ck.close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return ck, nil
+}
+
+const zipMagic = "PK\x03\x04"
+
+// isTorch says whether a file that begins with head is a zip file or a pickle, and so perhaps one of PyTorch's. Nine bytes are enough. A
+// safetensors file with a header of 640 bytes begins like a pickle of protocol 2, but its ninth byte is {.
+func isTorch(head []byte) bool {
+	isPickle := len(head) >= 9 && head[0] == opProto && head[1] >= 2 && head[1] <= 5 && head[8] != '{'
+	return isPickle || bytes.HasPrefix(head, []byte(zipMagic))
+}
+
+func parseTorch(data []byte) ([]Tensor, error) {
+	var object any
+	var err error
+	switch {
+	case bytes.HasPrefix(data, []byte(zipMagic)):
+		object, err = parseTorchZip(data)
+	case isTorch(data):
+		object, err = parseTorchStream(data)
+	default:
+		err = fmt.Errorf("not a PyTorch file: neither a zip file nor a pickle")
+	}
+	if err != nil {
+		return nil, err
+	}
+	state, err := stateDict(object)
+	if err != nil {
+		return nil, err
+	}
+
+	var tensors []Tensor
+	budget := len(data) // for strided tensors: no real file needs more, a hostile one could ask for anything
+	for _, key := range state.keys {
+		view, ok := state.values[key].(*strided)
+		name, isString := key.(string)
+		if !ok || !isString {
+			continue
+		}
+		t, err := view.tensor(name, &budget)
+		if err != nil {
+			return nil, fmt.Errorf("tensor %.100q: %w", name, err)
+		}
+		tensors = append(tensors, t)
+	}
+	return tensors, nil
+}
+
+// stateDict finds the dict that holds tensors.
+func stateDict(object any) (*dict, error) {
+	outer, ok := object.(*dict)
+	if !ok {
+		return nil, fmt.Errorf("it holds %s, not a state dict", kind(object))
+	}
+	if outer.hasTensors() {
+		return outer, nil
+	}
+	for _, key := range []string{"state_dict", "model_state_dict", "model"} {
+		if inner, ok := outer.values[key].(*dict); ok && inner.hasTensors() {
+			return inner, nil
+		}
+	}
+	return nil, fmt.Errorf("it holds a dict without tensors, not a state dict")
+}
+
+func (d *dict) hasTensors() bool {
+	for _, value := range d.values {
+		if _, ok := value.(*strided); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// parseTorchZip reads the newer form and returns the unpickled object.
+func parseTorchZip(data []byte) (object any, err error) {
+	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return nil, fmt.Errorf("not a whole PyTorch file: %w", err)
+	}
+	folder := ""
+	for _, entry := range archive.File {
+		if name, ok := strings.CutSuffix(entry.Name, "/data.pkl"); ok && !strings.Contains(name, "/") {
+			folder = name + "/"
+			break
+		}
+	}
+	if folder == "" {
+		return nil, fmt.Errorf("a zip file, but not PyTorch's: there is no data.pkl in it")
+	}
+	files := map[string][]byte{}
+	for _, entry := range archive.File {
+		name, ok := strings.CutPrefix(entry.Name, folder)
+		if !ok {
+			continue
+		}
+		if _, ok := files[name]; ok {
+			return nil, fmt.Errorf("zip entry %.100q is there twice", entry.Name)
+		}
+		if files[name], err = stored(data, entry); err != nil {
+			return nil, fmt.Errorf("zip entry %.100q: %w", entry.Name, err)
+		}
+	}
+	if order, ok := files["byteorder"]; ok && string(order) != "little" {
+		return nil, fmt.Errorf("its byte order is %.10q: only little-endian files are read", order)
+	}
+	object, storages, _, err := unpickle(files["data.pkl"])
+	if err != nil {
+		return nil, err
+	}
+	for key, s := range storages {
+		content, ok := files["data/"+key]
+		if !ok {
+			return nil, fmt.Errorf("storage %.100q is missing", key)
+		}
+		if uint64(len(content)) != s.count*s.size {
+			return nil, fmt.Errorf("storage %.100q has %d bytes: its %d elements need %d", key, len(content), s.count, s.count*s.size)
+		}
+		s.data = content
+	}
+	return object, nil
+}
+
+// stored returns the content of a zip entry that is not compressed, where it lies. Its checksum is not looked at: torch.load does not
+// either, and torch.save can be told to leave it out.
+func stored(data []byte, entry *zip.File) ([]byte, error) {
+	const encrypted = 1
+	switch {
+	case entry.Flags&encrypted != 0:
+		return nil, fmt.Errorf("encrypted, which PyTorch never does")
+	case entry.Method != zip.Store || entry.CompressedSize64 != entry.UncompressedSize64:
+		return nil, fmt.Errorf("compressed, which PyTorch never does: pack the file again without compression (zip -0)")
+	}
+	offset, err := entry.DataOffset()
+	if err != nil {
+		return nil, err
+	}
+	length := uint64(len(data))
+	if offset < 0 || uint64(offset) > length || entry.UncompressedSize64 > length-uint64(offset) {
+		return nil, fmt.Errorf("runs past the end of the file")
+	}
+	return data[offset:][:entry.UncompressedSize64], nil
+}
+
+// parseTorchStream reads the older form and returns the unpickled object.
+func parseTorchStream(data []byte) (object any, err error) {
+	const magic = longInt("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") // 0x1950a86a20f9469cfc6c
+	const version = int64(1001)
+
+	first, data, err := nextPickle(data, "magic number")
+	if err != nil {
+		return nil, err
+	}
+	if first != any(magic) {
+		return nil, fmt.Errorf("a pickle, but not a file of torch.save: it does not begin with PyTorch's magic number")
+	}
+	second, data, err := nextPickle(data, "version")
+	if err != nil {
+		return nil, err
+	}
+	if second != any(version) {
+		return nil, fmt.Errorf("an unknown version of the stream form: only %d is known", version)
+	}
+	third, data, err := nextPickle(data, "machine")
+	if err != nil {
+		return nil, err
+	}
+	if machine, ok := third.(*dict); !ok || machine.values["little_endian"] != any(true) {
+		return nil, fmt.Errorf("it does not say little_endian: only little-endian files are read")
+	}
+	object, storages, length, err := unpickle(data)
+	if err != nil {
+		return nil, err
+	}
+	fifth, data, err := nextPickle(data[length:], "storage keys")
+	if err != nil {
+		return nil, err
+	}
+	keys, ok := fifth.(*list)
+	if !ok {
+		return nil, fmt.Errorf("storage keys: %s in place of a list", kind(fifth))
+	}
+
+	for _, item := range keys.items {
+		key, _ := item.(string)
+		s, ok := storages[key]
+		if !ok {
+			return nil, fmt.Errorf("storage %.100q belongs to no tensor", key)
+		}
+		if len(data) < 8 {
+			return nil, fmt.Errorf("the file ends before storage %.100q", key)
+		}
+		if count := binary.LittleEndian.Uint64(data); count != s.count {
+			return nil, fmt.Errorf("storage %.100q has %d elements where its tensors say %d", key, count, s.count)
+		}
+		data = data[8:]
+		if uint64(len(data)) < s.count*s.size {
+			return nil, fmt.Errorf("the file ends in storage %.100q", key)
+		}
+		s.data, data = data[:s.count*s.size], data[s.count*s.size:]
+	}
+	for key, s := range storages {
+		if s.data == nil {
+			return nil, fmt.Errorf("storage %.100q is missing", key)
+		}
+	}
+	return object, nil
+}
+
+// nextPickle unpickles one object and returns the rest of the file.
+func nextPickle(data []byte, what string) (object any, rest []byte, err error) {
+	object, _, length, err := unpickle(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return object, data[length:], nil
+}
+
+// A storage is a flat array of numbers beside the pickle.
+type storage struct {
+	key   string
+	dtype string // in safetensors' terms
+	size  uint64 // bytes of an element
+	count uint64 // elements; count × size does not overflow
+	data  []byte // where the file holds it, once that is known
+}
+
+// storageTypes are PyTorch's storage classes. Only the first three hold weights; the others are what masks may be made of.
+var storageTypes = map[global]struct {
+	dtype string
+	size  uint64
+}{
+	"torch.FloatStorage":    {"F32", 4},
+	"torch.HalfStorage":     {"F16", 2},
+	"torch.BFloat16Storage": {"BF16", 2},
+	"torch.DoubleStorage":   {"F64", 8},
+	"torch.ByteStorage":     {"U8", 1},
+	"torch.BoolStorage":     {"BOOL", 1},
+	"torch.CharStorage":     {"I8", 1},
+	"torch.ShortStorage":    {"I16", 2},
+	"torch.IntStorage":      {"I32", 4},
+	"torch.LongStorage":     {"I64", 8},
+}
+
+// newStorage is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device, count of elements); the older form adds
+// None, or what makes the storage a part of another one, which only old versions of PyTorch wrote.
+func newStorage(id any) (*storage, error) {
+	t, ok := id.(tuple)
+	if !ok || len(t) != 5 && len(t) != 6 || t[0] != any("storage") {
+		return nil, fmt.Errorf("a persistent id that is not a storage's")
+	}
+	class, _ := t[1].(global)
+	storageType, ok1 := storageTypes[class]
+	key, ok2 := t[2].(string)
+	count, ok3 := t[4].(int64)
+	if !ok1 || !ok2 || !ok3 || count < 0 || count > math.MaxInt64/8 {
+		return nil, fmt.Errorf("a storage's persistent id is not (\"storage\", class, key, device, count)")
+	}
+	if len(t) == 6 && t[5] != nil {
+		return nil, fmt.Errorf("storage %.100q is a part of another one, as only old versions of PyTorch wrote it: load and save it again with a newer one", key)
+	}
+	return &storage{key: key, dtype: storageType.dtype, size: storageType.size, count: uint64(count)}, nil
+}
+
+// A strided tensor is a view of a storage: element [i, j, …] is the storage's element offset + i·stride[0] + j·stride[1] + …
+type strided struct {
+	storage       *storage
+	offset        uint64
+	shape, stride []uint64
+	count         uint64 // the product of the shape; all of its elements are within the storage's count
+}
+
+// rebuildTensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, requires_grad, hooks, metadata).
+func rebuildTensor(args tuple) (any, error) {
+	if len(args) != 6 && len(args) != 7 {
+		return nil, fmt.Errorf("%d arguments, not 6 or 7", len(args))
+	}
+	s, ok1 := args[0].(*storage)
+	offset, ok2 := args[1].(int64)
+	shape, ok3 := dimensions(args[2])
+	stride, ok4 := dimensions(args[3])
+	if !ok1 || !ok2 || !ok3 || !ok4 || offset < 0 || len(shape) != len(stride) {
+		return nil, fmt.Errorf("the arguments are not (storage, offset, shape, stride, …)")
+	}
+	if len(args) == 7 && args[6] != nil {
+		if flags, ok := args[6].(*dict); !ok || len(flags.keys) > 0 {
+			return nil, fmt.Errorf("a negated or conjugated view: save the tensor's clone()")
+		}
+	}
+	v := &strided{storage: s, offset: uint64(offset), shape: shape, stride: stride, count: 1}
+	last := v.offset // the element of the storage that the view's last one is
+	tooMany, tooFar := false, false
+	for i, n := range shape {
+		high, product := bits.Mul64(v.count, n)
+		v.count, tooMany = product, tooMany || high > 0
+		if n > 1 {
+			high, step := bits.Mul64(n-1, stride[i])
+			sum, carry := bits.Add64(last, step, 0)
+			last, tooFar = sum, tooFar || high > 0 || carry > 0
+		}
+	}
+	if tooMany || v.count > 0 && (tooFar || last >= s.count) {
+		return nil, fmt.Errorf("shape %d with strides %d from %d does not fit into a storage of %d elements", shape, stride, offset, s.count)
+	}
+	return v, nil
+}
+
+// dimensions is a tuple of integers that are not negative, no longer than PyTorch's usual shapes.
+func dimensions(value any) (dims []uint64, ok bool) {
+	t, ok := value.(tuple)
+	if !ok || len(t) > 8 {
+		return nil, false
+	}
+	for _, item := range t {
+		n, ok := item.(int64)
+		if !ok || n < 0 {
+			return nil, false
+		}
+		dims = append(dims, uint64(n))
+	}
+	return dims, true
+}
+
+// rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks): a parameter is a tensor that can be trained.
+func rebuildParameter(args tuple) (any, error) {
+	if len(args) != 3 {
+		return nil, fmt.Errorf("%d arguments, not 3", len(args))
+	}
+	if _, ok := args[0].(*strided); !ok {
+		return nil, fmt.Errorf("%s in place of a tensor", kind(args[0]))
+	}
+	return args[0], nil
+}
+
+// tensor returns the view as a tensor in row-major order: a piece of the storage if it is in that order, or else a copy, which is taken
+// off the budget of bytes.
+func (v *strided) tensor(name string, budget *int) (Tensor, error) {
+	size := v.storage.size
+	t := Tensor{name: name, format: v.storage.dtype}
+	for _, n := range v.shape {
+		t.shape = append(t.shape, int(n))
+	}
+	length, err := sizeOf(t.format, t.shape)
+	switch {
+	case err != nil:
+		return Tensor{}, err
+	case length == 0:
+	case v.rowMajor():
+		t.data = v.storage.data[v.offset*size:][:length:length]
+	case length > *budget:
+		return Tensor{}, fmt.Errorf("the strided tensors together are larger than the file: save them as contiguous()")
+	default:
+		*budget -= length
+		t.data = v.gather(make([]byte, 0, length))
+	}
+	return t, nil
+}
+
+func (v *strided) rowMajor() bool {
+	step := uint64(1)
+	for i := len(v.shape) - 1; i >= 0; i-- {
+		if v.shape[i] != 1 && v.stride[i] != step {
+			return false
+		}
+		step *= v.shape[i]
+	}
+	return true
+}
+
+// gather appends the elements of a view to out in row-major order.
+func (v *strided) gather(out []byte) []byte {
+	size := v.storage.size
+	index := make([]uint64, len(v.shape))
+	for from := v.offset; ; {
+		out = append(out, v.storage.data[from*size:][:size]...)
+		i := len(index) - 1
+		for ; i >= 0; i-- { // count up like the digits of a number, the last one first
+			index[i]++
+			from += v.stride[i]
+			if index[i] < v.shape[i] {
+				break
+			}
+			from -= v.stride[i] * v.shape[i]
+			index[i] = 0
+		}
+		if i < 0 {
+			return out
+		}
+	}
+}

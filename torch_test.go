@@ -1,0 +1,456 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// The files in testdata/torch were written by PyTorch 1.13 itself; make.py beside them is the program. values.json holds the parameters of
+// the tiny GPT-2 (1 layer, 2 heads, width 4) that all of them hold.
+
+func torchGolden(name string) string { return filepath.Join("testdata", "torch", name+".bin") }
+
+func tinyValues(t testing.TB) map[string][]float32 {
+	t.Helper()
+	text, err := os.ReadFile("testdata/torch/values.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string][]float32
+	if err := json.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// widened returns the numbers of a tensor as float32s.
+func widened(t testing.TB, x Tensor) []float32 {
+	t.Helper()
+	from, ok := formatOf(x.format)
+	if !ok {
+		t.Fatalf("%s: format %s", x.name, x.format)
+	}
+	wide, err := recode(nil, x.data, from, f32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v []float32
+	for ; len(wide) > 0; wide = wide[4:] {
+		v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(wide)))
+	}
+	return v
+}
+
+func TestTorch(t *testing.T) {
+	want := tinyValues(t)
+	for _, file := range []string{
+		"module-zip", "module-stream", "half-zip", "bfloat16-stream", "mixed-zip", "parameters-zip", "protocol4-zip", "protocol5-stream",
+		"shared-zip", "shared-stream", "strided-zip", "strided-stream", "training-zip",
+	} {
+		t.Run(file, func(t *testing.T) {
+			ck, err := openTorch(torchGolden(file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ck.close()
+			m, err := loadModel(ck, "tiny", 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c := (Config{layers: 1, heads: 2, width: 4, context: 3, vocab: 5}); m.Config != c {
+				t.Errorf("config %v, want %v", m.Config, c)
+			}
+			got, err := canonicalTensors(ck)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, values := range want {
+				x, ok := got[name]
+				if !ok {
+					t.Errorf("%s is missing", name)
+				} else if v := widened(t, x); !reflect.DeepEqual(v, values) {
+					t.Errorf("%s: %v, want %v", name, v, values)
+				}
+			}
+			if mask, ok := got["h.0.attn.bias"]; ok && !bytes.Equal(mask.data, []byte{1, 0, 0, 1, 1, 0, 1, 1, 1}) {
+				t.Errorf("mask %v", mask.data)
+			}
+		})
+	}
+}
+
+func TestTorchFormats(t *testing.T) {
+	for file, format := range map[string]string{"half-zip": "F16", "bfloat16-stream": "BF16", "double-zip": "F64", "shared-stream": "F32"} {
+		ck, err := openTorch(torchGolden(file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := ck.tensors[0].format; got != format {
+			t.Errorf("%s: format %s, want %s", file, got, format)
+		}
+		ck.close()
+	}
+}
+
+// What the loader of models has to refuse is read as it is.
+func TestTorchNotAModel(t *testing.T) {
+	for file, want := range map[string]string{"untied-zip": "lm_head.weight", "double-zip": "F64"} {
+		ck, err := openTorch(torchGolden(file))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err = loadModel(ck, "tiny", 2); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", file, err)
+		}
+		ck.close()
+	}
+}
+
+func TestTorchRefused(t *testing.T) {
+	for file, want := range map[string]string{
+		"evil-zip":            `it names "posix.system", which no state dict needs; nothing was run`,
+		"evil-stream":         `it names "posix.system", which no state dict needs; nothing was run`,
+		"whole-module-zip":    `it names "torch.nn.modules.linear.Linear", which no state dict needs; nothing was run. A model saved whole must be saved again`,
+		"whole-module-stream": `it names "torch.nn.modules.linear.Linear", which no state dict needs; nothing was run. A model saved whole must be saved again`,
+	} {
+		_, err := openTorch(torchGolden(file))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), torchGolden(file)+": ") {
+			t.Errorf("%s: %v", file, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: an error of several lines: %v", file, err)
+		}
+	}
+}
+
+// rezip copies a PyTorch file entry by entry; change may alter an entry's header and content or drop it, and more is added.
+func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []byte) []byte, more map[string]string) []byte {
+	t.Helper()
+	in, err := zip.OpenReader(torchGolden(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	add := func(h *zip.FileHeader, content []byte) {
+		f, err := w.CreateHeader(h)
+		if err == nil {
+			_, err = f.Write(content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, entry := range in.File {
+		r, err := entry.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &zip.FileHeader{Name: entry.Name, Method: zip.Store}
+		if change != nil {
+			content = change(h, content)
+		}
+		if content != nil {
+			add(h, content)
+		}
+	}
+	for name, content := range more {
+		add(&zip.FileHeader{Name: name, Method: zip.Store}, []byte(content))
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestTorchZip(t *testing.T) {
+	ending := func(suffix string, change func(h *zip.FileHeader, content []byte) []byte) func(h *zip.FileHeader, content []byte) []byte {
+		return func(h *zip.FileHeader, content []byte) []byte {
+			if strings.HasSuffix(h.Name, suffix) {
+				return change(h, content)
+			}
+			return content
+		}
+	}
+	for _, c := range []struct {
+		what   string
+		change func(h *zip.FileHeader, content []byte) []byte
+		more   map[string]string
+		want   string // of the error; "" = none
+	}{
+		{"as it is", nil, nil, ""},
+		{"what PyTorch 2 adds", nil, map[string]string{"half-zip/byteorder": "little", "half-zip/.format_version": "1",
+			"half-zip/.storage_alignment": "64", "half-zip/.data/serialization_id": "123"}, ""},
+		{"entries that are not PyTorch's", nil, map[string]string{"half-zip/extra/code.py": "import os", "README": "x", "a/b/data.pkl": "x"}, ""},
+		{"big-endian", nil, map[string]string{"half-zip/byteorder": "big"}, `its byte order is "big"`},
+		{"compressed", ending("/data/0", func(h *zip.FileHeader, content []byte) []byte {
+			h.Method = zip.Deflate
+			return content
+		}), nil, `zip entry "half-zip/data/0": compressed`},
+		{"encrypted", ending("/data/0", func(h *zip.FileHeader, content []byte) []byte {
+			h.Flags |= 1
+			return content
+		}), nil, `zip entry "half-zip/data/0": encrypted`},
+		{"no pickle", ending("/data.pkl", func(*zip.FileHeader, []byte) []byte { return nil }), nil, "there is no data.pkl in it"},
+		{"no storage", ending("/data/3", func(*zip.FileHeader, []byte) []byte { return nil }), nil, `storage "3" is missing`},
+		{"a short storage", ending("/data/0", func(_ *zip.FileHeader, content []byte) []byte { return content[:len(content)-1] }), nil,
+			`storage "0" has 39 bytes: its 20 elements need 40`},
+		{"a long storage", ending("/data/0", func(_ *zip.FileHeader, content []byte) []byte { return append(content, 0) }), nil,
+			`storage "0" has 41 bytes`},
+		{"a storage twice", nil, map[string]string{"half-zip/data/0": "x"}, `zip entry "half-zip/data/0" is there twice`},
+		{"a short pickle", ending("/data.pkl", func(_ *zip.FileHeader, content []byte) []byte { return content[:len(content)-1] }), nil,
+			"pickle: byte 1"},
+	} {
+		tensors, err := parseTorch(rezip(t, "half-zip", c.change, c.more))
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.what, err)
+		case c.want == "" && len(tensors) != len(tinyValues(t)):
+			t.Errorf("%s: %d tensors", c.what, len(tensors))
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: error %v, want one with %q", c.what, err, c.want)
+		}
+	}
+}
+
+// A file cut off anywhere is an error, and so is a byte that is lost at the front.
+func TestTorchTruncated(t *testing.T) {
+	for _, file := range []string{"shared-zip", "shared-stream", "bfloat16-stream"} {
+		whole, err := os.ReadFile(torchGolden(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range whole {
+			if _, err := parseTorch(whole[:n]); err == nil {
+				t.Errorf("%s: no error for the first %d of %d bytes", file, n, len(whole))
+			}
+		}
+		if _, err := parseTorch(whole[1:]); err == nil {
+			t.Errorf("%s: no error without its first byte", file)
+		}
+	}
+}
+
+// streamOf makes a file of the older form from pieces of pickle; storages is what follows them.
+func streamOf(version, machine, object, keys, storages string) []byte {
+	return []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + version + machine + object + keys + storages)
+}
+
+func TestTorchStream(t *testing.T) {
+	const (
+		version = "\x80\x02M\xe9\x03."
+		machine = "\x80\x02}X\x0d\x00\x00\x00little_endian\x88s."
+		keys    = "\x80\x02](X\x01\x00\x00\x00ke."
+		numbers = "\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f\x00\x00\x00\x40"
+	)
+	object := "\x80\x02}" + pickledText("wte.weight") + pickledTensor("FloatStorage", "k", 2, 0, "\x85", 2, 1) + "s."
+	for _, c := range []struct{ what, version, machine, object, keys, storages, want string }{
+		{"as it should be", version, machine, object, keys, numbers, ""},
+		{"version", "\x80\x02M\xea\x03.", machine, object, keys, numbers, "an unknown version"},
+		{"version of another type", "\x80\x02}.", machine, object, keys, numbers, "an unknown version"},
+		{"big-endian", version, strings.Replace(machine, "\x88", "\x89", 1), object, keys, numbers, "little-endian"},
+		{"no machine", version, "\x80\x02N.", object, keys, numbers, "little-endian"},
+		{"a list", version, machine, "\x80\x02].", "\x80\x02].", "", "it holds a list, not a state dict"},
+		{"an empty dict", version, machine, "\x80\x02}.", "\x80\x02].", "", "a dict without tensors"},
+		{"keys that are no list", version, machine, object, "\x80\x02}.", numbers, "a dict in place of a list"},
+		{"a key of no tensor", version, machine, object, strings.Replace(keys, "ke.", "qe.", 1), numbers, `storage "q" belongs to no tensor`},
+		{"a key that is no string", version, machine, object, "\x80\x02](Ne.", numbers, "belongs to no tensor"},
+		{"a storage without a key", version, machine, object, "\x80\x02].", numbers, `storage "k" is missing`},
+		{"another count", version, machine, object, keys, "\x03" + numbers[1:], `has 3 elements where its tensors say 2`},
+		{"a huge count", version, machine, object, keys, strings.Repeat("\xff", 16), `elements where its tensors say 2`},
+		{"a short count", version, machine, object, keys, numbers[:7], "ends before storage"},
+		{"short numbers", version, machine, object, keys, numbers[:15], "ends in storage"},
+	} {
+		tensors, err := parseTorch(streamOf(c.version, c.machine, c.object, c.keys, c.storages))
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: error %v, want one with %q", c.what, err, c.want)
+			}
+			continue
+		}
+		want := []Tensor{{name: "wte.weight", format: "F32", shape: []int{2}, data: []byte(numbers[8:])}}
+		if err != nil || !reflect.DeepEqual(tensors, want) {
+			t.Errorf("%s: %v, %v", c.what, tensors, err)
+		}
+	}
+}
+
+func pickledText(s string) string {
+	return "X" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(s)))) + s
+}
+
+func pickledInt(n int64) string {
+	return "\x8a\x08" + string(binary.LittleEndian.AppendUint64(nil, uint64(n)))
+}
+
+// pickledTensor is what makes a tensor with one storage; tuple is the opcode that ends its shape and its strides, whose dimensions come
+// one after the other.
+func pickledTensor(class, key string, count, offset int64, tuple string, dims ...int64) string {
+	s := "ctorch._utils\n_rebuild_tensor_v2\n((" + pickledText("storage") + "ctorch\n" + class + "\n" + pickledText(key) + pickledText("cpu") +
+		pickledInt(count) + "tQ" + pickledInt(offset)
+	for i, d := range dims {
+		s += pickledInt(d)
+		if i == len(dims)/2-1 || i == len(dims)-1 {
+			s += tuple
+		}
+	}
+	return s + "\x89ccollections\nOrderedDict\n)RtR"
+}
+
+// A view must lie within its storage, whatever its offset, shape and strides multiply to.
+func TestTorchViews(t *testing.T) {
+	const large = math.MaxInt64
+	for _, c := range []struct {
+		offset int64
+		dims   []int64 // shape and strides, two of each
+		want   []byte  // nil = an error
+	}{
+		{0, []int64{2, 3, 3, 1}, []byte{0, 1, 2, 3, 4, 5}},
+		{2, []int64{2, 3, 3, 1}, []byte{2, 3, 4, 5, 6, 7}},
+		{2, []int64{3, 2, 1, 3}, []byte{2, 5, 3, 6, 4, 7}},
+		{1, []int64{2, 2, 4, 2}, []byte{1, 3, 5, 7}},
+		{7, []int64{2, 2, 0, 0}, []byte{7, 7, 7, 7}},
+		{0, []int64{1, 8, large, 1}, []byte{0, 1, 2, 3, 4, 5, 6, 7}}, // the stride of a dimension of 1 means nothing
+		{0, []int64{4, 1, 2, large}, []byte{0, 2, 4, 6}},
+		{0, []int64{0, large, 1, 1}, []byte{}},
+		{large, []int64{5, 0, 1, 1}, []byte{}},
+		{3, []int64{2, 3, 3, 1}, nil},
+		{0, []int64{3, 3, 3, 1}, nil},
+		{8, []int64{1, 1, 1, 1}, nil},
+		{large, []int64{1, 1, 1, 1}, nil},
+		{-1, []int64{1, 1, 1, 1}, nil},
+		{0, []int64{-1, 1, 1, 1}, nil},
+		{0, []int64{1, 1, -1, 1}, nil},
+		{7, []int64{2, 1, -1, 1}, nil},
+		{0, []int64{1 << 32, 1 << 32, 0, 0}, nil}, // 2⁶⁴ elements: the product overflows to 0
+		{0, []int64{1<<32 + 1, 1 << 32, 0, 0}, nil},
+		{0, []int64{large, 2, 0, 0}, nil}, // larger than the file, of one element
+		{0, []int64{3, 2, large, 2}, nil},
+		{1, []int64{2, 2, large, large}, nil},
+	} {
+		object := "\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, c.offset, "\x86", c.dims...) + "s."
+		tensors, err := parseTorch(streamOf("\x80\x02M\xe9\x03.", "\x80\x02}"+pickledText("little_endian")+"\x88s.", object,
+			"\x80\x02]"+pickledText("k")+"a.", "\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07"))
+		if c.want == nil {
+			if err == nil {
+				t.Errorf("%v from %d: no error", c.dims, c.offset)
+			}
+			continue
+		}
+		if err != nil || !bytes.Equal(tensors[0].data, c.want) {
+			t.Errorf("%v from %d: %v, %v", c.dims, c.offset, tensors, err)
+		}
+	}
+}
+
+// A tensor of one element that claims to be repeated a thousand million times costs nothing.
+func TestTorchRepeatedView(t *testing.T) {
+	object := "\x80\x02}" + pickledText("x") + pickledTensor("FloatStorage", "k", 1, 0, "\x85", 1e9, 0) + "s."
+	_, err := parseTorch(streamOf("\x80\x02M\xe9\x03.", "\x80\x02}"+pickledText("little_endian")+"\x88s.", object,
+		"\x80\x02]"+pickledText("k")+"a.", "\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f"))
+	if err == nil || !strings.Contains(err.Error(), "larger than the file") {
+		t.Error(err)
+	}
+}
+
+func TestIsTorch(t *testing.T) {
+	for _, c := range []struct {
+		head string
+		want bool
+	}{
+		{"PK\x03\x04\x00\x00\x08\x08\x00", true},
+		{"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", true},
+		{"\x80\x04\x95\x0d\x00\x00\x00\x00\x00", true},
+		{"\x80\x02\x00\x00\x00\x00\x00\x00{\"", false}, // safetensors with a header of 640 bytes
+		{"\x80\x02", false},
+		{"", false},
+		{"\x7fELF", false},
+	} {
+		if got := isTorch([]byte(c.head)); got != c.want {
+			t.Errorf("%q: %v", c.head, got)
+		}
+	}
+}
+
+func TestOpenTorchErrors(t *testing.T) {
+	dir := t.TempDir()
+	empty, text := filepath.Join(dir, "empty"), filepath.Join(dir, "text")
+	for _, f := range []struct{ path, content string }{{empty, ""}, {text, "a text of no great length"}} {
+		if err := os.WriteFile(f.path, []byte(f.content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{empty, text, dir, filepath.Join(dir, "absent")} {
+		if _, err := openTorch(path); err == nil || strings.Count(err.Error(), path) != 1 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// checkTensors is what every parser promises: data of exactly the length that the shape and the format ask for.
+func checkTensors(tensors []Tensor) error {
+	for _, x := range tensors {
+		n, err := sizeOf(x.format, x.shape)
+		if err != nil {
+			return err
+		}
+		if n != len(x.data) {
+			return fmt.Errorf("tensor %q: %d bytes of data for %s %v", x.name, len(x.data), x.format, x.shape)
+		}
+	}
+	return nil
+}
+
+func FuzzTorchZip(f *testing.F) {
+	for _, file := range []string{"half-zip", "shared-zip", "strided-zip", "protocol4-zip"} {
+		f.Add(rezip(f, file, nil, nil))
+	}
+	f.Add(rezip(f, "shared-zip", nil, map[string]string{"shared-zip/byteorder": "little"}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if !bytes.HasPrefix(data, []byte(zipMagic)) {
+			return
+		}
+		if tensors, err := parseTorch(data); err == nil {
+			if err := checkTensors(tensors); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func FuzzTorchStream(f *testing.F) {
+	for _, file := range []string{"bfloat16-stream", "shared-stream", "strided-stream", "protocol5-stream", "evil-stream"} {
+		data, err := os.ReadFile(torchGolden(file))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if bytes.HasPrefix(data, []byte(zipMagic)) {
+			return
+		}
+		if tensors, err := parseTorch(data); err == nil {
+			if err := checkTensors(tensors); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

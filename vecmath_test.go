@@ -1,0 +1,573 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"math/rand"
+	"slices"
+	"testing"
+)
+
+// vectorKernel is one implementation of the three functions that have several. Files for one architecture add theirs to
+// vectorKernels if the machine has what they need.
+type vectorKernel struct {
+	name      string
+	gelu      func(x []float32)
+	softmax   func(x []float32)
+	layerNorm func(y, x []float32, n Norm)
+}
+
+var vectorKernels = []vectorKernel{{"go", geluGo, softmaxGo, layerNormGo}}
+
+func eachVectorKernel(t *testing.T, test func(t *testing.T, k vectorKernel)) {
+	for _, k := range append(vectorKernels, vectorKernel{"chosen", gelu, softmax, layerNorm}) {
+		t.Run(k.name, func(t *testing.T) { test(t, k) })
+	}
+}
+
+var (
+	inf32 = float32(math.Inf(1))
+	nan32 = float32(math.NaN())
+)
+
+// ulp32 is the distance from |v|, rounded down to a float32, to the next float32; at least that of the denormal numbers.
+func ulp32(v float64) float64 {
+	_, exponent := math.Frexp(v)
+	return math.Ldexp(1, max(exponent-24, -149))
+}
+
+func isNaN32(v float32) bool { return v != v }
+
+func randomRow(r *rand.Rand, length int, scale float64) []float32 {
+	x := make([]float32, length)
+	for i := range x {
+		x[i] = float32(r.NormFloat64() * scale)
+	}
+	return x
+}
+
+// geluReference is x / (1 + exp(−2u)) in float64, accurate to about 1e-14 of its value also where gelu is tiny.
+func geluReference(x float32) float64 {
+	f := float64(x)
+	return f / (1 + math.Exp(-2*math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f)))
+}
+
+// geluTanh is the formula as it is published. Below about x = −3 it loses digits by cancellation: it is within 4e-16·|x|.
+func geluTanh(x float32) float64 {
+	f := float64(x)
+	return 0.5 * f * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f)))
+}
+
+// Every float32 exponent and sign, with a sample of mantissas: all of the range in which gelu is neither x nor 0 nor x/2 densely, the
+// rest thinly. The bound is 2 ulp of the result; where the result is below 2^−124, 2^−124.
+func TestGELUError(t *testing.T) {
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		worst, worstAt := 0.0, float32(0)
+		row, in := make([]float32, 4096), make([]float32, 0, 4096)
+		check := func() {
+			copy(row, in)
+			k.gelu(row[:len(in)])
+			for i, x := range in {
+				want, got := geluReference(x), float64(row[i])
+				err := math.Abs(got - want)
+				if math.Abs(want) < math.Ldexp(1, -124) && math.Abs(float64(x)) > 1 {
+					if !(err <= math.Ldexp(1, -124)) {
+						t.Fatalf("gelu(%g) = %g, want %g", x, got, want)
+					}
+					continue
+				}
+				if math.Abs(float64(row[i])-geluTanh(x)) > 2*ulp32(want)+4e-16*math.Abs(float64(x)) {
+					t.Fatalf("gelu(%g) = %g, but the tanh form gives %g", x, got, geluTanh(x))
+				}
+				if ulps := err / ulp32(want); !(ulps <= worst) {
+					worst, worstAt = ulps, x
+				}
+			}
+			in = in[:0]
+		}
+		add := func(bits uint32) {
+			if x := math.Float32frombits(bits); x-x == 0 { // finite
+				if in = append(in, x); len(in) == cap(in) {
+					check()
+				}
+			}
+		}
+		const sign = 1 << 31
+		for bits := uint64(0); bits < 1<<32; bits += 65521 {
+			add(uint32(bits))
+		}
+		for bits := math.Float32bits(1e-4); bits < math.Float32bits(11); bits += 613 {
+			add(bits)
+			add(bits | sign)
+		}
+		for exponent := uint32(0); exponent < 255; exponent++ {
+			for d := uint32(0); d < 3; d++ {
+				add(exponent<<23 + d)
+				add(exponent<<23 + d | sign)
+				add(exponent<<23 - d - 1)
+				add(exponent<<23 - d - 1 | sign)
+			}
+		}
+		check()
+		t.Logf("largest error %.3f ulp, at %g", worst, worstAt)
+		if !(worst <= 2) {
+			t.Errorf("error of %.3f ulp at %g; 2 are allowed", worst, worstAt)
+		}
+	})
+}
+
+func TestGELUSpecialValues(t *testing.T) {
+	negativeZero := float32(math.Copysign(0, -1))
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		for _, c := range []struct{ x, want float32 }{
+			{0, 0}, {negativeZero, negativeZero}, {inf32, inf32}, {-inf32, nan32}, {nan32, nan32},
+			{math.MaxFloat32, math.MaxFloat32}, {-math.MaxFloat32, negativeZero},
+			{1e20, 1e20}, {-1e20, negativeZero}, {-11, negativeZero}, {20, 20},
+		} {
+			// In a whole vector, and as the last element of a tail.
+			for _, length := range []int{8, 11} {
+				x := make([]float32, length)
+				x[length-1] = c.x
+				k.gelu(x)
+				if got := x[length-1]; math.Float32bits(got) != math.Float32bits(c.want) && !(isNaN32(got) && isNaN32(c.want)) {
+					t.Errorf("gelu(%g) = %g, want %g", c.x, got, c.want)
+				}
+			}
+		}
+	})
+}
+
+func TestGELUDoesNotDependOnPosition(t *testing.T) {
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		in := randomRow(rand.New(rand.NewSource(1)), 70, 3)
+		want := slices.Clone(in)
+		for i := range want {
+			k.gelu(want[i : i+1])
+		}
+		for from := 0; from < 9; from++ {
+			got := slices.Clone(in)
+			k.gelu(got[from:])
+			if !slices.Equal(got[from:], want[from:]) {
+				t.Errorf("row from %d on: %v, want %v", from, got[from:], want[from:])
+			}
+		}
+	})
+}
+
+func TestSoftmaxError(t *testing.T) {
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		r := rand.New(rand.NewSource(2))
+		worst := 0.0
+		for length := 1; length <= 1100; length += 1 + length/40 {
+			for _, scale := range []float64{0, 0.1, 1, 10, 1e30} {
+				in := randomRow(r, length, scale)
+				got := slices.Clone(in)
+				k.softmax(got)
+				largest, sum := float64(slices.Max(in)), 0.0
+				for _, v := range in {
+					sum += math.Exp(float64(v) - largest)
+				}
+				for i, v := range in {
+					d := float64(v) - largest
+					want := math.Exp(d) / sum
+					if want < 1e-35 {
+						if !(got[i] >= 0 && got[i] <= 2e-35) {
+							t.Fatalf("length %d: %g, want %g", length, got[i], want)
+						}
+						continue
+					}
+					// d rounded to a float32 is allowed for: up to |d|·2^−24, relative, in exp(d).
+					err := math.Abs(float64(got[i])-want)/want + d*math.Ldexp(1, -24)
+					worst = max(worst, err)
+				}
+			}
+		}
+		t.Logf("largest relative error %.3g", worst)
+		if !(worst < 5e-7) {
+			t.Errorf("relative error %.3g; 5e-7 is allowed", worst)
+		}
+	})
+}
+
+// In a row of 0 and d < −17 the sum rounds to 1 and d's probability is exp(d) itself.
+func TestSoftmaxExponentialError(t *testing.T) {
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		worst := 0.0
+		for d := float32(-17.5); d > -87; d -= 0.00037 {
+			x := []float32{0, d}
+			k.softmax(x)
+			want := math.Exp(float64(d))
+			worst = max(worst, math.Abs(float64(x[1])-want)/ulp32(want))
+		}
+		t.Logf("largest error %.3f ulp", worst)
+		if !(worst <= 2) {
+			t.Errorf("error of %.3f ulp; 2 are allowed", worst)
+		}
+	})
+}
+
+func TestSoftmaxSpecialValues(t *testing.T) {
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		for _, bad := range []float32{nan32, inf32, -inf32} {
+			for length := 1; length <= 40; length++ {
+				for at := 0; at < length; at++ {
+					x := make([]float32, length)
+					x[at] = bad
+					k.softmax(x)
+					if !slices.ContainsFunc(x, isNaN32) || slices.ContainsFunc(x, func(v float32) bool { return v == v }) {
+						t.Fatalf("%g at %d of %d: %v, want NaN throughout", bad, at, length, x)
+					}
+				}
+			}
+		}
+		x := []float32{-math.MaxFloat32, math.MaxFloat32, 0}
+		k.softmax(x)
+		if !slices.Equal(x, []float32{0, 1, 0}) {
+			t.Errorf("of the extremes: %v, want [0 1 0]", x)
+		}
+		x = []float32{-math.MaxFloat32, -math.MaxFloat32}
+		k.softmax(x)
+		if !slices.Equal(x, []float32{0.5, 0.5}) {
+			t.Errorf("of two lowest: %v, want [0.5 0.5]", x)
+		}
+	})
+}
+
+// layerNormError returns the largest error of a row in units of 2^−24 of the numbers that are rounded on the way: (1 + |z|)·gain
+// and bias, where z is the normalised x and 1 the row's standard deviation.
+func layerNormError(k vectorKernel, x []float32, n Norm) float64 {
+	y := make([]float32, len(x))
+	k.layerNorm(y, x, n)
+	mean, variance := 0.0, 0.0
+	for _, v := range x {
+		mean += float64(v) / float64(len(x))
+	}
+	for _, v := range x {
+		variance += (float64(v) - mean) * (float64(v) - mean) / float64(len(x))
+	}
+	worst := 0.0
+	for i, v := range x {
+		z := (float64(v) - mean) / math.Sqrt(variance+1e-5)
+		gain, bias := float64(n.gain[i]), float64(n.bias[i])
+		err := math.Abs(float64(y[i]) - (z*gain + bias))
+		worst = max(worst, err/((1+math.Abs(z))*math.Abs(gain)+math.Abs(bias))/math.Ldexp(1, -24))
+		if isNaN32(y[i]) {
+			return math.Inf(1)
+		}
+	}
+	return worst
+}
+
+func TestLayerNormError(t *testing.T) {
+	offset := func(v float32) func(x []float32) {
+		return func(x []float32) {
+			for i := range x {
+				x[i] += v
+			}
+		}
+	}
+	outsized := func(v float32) func(x []float32) {
+		return func(x []float32) { x[len(x)/3] = v }
+	}
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		r := rand.New(rand.NewSource(3))
+		for _, c := range []struct {
+			name   string
+			scale  float64
+			change func(x []float32)
+		}{
+			{"normal", 1, offset(0)},
+			{"tiny", 1e-4, offset(0)},
+			{"huge", 1e15, offset(0)},
+			{"mean of 100", 1, offset(100)},
+			{"mean of 1e5", 1, offset(1e5)},
+			{"mean of 100, tiny deviations", 1e-3, offset(100)},
+			{"one channel of 12", 0.3, outsized(12)},
+			{"one channel of -300", 0.3, outsized(-300)},
+			{"one channel of 3000", 0.3, outsized(3000)},
+		} {
+			worst := 0.0
+			for _, d := range []int{1, 2, 31, 32, 33, 64, 96, 256, 768, 1600} {
+				for range 20 {
+					x := randomRow(r, d, c.scale)
+					c.change(x)
+					worst = max(worst, layerNormError(k, x, Norm{randomRow(r, d, 1), randomRow(r, d, 1)}))
+				}
+			}
+			t.Logf("%s: largest error %.2f · 2^-24", c.name, worst)
+			if !(worst <= 8) {
+				t.Errorf("%s: error of %.2f · 2^-24 of the terms; 8 are allowed", c.name, worst)
+			}
+		}
+	})
+}
+
+func TestLayerNormSpecialValues(t *testing.T) {
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		for _, d := range []int{7, 64, 96} {
+			n := Norm{make([]float32, d), make([]float32, d)}
+			for i := range n.gain {
+				n.gain[i], n.bias[i] = 1, float32(i)
+			}
+			x, y := make([]float32, d), make([]float32, d)
+			for _, constant := range []float32{0, 1, -3, 1e10} {
+				for i := range x {
+					x[i] = constant
+				}
+				k.layerNorm(y, x, n)
+				if !slices.Equal(y, n.bias) {
+					t.Errorf("constant row of %d times %g: %v, want the bias", d, constant, y)
+				}
+			}
+			for _, bad := range []float32{nan32, inf32, -inf32} {
+				for at := range x {
+					clear(x)
+					x[at] = bad
+					k.layerNorm(y, x, n)
+					if slices.ContainsFunc(y, func(v float32) bool { return v == v }) {
+						t.Fatalf("%g at %d of %d: %v, want NaN throughout", bad, at, d, y)
+					}
+				}
+			}
+			in := randomRow(rand.New(rand.NewSource(4)), d, 1)
+			k.layerNorm(y, in, n)
+			k.layerNorm(in, in, n)
+			if !slices.Equal(y, in) {
+				t.Errorf("width %d: in place the result differs", d)
+			}
+		}
+	})
+}
+
+// layerNorm must refuse, not overrun, slices shorter than the row.
+func TestLayerNormShortSlices(t *testing.T) {
+	row := func(d int) []float32 { return make([]float32, d) }
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		for i, call := range []func(){
+			func() { k.layerNorm(row(32), row(64), Norm{row(64), row(64)}) },
+			func() { k.layerNorm(row(64), row(64), Norm{row(32), row(64)}) },
+			func() { k.layerNorm(row(64), row(64), Norm{row(64), row(32)}) },
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("case %d: no panic", i)
+					}
+				}()
+				call()
+			}()
+		}
+	})
+}
+
+// All lengths around the vector's, with canaries on both sides, twice for the same bits, and against the plain version.
+func TestVectorKernelsLengths(t *testing.T) {
+	const canary = 12345
+	r := rand.New(rand.NewSource(5))
+	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+		for length := 0; length <= 140; length++ {
+			in := randomRow(r, length, 2)
+			n := Norm{randomRow(r, length, 1), randomRow(r, length, 1)}
+			for _, f := range []struct {
+				name       string
+				run, plain func(x []float32)
+			}{
+				{"gelu", k.gelu, geluGo},
+				{"softmax", k.softmax, softmaxGo},
+				{"layerNorm", func(x []float32) { k.layerNorm(x, x, n) }, func(x []float32) { layerNormGo(x, x, n) }},
+			} {
+				want := slices.Clone(in)
+				f.plain(want)
+				var first []float32
+				for _, before := range []int{16, 17, 21} { // other alignments
+					memory := make([]float32, before+length+16)
+					for i := range memory {
+						memory[i] = canary
+					}
+					row := memory[before : before+length]
+					copy(row, in)
+					f.run(row)
+					for i, v := range memory {
+						if (i < before || i >= before+length) && v != canary {
+							t.Fatalf("%s of %d elements wrote at %d", f.name, length, i-before)
+						}
+					}
+					for i, v := range row {
+						if math.Abs(float64(v-want[i])) > 2e-6*(1+math.Abs(float64(want[i]))) {
+							t.Fatalf("%s of %d elements: [%d] is %g, plain %g", f.name, length, i, v, want[i])
+						}
+					}
+					if first == nil {
+						first = slices.Clone(row)
+					} else if !slices.Equal(row, first) {
+						t.Fatalf("%s of %d elements: a second run gave other bits", f.name, length)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestLogSumExp(t *testing.T) {
+	r := rand.New(rand.NewSource(6))
+	for _, length := range []int{1, 2, 3, 100, 50257} {
+		for _, scale := range []float64{0, 1, 25, 1e4} {
+			x := randomRow(r, length, scale)
+			largest, sum := float64(slices.Max(x)), 0.0
+			for _, v := range x {
+				sum += math.Exp(float64(v) - largest)
+			}
+			want := largest + math.Log(sum)
+			if got := logSumExp(x); math.Abs(got-want) > 1e-8+1e-15*math.Abs(want) {
+				t.Errorf("length %d, scale %g: %.12g, want %.12g", length, scale, got, want)
+			}
+		}
+	}
+	for _, c := range []struct {
+		x    []float32
+		want float64
+	}{
+		{nil, math.Inf(-1)},
+		{[]float32{-inf32, 3}, 3},
+		{[]float32{-math.MaxFloat32, math.MaxFloat32}, math.MaxFloat32},
+		{[]float32{1, nan32}, math.NaN()},
+		{[]float32{nan32, 1}, math.NaN()},
+		{[]float32{1, inf32}, math.NaN()},
+	} {
+		if got := logSumExp(c.x); got != c.want && !(math.IsNaN(got) && math.IsNaN(c.want)) {
+			t.Errorf("logSumExp(%v) = %g, want %g", c.x, got, c.want)
+		}
+	}
+}
+
+// topKByDefinition picks the best of what is left k times.
+func topKByDefinition(x []float32, k int) []int {
+	var best []int
+	taken := make([]bool, len(x))
+	for len(best) < min(k, len(x)) {
+		at := -1
+		for i, v := range x {
+			if !taken[i] && (at < 0 || v > x[at] || isNaN32(x[at]) && !isNaN32(v)) {
+				at = i
+			}
+		}
+		taken[at] = true
+		best = append(best, at)
+	}
+	return best
+}
+
+func TestTopK(t *testing.T) {
+	r := rand.New(rand.NewSource(7))
+	values := []float32{nan32, -inf32, inf32, 0, float32(math.Copysign(0, -1)), 1, 2, 3, -1}
+	for length := 0; length <= 60; length++ {
+		for k := -1; k <= length+2; k++ {
+			x := make([]float32, length)
+			for i := range x {
+				x[i] = values[r.Intn(len(values))] // many ties
+			}
+			if got, want := topK(x, k), topKByDefinition(x, k); !slices.Equal(got, want) {
+				t.Fatalf("topK(%v, %d) = %v, want %v", x, k, got, want)
+			}
+		}
+	}
+	for _, x := range [][]float32{{nan32, nan32, nan32}, {nan32, nan32, nan32, 1}, {nan32, nan32, -inf32, nan32}} {
+		if got, want := topK(x, 1), topKByDefinition(x, 1); !slices.Equal(got, want) {
+			t.Errorf("topK(%v, 1) = %v, want %v", x, got, want)
+		}
+	}
+	x := randomRow(r, 50257, 3)
+	if got, want := topK(x, 20), topKByDefinition(x, 20); !slices.Equal(got, want) {
+		t.Errorf("top 20 of 50257: %v, want %v", got, want)
+	}
+	if got := topK(x, 1<<62); len(got) != len(x) {
+		t.Errorf("k beyond the length gave %d indices of %d", len(got), len(x))
+	}
+}
+
+func TestExp2(t *testing.T) {
+	for v := -1022.0; v < 1023.5; v += 0.00317 {
+		if got, want := exp2(v), math.Exp2(v); math.Abs(got-want) > 8e-9*want {
+			t.Fatalf("exp2(%g) = %g, want %g", v, got, want)
+		}
+	}
+	if got := exp2(1e300); !math.IsInf(got, 1) {
+		t.Errorf("exp2(1e300) = %g, want +Inf", got)
+	}
+	if got := exp2(math.Inf(-1)); got != math.Ldexp(1, -1022) {
+		t.Errorf("exp2(-Inf) = %g, want 2^-1022", got)
+	}
+	if got := exp2(math.NaN()); !math.IsNaN(got) {
+		t.Errorf("exp2(NaN) = %g", got)
+	}
+}
+
+// The layer loop calls these for every row: none may allocate.
+func TestVectorKernelsDoNotAllocate(t *testing.T) {
+	x, y := make([]float32, 777), make([]float32, 777)
+	n := Norm{make([]float32, 777), make([]float32, 777)}
+	if allocs := testing.AllocsPerRun(10, func() { gelu(x); softmax(x); layerNorm(y, x, n); logSumExp(x) }); allocs != 0 {
+		t.Errorf("%g allocations", allocs)
+	}
+}
+
+// benchmarkRow runs f on a fresh copy of the same row each time and reports the time for one element.
+func benchmarkRow(b *testing.B, name string, length int, f func(x []float32)) {
+	b.Run(fmt.Sprintf("%s/%d", name, length), func(b *testing.B) {
+		in := randomRow(rand.New(rand.NewSource(8)), length, 2)
+		x := make([]float32, length)
+		b.ReportAllocs()
+		b.ResetTimer()
+		for i := 0; i < b.N; i++ {
+			copy(x, in)
+			f(x)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(length), "ns/element")
+	})
+}
+
+func BenchmarkGELU(b *testing.B) {
+	benchmarkRow(b, "tanh", 3072, func(x []float32) {
+		for i, v := range x {
+			x[i] = float32(geluTanh(v))
+		}
+	})
+	for _, k := range vectorKernels {
+		benchmarkRow(b, k.name, 3072, k.gelu)
+	}
+}
+
+func BenchmarkSoftmax(b *testing.B) {
+	for _, length := range []int{11, 128, 1024} {
+		benchmarkRow(b, "exp", length, func(x []float32) {
+			largest, sum := slices.Max(x), float32(0)
+			for i, v := range x {
+				x[i] = float32(math.Exp(float64(v - largest)))
+				sum += x[i]
+			}
+			for i := range x {
+				x[i] /= sum
+			}
+		})
+		for _, k := range vectorKernels {
+			benchmarkRow(b, k.name, length, k.softmax)
+		}
+	}
+}
+
+func BenchmarkLayerNorm(b *testing.B) {
+	n := Norm{make([]float32, 768), make([]float32, 768)}
+	for _, k := range vectorKernels {
+		benchmarkRow(b, k.name, 768, func(x []float32) { k.layerNorm(x, x, n) })
+	}
+}
+
+func BenchmarkLogSumExp(b *testing.B) {
+	benchmarkRow(b, "go", 50257, func(x []float32) { logSumExp(x) })
+}
+
+func BenchmarkTopK(b *testing.B) {
+	for _, k := range []int{20, 1000, 50257} {
+		benchmarkRow(b, fmt.Sprint(k), 50257, func(x []float32) { topK(x, k) })
+	}
+}
