@@ -375,7 +375,7 @@ func hashOf(s string) uint32 {
 }
 
 // A tokenizer's \p{L} and \p{N} depend on the version of Unicode that it was built with. These are the letters and numbers that Unicode
-// 15.1 and 16.0 added; Go's package unicode stands at 15.0, OpenAI's tiktoken at 16.0. No character was reclassified. Characters of later
+// 15.1 and 16.0 added: Go's package unicode stands at 15.0 (in Go 1.22), OpenAI's tiktoken at 16.0. Characters of still later
 // versions count as letters and numbers as soon as Go knows them, and do not before.
 var (
 	newLetters = &unicode.RangeTable{

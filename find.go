@@ -152,7 +152,13 @@ func (f Found) open() (*Model, error) {
 	if f.length > 0 && ck.meta["source"] != "" {
 		f.name = ck.meta["source"] // what they were called before they were bundled
 	}
-	return loadModel(ck, f.name, f.heads)
+	m, err := loadModel(ck, f.name, f.heads)
+	if err != nil {
+		ck.close()
+		return nil, err
+	}
+	m.how = f.how
+	return m, nil
 }
 
 // circuitFound is the built-in model.

@@ -274,7 +274,7 @@ func (p *program) next(args []string) error {
 	}
 	r := NextReport{newModelReport(m), newTextReport(text.text, ids), topTokens(logits, p.top)}
 	if p.json != "-" {
-		fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model, r.tokenization(), table(r.Top))
+		fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), table(r.Top))
 	}
 	return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 }
@@ -405,7 +405,6 @@ func (p *program) openModel() (*Model, error) {
 		return nil, err
 	}
 	if found.download {
-		fmt.Fprintf(p.stderr, "mechpatch: the weights of %s are not on this machine: fetching them (-model circuit does without)\n", found.name)
 		_, err := p.download(env, found.name, "", !found.named)
 		switch {
 		case errors.Is(err, errNoStart) && !found.named:
@@ -430,7 +429,7 @@ func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", wh
 // fetch downloads a published model.
 func (p *program) fetch(args []string) error {
 	flags := newFlags()
-	flags.StringVar(&p.model, "o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
+	file := flags.String("o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
 	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
 	words, err := p.parse(flags, args)
 	if err != nil {
@@ -439,7 +438,7 @@ func (p *program) fetch(args []string) error {
 	if len(words) > 1 {
 		return wrongCount(len(words), "[NAME]")
 	}
-	path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], p.model, false)
+	path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], *file, false)
 	if err != nil {
 		return err
 	}
@@ -479,7 +478,11 @@ func (p *program) convert(args []string) error {
 	if !ok {
 		return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *format)}
 	}
-	return convert(words[0], words[1], f)
+	in, err := sourceFile(words[0], systemEnv(true))
+	if err != nil {
+		return err
+	}
+	return convert(in, words[1], f)
 }
 
 // bundle makes a copy of a mechpatch with weights inside.
@@ -497,12 +500,21 @@ func (p *program) bundle(args []string) error {
 	if *exe == "" {
 		*exe = env.exe
 	}
-	found, err := findModel(words[0], env)
+	in, err := sourceFile(words[0], env)
 	if err != nil {
 		return err
 	}
-	if found.circuit {
-		return errors.New("the circuit is in every mechpatch already: there is nothing to bundle")
+	return bundle(*exe, in, words[1])
+}
+
+// sourceFile is where the weights are that a user names: a file or folder of any kind, or a published model by its name.
+func sourceFile(model string, env Env) (string, error) {
+	if _, err := os.Stat(model); err == nil {
+		return model, nil
 	}
-	return bundle(*exe, found.path, words[1])
+	found, err := findModel(model, env)
+	if err == nil && found.circuit {
+		err = errors.New("the circuit is wired by the program itself: there is no file of it")
+	}
+	return found.path, err
 }

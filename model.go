@@ -45,6 +45,7 @@ type Model struct {
 	Config
 	name   string // what a picture's title calls it: "gpt2"
 	source string // the file it came from
+	how    string // and the place where that was found: "the working directory"
 	wte    Matrix // token embedding, [vocab, d]
 	wpe    Matrix // position embedding, [context, d]
 	blocks []Block

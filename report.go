@@ -45,6 +45,8 @@ type ModelReport struct {
 	Width   int    `json:"width"`
 	Context int    `json:"context"`
 	Vocab   int    `json:"vocab"`
+
+	how string
 }
 
 // AnswerReport says which tokens compete. There is no corrupt answer where the metric is the clean answer's logit alone.
@@ -148,7 +150,7 @@ func (r *Report) add(name string, cells [][]Reading, metric Metric) {
 }
 
 func newModelReport(m *Model) ModelReport {
-	return ModelReport{m.name, m.source, m.layers, m.heads, m.width, m.context, m.vocab}
+	return ModelReport{m.name, m.source, m.layers, m.heads, m.width, m.context, m.vocab, m.how}
 }
 
 func newTextReport(text string, ids []int) TextReport {
@@ -251,7 +253,7 @@ func (r *Report) figure(colorMap string, scale int) *Figure {
 func (r *Report) text(paint func(v float64, s string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
-		r.Model, r.Clean.tokenization(), table(r.Clean.Top), r.Corrupt.tokenization(), table(r.Corrupt.Top))
+		r.Model.origin(), r.Clean.tokenization(), table(r.Clean.Top), r.Corrupt.tokenization(), table(r.Corrupt.Top))
 	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, number(float64(r.Clean.Metric), 2), number(float64(r.Corrupt.Metric), 2))
 	for _, p := range r.panels {
 		b.WriteString("\n" + r.matrix(p, paint))
@@ -264,11 +266,21 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 	return b.String()
 }
 
+// String names the model and its size.
 func (m ModelReport) String() string {
-	if m.Name == circuitName {
-		return fmt.Sprintf("built-in circuit (not GPT-2): %d layers, %d heads, width %d", m.Layers, m.Heads, m.Width)
+	name := m.Name
+	if name == circuitName {
+		name = "built-in circuit (not GPT-2)"
 	}
-	return fmt.Sprintf("%s: %d layers, %d heads, width %d (%s)", m.Name, m.Layers, m.Heads, m.Width, m.Source)
+	return fmt.Sprintf("%s: %d layers, %d heads, width %d", name, m.Layers, m.Heads, m.Width)
+}
+
+// origin says where the weights were found.
+func (m ModelReport) origin() string {
+	if m.how == "" {
+		return m.String()
+	}
+	return fmt.Sprintf("%s, from %s (%s)", m, m.how, m.Source)
 }
 
 // tokenization shows a text's tokens and their ids.

@@ -1,0 +1,402 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+func TestVocabFile(t *testing.T) {
+	sum := sha256.Sum256([]byte(vocabFile))
+	const want = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
+	if hex.EncodeToString(sum[:]) != want {
+		t.Errorf("vocab/vocab.bpe: %d bytes with SHA-256 %x, want 456318 bytes with %s", len(vocabFile), sum, want)
+	}
+}
+
+// testdata/bpe.jsonl holds awkward texts and their ids according to OpenAI's tiktoken 1.0.22 (the npm package of its Rust core,
+// encoding gpt2, encode_ordinary): 279 written by hand, and 200 taken from 110,000 random ones, all of which agreed.
+func TestEncodeGolden(t *testing.T) {
+	file, err := os.ReadFile("testdata/bpe.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := 0
+	for lines := bufio.NewScanner(bytes.NewReader(file)); lines.Scan(); texts++ {
+		var golden struct {
+			Text string
+			IDs  []int
+		}
+		if err := json.Unmarshal(lines.Bytes(), &golden); err != nil {
+			t.Fatalf("line %d: %v", texts+1, err)
+		}
+		if got := encode(golden.Text); !slices.Equal(got, golden.IDs) {
+			t.Errorf("encode(%+q)\n got %v\nwant %v", golden.Text, got, golden.IDs)
+		}
+		if got := decode(golden.IDs); got != golden.Text {
+			t.Errorf("decode(%v) = %+q, want %+q", golden.IDs, got, golden.Text)
+		}
+	}
+	if texts < 400 {
+		t.Errorf("only %d texts in testdata/bpe.jsonl", texts)
+	}
+}
+
+func TestSplitWord(t *testing.T) {
+	for _, words := range [][]string{
+		{},
+		{"a"},
+		{"Michelle", " Jones", " was", " a", " top", "-", "notch", " student", ".", " Michelle"},
+		{"a", "  ", " b"},
+		{"a", "\n", "b"},
+		{"a", " ", "\n", "b"},
+		{"a", "\n", " b"},
+		{"a", " \n\t"},
+		{"\u3000", " a"},
+		{" ", "\u3000", "a"},
+		{"\u3000", "\u3000", "a"},
+		{"it", "'s"},
+		{"IT", "'", "S"},
+		{"'", "r", " '", "re"},
+		{"'re", "'ve", "'ll", "'", "l"},
+		{"!'", "s"},
+		{"é", "'s"},
+		{"a", "1", "b", "½²", "!"},
+		{"½²", "a", "\u0301", "e"},
+		{" ١٢", "中文", " 😀\u200d👍🏽"},
+		{"\xff\xfe!", "a", " \x80", "\n", "\xc3"},
+		{"\ufeff", "a", "\u200b", " b"},
+		{"\U0002ebf0", "'s", "\U00010d40", "'s"},
+	} {
+		text := strings.Join(words, "")
+		var got []string
+		for rest := text; rest != ""; {
+			n := splitWord(rest)
+			got = append(got, rest[:n])
+			rest = rest[n:]
+		}
+		if !slices.Equal(got, words) {
+			t.Errorf("words of %+q: %+q, want %+q", text, got, words)
+		}
+	}
+}
+
+// Every token is what encode makes of its own bytes, and no two are alike. On this rests that a table from bytes to ids can stand for
+// the list of merges: where a merge makes the token "abc" out of "ab" and "c", then "a" and "bc" never stand side by side.
+func TestEveryTokenIsItsOwnEncoding(t *testing.T) {
+	v := loadVocabulary()
+	seen := map[string]int{}
+	longest := 0
+	for id := 0; id < endOfText; id++ {
+		text := token(id)
+		if previous, ok := seen[text]; ok || text == "" {
+			t.Fatalf("token %d is %q, as is %d", id, text, previous)
+		}
+		seen[text] = id
+		longest = max(longest, len(text))
+		if got := v.find(text); got != id {
+			t.Fatalf("find(%q) = %d, want %d", text, got, id)
+		}
+		if len(text) <= shortWord {
+			if got := v.mergeShort(nil, text); !slices.Equal(got, []int{id}) {
+				t.Errorf("mergeShort(%q) = %v, want [%d]", text, got, id)
+			}
+		}
+		if got := v.mergeLong(nil, text); !slices.Equal(got, []int{id}) {
+			t.Errorf("mergeLong(%q) = %v, want [%d]", text, got, id)
+		}
+	}
+	if longest != longestToken {
+		t.Errorf("the longest token has %d bytes, longestToken is %d", longest, longestToken)
+	}
+}
+
+func TestToken(t *testing.T) {
+	for id, want := range map[int]string{
+		0: "!", 93: "~", 94: "\xa1", 187: "\xff", 188: "\x00", 198: "\n", 220: " ", 221: "\x7f", 255: "\xad", 256: " t", 257: " a",
+		5437: " Jones", 50255: " gazed", 50256: "<|endoftext|>", 50257: "", -1: "", math.MaxInt: "", math.MinInt: "",
+	} {
+		if got := token(id); got != want {
+			t.Errorf("token(%d) = %q, want %q", id, got, want)
+		}
+	}
+	if got := decode([]int{48736, -1, 5437, 50256, math.MaxInt}); got != "Michelle Jones<|endoftext|>" {
+		t.Errorf("decode with ids out of range: %q", got)
+	}
+}
+
+// definition is GPT-2's tokenizer written for clarity alone: the regular expression, then the merges as pairs of strings, all
+// occurrences of the earliest one at a time.
+type definition struct {
+	words *regexp.Regexp
+	rank  map[[2]string]int
+	id    map[string]int
+}
+
+var theDefinition = sync.OnceValue(func() *definition {
+	d := &definition{rank: map[[2]string]int{}, id: map[string]int{}}
+
+	// package regexp has no White_Space and no look-ahead: the one is spelt out here, the other in encode.
+	letters, numbers, spaces := `\p{L}`+class(newLetters), `\p{N}`+class(newNumbers), `\t-\r\x{85}\p{Z}`
+	d.words = regexp.MustCompile(`^(?:'s|'t|'re|'ve|'m|'ll|'d| ?[` + letters + `]+| ?[` + numbers + `]+| ?[^` + spaces + letters + numbers + `]+|([` + spaces + `]+))`)
+
+	original := map[rune]byte{}
+	add := func(token string) { d.id[token] = len(d.id) }
+	for b := 0; b < 256; b++ {
+		if r := rune(b); r < 0x7f && unicode.IsGraphic(r) && r != ' ' || r > 0xa0 && r != 0xad {
+			original[r] = byte(b)
+			add(string([]byte{byte(b)}))
+		}
+	}
+	for b, next := 0, rune(256); b < 256; b++ {
+		if original[rune(b)] == 0 {
+			original[next] = byte(b)
+			add(string([]byte{byte(b)}))
+			next++
+		}
+	}
+	unmap := func(s string) string {
+		var bytes []byte
+		for _, r := range s {
+			bytes = append(bytes, original[r])
+		}
+		return string(bytes)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(vocabFile, "\n"), "\n")[1:] {
+		left, right, _ := strings.Cut(line, " ")
+		left, right = unmap(left), unmap(right)
+		d.rank[[2]string{left, right}] = i
+		add(left + right)
+	}
+	return d
+})
+
+func class(table *unicode.RangeTable) string {
+	var class strings.Builder
+	add := func(lo, hi, stride rune) {
+		for r := lo; r <= hi && stride > 1; r += stride {
+			fmt.Fprintf(&class, `\x{%x}`, r)
+		}
+		if stride == 1 {
+			fmt.Fprintf(&class, `\x{%x}-\x{%x}`, lo, hi)
+		}
+	}
+	for _, r := range table.R16 {
+		add(rune(r.Lo), rune(r.Hi), rune(r.Stride))
+	}
+	for _, r := range table.R32 {
+		add(rune(r.Lo), rune(r.Hi), rune(r.Stride))
+	}
+	return class.String()
+}
+
+func (d *definition) encode(text string) (ids []int) {
+	for text != "" {
+		match := d.words.FindStringSubmatch(text)
+		word := match[0]
+		if spaces := match[1]; spaces != "" && len(spaces) < len(text) && utf8.RuneCountInString(spaces) > 1 {
+			_, last := utf8.DecodeLastRuneInString(spaces)
+			word = spaces[:len(spaces)-last]
+		}
+		for _, part := range d.merge(word) {
+			ids = append(ids, d.id[part])
+		}
+		text = text[len(word):]
+	}
+	return ids
+}
+
+func (d *definition) merge(word string) []string {
+	var parts []string
+	for i := range len(word) {
+		parts = append(parts, word[i:i+1])
+	}
+	for {
+		best, found := [2]string{}, false
+		for i := 0; i+1 < len(parts); i++ {
+			pair := [2]string{parts[i], parts[i+1]}
+			if rank, ok := d.rank[pair]; ok && (!found || rank < d.rank[best]) {
+				best, found = pair, true
+			}
+		}
+		if !found {
+			return parts
+		}
+		merged := []string{}
+		for i := 0; i < len(parts); i++ {
+			if i+1 < len(parts) && parts[i] == best[0] && parts[i+1] == best[1] {
+				merged = append(merged, best[0]+best[1])
+				i++
+			} else {
+				merged = append(merged, parts[i])
+			}
+		}
+		parts = merged
+	}
+}
+
+// checkEncoding holds encode to its definition and to what must be true of any encoding.
+func checkEncoding(t *testing.T, text string) {
+	t.Helper()
+	ids := encode(text)
+	for _, id := range ids {
+		if id < 0 || id >= endOfText {
+			t.Fatalf("encode(%+q) has id %d", text, id)
+		}
+	}
+	if got := decode(ids); got != text {
+		t.Fatalf("decode(encode(%+q)) = %+q", text, got)
+	}
+	if want := theDefinition().encode(text); !slices.Equal(ids, want) {
+		t.Fatalf("encode(%+q)\n got %v\nwant %v", text, ids, want)
+	}
+
+	// Any bytes will do for a word.
+	v := loadVocabulary()
+	long := v.mergeLong(nil, text)
+	if len(text) <= shortWord {
+		if short := v.mergeShort(nil, text); !slices.Equal(short, long) {
+			t.Fatalf("mergeShort(%+q) = %v, mergeLong gives %v", text, short, long)
+		}
+	}
+	if want := theDefinition().merge(text); len(want) != len(long) || decode(long) != text {
+		t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
+	} else {
+		for i, part := range want {
+			if token(long[i]) != part {
+				t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
+			}
+		}
+	}
+}
+
+func TestEncodeIsTheDefinition(t *testing.T) {
+	random := rand.New(rand.NewSource(1))
+	alphabets := []string{"ab", "the", "aeinorst ", "' srelvdmt", " \n\t\u00a0\u3000ab", "0123456789.,", "áñü¿ e", "你好我们 a", "\xc3\x82\xa9\xff ", "-=*_ "}
+	for i := range 1000 {
+		alphabet := []byte(alphabets[i%len(alphabets)])
+		if i%3 > 0 { // whole characters; every third text is made of single bytes of them, so often of invalid UTF-8
+			var text strings.Builder
+			characters := []rune(string(alphabet))
+			for range random.Intn(80) {
+				text.WriteRune(characters[random.Intn(len(characters))])
+			}
+			checkEncoding(t, text.String())
+			continue
+		}
+		text := make([]byte, random.Intn(120))
+		for j := range text {
+			text[j] = alphabet[random.Intn(len(alphabet))]
+		}
+		checkEncoding(t, string(text))
+	}
+}
+
+// A megabyte in one word. If the time grew with its square, this test would not end within the hour.
+func TestEncodeOneLongWord(t *testing.T) {
+	for _, unit := range []string{"internationalization", "\xff"} {
+		text := strings.Repeat(unit, 1<<20/len(unit))
+		if n := splitWord(text); n != len(text) {
+			t.Fatalf("%q repeated: the first word has %d bytes of %d", unit, n, len(text))
+		}
+		if got := decode(encode(text)); got != text {
+			t.Errorf("%q repeated to a megabyte does not survive", unit)
+		}
+	}
+}
+
+func TestEncodeConcurrently(t *testing.T) {
+	const text = "Michelle Jones was a top-notch student. Michelle"
+	want := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			if got := encode(text); !slices.Equal(got, want) || decode(got) != text {
+				t.Errorf("encode(%q) = %v, want %v", text, got, want)
+			}
+		}()
+	}
+	wait.Wait()
+}
+
+func FuzzEncode(f *testing.F) {
+	for _, text := range []string{
+		"", " ", "Michelle Jones was a top-notch student. Michelle", "it's 'll ''s IT'S", "a \n\t b\r\n", "\u00a0\u3000 \u0085x", "½ ²Ⅻ ١٢", "e\u0301 ñ 你好",
+		"👨\u200d👩 🏳\ufe0f", "\xff\xc3 \xed\xa0\x80", "<|endoftext|>", strings.Repeat("ab", 100), "\U0002ebf0's \U00010d40's",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) <= 2000 { // the definition's time grows with the square
+			checkEncoding(t, text)
+		}
+	})
+}
+
+// english returns random text with the statistics that matter to encode: words that are tokens, as often as Zipf's law would have
+// them, punctuation, and about one word in ten that is no token.
+func english(size int) string {
+	random := rand.New(rand.NewSource(1))
+	word := func() string {
+		for {
+			id := 256 + int(math.Exp(random.Float64()*math.Log(30000)))
+			if w := token(id); len(w) > 1 && w[0] == ' ' && strings.Trim(w[1:], "abcdefghijklmnopqrstuvwxyz") == "" {
+				return w
+			}
+		}
+	}
+	var text strings.Builder
+	for text.Len() < size {
+		text.WriteString(word())
+		if random.Intn(10) == 0 {
+			text.WriteString(word()[1:])
+		}
+		if random.Intn(8) == 0 {
+			text.WriteString([]string{",", ".", ";", ".\n\n", "'s"}[random.Intn(5)])
+		}
+	}
+	return text.String()
+}
+
+func BenchmarkEncode(b *testing.B) {
+	letters := make([]byte, 1<<16)
+	random := rand.New(rand.NewSource(1))
+	for i := range letters {
+		letters[i] = "abcdefghijklmnopqrstuvwxyz    "[random.Intn(30)]
+	}
+	for _, text := range []struct{ name, text string }{
+		{"english", english(1 << 16)},
+		{"letters", string(letters)}, // hardly a word that is a token
+		{"chinese", strings.Repeat("我们今天在学校里学习了很多新的东西。", 1200)},
+		{"oneword", strings.Repeat("internationalization", 3277)},
+	} {
+		b.Run(text.name, func(b *testing.B) {
+			b.SetBytes(int64(len(text.text)))
+			for range b.N {
+				encode(text.text)
+			}
+		})
+	}
+}
+
+// What the first encode or token of a process costs more than the others.
+func BenchmarkNewVocabulary(b *testing.B) {
+	for range b.N {
+		newVocabulary()
+	}
+}
