@@ -113,10 +113,10 @@ func splitWord(text string) int {
 
 // The kinds of characters that splitWord tells apart.
 const (
-	other   byte = iota // [^\s\p{L}\p{N}]
-	letter              // \p{L}
-	numeral             // \p{N}
-	space               // \s: the Unicode property White_Space
+	other  byte = iota // [^\s\p{L}\p{N}]
+	letter             // \p{L}
+	numeral            // \p{N}
+	space              // \s: the Unicode property White_Space
 )
 
 // firstKind returns the kind of the first character of a text that is not empty, and its size in bytes.
@@ -335,7 +335,7 @@ func newVocabulary() *vocabulary {
 	v.bytes = string(bytes)
 
 	for id := 0; id < endOfText; id++ {
-		i := hashOf(v.token(id))
+		i := slotOf(v.token(id))
 		for v.slots[i] != 0 {
 			i = (i + 1) % uint32(len(v.slots))
 		}
@@ -357,7 +357,7 @@ func (v *vocabulary) find(token string) int {
 	if len(token) > longestToken {
 		return noToken
 	}
-	for i := hashOf(token); v.slots[i] != 0; i = (i + 1) % uint32(len(v.slots)) {
+	for i := slotOf(token); v.slots[i] != 0; i = (i + 1) % uint32(len(v.slots)) {
 		if id := int(v.slots[i]) - 1; v.token(id) == token {
 			return id
 		}
@@ -365,8 +365,8 @@ func (v *vocabulary) find(token string) int {
 	return noToken
 }
 
-// hash is FNV-1a (Fowler, Noll and Vo) in 32 bits, folded to an index of slots.
-func hashOf(s string) uint32 {
+// slotOf is FNV-1a (Fowler, Noll and Vo) in 32 bits, folded to an index of slots.
+func slotOf(s string) uint32 {
 	h := uint32(2166136261)
 	for i := 0; i < len(s); i++ {
 		h = (h ^ uint32(s[i])) * 16777619

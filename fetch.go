@@ -348,19 +348,18 @@ var (
 	errSlow        = errors.New("too slow")
 )
 
-// persist calls try until it succeeds, with growing pauses, as long as its failures may pass and, after some tries in a row, it gets any
-// further: try calls arrived for whatever arrives of the file, and the first call sets begun.
+// persist calls try until it succeeds, or fails for good, or fails several times in a row without getting further; the pauses between the
+// tries grow. try calls arrived whenever something of the file has arrived, and the first such call sets begun.
 func (d *Downloader) persist(ctx context.Context, begun *bool, try func(ctx context.Context, arrived func()) error) error {
 	const longestWait = 2 * time.Minute
 	tries := 0 // without getting further
 	startCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	tooLate := time.AfterFunc(d.startWithin, func() {
-		if d.quick {
-			cancel(errSlow)
-		}
-	})
+	tooLate := time.AfterFunc(d.startWithin, func() { cancel(errSlow) })
 	defer tooLate.Stop()
+	if !d.quick || *begun {
+		tooLate.Stop()
+	}
 	arrived := func() {
 		tries = 0
 		if !*begun {
@@ -390,6 +389,10 @@ func (d *Downloader) persist(ctx context.Context, begun *bool, try func(ctx cont
 			if d.quick {
 				most = 2
 			}
+		}
+		var dial *net.OpError
+		if errors.As(err, &dial) && dial.Op == "dial" && d.quick && !*begun {
+			return f // no network: a plain run has something better to do than wait for one
 		}
 		wait := max(pause(tries), f.after)
 		if !f.again || tries == most || wait > longestWait || d.quick && !*begun && wait > d.startWithin {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,7 +126,7 @@ func findModel(spec string, env Env) (Found, error) {
 			return Found{}, err
 		}
 		if ok {
-			return Found{path: env.exe, offset: offset, length: length, how: "bundled in the program"}, nil
+			return Found{path: env.exe, offset: offset, length: length, how: "the program itself"}, nil
 		}
 	}
 
@@ -149,8 +150,8 @@ func (f Found) open() (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.length > 0 && ck.meta["source"] != "" {
-		f.name = ck.meta["source"] // what they were called before they were bundled
+	if f.name == "" { // bundled weights carry their own
+		f.name = cmp.Or(ck.meta["source"], nameOf(f.path))
 	}
 	m, err := loadModel(ck, f.name, f.heads)
 	if err != nil {
@@ -170,7 +171,7 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		return circuitFound(origin), nil
 	}
 
-	path := spec
+	path := filepath.Clean(spec)
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(env.dir, path)
 	}
@@ -179,7 +180,7 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 	switch {
 	case err == nil && info.IsDir():
 		found, err := findInFolder(path)
-		if isKnown && errors.Is(err, fs.ErrNotExist) {
+		if isKnown && err == errNoWeights {
 			break // a folder that only happens to bear a model's name
 		}
 		found.how = origin
@@ -228,8 +229,11 @@ func names(table []Published) string {
 	return strings.Join(list, ", ")
 }
 
+// errNoWeights is the error of a folder that has nothing to do with weights.
+var errNoWeights = errors.New("the folder has no " + weightsFile)
+
 // findInFolder finds the weights in a folder that the user named: model.safetensors, or a repository's folder of the Hugging Face cache.
-// The error is fs.ErrNotExist where the folder holds nothing of the kind, and says what it holds instead.
+// The error says what the folder holds instead if that is a model too, and is errNoWeights if not.
 func findInFolder(folder string) (Found, error) {
 	path := filepath.Join(folder, weightsFile)
 	if !isFile(path) {
@@ -240,10 +244,10 @@ func findInFolder(folder string) (Found, error) {
 				{weightsFile + ".index.json", "it has a checkpoint in several parts, which is not read"},
 			} {
 				if isFile(filepath.Join(folder, other.file)) {
-					return Found{}, fmt.Errorf("the folder has no %s; %s", weightsFile, other.advice)
+					return Found{}, fmt.Errorf("%w; %s", errNoWeights, other.advice)
 				}
 			}
-			return Found{}, fmt.Errorf("the folder has no %s: %w", weightsFile, fs.ErrNotExist)
+			return Found{}, errNoWeights
 		}
 		path = filepath.Join(snapshot, weightsFile)
 	}
@@ -340,7 +344,7 @@ func currentSnapshot(repo string) (folder string, ok bool) {
 	folder = filepath.Join(repo, "snapshots", commit)
 	path := filepath.Join(folder, weightsFile)
 	target, err := filepath.EvalSymlinks(path)
-	if err != nil || strings.HasSuffix(target, ".incomplete") || !isFile(target) {
+	if !isFile(path) || err == nil && strings.HasSuffix(target, ".incomplete") {
 		return "", false
 	}
 	return folder, true
