@@ -113,10 +113,10 @@ func splitWord(text string) int {
 
 // The kinds of characters that splitWord tells apart.
 const (
-	other  byte = iota // [^\s\p{L}\p{N}]
-	letter             // \p{L}
-	numeral            // \p{N}
-	space              // \s: the Unicode property White_Space
+	other   byte = iota // [^\s\p{L}\p{N}]
+	letter              // \p{L}
+	numeral             // \p{N}
+	space               // \s: the Unicode property White_Space
 )
 
 // firstKind returns the kind of the first character of a text that is not empty, and its size in bytes.
