@@ -65,7 +65,10 @@ type usageError struct{ error }
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command line.
 func execute(args []string, stdout, stderr io.Writer) int {
 	p := &program{stdout: stdout, stderr: stderr}
-	err := p.command(args)
+	err := kernelErr
+	if err == nil {
+		err = p.command(args)
+	}
 	var wrong usageError
 	switch {
 	case err == nil || err == errDone:

@@ -1,232 +1,325 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// AVX-512: a tile of up to 14 rows by 32 columns.
+// The micro-kernels compute a tile: to = from + a·b + bias + plus. The tile's sums stay in vector registers from the first step over k to the last. A step
+// takes one column of a (a value for each row of the tile) and one row of b (a value for each column): every value of a is
+// copied into all lanes of a register, multiplied with the row of b, and added to the sums of its row.
 //
-//   Z0 … Z27   the tile's sums: row i is in Z(2i) (columns 0–15) and Z(2i+1) (columns 16–31)
-//   Z28, Z29   one row of b: 32 weights
-//   Z30, Z31   one value of a, copied into all 16 lanes (two registers, used in turn)
+// AVX-512: 14 rows × 32 columns, 16 values in a register.
+//   Z0 … Z27  the sums, two registers for a row
+//   Z28, Z29  the row of b
+//   Z30, Z31  a value of a in all lanes; two registers in turn
+// That is all 32 registers. A processor starts two multiply-adds in a cycle and each takes four or five cycles, so at least ten sums
+// must be under way at once: 28 are. In the 14 cycles of a step it loads 14 values of a and 2 registers of b, a little
+// more than half of what it could load.
 //
-//   SI  the current column of a     BX  the current row of b     R8  bytes from one row of b to the next
-//   DX  steps left                  R10 where b is packed        R11, R12 what is fetched ahead, and its stride
+// AVX2: 6 rows × 16 columns, 8 values in a register.
+//   Y0 … Y11  the sums      Y12, Y13  the row of b      Y14, Y15  a value of a in all lanes
+// Again all 16 registers.
+//
+// In both:
+//   DI  the tile's description              CX  its rows                       R13  bytes from one of its rows to the next
+//   SI  the column of a                     BX  the row of b                   R8   bytes from one row of b to the next
+//   AX  steps left                          DX  steps left in this chunk       R15  steps in a chunk
+//   R10 where b is packed                   R11 what is fetched of the b to come, R12 bytes from one of its rows to the next
+//   R9  a row of the tile in memory
 
-#define ROW(i, lo, hi, value) \
+// ROW adds one value of a times the row of b to the sums of row i.
+#define ROW(i, lo, hi, b0, b1, value) \
 	VBROADCASTSS (4*i)(SI), value; \
-	VFMADD231PS  Z28, value, lo; \
-	VFMADD231PS  Z29, value, hi
+	VFMADD231PS  b0, value, lo; \
+	VFMADD231PS  b1, value, hi
 
-#define ROWS1 ROW(0, Z0, Z1, Z30)
-#define ROWS2 ROWS1; ROW(1, Z2, Z3, Z31)
-#define ROWS3 ROWS2; ROW(2, Z4, Z5, Z30)
-#define ROWS4 ROWS3; ROW(3, Z6, Z7, Z31)
-#define ROWS5 ROWS4; ROW(4, Z8, Z9, Z30)
-#define ROWS6 ROWS5; ROW(5, Z10, Z11, Z31)
-#define ROWS7 ROWS6; ROW(6, Z12, Z13, Z30)
-#define ROWS8 ROWS7; ROW(7, Z14, Z15, Z31)
-#define ROWS9 ROWS8; ROW(8, Z16, Z17, Z30)
-#define ROWS10 ROWS9; ROW(9, Z18, Z19, Z31)
-#define ROWS11 ROWS10; ROW(10, Z20, Z21, Z30)
-#define ROWS12 ROWS11; ROW(11, Z22, Z23, Z31)
-#define ROWS13 ROWS12; ROW(12, Z24, Z25, Z30)
-#define ROWS14 ROWS13; ROW(13, Z26, Z27, Z31)
-
-#define LOOP(rows, plain, packing, ROWS) \
-	CMPQ CX, $rows; \
-	JNE  after##plain; \
-	TESTQ R10, R10; \
-	JNZ  packing
-
-#define STEPS(label, pack, ROWS) \
-label: \
-	VMOVUPS    (BX), Z28; \
-	VMOVUPS    64(BX), Z29; \
+// STEPS is the loop over k for one number of rows. width is the bytes of a register, column those of a packed column of a.
+#define STEPS(step, next, ROWS, PASS, b0, b1, width, column) \
+step: \
+	VMOVUPS (BX), b0; \
+	VMOVUPS width(BX), b1; \
 	ROWS; \
-	pack; \
-	ADDQ       R8, BX; \
-	ADDQ       $64, SI; \
-	DECQ       DX; \
-	JNZ        label; \
-	JMP        summed
+	PASS(next, b0, b1, width) \
+	PREFETCHT0 (32*column)(SI); \
+	ADDQ    R8, BX; \
+	ADDQ    $column, SI; \
+	DECQ    AX; \
+	JNZ     step; \
+	JMP     summed
 
-#define PACK \
-	VMOVUPS Z28, (R10); \
-	VMOVUPS Z29, 64(R10); \
-	PREFETCHT0 (BX)(R11*1); \
-	PREFETCHT0 64(BX)(R11*1); \
-	PREFETCHT0 124(BX)(R11*1); \
-	ADDQ    $128, R10
+// PACKED is the step where b is packed: nothing to add.
+#define PACKED(next, b0, b1, width)
 
-#define AHEAD \
-	PREFETCHT1 (R11); \
-	ADDQ       R12, R11
+// INPLACE fetches the row of b that comes 32 later, and packs this one if it is to be packed.
+#define INPLACE(next, b0, b1, width) \
+	PREFETCHT1 (BX)(DI*1); \
+	PREFETCHT1 width(BX)(DI*1); \
+	PREFETCHT1 (2*width-4)(BX)(DI*1); \
+	TESTQ      R10, R10; \
+	JZ         next; \
+	VMOVUPS    b0, (R10); \
+	VMOVUPS    b1, width(R10); \
+	ADDQ       $(2*width), R10; \
+next:
 
-#define CHOOSE(rows, plain, packing) \
-	CMPQ  CX, $rows; \
-	JEQ   plain
+#define CHOOSE(rows, label) \
+	CMPQ CX, $rows; \
+	JEQ  label
 
-// LOAD, PLUS and STORE work through the rows of the tile in memory, R9, and leave after the last.
-#define LOAD(lo, hi) \
+// LOAD, PLUS and STORE go down the rows of the tile in memory and leave after the last.
+#define LOAD(lo, hi, width) \
 	VMOVUPS (R9), lo; \
-	VMOVUPS 64(R9), hi; \
+	VMOVUPS width(R9), hi; \
 	ADDQ    R13, R9; \
 	DECQ    AX; \
-	JZ      loaded
+	JZ      begin
 
-#define FETCH(lo, hi) \
-	PREFETCHT0 (R9); \
-	PREFETCHT0 64(R9); \
-	ADDQ    R13, R9; \
-	DECQ    AX; \
-	JZ      fetched
 
-#define PLUS(lo, hi) \
+#define PLUS(lo, hi, width) \
 	VADDPS (R9), lo, lo; \
-	VADDPS 64(R9), hi, hi; \
+	VADDPS width(R9), hi, hi; \
 	ADDQ   R13, R9; \
 	DECQ   AX; \
 	JZ     store
 
-#define STORE(lo, hi) \
+#define STORE(lo, hi, width) \
 	VMOVUPS lo, (R9); \
-	VMOVUPS hi, 64(R9); \
+	VMOVUPS hi, width(R9); \
 	ADDQ    R13, R9; \
 	DECQ    AX; \
 	JZ      done
 
-#define BIAS(lo, hi) \
-	VADDPS Z28, lo, lo; \
-	VADDPS Z29, hi, hi
+// BEGIN finds the tile's data and leaves the choice of a loop to what follows it.
+#define ARGUMENTS \
+	MOVQ tile_k(DI), AX; \
+	MOVQ tile_a(DI), SI; \
+	MOVQ tile_b(DI), BX; \
+	MOVQ tile_ldb(DI), R8; \
+	SHLQ $2, R8; \
+	MOVQ tile_pack(DI), R10; \
+	MOVQ tile_inPlace(DI), DX; \
+	MOVQ R8, DI; \
+	SHLQ $5, DI; \
+	TESTQ DX, DX
 
-#define EACH(DO) \
-	DO(Z0, Z1); \
-	DO(Z2, Z3); \
-	DO(Z4, Z5); \
-	DO(Z6, Z7); \
-	DO(Z8, Z9); \
-	DO(Z10, Z11); \
-	DO(Z12, Z13); \
-	DO(Z14, Z15); \
-	DO(Z16, Z17); \
-	DO(Z18, Z19); \
-	DO(Z20, Z21); \
-	DO(Z22, Z23); \
-	DO(Z24, Z25); \
-	DO(Z26, Z27)
+#define AVX512_ROWS1 ROW(0, Z0, Z1, Z28, Z29, Z30)
+#define AVX512_ROWS2 AVX512_ROWS1; ROW(1, Z2, Z3, Z28, Z29, Z31)
+#define AVX512_ROWS3 AVX512_ROWS2; ROW(2, Z4, Z5, Z28, Z29, Z30)
+#define AVX512_ROWS4 AVX512_ROWS3; ROW(3, Z6, Z7, Z28, Z29, Z31)
+#define AVX512_ROWS5 AVX512_ROWS4; ROW(4, Z8, Z9, Z28, Z29, Z30)
+#define AVX512_ROWS6 AVX512_ROWS5; ROW(5, Z10, Z11, Z28, Z29, Z31)
+#define AVX512_ROWS7 AVX512_ROWS6; ROW(6, Z12, Z13, Z28, Z29, Z30)
+#define AVX512_ROWS8 AVX512_ROWS7; ROW(7, Z14, Z15, Z28, Z29, Z31)
+#define AVX512_ROWS9 AVX512_ROWS8; ROW(8, Z16, Z17, Z28, Z29, Z30)
+#define AVX512_ROWS10 AVX512_ROWS9; ROW(9, Z18, Z19, Z28, Z29, Z31)
+#define AVX512_ROWS11 AVX512_ROWS10; ROW(10, Z20, Z21, Z28, Z29, Z30)
+#define AVX512_ROWS12 AVX512_ROWS11; ROW(11, Z22, Z23, Z28, Z29, Z31)
+#define AVX512_ROWS13 AVX512_ROWS12; ROW(12, Z24, Z25, Z28, Z29, Z30)
+#define AVX512_ROWS14 AVX512_ROWS13; ROW(13, Z26, Z27, Z28, Z29, Z31)
 
-#define ZERO(lo, hi) \
+#define AVX512_EACH(DO) \
+	DO(Z0, Z1, 64); \
+	DO(Z2, Z3, 64); \
+	DO(Z4, Z5, 64); \
+	DO(Z6, Z7, 64); \
+	DO(Z8, Z9, 64); \
+	DO(Z10, Z11, 64); \
+	DO(Z12, Z13, 64); \
+	DO(Z14, Z15, 64); \
+	DO(Z16, Z17, 64); \
+	DO(Z18, Z19, 64); \
+	DO(Z20, Z21, 64); \
+	DO(Z22, Z23, 64); \
+	DO(Z24, Z25, 64); \
+	DO(Z26, Z27, 64)
+
+#define AVX512_ZERO(lo, hi, width) \
 	VPXORD lo, lo, lo; \
 	VPXORD hi, hi, hi
 
+#define AVX512_BIAS(lo, hi, width) \
+	VADDPS Z28, lo, lo; \
+	VADDPS Z29, hi, hi
+
 // func tileAVX512(t *tile)
 TEXT ·tileAVX512(SB), NOSPLIT, $0-8
-	MOVQ t+0(FP), DI
-	MOVQ tile_rows(DI), CX
-	MOVQ tile_ld(DI), R13
-	SHLQ $2, R13
-	EACH(ZERO)
-	MOVQ tile_from(DI), R9
-	MOVQ CX, AX
+	MOVQ  t+0(FP), DI
+	MOVQ  tile_rows(DI), CX
+	MOVQ  tile_ld(DI), R13
+	SHLQ  $2, R13
+	AVX512_EACH(AVX512_ZERO)
+	MOVQ  tile_from(DI), R9
+	MOVQ  CX, AX
 	TESTQ R9, R9
-	JZ   loaded
-	EACH(LOAD)
+	JZ    begin
+	AVX512_EACH(LOAD)
 
-loaded:
-	MOVQ CX, AX
-	MOVQ tile_next(DI), R9
-	TESTQ R9, R9
-	JZ    fetched
-	EACH(FETCH)
+begin:
+	ARGUMENTS
+	JNZ inPlace
+	CHOOSE(14, packed14)
+	CHOOSE(13, packed13)
+	CHOOSE(12, packed12)
+	CHOOSE(11, packed11)
+	CHOOSE(10, packed10)
+	CHOOSE(9, packed9)
+	CHOOSE(8, packed8)
+	CHOOSE(7, packed7)
+	CHOOSE(6, packed6)
+	CHOOSE(5, packed5)
+	CHOOSE(4, packed4)
+	CHOOSE(3, packed3)
+	CHOOSE(2, packed2)
+	STEPS(packed1, packedNext1, AVX512_ROWS1, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed2, packedNext2, AVX512_ROWS2, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed3, packedNext3, AVX512_ROWS3, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed4, packedNext4, AVX512_ROWS4, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed5, packedNext5, AVX512_ROWS5, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed6, packedNext6, AVX512_ROWS6, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed7, packedNext7, AVX512_ROWS7, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed8, packedNext8, AVX512_ROWS8, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed9, packedNext9, AVX512_ROWS9, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed10, packedNext10, AVX512_ROWS10, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed11, packedNext11, AVX512_ROWS11, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed12, packedNext12, AVX512_ROWS12, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed13, packedNext13, AVX512_ROWS13, PACKED, Z28, Z29, 64, 64)
+	STEPS(packed14, packedNext14, AVX512_ROWS14, PACKED, Z28, Z29, 64, 64)
 
-fetched:
-	MOVQ tile_k(DI), DX
-	MOVQ tile_a(DI), SI
-	MOVQ tile_b(DI), BX
-	MOVQ tile_ldb(DI), R8
-	SHLQ $2, R8
-	MOVQ tile_pack(DI), R10
-	MOVQ tile_ahead(DI), R11
-	MOVQ tile_ldAhead(DI), R12
-	SHLQ $2, R12
-	TESTQ R10, R10
-	JNZ  packing
-	CHOOSE(14, plain14, 0)
-	CHOOSE(13, plain13, 0)
-	CHOOSE(12, plain12, 0)
-	CHOOSE(11, plain11, 0)
-	CHOOSE(10, plain10, 0)
-	CHOOSE(9, plain9, 0)
-	CHOOSE(8, plain8, 0)
-	CHOOSE(7, plain7, 0)
-	CHOOSE(6, plain6, 0)
-	CHOOSE(5, plain5, 0)
-	CHOOSE(4, plain4, 0)
-	CHOOSE(3, plain3, 0)
-	CHOOSE(2, plain2, 0)
-	STEPS(plain1, AHEAD, ROWS1)
-	STEPS(plain2, AHEAD, ROWS2)
-	STEPS(plain3, AHEAD, ROWS3)
-	STEPS(plain4, AHEAD, ROWS4)
-	STEPS(plain5, AHEAD, ROWS5)
-	STEPS(plain6, AHEAD, ROWS6)
-	STEPS(plain7, AHEAD, ROWS7)
-	STEPS(plain8, AHEAD, ROWS8)
-	STEPS(plain9, AHEAD, ROWS9)
-	STEPS(plain10, AHEAD, ROWS10)
-	STEPS(plain11, AHEAD, ROWS11)
-	STEPS(plain12, AHEAD, ROWS12)
-	STEPS(plain13, AHEAD, ROWS13)
-	STEPS(plain14, AHEAD, ROWS14)
-
-packing:
-	MOVQ R8, R11
-	SHLQ $4, R11
-	CHOOSE(14, pack14, 0)
-	CHOOSE(13, pack13, 0)
-	CHOOSE(12, pack12, 0)
-	CHOOSE(11, pack11, 0)
-	CHOOSE(10, pack10, 0)
-	CHOOSE(9, pack9, 0)
-	CHOOSE(8, pack8, 0)
-	CHOOSE(7, pack7, 0)
-	CHOOSE(6, pack6, 0)
-	CHOOSE(5, pack5, 0)
-	CHOOSE(4, pack4, 0)
-	CHOOSE(3, pack3, 0)
-	CHOOSE(2, pack2, 0)
-	STEPS(pack1, PACK, ROWS1)
-	STEPS(pack2, PACK, ROWS2)
-	STEPS(pack3, PACK, ROWS3)
-	STEPS(pack4, PACK, ROWS4)
-	STEPS(pack5, PACK, ROWS5)
-	STEPS(pack6, PACK, ROWS6)
-	STEPS(pack7, PACK, ROWS7)
-	STEPS(pack8, PACK, ROWS8)
-	STEPS(pack9, PACK, ROWS9)
-	STEPS(pack10, PACK, ROWS10)
-	STEPS(pack11, PACK, ROWS11)
-	STEPS(pack12, PACK, ROWS12)
-	STEPS(pack13, PACK, ROWS13)
-	STEPS(pack14, PACK, ROWS14)
+inPlace:
+	CHOOSE(14, inPlace14)
+	CHOOSE(13, inPlace13)
+	CHOOSE(12, inPlace12)
+	CHOOSE(11, inPlace11)
+	CHOOSE(10, inPlace10)
+	CHOOSE(9, inPlace9)
+	CHOOSE(8, inPlace8)
+	CHOOSE(7, inPlace7)
+	CHOOSE(6, inPlace6)
+	CHOOSE(5, inPlace5)
+	CHOOSE(4, inPlace4)
+	CHOOSE(3, inPlace3)
+	CHOOSE(2, inPlace2)
+	STEPS(inPlace1, inPlaceNext1, AVX512_ROWS1, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace2, inPlaceNext2, AVX512_ROWS2, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace3, inPlaceNext3, AVX512_ROWS3, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace4, inPlaceNext4, AVX512_ROWS4, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace5, inPlaceNext5, AVX512_ROWS5, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace6, inPlaceNext6, AVX512_ROWS6, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace7, inPlaceNext7, AVX512_ROWS7, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace8, inPlaceNext8, AVX512_ROWS8, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace9, inPlaceNext9, AVX512_ROWS9, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace10, inPlaceNext10, AVX512_ROWS10, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace11, inPlaceNext11, AVX512_ROWS11, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace12, inPlaceNext12, AVX512_ROWS12, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace13, inPlaceNext13, AVX512_ROWS13, INPLACE, Z28, Z29, 64, 64)
+	STEPS(inPlace14, inPlaceNext14, AVX512_ROWS14, INPLACE, Z28, Z29, 64, 64)
 
 summed:
-	MOVQ tile_bias(DI), R9
+	MOVQ  t+0(FP), DI
+	MOVQ  tile_bias(DI), R9
 	TESTQ R9, R9
-	JZ   biased
+	JZ    biased
 	VMOVUPS (R9), Z28
 	VMOVUPS 64(R9), Z29
-	EACH(BIAS)
+	AVX512_EACH(AVX512_BIAS)
 
 biased:
-	MOVQ tile_plus(DI), R9
-	MOVQ CX, AX
+	MOVQ  tile_plus(DI), R9
+	MOVQ  CX, AX
 	TESTQ R9, R9
-	JZ   store
-	EACH(PLUS)
+	JZ    store
+	AVX512_EACH(PLUS)
 
 store:
 	MOVQ tile_to(DI), R9
 	MOVQ CX, AX
-	EACH(STORE)
+	AVX512_EACH(STORE)
+
+done:
+	VZEROUPPER
+	RET
+
+#define AVX2_ROWS1 ROW(0, Y0, Y1, Y12, Y13, Y14)
+#define AVX2_ROWS2 AVX2_ROWS1; ROW(1, Y2, Y3, Y12, Y13, Y15)
+#define AVX2_ROWS3 AVX2_ROWS2; ROW(2, Y4, Y5, Y12, Y13, Y14)
+#define AVX2_ROWS4 AVX2_ROWS3; ROW(3, Y6, Y7, Y12, Y13, Y15)
+#define AVX2_ROWS5 AVX2_ROWS4; ROW(4, Y8, Y9, Y12, Y13, Y14)
+#define AVX2_ROWS6 AVX2_ROWS5; ROW(5, Y10, Y11, Y12, Y13, Y15)
+
+#define AVX2_EACH(DO) \
+	DO(Y0, Y1, 32); \
+	DO(Y2, Y3, 32); \
+	DO(Y4, Y5, 32); \
+	DO(Y6, Y7, 32); \
+	DO(Y8, Y9, 32); \
+	DO(Y10, Y11, 32)
+
+#define AVX2_ZERO(lo, hi, width) \
+	VXORPS lo, lo, lo; \
+	VXORPS hi, hi, hi
+
+#define AVX2_BIAS(lo, hi, width) \
+	VADDPS Y12, lo, lo; \
+	VADDPS Y13, hi, hi
+
+// func tileAVX2(t *tile)
+TEXT ·tileAVX2(SB), NOSPLIT, $0-8
+	MOVQ  t+0(FP), DI
+	MOVQ  tile_rows(DI), CX
+	MOVQ  tile_ld(DI), R13
+	SHLQ  $2, R13
+	AVX2_EACH(AVX2_ZERO)
+	MOVQ  tile_from(DI), R9
+	MOVQ  CX, AX
+	TESTQ R9, R9
+	JZ    begin
+	AVX2_EACH(LOAD)
+
+begin:
+	ARGUMENTS
+	JNZ inPlace
+	CHOOSE(6, packed6)
+	CHOOSE(5, packed5)
+	CHOOSE(4, packed4)
+	CHOOSE(3, packed3)
+	CHOOSE(2, packed2)
+	STEPS(packed1, packedNext1, AVX2_ROWS1, PACKED, Y12, Y13, 32, 32)
+	STEPS(packed2, packedNext2, AVX2_ROWS2, PACKED, Y12, Y13, 32, 32)
+	STEPS(packed3, packedNext3, AVX2_ROWS3, PACKED, Y12, Y13, 32, 32)
+	STEPS(packed4, packedNext4, AVX2_ROWS4, PACKED, Y12, Y13, 32, 32)
+	STEPS(packed5, packedNext5, AVX2_ROWS5, PACKED, Y12, Y13, 32, 32)
+	STEPS(packed6, packedNext6, AVX2_ROWS6, PACKED, Y12, Y13, 32, 32)
+
+inPlace:
+	CHOOSE(6, inPlace6)
+	CHOOSE(5, inPlace5)
+	CHOOSE(4, inPlace4)
+	CHOOSE(3, inPlace3)
+	CHOOSE(2, inPlace2)
+	STEPS(inPlace1, inPlaceNext1, AVX2_ROWS1, INPLACE, Y12, Y13, 32, 32)
+	STEPS(inPlace2, inPlaceNext2, AVX2_ROWS2, INPLACE, Y12, Y13, 32, 32)
+	STEPS(inPlace3, inPlaceNext3, AVX2_ROWS3, INPLACE, Y12, Y13, 32, 32)
+	STEPS(inPlace4, inPlaceNext4, AVX2_ROWS4, INPLACE, Y12, Y13, 32, 32)
+	STEPS(inPlace5, inPlaceNext5, AVX2_ROWS5, INPLACE, Y12, Y13, 32, 32)
+	STEPS(inPlace6, inPlaceNext6, AVX2_ROWS6, INPLACE, Y12, Y13, 32, 32)
+
+summed:
+	MOVQ  t+0(FP), DI
+	MOVQ  tile_bias(DI), R9
+	TESTQ R9, R9
+	JZ    biased
+	VMOVUPS (R9), Y12
+	VMOVUPS 32(R9), Y13
+	AVX2_EACH(AVX2_BIAS)
+
+biased:
+	MOVQ  tile_plus(DI), R9
+	MOVQ  CX, AX
+	TESTQ R9, R9
+	JZ    store
+	AVX2_EACH(PLUS)
+
+store:
+	MOVQ tile_to(DI), R9
+	MOVQ CX, AX
+	AVX2_EACH(STORE)
 
 done:
 	VZEROUPPER
@@ -282,5 +375,38 @@ block:
 	LEAQ (DI)(R8*8), DI
 	DECQ CX
 	JNZ  block
+	VZEROUPPER
+	RET
+
+// func widenF16AVX2(dst *float32, src *uint16, blocks int)
+TEXT ·widenF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ blocks+16(FP), CX
+
+eight:
+	VCVTPH2PS (SI), Y0
+	VMOVUPS   Y0, (DI)
+	ADDQ      $16, SI
+	ADDQ      $32, DI
+	DECQ      CX
+	JNZ       eight
+	VZEROUPPER
+	RET
+
+// func widenBF16AVX2(dst *float32, src *uint16, blocks int)
+TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ blocks+16(FP), CX
+
+eight:
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $16, Y0, Y0
+	VMOVUPS   Y0, (DI)
+	ADDQ      $16, SI
+	ADDQ      $32, DI
+	DECQ      CX
+	JNZ       eight
 	VZEROUPPER
 	RET

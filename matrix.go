@@ -37,28 +37,25 @@ func (w *Matrix) zero() bool { return w.f32 == nil && w.half == nil }
 
 // row writes row i as float32 into dst [cols].
 func (w *Matrix) row(dst []float32, i int) {
-	w.piece(dst[:w.cols], i, 0)
+	w.widen(dst[:w.cols], i*w.cols)
 }
 
-// piece writes the len(dst) values of row i that begin at column j as float32.
-func (w *Matrix) piece(dst []float32, i, j int) {
-	at := i*w.cols + j
+// widen writes the len(dst) values that begin at index at of the matrix's data as float32.
+func (w *Matrix) widen(dst []float32, at int) {
 	switch {
 	case w.zero():
 		clear(dst)
 	case w.half == nil:
-		copy(dst, w.f32[at:at+len(dst)])
+		copy(dst, w.f32[at:])
 	case w.format == bf16:
-		for l, h := range w.half[at : at+len(dst)] {
-			dst[l] = math.Float32frombits(uint32(h) << 16)
-		}
+		widenBF16s(dst, w.half[at:at+len(dst)])
 	default:
 		widenF16s(dst, w.half[at:at+len(dst)])
 	}
 }
 
-// widenHalf returns the value of an F16 bit pattern. Every F16 value is also a float32, so nothing is rounded.
-func widenHalf(h uint16) float32 {
+// widenF16 returns the value of an F16 bit pattern. Every F16 value is also a float32, so nothing is rounded.
+func widenF16(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	exponent, fraction := uint32(h>>10&0x1f), uint32(h&0x3ff)
 	switch exponent {
@@ -73,8 +70,17 @@ func widenHalf(h uint16) float32 {
 	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }
 
+// widenBF16 returns the value of a bfloat16, which is the upper half of a float32.
+func widenBF16(bits uint16) float32 { return math.Float32frombits(uint32(bits) << 16) }
+
 func widenF16sGo(dst []float32, src []uint16) {
 	for i, h := range src {
-		dst[i] = widenHalf(h)
+		dst[i] = widenF16(h)
+	}
+}
+
+func widenBF16sGo(dst []float32, src []uint16) {
+	for i, h := range src {
+		dst[i] = widenBF16(h)
 	}
 }

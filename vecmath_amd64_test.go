@@ -2,6 +2,6 @@ package main
 
 func init() {
 	if hasAVX2 {
-		vectorKernels = append(vectorKernels, vectorKernel{"avx2", geluAVX2, softmaxAVX2, layerNormAVX2})
+		rowKernels = append(rowKernels, rowKernel{"avx2", geluAVX2, softmaxAVX2, layerNormAVX2})
 	}
 }

@@ -21,7 +21,7 @@ func TestVectorKernelsStayInsideTheRow(t *testing.T) {
 		}
 	}
 	middle := unsafe.Slice((*float32)(unsafe.Pointer(&memory[page])), page/4)
-	for _, k := range vectorKernels {
+	for _, k := range rowKernels {
 		for length := 0; length <= 200; length++ {
 			for _, x := range [][]float32{middle[:length], middle[len(middle)-length:]} {
 				// The row stands in each of the four places in turn; the other slices are ordinary ones.

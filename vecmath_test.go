@@ -8,19 +8,19 @@ import (
 	"testing"
 )
 
-// vectorKernel is one implementation of the three functions that have several. Files for one architecture add theirs to
-// vectorKernels if the machine has what they need.
-type vectorKernel struct {
+// rowKernel is one implementation of the three functions that have several. Files for one architecture add theirs to
+// rowKernels if the machine has what they need.
+type rowKernel struct {
 	name      string
 	gelu      func(x []float32)
 	softmax   func(x []float32)
 	layerNorm func(y, x []float32, n Norm)
 }
 
-var vectorKernels = []vectorKernel{{"go", geluGo, softmaxGo, layerNormGo}}
+var rowKernels = []rowKernel{{"go", geluGo, softmaxGo, layerNormGo}}
 
-func eachVectorKernel(t *testing.T, test func(t *testing.T, k vectorKernel)) {
-	for _, k := range append(vectorKernels, vectorKernel{"chosen", gelu, softmax, layerNorm}) {
+func eachRowKernel(t *testing.T, test func(t *testing.T, k rowKernel)) {
+	for _, k := range append(rowKernels, rowKernel{"chosen", gelu, softmax, layerNorm}) {
 		t.Run(k.name, func(t *testing.T) { test(t, k) })
 	}
 }
@@ -61,7 +61,7 @@ func geluTanh(x float32) float64 {
 // Every float32 exponent and sign, with a sample of mantissas: all of the range in which gelu is neither x nor 0 nor x/2 densely, the
 // rest thinly. The bound is 2 ulp of the result; where the result is below 2^−124, 2^−124.
 func TestGELUError(t *testing.T) {
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		worst, worstAt := 0.0, float32(0)
 		row, in := make([]float32, 4096), make([]float32, 0, 4096)
 		check := func() {
@@ -118,7 +118,7 @@ func TestGELUError(t *testing.T) {
 
 func TestGELUSpecialValues(t *testing.T) {
 	negativeZero := float32(math.Copysign(0, -1))
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		for _, c := range []struct{ x, want float32 }{
 			{0, 0}, {negativeZero, negativeZero}, {inf32, inf32}, {-inf32, nan32}, {nan32, nan32},
 			{math.MaxFloat32, math.MaxFloat32}, {-math.MaxFloat32, negativeZero},
@@ -138,7 +138,7 @@ func TestGELUSpecialValues(t *testing.T) {
 }
 
 func TestGELUDoesNotDependOnPosition(t *testing.T) {
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		in := randomRow(rand.New(rand.NewSource(1)), 70, 3)
 		want := slices.Clone(in)
 		for i := range want {
@@ -155,7 +155,7 @@ func TestGELUDoesNotDependOnPosition(t *testing.T) {
 }
 
 func TestSoftmaxError(t *testing.T) {
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		r := rand.New(rand.NewSource(2))
 		worst := 0.0
 		for length := 1; length <= 1100; length += 1 + length/40 {
@@ -191,7 +191,7 @@ func TestSoftmaxError(t *testing.T) {
 
 // In a row of 0 and d < −17 the sum rounds to 1 and d's probability is exp(d) itself.
 func TestSoftmaxExponentialError(t *testing.T) {
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		worst := 0.0
 		for d := float32(-17.5); d > -87; d -= 0.00037 {
 			x := []float32{0, d}
@@ -207,7 +207,7 @@ func TestSoftmaxExponentialError(t *testing.T) {
 }
 
 func TestSoftmaxSpecialValues(t *testing.T) {
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		for _, bad := range []float32{nan32, inf32, -inf32} {
 			for length := 1; length <= 40; length++ {
 				for at := 0; at < length; at++ {
@@ -235,7 +235,7 @@ func TestSoftmaxSpecialValues(t *testing.T) {
 
 // layerNormError returns the largest error of a row in units of 2^−24 of the numbers that are rounded on the way: (1 + |z|)·gain
 // and bias, where z is the normalised x and 1 the row's standard deviation.
-func layerNormError(k vectorKernel, x []float32, n Norm) float64 {
+func layerNormError(k rowKernel, x []float32, n Norm) float64 {
 	y := make([]float32, len(x))
 	k.layerNorm(y, x, n)
 	mean, variance := 0.0, 0.0
@@ -269,7 +269,7 @@ func TestLayerNormError(t *testing.T) {
 	outsized := func(v float32) func(x []float32) {
 		return func(x []float32) { x[len(x)/3] = v }
 	}
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		r := rand.New(rand.NewSource(3))
 		for _, c := range []struct {
 			name   string
@@ -303,7 +303,7 @@ func TestLayerNormError(t *testing.T) {
 }
 
 func TestLayerNormSpecialValues(t *testing.T) {
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		for _, d := range []int{7, 64, 96} {
 			n := Norm{make([]float32, d), make([]float32, d)}
 			for i := range n.gain {
@@ -342,7 +342,7 @@ func TestLayerNormSpecialValues(t *testing.T) {
 // layerNorm must refuse, not overrun, slices shorter than the row.
 func TestLayerNormShortSlices(t *testing.T) {
 	row := func(d int) []float32 { return make([]float32, d) }
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		for i, call := range []func(){
 			func() { k.layerNorm(row(32), row(64), Norm{row(64), row(64)}) },
 			func() { k.layerNorm(row(64), row(64), Norm{row(32), row(64)}) },
@@ -364,7 +364,7 @@ func TestLayerNormShortSlices(t *testing.T) {
 func TestVectorKernelsLengths(t *testing.T) {
 	const canary = 12345
 	r := rand.New(rand.NewSource(5))
-	eachVectorKernel(t, func(t *testing.T, k vectorKernel) {
+	eachRowKernel(t, func(t *testing.T, k rowKernel) {
 		for length := 0; length <= 140; length++ {
 			in := randomRow(r, length, 2)
 			n := Norm{randomRow(r, length, 1), randomRow(r, length, 1)}
@@ -532,7 +532,7 @@ func BenchmarkGELU(b *testing.B) {
 			x[i] = float32(geluTanh(v))
 		}
 	})
-	for _, k := range vectorKernels {
+	for _, k := range rowKernels {
 		benchmarkRow(b, k.name, 3072, k.gelu)
 	}
 }
@@ -549,7 +549,7 @@ func BenchmarkSoftmax(b *testing.B) {
 				x[i] /= sum
 			}
 		})
-		for _, k := range vectorKernels {
+		for _, k := range rowKernels {
 			benchmarkRow(b, k.name, length, k.softmax)
 		}
 	}
@@ -557,7 +557,7 @@ func BenchmarkSoftmax(b *testing.B) {
 
 func BenchmarkLayerNorm(b *testing.B) {
 	n := Norm{make([]float32, 768), make([]float32, 768)}
-	for _, k := range vectorKernels {
+	for _, k := range rowKernels {
 		benchmarkRow(b, k.name, 768, func(x []float32) { k.layerNorm(x, x, n) })
 	}
 }

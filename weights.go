@@ -277,32 +277,9 @@ func vectorOf(t Tensor) []float32 {
 		return floatsOf(t.data)
 	}
 	v := make([]float32, t.shape[0])
-	for i, bits := range halvesOf(t.data) {
-		if format == f16 {
-			v[i] = widenF16(bits)
-		} else {
-			v[i] = widenBF16(bits)
-		}
-	}
+	row := Matrix{rows: 1, cols: len(v), half: halvesOf(t.data), format: format}
+	row.row(v, 0)
 	return v
-}
-
-// widenF16 returns the value of an IEEE 754 binary16: a sign, 5 bits of exponent with bias 15, 10 bits of fraction.
-func widenF16(bits uint16) float32 {
-	sign := uint32(bits>>15) << 31
-	exponent, fraction := uint32(bits>>10)&31, uint32(bits)&1023
-	switch exponent {
-	case 0: // zero and the subnormal numbers, fraction · 2⁻²⁴
-		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
-	case 31: // infinity and NaN
-		return math.Float32frombits(sign | 255<<23 | fraction<<13)
-	}
-	return math.Float32frombits(sign | (exponent-15+127)<<23 | fraction<<13)
-}
-
-// widenBF16 returns the value of a bfloat16, which is the upper half of a float32.
-func widenBF16(bits uint16) float32 {
-	return math.Float32frombits(uint32(bits) << 16)
 }
 
 // floatsOf returns data as float32s, in place where that is possible.

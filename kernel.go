@@ -1,0 +1,130 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+)
+
+// tile is what a micro-kernel computes: to = from + a·b + bias + plus, [rows, k]·[k, cols] → [rows, cols], where cols is fixed by the
+// kernel and rows is at most the kernel's.
+type tile struct {
+	rows, k int
+	a       *float32 // packed: value (i, l) at a[l·stride + i]
+	b       *float32 // value (l, j) at b[l·ldb + j]
+	ldb     int
+	inPlace int      // 1 if b is not packed: it comes from afar
+	pack    *float32 // if not nil, b is also copied to here, as [k, cols]
+
+	from *float32 // where the sums begin, or nil for zero
+	bias *float32 // [cols], added when the sums are complete, or nil
+	plus *float32 // [rows, cols], added last, or nil
+	to   *float32 // [rows, cols]
+	ld   int      // from one row to the next of from, plus and to
+}
+
+// microKernel is one way to compute a tile, and the sizes that suit it.
+type microKernel struct {
+	name       string
+	rows, cols int // of a tile
+	stride     int // of packed x: rows, rounded up
+	rowBlock   int // rows that are multiplied with a column panel while it is in the cache
+	depth      int // values of k that are summed at a time
+	tile       func(t *tile)
+	// transpose8 writes 8 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
+	transpose8 func(dst *float32, ldd int, src *float32, lds int, blocks int)
+}
+
+const maxTileRows, maxTileCols = 16, 48
+
+var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, rowBlock: 64, depth: 256, tile: tileGo}
+
+// tileGo is the definition of a tile. The conversions to float32 keep the compiler from fusing multiplication and addition on
+// some processors and not on others.
+func tileGo(t *tile) {
+	const rows, cols = 4, 4
+	a := unsafe.Slice(t.a, t.k*rows)
+	b := unsafe.Slice(t.b, (t.k-1)*t.ldb+cols)
+	if t.pack != nil {
+		pack := unsafe.Slice(t.pack, t.k*cols)
+		for l := 0; l < t.k; l++ {
+			copy(pack[l*cols:(l+1)*cols], b[l*t.ldb:])
+		}
+	}
+	area := (t.rows-1)*t.ld + cols
+	for i := 0; i < t.rows; i++ {
+		var s0, s1, s2, s3 float32
+		if t.from != nil {
+			from := unsafe.Slice(t.from, area)[i*t.ld:]
+			s0, s1, s2, s3 = from[0], from[1], from[2], from[3]
+		}
+		for l := 0; l < t.k; l++ {
+			x, w := a[l*rows+i], b[l*t.ldb:l*t.ldb+cols]
+			s0 += float32(x * w[0])
+			s1 += float32(x * w[1])
+			s2 += float32(x * w[2])
+			s3 += float32(x * w[3])
+		}
+		sums := [cols]float32{s0, s1, s2, s3}
+		if t.bias != nil {
+			for j, v := range unsafe.Slice(t.bias, cols) {
+				sums[j] += v
+			}
+		}
+		if t.plus != nil {
+			for j, v := range unsafe.Slice(t.plus, area)[i*t.ld : i*t.ld+cols] {
+				sums[j] += v
+			}
+		}
+		copy(unsafe.Slice(t.to, area)[i*t.ld:], sums[:])
+	}
+}
+
+// transpose writes the [rows, cols] matrix src as the [cols, rows] matrix dst: dst[c·ldd + r] = src[r·lds + c].
+func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	if u.transpose8 == nil || rows < 8 || cols < 8 {
+		for r := 0; r < rows; r++ {
+			for c, v := range src[r*lds : r*lds+cols] {
+				dst[c*ldd+r] = v
+			}
+		}
+		return
+	}
+	// Where 8 is no divisor, the last eight rows or columns overlap the ones before them: written twice, with the same values.
+	for r := 0; r < rows; r += 8 {
+		r = min(r, rows-8)
+		u.transpose8(&dst[r], ldd, &src[r*lds], lds, cols/8)
+		if cols%8 != 0 {
+			u.transpose8(&dst[(cols-8)*ldd+r], ldd, &src[r*lds+cols-8], lds, 1)
+		}
+	}
+}
+
+// kernel is the name of the micro-kernel in use, and micro the kernel itself: the fastest that the processor has, or the one
+// that the environment variable MECHPATCH_KERNEL names. kernelErr is not nil if it names one that is not there.
+var (
+	kernel    string
+	micro     *microKernel
+	kernelErr = chooseKernel(os.Getenv("MECHPATCH_KERNEL"))
+)
+
+// microKernels lists the kernels that this processor can run, the fastest first.
+func microKernels() []*microKernel {
+	return append(vectorKernels(), goKernel)
+}
+
+// chooseKernel makes the kernel of the given name the one in use, or the fastest if the name is empty.
+func chooseKernel(name string) error {
+	all := microKernels()
+	var names []string
+	for _, u := range all {
+		if name == "" || u.name == name {
+			kernel, micro = u.name, u
+			return nil
+		}
+		names = append(names, u.name)
+	}
+	kernel, micro = all[0].name, all[0]
+	return fmt.Errorf("MECHPATCH_KERNEL=%s: no such kernel on this machine, which has %s", name, strings.Join(names, ", "))
+}

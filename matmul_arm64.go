@@ -1,0 +1,16 @@
+package main
+
+// Every 64-bit ARM processor has NEON. The sums and sizes are explained in matmul_arm64.s.
+var neonKernel = &microKernel{name: "neon", rows: 8, cols: 12, stride: 8, rowBlock: 128, depth: 384,
+	tile: tileNEON, transpose8: transposeNEON}
+
+func vectorKernels() []*microKernel { return []*microKernel{neonKernel} }
+
+//go:noescape
+func tileNEON(t *tile)
+
+//go:noescape
+func transposeNEON(dst *float32, ldd int, src *float32, lds int, blocks int)
+
+func widenF16s(dst []float32, src []uint16)  { widenF16sGo(dst, src) }
+func widenBF16s(dst []float32, src []uint16) { widenBF16sGo(dst, src) }
