@@ -5,7 +5,6 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +37,8 @@ const usage = `mechpatch: activation patching on GPT-2
 
 An answer is one token: Jones stands for " Jones", with a leading space, =Jones for exactly
 that text, #5437 for the token with that id. The texts must have equally many tokens. One line
-break at the end of a file and a byte-order mark are not part of the text.
+break at the end of a file and a byte-order mark are not part of the text. After -- nothing is
+taken for a flag.
 
 Flags, anywhere on the line:
 `
@@ -46,6 +46,7 @@ Flags, anywhere on the line:
 // program is one run of the program: where it prints, and the flags that several commands share.
 type program struct {
 	stdout, stderr  io.Writer
+	terminal        bool // whether a person looks at stdout
 	model           string
 	inline, offline bool
 	top             int
@@ -56,21 +57,22 @@ func main() {
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// errDone says that what the command line asked for has been printed already.
-var errDone = errors.New("done")
-
-// usageError is a fault in the command line.
-type usageError struct{ error }
-
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command line.
 func execute(args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: stdout, stderr: stderr}
+	out := &stickyWriter{w: stdout}
+	p := &program{stdout: out, stderr: stderr, terminal: isTerminal(stdout)}
 	err := kernelErr
 	if err == nil {
-		err = p.command(args)
+		c, rest := p.choose(args)
+		var words []string
+		if words, err = p.parse(c, rest); err == nil {
+			err = c.run(words)
+		}
 	}
 	var wrong usageError
 	switch {
+	case out.err != nil:
+		err = fmt.Errorf("writing to standard output: %w", reason(out.err))
 	case err == nil || err == errDone:
 		return 0
 	case errors.As(err, &wrong):
@@ -81,19 +83,24 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
-// command runs the command that the first argument names, else the main one.
-func (p *program) command(args []string) error {
-	commands := map[string]func(args []string) error{
-		"next":    p.next,
-		"tokens":  p.tokens,
-		"fetch":   p.fetch,
-		"convert": p.convert,
-		"bundle":  p.bundle,
+// stickyWriter keeps the first error of a writer, so that printing need not be checked line by line.
+type stickyWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *stickyWriter) Write(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
 	}
-	if len(args) > 0 && commands[args[0]] != nil {
-		return commands[args[0]](args[1:])
-	}
-	return p.patch(args)
+	var n int
+	n, s.err = s.w.Write(b)
+	return n, s.err
+}
+
+// commands are the commands beside the main one.
+func (p *program) commands() map[string]func() Command {
+	return map[string]func() Command{"next": p.next, "tokens": p.tokens, "fetch": p.fetch, "convert": p.convert, "bundle": p.bundle}
 }
 
 // patchFlags are the flags of the main command alone.
@@ -105,35 +112,41 @@ type patchFlags struct {
 }
 
 // patch is the main command.
-func (p *program) patch(args []string) error {
+func (p *program) patch() Command {
 	var f patchFlags
-	flags := p.textFlags()
-	flags.StringVar(&f.image, "o", "heatmap.png", "paint the heat map into this `FILE`")
-	flags.StringVar(&f.csv, "csv", "", "write the matrix as CSV to this `FILE`; - is standard output")
-	flags.StringVar(&f.study.site, "site", "resid", "what is patched: resid, attn, mlp, head, or all for the first three (`SITE`)")
-	flags.StringVar((*string)(&f.study.metric), "metric", "diff", "what is shown: diff, logit, prob or restored (`METRIC`)")
-	flags.StringVar(&f.study.layers, "layers", "", "only these layers, such as 0:6 for 0 to 5 (`LIST`)")
-	flags.StringVar(&f.study.positions, "positions", "", "only these positions, such as 1,10: for 1 and from 10 on (`LIST`)")
-	flags.BoolVar(&f.study.lens, "lens", false, "do not patch, but look at both runs through the logit lens")
-	flags.StringVar(&f.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
-	flags.StringVar(&f.colorMap, "cmap", "viridis", "colours: viridis, or rdbu, centred on the corrupt run (`MAP`)")
-	flags.IntVar(&f.scale, "scale", 1, "make the heat map `N` times as large, for print")
-	words, err := p.parse(flags, args)
-	if err != nil {
-		return err
+	c := Command{flags: newFlags(), arguments: "[CLEAN.txt] [CORRUPT.txt] [CLEAN_ANSWER] [CORRUPT_ANSWER]"}
+	p.modelFlags(c.flags)
+	c.flags.StringVar(&f.image, "o", "heatmap.png", "paint the heat map into this `FILE`")
+	c.flags.StringVar(&f.csv, "csv", "", "write the matrix as CSV to this `FILE`; - is standard output")
+	c.flags.StringVar(&f.study.site, "site", "resid", "what is patched: resid, attn, mlp, head, or all for the first three (`SITE`)")
+	c.flags.StringVar((*string)(&f.study.metric), "metric", "diff", "what is shown: diff, logit, prob or restored (`METRIC`)")
+	c.flags.StringVar(&f.study.layers, "layers", "", "only these layers, such as 0:6 for 0 to 5 (`LIST`)")
+	c.flags.StringVar(&f.study.positions, "positions", "", "only these positions, such as 1,10: for 1 and from 10 on (`LIST`)")
+	c.flags.BoolVar(&f.study.lens, "lens", false, "do not patch, but look at both runs through the logit lens")
+	c.flags.StringVar(&f.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
+	c.flags.StringVar(&f.colorMap, "cmap", "viridis", "colours: viridis, or rdbu, centred on the corrupt run (`MAP`)")
+	c.flags.IntVar(&f.scale, "scale", 1, "make the heat map `N` times as large, for print")
+	c.run = func(words []string) error {
+		if err := p.check(&f, len(words)); err != nil {
+			return usageError{err}
+		}
+		f.study.top = p.top
+		if f.pairs != "" {
+			return p.patchPairs(&f)
+		}
+		return p.patchPair(&f, append(words, "")[:4])
 	}
-	if err := p.checkPatch(&f, len(words)); err != nil {
-		return usageError{err}
-	}
-	if f.pairs != "" {
-		return p.patchPairs(&f)
-	}
-	return p.patchPair(&f, append(words, "")[:4])
+	return c
 }
 
-// checkPatch checks the flags against each other and against the number of arguments.
-func (p *program) checkPatch(f *patchFlags, words int) error {
-	study := &f.study
+// check checks the main command's flags against each other and against the number of arguments.
+func (p *program) check(f *patchFlags, words int) error {
+	study, standardOutputs := &f.study, 0
+	for _, name := range []string{f.image, p.json, f.csv} {
+		if name == "-" {
+			standardOutputs++
+		}
+	}
 	switch {
 	case siteNames[study.site] == nil:
 		return fmt.Errorf("-site %s: there are resid, attn, mlp, head and all", study.site)
@@ -147,16 +160,17 @@ func (p *program) checkPatch(f *patchFlags, words int) error {
 		return errors.New("-site head patches all positions at once: -positions does not go with it")
 	case study.lens && (study.site != "resid" || study.layers != "" || study.positions != "" || f.pairs != ""):
 		return errors.New("-lens shows every layer and position of one pair: -site, -layers, -positions and -pairs do not go with it")
-	case p.json == "-" && f.csv == "-" || f.image == "-" && (p.json == "-" || f.csv == "-"):
+	case standardOutputs > 1:
 		return errors.New("only one of -o, -json and -csv can have standard output")
 	case f.pairs != "" && words > 0:
-		return errors.New("-pairs takes the texts and answers from its file: there are further arguments")
+		return errors.New("-pairs takes the texts and answers from its file, but there are arguments too")
 	case f.pairs != "" && f.csv != "":
 		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
+	case f.pairs != "" && f.image == "-":
+		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
 	case f.pairs == "" && words != 4 && !(words == 3 && study.metric == metricLogit):
-		return wrongCount(words, "CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
+		return fmt.Errorf("%d arguments, but expected is: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER", words)
 	}
-	study.top = p.top
 	return nil
 }
 
@@ -187,7 +201,7 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	figure := r.figure(f.colorMap, f.scale)
 	quiet := p.json == "-" || f.csv == "-" || f.image == "-"
 	if !quiet {
-		fmt.Fprint(p.stdout, r.text(cellPainter(p.stdout, figure)))
+		fmt.Fprint(p.stdout, r.text(p.cellPainter(figure)))
 	}
 	if err := p.output(f.image, figure.write); err != nil {
 		return err
@@ -201,43 +215,62 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	return p.output(f.csv, r.writeCSV)
 }
 
-// patchPairs runs a file of pairs: a line of JSON for each as soon as it is done, in the end a mean heat map.
+// patchPairs runs a file of pairs: a line of JSON for each as soon as it is done, in the end their mean heat maps.
 func (p *program) patchPairs(f *patchFlags) error {
-	file := os.Stdin
+	name, file := "standard input", os.Stdin
 	if f.pairs != "-" {
 		var err error
 		if file, err = os.Open(f.pairs); err != nil {
 			return fmt.Errorf("reading %s: %w", f.pairs, reason(err))
 		}
 		defer file.Close()
+		name = f.pairs
 	}
 	m, err := p.openModel()
 	if err != nil {
 		return err
 	}
-	if p.json == "" {
-		p.json = "-"
+	if _, err := selection(f.study.layers, m.layers); err != nil {
+		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
+	}
+	out := p.stdout
+	if p.json != "" && p.json != "-" {
+		lines, err := os.Create(p.json) // as it is: what is done is to be there if the run is cut off
+		if err != nil {
+			return fmt.Errorf("writing %s: %w", p.json, reason(err))
+		}
+		defer lines.Close()
+		out = lines
 	}
 	means, pairs, failed := Means{}, 0, 0
-	complain := func(line int, err error) { fmt.Fprintf(p.stderr, "mechpatch: %s:%d: %v\n", f.pairs, line, err) }
-	err = p.output(p.json, func(w io.Writer) error {
-		return eachPair(file, func(line int, fields []string) error {
-			pairs++
-			r, err := f.study.runLine(m, fields)
-			if err != nil {
-				failed++
-				complain(line, err)
-				return nil
-			}
-			if err := means.add(r); err != nil {
-				complain(line, fmt.Errorf("left out of the mean: %w", err))
-			}
-			r.Line = line
-			return writeJSON(w, r)
-		})
+	bar := newProgress(p.stderr)
+	complain := func(line int, err error) {
+		bar.clear()
+		p.note(fmt.Errorf("%s:%d: %w", name, line, err))
+	}
+	err = eachPair(file, func(line int, fields []string, fault error) error {
+		pairs++
+		var r *Report
+		if fault == nil {
+			r, fault = f.study.runLine(m, fields, bar.share)
+			bar.clear()
+		}
+		if fault != nil {
+			failed++
+			complain(line, fault)
+			return nil
+		}
+		if err := means.add(r); err != nil {
+			complain(line, fmt.Errorf("left out of the mean: %w", err))
+		}
+		r.Line = line
+		if err := writeJSON(out, r); err != nil {
+			return fmt.Errorf("writing the result of line %d: %w", line, reason(err))
+		}
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", f.pairs, err)
+		return fmt.Errorf("%s: %w", name, reason(err))
 	}
 	files, figures := means.figures(f.image, f.colorMap, f.scale)
 	for i, figure := range figures {
@@ -246,125 +279,56 @@ func (p *program) patchPairs(f *patchFlags) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%s: %d of %d pairs could not be run", f.pairs, failed, pairs)
+		return fmt.Errorf("%s: %d of %d pairs could not be run", name, failed, pairs)
 	}
 	return nil
 }
 
 // next shows the most probable next tokens of one text.
-func (p *program) next(args []string) error {
-	words, err := p.parse(p.textFlags(), args)
-	if err == nil && len(words) != 1 {
-		err = wrongCount(len(words), "TEXT.txt")
+func (p *program) next() Command {
+	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
+	p.modelFlags(c.flags)
+	c.run = func(words []string) error {
+		text, err := p.text(words[0], "the text")
+		if err != nil {
+			return err
+		}
+		m, err := p.openModel()
+		if err != nil {
+			return err
+		}
+		ids := encode(text.text)
+		logits, err := m.next(ids)
+		if err != nil {
+			return err
+		}
+		r := NextReport{newModelReport(m), newTextReport(text.text, ids), topTokens(logits, p.top)}
+		if p.json != "-" {
+			fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), table(r.Top))
+		}
+		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 	}
-	if err != nil {
-		return err
-	}
-	text, err := p.text(words[0], "the text")
-	if err != nil {
-		return err
-	}
-	m, err := p.openModel()
-	if err != nil {
-		return err
-	}
-	ids := encode(text.text)
-	logits, err := m.next(ids)
-	if err != nil {
-		return err
-	}
-	r := NextReport{newModelReport(m), newTextReport(text.text, ids), topTokens(logits, p.top)}
-	if p.json != "-" {
-		fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), table(r.Top))
-	}
-	return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
+	return c
 }
 
 // tokens shows the tokens of a text.
-func (p *program) tokens(args []string) error {
-	flags := newFlags()
-	flags.BoolVar(&p.inline, "e", false, "the argument is the text itself, not a file's name")
-	asJSON := flags.Bool("json", false, "print JSON")
-	words, err := p.parse(flags, args)
-	if err == nil && len(words) != 1 {
-		err = wrongCount(len(words), "TEXT.txt")
-	}
-	if err != nil {
-		return err
-	}
-	text, err := p.text(words[0], "the text")
-	if err != nil {
-		return err
-	}
-	r := newTextReport(text.text, encode(text.text))
-	if *asJSON {
-		return writeJSON(p.stdout, r)
-	}
-	_, err = fmt.Fprint(p.stdout, r.tokenization())
-	return err
-}
-
-func newFlags() *flag.FlagSet { return flag.NewFlagSet("mechpatch", flag.ContinueOnError) }
-
-// textFlags are the flags of the commands that run the model on texts.
-func (p *program) textFlags() *flag.FlagSet {
-	flags := newFlags()
-	flags.StringVar(&p.model, "model", "", "a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
-	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
-	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
-	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
-	flags.StringVar(&p.json, "json", "", "write everything as JSON to this `FILE`; - is standard output")
-	return flags
-}
-
-// parse reads a command's flags, wherever they stand, and returns its other arguments. What follows "--" is no flag.
-func (p *program) parse(flags *flag.FlagSet, args []string) ([]string, error) {
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	showVersion := flags.Bool("version", false, "print the version")
-	var rest, words []string
-	if i := slices.Index(args, "--"); i >= 0 {
-		args, rest = args[:i], args[i+1:]
-	}
-	for {
-		err := flags.Parse(args)
-		if errors.Is(err, flag.ErrHelp) {
-			p.help(flags)
-			return nil, errDone
-		}
+func (p *program) tokens() Command {
+	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
+	c.flags.BoolVar(&p.inline, "e", false, "the argument is the text itself, not a file's name")
+	asJSON := c.flags.Bool("json", false, "print JSON")
+	c.run = func(words []string) error {
+		text, err := p.text(words[0], "the text")
 		if err != nil {
-			return nil, usageError{err}
+			return err
 		}
-		if args = flags.Args(); len(args) == 0 {
-			break
+		r := newTextReport(text.text, encode(text.text))
+		if *asJSON {
+			return writeJSON(p.stdout, r)
 		}
-		words, args = append(words, args[0]), args[1:]
+		fmt.Fprint(p.stdout, r.tokenization())
+		return nil
 	}
-	if *showVersion {
-		fmt.Fprintln(p.stdout, "mechpatch", version)
-		return nil, errDone
-	}
-	if p.top < 0 {
-		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
-	}
-	return append(words, rest...), nil
-}
-
-// wrongCount is the fault that a command has too many arguments or too few.
-func wrongCount(n int, want string) error {
-	return usageError{fmt.Errorf("%d arguments, where %s are expected", n, want)}
-}
-
-// help prints the usage and the command's flags.
-func (p *program) help(flags *flag.FlagSet) {
-	fmt.Fprint(p.stdout, usage)
-	flags.VisitAll(func(f *flag.Flag) {
-		value, what := flag.UnquoteUsage(f)
-		if f.DefValue != "" && f.DefValue != "false" {
-			what += ", by default " + f.DefValue
-		}
-		fmt.Fprintf(p.stdout, "  %-17s %s\n", strings.TrimSpace("-"+f.Name+" "+value), what)
-	})
+	return c
 }
 
 // text reads a file, without the byte-order mark and the line break that editors add; or takes the argument itself.
@@ -372,15 +336,15 @@ func (p *program) text(arg, what string) (Text, error) {
 	if p.inline {
 		return Text{what, arg}, nil
 	}
-	data, err := os.ReadFile(arg)
+	const largest = 256 << 20
+	data, err := readBounded(arg, largest)
+	if err == nil && isUTF16(string(data)) {
+		err = errUTF16
+	}
 	if err != nil {
 		return Text{}, fmt.Errorf("reading %s %s: %w", what, arg, reason(err))
 	}
-	s := string(data)
-	if strings.HasPrefix(s, "\xff\xfe") || strings.HasPrefix(s, "\xfe\xff") {
-		return Text{}, fmt.Errorf("reading %s %s: it is UTF-16: save it as UTF-8", what, arg)
-	}
-	s = strings.TrimPrefix(s, "\ufeff")
+	s := strings.TrimPrefix(string(data), "\ufeff")
 	if t := strings.TrimSuffix(s, "\n"); t != s {
 		s = strings.TrimSuffix(t, "\r")
 	}
@@ -397,3 +361,6 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 	}
 	return writeFile(name, write)
 }
+
+// note tells something beside the results.
+func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", what) }

@@ -157,6 +157,9 @@ func TestOtherCommands(t *testing.T) {
 		want []string
 	}{
 		{[]string{"tokens", "-e", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
+		{[]string{"-e", "tokens", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
+		{[]string{"-model", "circuit", "next", "-e", exampleClean}, []string{`" Jones"`}},
+		{[]string{"tokens", "-e", "--", "-a"}, []string{"-/a\n2 tokens"}},
 		{[]string{"tokens", "-json", "-e", "Hello world"}, []string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"}},
 		{[]string{"tokens", "-e", ""}, []string{"0 tokens"}},
 		{[]string{"next", "-e", exampleClean, "-top", "3"}, []string{`       1         5437  " Jones"`, "       3"}},
@@ -185,7 +188,7 @@ func TestErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{}, 2, "0 arguments, where CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER are expected"},
+		{[]string{}, 2, "0 arguments, but expected is: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER"},
 		{[]string{"a", "b", "c", "d", "e"}, 2, "5 arguments"},
 		{[]string{"-colour", "red"}, 2, "-colour"},
 		{append(pair, "Jones"), 2, "3 arguments"},
@@ -199,7 +202,7 @@ func TestErrors(t *testing.T) {
 		{append(pair, "Jones", "Smith", "-site", "head", "-positions", "1"), 2, "-positions"},
 		{append(pair, "Jones", "Smith", "-pairs", "x"), 2, "-pairs"},
 		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
-		{[]string{"tokens", "a", "b"}, 2, "2 arguments, where TEXT.txt"},
+		{[]string{"tokens", "a", "b"}, 2, "2 arguments, but expected is: TEXT.txt"},
 		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1, "reading the clean text none.txt: no such file"},
 		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1, "reading the clean text .: is a directory"},
 		{[]string{"-e", "", "a", "Jones", "Smith"}, 1, "the clean text is empty"},

@@ -121,7 +121,7 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 // checkToken is an error if the model has no such token.
 func (m *Model) checkToken(id int) error {
 	if id < 0 || id >= m.vocab {
-		return fmt.Errorf("token %d is not in the vocabulary of %s, which has %d", id, m.name, m.vocab)
+		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: it was made for another tokenizer than GPT-2's", id, token(id), m.name, m.vocab)
 	}
 	return nil
 }

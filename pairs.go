@@ -18,6 +18,13 @@ type Text struct {
 	name, text string
 }
 
+// errUTF16 is what is wrong with a text that Windows wrote in two bytes for each character.
+var errUTF16 = errors.New("it is UTF-16: save it as UTF-8")
+
+func isUTF16(s string) bool {
+	return strings.HasPrefix(s, "\xff\xfe") || strings.HasPrefix(s, "\xfe\xff")
+}
+
 // Question is what a user asks: a pair, and the metric to answer it with.
 type Question struct {
 	Pair
@@ -93,6 +100,9 @@ func answerToken(answer string) (int, error) {
 func (q *Question) metricName() string {
 	word := func(id int) string { return visible(strings.TrimPrefix(token(id), " ")) }
 	clean, corrupt := word(q.cleanAnswer), word(q.corruptAnswer)
+	if clean == corrupt && q.cleanAnswer != q.corruptAnswer { // they differ in the space alone
+		clean, corrupt = strconv.Quote(token(q.cleanAnswer)), strconv.Quote(token(q.corruptAnswer))
+	}
 	switch q.metric {
 	case metricLogit:
 		return fmt.Sprintf("logit(%s)", clean)
@@ -190,13 +200,10 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report,
 		if err != nil {
 			return nil, err
 		}
-		if q.metric == metricRestored {
-			if err := sweep.restorable(); err != nil {
+		if r == nil {
+			if r, err = newReport(m, q, sweep, s.top); err != nil {
 				return nil, err
 			}
-		}
-		if r == nil {
-			r = newReport(m, q, sweep, s.top)
 			r.Site = s.site
 		}
 		r.add(site.String(), sweep.cells, q.metric)
@@ -215,7 +222,10 @@ func (s *Study) look(m *Model, q Question, progress func(done float64)) (*Report
 		clean: clean.cells[end][len(q.clean)-1], cleanLogits: clean.logits[end],
 		corrupt: corrupt.cells[end][len(q.clean)-1], corruptLogits: corrupt.logits[end],
 	}
-	r := newReport(m, q, plain, s.top)
+	r, err := newReport(m, q, plain, s.top)
+	if err != nil {
+		return nil, err
+	}
 	r.Site = "lens"
 	r.add("clean run", clean.cells, q.metric)
 	r.add("corrupt run", corrupt.cells, q.metric)
@@ -228,7 +238,7 @@ func (s *Study) look(m *Model, q Question, progress func(done float64)) (*Report
 }
 
 // runLine answers one line of a file of pairs.
-func (s *Study) runLine(m *Model, fields []string) (*Report, error) {
+func (s *Study) runLine(m *Model, fields []string, progress func(done float64)) (*Report, error) {
 	if len(fields) == 3 && s.metric == metricLogit {
 		fields = append(fields, "")
 	}
@@ -239,33 +249,62 @@ func (s *Study) runLine(m *Model, fields []string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.run(m, q, func(float64) {})
+	return s.run(m, q, progress)
 }
 
-// eachPair calls f for every line of a file of pairs with what lies between its tabs, until f fails. Empty lines and lines
-// that begin with # are left out.
-func eachPair(r io.Reader, f func(line int, fields []string) error) error {
-	const longest = 1 << 20
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, longest)
-	n := 0
-	for lines.Scan() {
-		n++
-		s := strings.TrimSuffix(lines.Text(), "\r")
+// longestLine bounds a line of a file of pairs. No text within a model's context comes near it.
+const longestLine = 1 << 20
+
+// eachPair calls f for every line of a file of pairs with what lies between its tabs, or with what is wrong with the line, until
+// f fails. Empty lines and lines that begin with # are left out.
+func eachPair(r io.Reader, f func(line int, fields []string, fault error) error) error {
+	lines := bufio.NewReader(r)
+	for n := 1; ; n++ {
+		s, err := readLine(lines)
+		if err != nil && err != errLongLine && err != io.EOF {
+			return err
+		}
 		if n == 1 {
+			if isUTF16(s) {
+				return errUTF16
+			}
 			s = strings.TrimPrefix(s, "\ufeff")
 		}
-		if strings.TrimSpace(s) == "" || s[0] == '#' {
-			continue
+		if err == errLongLine {
+			err = f(n, nil, err)
+		} else if strings.TrimSpace(s) != "" && s[0] != '#' {
+			if fault := f(n, strings.Split(s, "\t"), nil); fault != nil {
+				err = fault
+			}
 		}
-		if err := f(n, strings.Split(s, "\t")); err != nil {
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("line %d is longer than %d bytes", n+1, longest)
+}
+
+var errLongLine = fmt.Errorf("the line is longer than %d bytes", longestLine)
+
+// readLine reads a line without its end. Of a line that is too long nothing is kept. With the last line comes io.EOF.
+func readLine(r *bufio.Reader) (string, error) {
+	var line []byte
+	long := false
+	for {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(line)+len(part) > longestLine; !long {
+			line = append(line, part...)
+		}
+		if err == bufio.ErrBufferFull {
+			continue
+		}
+		if long && (err == nil || err == io.EOF) {
+			return "", errLongLine
+		}
+		return strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r"), err
 	}
-	return lines.Err()
 }
 
 // Means are mean heat maps of the restored share, one for each token count among the pairs.
@@ -309,6 +348,9 @@ func (s Means) add(r *Report) error {
 // figures paints the means, in the order of token counts, each with the name of its file: image, and where there are
 // several, with the token count before the extension.
 func (s Means) figures(image, colorMap string, scale int) (files []string, figures []*Figure) {
+	if image == "" {
+		return nil, nil
+	}
 	counts := make([]int, 0, len(s))
 	for T := range s {
 		counts = append(counts, T)

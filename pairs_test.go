@@ -192,7 +192,7 @@ func TestMeans(t *testing.T) {
 	m, study, means := newCircuit(), Study{site: "all", metric: metricRestored}, Means{}
 	want := 0.
 	for _, corrupt := range []string{exampleCorrupt, "Jessica Jones was a top-notch student. Michelle"} {
-		r, err := study.runLine(m, []string{exampleClean, corrupt, "Jones", "Smith"})
+		r, err := study.runLine(m, []string{exampleClean, corrupt, "Jones", "Smith"}, func(float64) {})
 		if err == nil {
 			err = means.add(r)
 		}

@@ -66,7 +66,7 @@ func (k Metric) of(r, clean, corrupt Reading) float64 {
 		return math.Exp(r.corrupt-r.logSum) - math.Exp(r.clean-r.logSum)
 	case metricRestored:
 		from := metricDiff.of(corrupt, clean, corrupt)
-		return (metricDiff.of(r, clean, corrupt) - from) / (metricDiff.of(clean, clean, corrupt) - from)
+		return (metricDiff.of(r, clean, corrupt)-from)/(metricDiff.of(clean, clean, corrupt)-from) + 0 // not −0
 	}
 	return r.corrupt - r.clean
 }
@@ -149,13 +149,18 @@ func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell) {
 	}
 	for l := 0; l < m.layers; l++ {
 		for c := 0; c < m.columns(plan.site, T); c++ {
-			switch from := max(differ, c); {
+			from, last := max(differ, c), l == m.layers-1
+			if plan.site == siteHead {
+				from = differ // a head's output is patched at all positions
+			}
+			if last {
+				from = T - 1 // the only one that is still read
+			}
+			switch {
 			case plan.layers != nil && !plan.layers[l] || plan.columns != nil && !plan.columns[c]:
 			case differ == T:
 				inert = append(inert, Cell{l, c, T})
-			case plan.site == siteHead:
-				live = append(live, Cell{l, c, differ})
-			case c < differ || l == m.layers-1 && c < T-1:
+			case plan.site != siteHead && (c < differ || last && c < T-1):
 				inert = append(inert, Cell{l, c, from})
 			default:
 				live = append(live, Cell{l, c, from})
@@ -209,7 +214,7 @@ const cleanRun, corruptRun = 0, 1
 // pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first layer, to the end of the
 // model and forks a run for each cell on the way. The two runs as they enter layer next are left in x.
 func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, step func()) error {
-	clean := make([][][]float32, m.layers) // [layer][pos]: copies, which no later run can write into
+	clean := make([][][]float32, m.layers) // [layer][pos]
 	cells := p.cells
 	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
 		if at == site {
@@ -218,6 +223,7 @@ func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, step fu
 				act = b.patch(cells[0], clean[layer], site, m.width/m.heads, act)
 				cells = cells[1:]
 			}
+			clean[layer] = nil // all of a layer's cells are forked by now, and a long text's vectors are many
 		}
 		if at == siteResid {
 			if layer == next-1 {
@@ -262,12 +268,14 @@ func (m *Model) read(s *Sweep, b *Batch, pair Pair, probabilities bool, cells []
 	if err != nil {
 		return err
 	}
-	plain, err := m.logits(x[:2*m.width])
-	if err != nil {
-		return err
+	if s.cleanLogits == nil { // the plain runs are the same in every pass
+		plain, err := m.logits(x[:2*m.width])
+		if err != nil {
+			return err
+		}
+		s.cleanLogits, s.corruptLogits = plain[:m.vocab], plain[m.vocab:]
+		s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
 	}
-	s.cleanLogits, s.corruptLogits = plain[:m.vocab], plain[m.vocab:]
-	s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
 	for i, c := range cells {
 		s.cells[c.layer][c.column] = readings[2+i]
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,14 +100,19 @@ type NextReport struct {
 type Number float64
 
 func (n Number) MarshalJSON() ([]byte, error) {
-	if math.IsNaN(float64(n)) {
+	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
 		return []byte("null"), nil
 	}
 	return json.Marshal(float64(n))
 }
 
-// newReport reports the two plain runs of a sweep; add adds the matrices.
-func newReport(m *Model, q Question, plain *Sweep, top int) *Report {
+// newReport reports the two plain runs of a sweep; add adds the matrices. It fails if the metric makes no sense for them.
+func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
+	if q.metric == metricRestored {
+		if err := plain.restorable(); err != nil {
+			return nil, err
+		}
+	}
 	run := func(t Text, ids []int, r Reading, logits []float32) RunReport {
 		return RunReport{newTextReport(t.text, ids), Number(q.metric.of(r, plain.clean, plain.corrupt)), topTokens(logits, top)}
 	}
@@ -122,7 +128,7 @@ func newReport(m *Model, q Question, plain *Sweep, top int) *Report {
 	if q.corruptAnswer != q.cleanAnswer {
 		r.Answer.Corrupt = &TokenReport{q.corruptAnswer, token(q.corruptAnswer)}
 	}
-	return r
+	return r, nil
 }
 
 // add adds a matrix of readings.
@@ -283,16 +289,15 @@ func writeFile(name string, write func(io.Writer) error) error {
 		}
 		return nil
 	}
-	temporary := fmt.Sprintf("%s.%d.tmp", target, os.Getpid())
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(fmt.Sprintf("%s.%016x.tmp", target, rand.Uint64()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return fail(err)
 	}
 	if err = errors.Join(write(f), f.Close()); err == nil {
-		err = os.Rename(temporary, target)
+		err = os.Rename(f.Name(), target)
 	}
 	if err != nil {
-		os.Remove(temporary)
+		os.Remove(f.Name())
 		return fail(err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -37,27 +38,28 @@ func (p *program) openModel() (*Model, error) {
 	return found.open()
 }
 
-// note tells something beside the results.
-func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", what) }
+// modelFlags are the flags of the commands that run the model on texts.
+func (p *program) modelFlags(flags *flag.FlagSet) {
+	flags.StringVar(&p.model, "model", "", "a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
+	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
+	flags.StringVar(&p.json, "json", "", "write everything as JSON to this `FILE`; - is standard output")
+}
 
 // fetch downloads a published model.
-func (p *program) fetch(args []string) error {
-	flags := newFlags()
-	file := flags.String("o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
-	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
-	words, err := p.parse(flags, args)
-	if err != nil {
+func (p *program) fetch() Command {
+	c := Command{flags: newFlags(), arguments: "[NAME]"}
+	file := c.flags.String("o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
+	c.flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	c.run = func(words []string) error {
+		path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], *file, false)
+		if err == nil {
+			fmt.Fprintln(p.stdout, path)
+		}
 		return err
 	}
-	if len(words) > 1 {
-		return wrongCount(len(words), "[NAME]")
-	}
-	path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], *file, false)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(p.stdout, path)
-	return nil
+	return c
 }
 
 // download fetches a model, with a progress bar where somebody watches. An interrupt leaves what has arrived for the next time.
@@ -77,48 +79,37 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 }
 
 // convert makes a lean safetensors file of whatever GPT-2 is published as.
-func (p *program) convert(args []string) error {
-	flags := newFlags()
-	format := flags.String("dtype", "", "the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
-	words, err := p.parse(flags, args)
-	if err == nil && len(words) != 2 {
-		err = wrongCount(len(words), "IN OUT.safetensors")
-	}
-	if err != nil {
-		return err
-	}
+func (p *program) convert() Command {
+	c := Command{flags: newFlags(), arguments: "IN OUT.safetensors"}
+	name := c.flags.String("dtype", "", "the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
 	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
-	f, ok := formats[strings.ToLower(*format)]
-	if !ok {
-		return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *format)}
+	c.run = func(words []string) error {
+		format, ok := formats[strings.ToLower(*name)]
+		if !ok {
+			return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *name)}
+		}
+		in, err := sourceFile(words[0], systemEnv(true))
+		if err != nil {
+			return err
+		}
+		return convert(in, words[1], format)
 	}
-	in, err := sourceFile(words[0], systemEnv(true))
-	if err != nil {
-		return err
-	}
-	return convert(in, words[1], f)
+	return c
 }
 
 // bundle makes a copy of a mechpatch with weights inside.
-func (p *program) bundle(args []string) error {
-	flags := newFlags()
-	exe := flags.String("exe", "", "the mechpatch to copy, built for any system, by default this one (`FILE`)")
-	words, err := p.parse(flags, args)
-	if err == nil && len(words) != 2 {
-		err = wrongCount(len(words), "MODEL OUT")
-	}
-	if err != nil {
-		return err
-	}
+func (p *program) bundle() Command {
+	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
 	env := systemEnv(true)
-	if *exe == "" {
-		*exe = env.exe
+	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`FILE`)")
+	c.run = func(words []string) error {
+		in, err := sourceFile(words[0], env)
+		if err != nil {
+			return err
+		}
+		return bundle(*exe, in, words[1])
 	}
-	in, err := sourceFile(words[0], env)
-	if err != nil {
-		return err
-	}
-	return bundle(*exe, in, words[1])
+	return c
 }
 
 // sourceFile is where the weights are that a user names: a file or folder of any kind, or a published model by its name.

@@ -16,7 +16,8 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
 		r.Model.origin(), r.Clean.tokenization(), table(r.Clean.Top), r.Corrupt.tokenization(), table(r.Corrupt.Top))
-	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, number(float64(r.Clean.Metric), 2), number(float64(r.Corrupt.Metric), 2))
+	figure := r.cellText()
+	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric)))
 	for _, p := range r.panels {
 		b.WriteString("\n" + r.matrix(p, paint))
 	}
@@ -77,7 +78,7 @@ func pad(s string, n int) string {
 // matrix shows a matrix with a line for each position, so that the tokens can be read, and a column for each layer: in figures
 // or, where there is paint, in colours on a terminal, which is narrow.
 func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
-	cell, text := 6, cellText
+	cell, text := 6, r.cellText()
 	if paint != nil {
 		cell, text = terminalCell(len(p.matrix))
 	}
@@ -156,12 +157,29 @@ func (r *Report) label(column int, short bool) string {
 	return label
 }
 
-// cellText is a value with two decimals, or a dot where the cell was not run.
-func cellText(v float64) string {
-	if math.IsNaN(v) {
-		return "·"
+// cellText returns how values are written: with as many decimals, at least two, as tell a hundred steps of their range apart. A
+// cell that was not run is a dot.
+func (r *Report) cellText() func(v float64) string {
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, p := range r.panels {
+		for _, row := range p.matrix {
+			for _, v := range row {
+				if v == v {
+					low, high = min(low, v), max(high, v)
+				}
+			}
+		}
 	}
-	return number(v, 2)
+	decimals := 2
+	for step := 0.01; decimals < 6 && 0 < high-low && high-low < 100*step; decimals++ {
+		step /= 10
+	}
+	return func(v float64) string {
+		if v != v {
+			return "·"
+		}
+		return number(v, decimals)
+	}
 }
 
 // effects says in words which cells change the corrupt run's metric most, at most five.
@@ -187,6 +205,7 @@ func (r *Report) effects() string {
 	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
 	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
 	var b strings.Builder
+	figure := r.cellText()
 	b.WriteString("The largest effects:\n")
 	for _, e := range all[:min(5, len(all))] {
 		where := fmt.Sprintf("head %d", e.column)
@@ -196,7 +215,7 @@ func (r *Report) effects() string {
 		if len(r.panels) > 1 {
 			where += ", " + r.panels[e.panel].title
 		}
-		fmt.Fprintf(&b, "  layer %d, %s: %s, corrupt %s\n", e.layer, where, cellText(e.value), cellText(float64(r.Corrupt.Metric)))
+		fmt.Fprintf(&b, "  layer %d, %s: %s, corrupt %s\n", e.layer, where, figure(e.value), figure(float64(r.Corrupt.Metric)))
 	}
 	if len(all) == 0 {
 		b.WriteString("  none: no cell changes the corrupt run's metric\n")
@@ -215,12 +234,23 @@ func aligned(clean, corrupt []string) string {
 	for tail < min(len(clean), len(corrupt))-head && clean[len(clean)-1-tail] == corrupt[len(corrupt)-1-tail] {
 		tail++
 	}
-	const near = 6 // tokens of common text that are shown on each side
+	const near = 6 // tokens of common text that are shown on each side, and half of what is shown of the rest
 	before, after := clean[max(0, head-near):head], clean[len(clean)-tail:][:min(tail, near)]
-	width := 0
+	part := func(t []string) string {
+		if t = t[head : len(t)-tail]; len(t) > 2*near {
+			return joined(t[:near]) + "/…/" + joined(t[len(t)-near:])
+		}
+		return joined(t)
+	}
+	width := max(utf8.RuneCountInString(part(clean)), utf8.RuneCountInString(part(corrupt)))
 	line := func(t []string) string {
-		parts := slices.Concat(before, []string{pad(joined(t[head:len(t)-tail]), width)}, after)
-		s := strings.Join(parts, "/")
+		s := pad(part(t), width)
+		if head > 0 {
+			s = joined(before) + "/" + s
+		}
+		if tail > 0 {
+			s += "/" + joined(after)
+		}
 		if head > near {
 			s = "…" + s
 		}
@@ -228,9 +258,6 @@ func aligned(clean, corrupt []string) string {
 			s += "…"
 		}
 		return s
-	}
-	for _, t := range [][]string{clean, corrupt} {
-		width = max(width, utf8.RuneCountInString(joined(t[head:len(t)-tail])))
 	}
 	return fmt.Sprintf("  clean    %s\n  corrupt  %s", line(clean), line(corrupt))
 }

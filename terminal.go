@@ -23,8 +23,8 @@ func isTerminal(w io.Writer) bool {
 
 // cellPainter returns a function that gives a cell's text the colour of its value in the figure, or nil where nobody would see
 // the colour. See no-color.org for NO_COLOR.
-func cellPainter(w io.Writer, f *Figure) func(v float64, text string) string {
-	if !isTerminal(w) || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+func (p *program) cellPainter(f *Figure) func(v float64, text string) string {
+	if !p.terminal || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
 	depth := os.Getenv("COLORTERM")
