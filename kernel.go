@@ -7,21 +7,20 @@ import (
 	"unsafe"
 )
 
-// tile is what a micro-kernel computes: to = from + a·b + bias + plus, [rows, k]·[k, cols] → [rows, cols], where cols is fixed by the
+// tile is what a micro-kernel computes: to = from + a·b + bias, [rows, k]·[k, cols] → [rows, cols], where cols is fixed by the
 // kernel and rows is at most the kernel's.
 type tile struct {
 	rows, k int
 	a       *float32 // packed: value (i, l) at a[l·stride + i]
 	b       *float32 // value (l, j) at b[l·ldb + j]
 	ldb     int
-	inPlace int      // 1 if b is not packed: it comes from afar
-	pack    *float32 // if not nil, b is also copied to here, as [k, cols]
+	inPlace int      // 0 if b is packed (ldb = cols), 1 if it is read where the matrix lies
+	pack    *float32 // if not nil, b is copied to here as [k, cols]; only if it is read in place
 
 	from *float32 // where the sums begin, or nil for zero
 	bias *float32 // [cols], added when the sums are complete, or nil
-	plus *float32 // [rows, cols], added last, or nil
 	to   *float32 // [rows, cols]
-	ld   int      // from one row to the next of from, plus and to
+	ld   int      // from one row to the next of from and to
 }
 
 // microKernel is one way to compute a tile, and the sizes that suit it.
@@ -29,16 +28,18 @@ type microKernel struct {
 	name       string
 	rows, cols int // of a tile
 	stride     int // of packed x: rows, rounded up
-	rowBlock   int // rows that are multiplied with a column panel while it is in the cache
-	depth      int // values of k that are summed at a time
+	strip      int // columns of a task: a few panels
+	rowBlock   int // rows of a task
+	depth      int // values of k that a task sums
 	tile       func(t *tile)
 	// transpose8 writes 8 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
 	transpose8 func(dst *float32, ldd int, src *float32, lds int, blocks int)
 }
 
-const maxTileRows, maxTileCols = 16, 48
+// maxTileRows and maxTileCols bound the tiles of all kernels.
+const maxTileRows, maxTileCols = 14, 32
 
-var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, rowBlock: 64, depth: 256, tile: tileGo}
+var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, strip: 16, rowBlock: 64, depth: 256, tile: tileGo}
 
 // tileGo is the definition of a tile. The conversions to float32 keep the compiler from fusing multiplication and addition on
 // some processors and not on others.
@@ -69,11 +70,6 @@ func tileGo(t *tile) {
 		sums := [cols]float32{s0, s1, s2, s3}
 		if t.bias != nil {
 			for j, v := range unsafe.Slice(t.bias, cols) {
-				sums[j] += v
-			}
-		}
-		if t.plus != nil {
-			for j, v := range unsafe.Slice(t.plus, area)[i*t.ld : i*t.ld+cols] {
 				sums[j] += v
 			}
 		}

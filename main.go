@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 )
@@ -63,11 +64,14 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	p := &program{stdout: out, stderr: stderr, terminal: isTerminal(stdout)}
 	err := kernelErr
 	if err == nil {
-		c, rest := p.choose(args)
-		var words []string
-		if words, err = p.parse(c, rest); err == nil {
-			err = c.run(words)
-		}
+		err = withoutPanic(func() error {
+			c, rest := p.choose(args)
+			words, err := p.parse(c, rest)
+			if err != nil {
+				return err
+			}
+			return c.run(words)
+		})
 	}
 	var wrong usageError
 	switch {
@@ -81,6 +85,22 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "mechpatch: %v\n", err)
 	return 1
+}
+
+// withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the file has been cut short, or its
+// disk or server has failed, since it was opened.
+func withoutPanic(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = errors.New("reading the weights: their file was cut short or its disk failed while it was in use")
+		default:
+			err = fmt.Errorf("this is a fault of the program, please report it: %v", cause)
+		}
+	}()
+	return f()
 }
 
 // stickyWriter keeps the first error of a writer, so that printing need not be checked line by line.

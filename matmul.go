@@ -2,35 +2,30 @@ package main
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 )
 
-// This file multiplies matrices, and three quarters of the program's time is spent here. How it is done is from
-// K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008): the product
-// is cut into tiles of the size that a processor's vector registers hold, and what a tile needs is laid out beforehand in the
-// order in which it is read.
+// How the matrices are multiplied is from K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM
+// Transactions on Mathematical Software 34, 2008). y is cut into tiles of the size that a processor's vector registers hold, and what
+// a tile needs is laid out beforehand in the order in which it is read:
 //
-//   - x is packed into panels of as many rows as a tile has: for each k, the panel's values of x[·, k] side by side.
-//   - w is packed into panels of as many columns as a tile has: for each k, the panel's values of w[k, ·] side by side.
-//   - A task is one column panel times a block of row panels. Threads take tasks from a common counter.
-//   - The block of row panels, rowBlock rows by depth values, stays in a core's second-level cache from task to task.
-//     Where k is larger than depth, a tile's sums are put down in y and taken up again.
+//   - x in row panels, as many rows as a tile has: for each k, the panel's values of x[·, k] side by side;
+//   - w in column panels, as many columns as a tile has: for each k, the panel's values of w[k, ·] side by side.
 //
-// Every element of a product is one chain of fused multiply-adds over k in ascending order, beginning with zero; the bias is
-// added last. It does not matter in which tile an element lies, how many rows there are or who computes it: the bits are the same, on every
-// processor whose kernel is not the plain Go one (which rounds the product before it adds).
+// A task is a strip of a few column panels times a block of row panels. The threads take tasks from a common counter. A
+// block of packed x, rowBlock rows × depth values of k, stays in a core's second-level cache from one task to the next. Where k is larger
+// than depth, unfinished sums are put down in y and taken up again.
+//
+// Every element of y is one chain of fused multiply-adds over k in ascending order that begins with zero; the bias comes last. In
+// which tile the element lies, how many other rows there are and how many threads work makes no difference to it, and every vector kernel
+// gives the same bits. The plain Go kernel rounds each product before it adds and differs from them in the last bits.
 
 // matMul computes y = x·w + bias: [m, k]·[k, n] + [n] → [m, n]. A nil bias is none.
 func matMul(y, x []float32, w Matrix, bias []float32) {
 	multiply(product{y: y, x: x, w: w, bias: bias})
-}
-
-// matMulAdd computes y += x·w + bias, the step that adds to the residual stream: [m, k]·[k, n] + [n] → [m, n].
-// Product and bias are summed first and added to y as one number, so that y is rounded only once.
-func matMulAdd(y, x []float32, w Matrix, bias []float32) {
-	multiply(product{y: y, x: x, w: w, bias: bias, add: true})
 }
 
 // matMulGELU computes y = gelu(x·w + bias): [m, k]·[k, n] + [n] → [m, n].
@@ -50,6 +45,12 @@ func gemm(c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n
 	if m == 0 || n == 0 {
 		return
 	}
+	if k == 0 {
+		for r := 0; r < m && !accumulate; r++ {
+			clear(c[r*ldc : r*ldc+n])
+		}
+		return
+	}
 	compute(product{y: c, ldy: ldc, x: a, ldx: lda, w: Matrix{f32: b}, ldw: ldb, m: m, n: n, k: k,
 		transposed: transB, accumulate: accumulate, serial: true})
 }
@@ -63,7 +64,6 @@ type product struct {
 	ldy, ldx, ldw int  // values from one row to the next
 	transposed    bool // w is [n, k]
 	accumulate    bool // the chain of sums begins with y
-	add           bool // y is added to the finished sum
 	gelu          bool // the finished sum goes through GELU
 	serial        bool // on the calling goroutine alone
 }
@@ -91,10 +91,6 @@ func (p *product) biasAlone() {
 	for r := 0; r < p.m; r++ {
 		row := p.y[r*p.ldy : r*p.ldy+p.n]
 		switch {
-		case p.add:
-			for i, b := range p.bias {
-				row[i] += b
-			}
 		case p.bias == nil:
 			clear(row)
 		case r > 0:
@@ -111,19 +107,22 @@ func (p *product) biasAlone() {
 // maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of very tall products.
 const maxBlocks = 4
 
+// worthThreads is the number of multiplications from which on it pays to wake other threads.
+const worthThreads = 1 << 18
+
 // compute computes a product, a few row blocks at a time.
 func compute(p product) {
 	s := schedules.get()
 	s.product = p
 	u := micro
-	depths := max(1, (p.k+u.depth-1)/u.depth)
-	if p.m <= 2*u.rows {
-		depths = 1
-	}
-	s.depth = (p.k + depths - 1) / max(1, depths)
-	s.depths = depths
-	s.colPanels = (p.n + u.cols - 1) / u.cols
+	s.depths = (p.k + u.depth - 1) / u.depth
+	s.depth = (p.k + s.depths - 1) / s.depths
 	blocks := (p.m + u.rowBlock - 1) / u.rowBlock
+	s.strip = u.strip
+	for s.strip > u.cols && blocks*p.n < 4*threads*s.strip {
+		s.strip -= u.cols // so that every thread has some tasks
+	}
+	s.strips = (p.n + s.strip - 1) / s.strip
 	for b := 0; b < blocks; b += maxBlocks {
 		e := min(b+maxBlocks, blocks)
 		s.slab(b*p.m/blocks, e*p.m/blocks, e-b)
@@ -136,18 +135,17 @@ func compute(p product) {
 type schedule struct {
 	product
 	depth, depths int // values of k that are summed at a time, and how many such portions there are
-	colPanels     int
+	strip, strips int // columns of a strip, and how many strips there are
 	row0, rows    int // the rows under way
 	blocks        int // and into how many blocks they are cut
 	panels        int // row panels in a block, at most
-	workers       int
 
-	x      []float32      // packed x: [blocks][panels][k][stride]
-	sums   []float32      // unfinished sums of rows × n, where y may not be written before its end
-	next   atomic.Int32   // the next task
-	packed atomic.Int32   // row panels of x that are packed
-	done   []atomic.Int32 // [blocks][colPanels]: portions of k that are summed
-	work   func(int)      // the method workThrough, bound once
+	packedX []float32      // [blocks][panels][k][stride]
+	next    atomic.Int32   // the next task
+	packed  atomic.Int32   // row panels that are packed
+	done    []atomic.Int32 // [blocks][strips]: portions of k that are summed
+	broken  atomic.Bool    // a goroutine has panicked, and its tasks will not be done
+	work    func(int)      // the method workThrough, bound once
 }
 
 // slab multiplies rows row0 … row1−1, cut into the given number of blocks.
@@ -155,11 +153,8 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	u := micro
 	s.row0, s.rows, s.blocks = row0, row1-row0, blocks
 	s.panels = ((s.rows+blocks-1)/blocks + u.rows - 1) / u.rows
-	s.x = grow(s.x, blocks*s.panels*s.k*u.stride)
-	if s.add && s.depths > 1 {
-		s.sums = grow(s.sums, s.rows*s.n)
-	}
-	if n := blocks * s.colPanels; cap(s.done) < n {
+	s.packedX = grow(s.packedX, blocks*s.panels*s.k*u.stride)
+	if n := blocks * s.strips; cap(s.done) < n {
 		s.done = make([]atomic.Int32, n)
 	} else {
 		s.done = s.done[:n]
@@ -169,28 +164,31 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	}
 	s.next.Store(0)
 	s.packed.Store(0)
-	s.workers = min(threads, s.colPanels*blocks)
-	if s.serial || s.rows*s.n*s.k < 1<<18 {
-		s.workers = 1
+	workers := min(threads, blocks*s.strips)
+	if s.serial || s.rows*s.n*s.k < worthThreads {
+		workers = 1
 	}
-	parallel(s.workers, s.work)
+	parallel(workers, s.work)
 }
 
-// block returns the rows of block b, and panel those of row panel i in it, counted from row0: all nearly equally many.
-func (s *schedule) block(b int) (from, to int) {
-	return b * s.rows / s.blocks, (b + 1) * s.rows / s.blocks
-}
+// panel returns the rows of row panel i of block b, counted from row0. Blocks and panels have nearly equally many rows each.
 func (s *schedule) panel(b, i int) (from, to int) {
-	from, to = s.block(b)
-	return from + i*(to-from)/s.panels, from + (i+1)*(to-from)/s.panels
+	first, rows := b*s.rows/s.blocks, (b+1)*s.rows/s.blocks-b*s.rows/s.blocks
+	return first + i*rows/s.panels, first + (i+1)*rows/s.panels
 }
 
 // workThrough takes tasks until none is left: first x is packed, then the column panels are multiplied, block after block and, in a
 // block, portion after portion of k. A task waits for those that it builds on; they were taken earlier, so they end.
 func (s *schedule) workThrough(int) {
 	w := workspaces.get()
-	defer workspaces.put(w)
-	packs := s.blocks * s.panels
+	whole := false
+	defer func() {
+		workspaces.put(w)
+		if !whole { // a panic: nobody is to wait for this goroutine's tasks
+			s.broken.Store(true)
+		}
+	}()
+	packs := s.blocks * s.panels // tasks of packing come first
 	for {
 		t := int(s.next.Add(1)) - 1
 		if t < packs {
@@ -199,18 +197,19 @@ func (s *schedule) workThrough(int) {
 			continue
 		}
 		t -= packs
-		b, d, j := t/s.colPanels/s.depths, t/s.colPanels%s.depths, t%s.colPanels
-		if b >= s.blocks {
+		b, d, j := t/s.strips/s.depths, t/s.strips%s.depths, t%s.strips
+		if b >= s.blocks || s.broken.Load() {
+			whole = true
 			return
 		}
-		for int(s.packed.Load()) < packs {
+		for int(s.packed.Load()) < packs && !s.broken.Load() {
 			runtime.Gosched()
 		}
-		done := &s.done[b*s.colPanels+j]
-		for int(done.Load()) < d {
+		done := &s.done[b*s.strips+j]
+		for int(done.Load()) < d && !s.broken.Load() {
 			runtime.Gosched()
 		}
-		s.columns(w, b, d, j)
+		s.multiply(w, b, d, j)
 		done.Store(int32(d + 1))
 	}
 }
@@ -219,76 +218,76 @@ func (s *schedule) workThrough(int) {
 func (s *schedule) packX(b, i int) {
 	u := micro
 	from, to := s.panel(b, i)
-	u.transpose(s.x[(b*s.panels+i)*s.k*u.stride:], u.stride, s.x0(from), s.ldx, to-from, s.k)
+	rows := s.x[(s.row0+from)*s.ldx:]
+	u.transpose(s.packedX[(b*s.panels+i)*s.k*u.stride:], u.stride, rows, s.ldx, to-from, s.k)
 }
 
-func (s *schedule) x0(row int) []float32 { return s.product.x[(s.row0+row)*s.ldx:] }
-
-// columns multiplies row block b with column panel j over portion d of k.
-func (s *schedule) columns(w *workspace, b, d, j int) {
+// multiply multiplies row block b with strip j of the columns over portion d of k.
+func (s *schedule) multiply(w *workspace, b, d, j int) {
 	u := micro
 	k0 := d * s.depth
 	k := min(s.depth, s.k-k0)
-	c0 := j * u.cols
-	cols := min(u.cols, s.n-c0)
-	first, last := d == 0, d == s.depths-1
-
-	t := &w.tile
-	*t = tile{k: k, ld: s.ldy}
-	w.b = grow(w.b, k*u.cols)
-	// Whole panels of F32 weights are read where they are by the first tile, which packs them for the others as it goes.
-	inPlace := !s.transposed && s.w.half == nil && cols == u.cols
-	if inPlace {
-		t.b, t.ldb = &s.w.f32[k0*s.ldw+c0], s.ldw
-		t.inPlace = 1
-		if s.panels > 1 {
-			t.pack = &w.b[0]
+	c0 := j * s.strip
+	c1 := min(c0+s.strip, s.n)
+	w.b = grow(w.b, k*((c1-c0+u.cols-1)/u.cols*u.cols))
+	for c := c0; c < c1; c += u.cols {
+		if !s.readInPlace(c) {
+			s.packW(w, w.b[(c-c0)*k:], k0, k, c, min(u.cols, c1-c))
 		}
-	} else {
-		s.packW(w, k0, k, c0, cols)
-		t.b, t.ldb = &w.b[0], u.cols
-	}
-	if last && s.bias != nil {
-		t.bias = &s.bias[c0]
 	}
 	for i := 0; i < s.panels; i++ {
-		from, to := s.panel(b, i)
-		t.rows = to - from
-		t.a = &s.x[((b*s.panels+i)*s.k+k0)*u.stride]
-		y := s.y[(s.row0+from)*s.ldy+c0:]
-		sums := y
-		if s.add && s.depths > 1 {
-			sums = s.sums[from*s.n+c0:]
+		for c := c0; c < c1; c += u.cols {
+			s.tile(w, w.b[(c-c0)*k:], b, i, c, d)
 		}
-		t.from, t.plus, t.to = nil, nil, &sums[0]
-		if !first || s.accumulate {
-			t.from = &sums[0]
-		}
-		if last {
-			t.to = &y[0]
-			if s.add {
-				t.plus = &y[0]
-			}
-		}
-		if cols == u.cols {
-			u.tile(t)
-		} else {
-			w.edge(cols)
-		}
-		if i == 0 && inPlace {
-			t.b, t.ldb, t.pack = &w.b[0], u.cols, nil
-			t.inPlace = 0
-		}
-		if last && s.gelu {
-			for r := 0; r < t.rows; r++ {
-				gelu(y[r*s.ldy : r*s.ldy+cols])
+		if s.gelu && d == s.depths-1 {
+			for r, to := s.panel(b, i); r < to; r++ {
+				row := (s.row0 + r) * s.ldy
+				gelu(s.y[row+c0 : row+c1])
 			}
 		}
 	}
 }
 
-// packW packs rows k0 … k0+k−1 of columns c0 … c0+cols−1 of w: widened, and turned about if w is transposed.
-func (s *schedule) packW(w *workspace, k0, k, c0, cols int) {
+// readInPlace reports whether the first row panel reads the column panel at c where it is, and packs it for the others as it goes: so it
+// does with whole panels of F32 weights.
+func (s *schedule) readInPlace(c int) bool {
+	return !s.transposed && s.w.half == nil && c+micro.cols <= s.n
+}
+
+// tile multiplies row panel i of block b with the column panel at c, packed in panel, over portion d of k.
+func (s *schedule) tile(w *workspace, panel []float32, b, i, c, d int) {
+	u := micro
+	from, to := s.panel(b, i)
+	k0 := d * s.depth
+	cols := min(u.cols, s.n-c)
+	first, last := d == 0, d == s.depths-1
+
+	t := &w.tile
+	*t = tile{rows: to - from, k: min(s.depth, s.k-k0), ld: s.ldy, b: &panel[0], ldb: u.cols}
+	t.a = &s.packedX[((b*s.panels+i)*s.k+k0)*u.stride]
+	if i == 0 && s.readInPlace(c) {
+		t.b, t.ldb, t.inPlace = &s.w.f32[k0*s.ldw+c], s.ldw, 1
+		if s.panels > 1 {
+			t.pack = &panel[0]
+		}
+	}
+	y := s.y[(s.row0+from)*s.ldy+c:]
+	t.to = &y[0]
+	if !first || s.accumulate {
+		t.from = &y[0]
+	}
+	if last && s.bias != nil {
+		t.bias = &s.bias[c]
+	}
+	if cols == u.cols {
+		u.tile(t)
+	} else {
+		w.edge(cols)
+	}
+}
+
+// packW packs rows k0 … k0+k−1 of columns c0 … c0+cols−1 of w into dst: widened, and turned about if w is transposed.
+func (s *schedule) packW(w *workspace, dst []float32, k0, k, c0, cols int) {
 	u := micro
 	if s.transposed {
 		rows, ld := s.w.f32, s.ldw
@@ -301,24 +300,24 @@ func (s *schedule) packW(w *workspace, k0, k, c0, cols int) {
 		} else {
 			rows = rows[c0*ld+k0:]
 		}
-		u.transpose(w.b, u.cols, rows, ld, cols, k)
+		u.transpose(dst, u.cols, rows, ld, cols, k)
 		return
 	}
 	for l := 0; l < k; l++ {
-		s.w.widen(w.b[l*u.cols:l*u.cols+cols], (k0+l)*s.ldw+c0)
+		s.w.widen(dst[l*u.cols:l*u.cols+cols], (k0+l)*s.ldw+c0)
 	}
 }
 
 // workspace is the scratch memory of one goroutine.
 type workspace struct {
-	tile       tile
-	b          []float32 // a packed column panel: [depth][columns]
-	wide       []float32 // rows of w, widened
-	from, plus [maxTileRows * maxTileCols]float32
-	bias       [maxTileCols]float32
+	tile tile
+	b    []float32                          // a packed strip of w: [panels][depth][cols]
+	wide []float32                          // rows of w, widened to float32
+	from [maxTileRows * maxTileCols]float32 // for tiles at the right edge
+	bias [maxTileCols]float32
 }
 
-// edge computes a tile of fewer columns than the kernel's in scratch memory.
+// edge computes a tile that has fewer columns than the kernel's, in scratch memory.
 func (w *workspace) edge(cols int) {
 	u, t := micro, &w.tile
 	whole := *t
@@ -327,10 +326,6 @@ func (w *workspace) edge(cols int) {
 	if t.from != nil {
 		t.from = &w.from[0]
 		copyRows(t.from, t.ld, whole.from, whole.ld, t.rows, cols)
-	}
-	if t.plus != nil {
-		t.plus = &w.plus[0]
-		copyRows(t.plus, t.ld, whole.plus, whole.ld, t.rows, cols)
 	}
 	if t.bias != nil {
 		t.bias = &w.bias[0]
@@ -341,6 +336,7 @@ func (w *workspace) edge(cols int) {
 	*t = whole
 }
 
+// copyRows copies a [rows, cols] matrix whose rows are lds values apart to where they are ldd apart.
 func copyRows(dst *float32, ldd int, src *float32, lds, rows, cols int) {
 	d := unsafe.Slice(dst, (rows-1)*ldd+cols)
 	s := unsafe.Slice(src, (rows-1)*lds+cols)
@@ -352,7 +348,8 @@ func copyRows(dst *float32, ldd int, src *float32, lds, rows, cols int) {
 // threads is how many goroutines a parallel loop runs on.
 var threads = runtime.GOMAXPROCS(0)
 
-// parallel calls f(0) … f(n−1), on up to threads goroutines, each of which takes the next i when it is done with one.
+// parallel calls f(0) … f(n−1), on up to threads goroutines, each of which takes the next i when it is done with one. A panic in
+// one of them is handed on to the caller, where it can be recovered from: mapped weights may fail to be read.
 func parallel(n int, f func(i int)) {
 	g := min(n, threads)
 	if g <= 1 {
@@ -363,20 +360,28 @@ func parallel(n int, f func(i int)) {
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	var cause atomic.Pointer[any]
 	loop := func() {
+		defer wg.Done()
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() {
+			if p := recover(); p != nil {
+				cause.Store(&p)
+			}
+		}()
 		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 			f(i)
 		}
 	}
-	wg.Add(g - 1)
+	wg.Add(g)
 	for ; g > 1; g-- {
-		go func() {
-			defer wg.Done()
-			loop()
-		}()
+		go loop()
 	}
 	loop()
 	wg.Wait()
+	if p := cause.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 // pool keeps scratch memory for the next product. Unlike a sync.Pool it is never emptied.

@@ -2,9 +2,9 @@ package main
 
 // The sums and sizes are explained in matmul_amd64.s.
 var (
-	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, rowBlock: 308, depth: 768,
+	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, strip: 96, rowBlock: 308, depth: 768,
 		tile: tileAVX512, transpose8: transposeAVX2}
-	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 8, rowBlock: 192, depth: 384,
+	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 8, strip: 96, rowBlock: 204, depth: 768,
 		tile: tileAVX2, transpose8: transposeAVX2}
 )
 

@@ -1,7 +1,7 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The micro-kernels compute a tile: to = from + a·b + bias + plus. The tile's sums stay in vector registers from the first step over k to the last. A step
+// The micro-kernels compute a tile: to = from + a·b + bias. The tile's sums stay in vector registers from the first step over k to the last. A step
 // takes one column of a (a value for each row of the tile) and one row of b (a value for each column): every value of a is
 // copied into all lanes of a register, multiplied with the row of b, and added to the sums of its row.
 //
@@ -24,31 +24,46 @@
 //   R10 where b is packed                   R11 what is fetched of the b to come, R12 bytes from one of its rows to the next
 //   R9  a row of the tile in memory
 
-// ROW adds one value of a times the row of b to the sums of row i.
-#define ROW(i, lo, hi, b0, b1, value) \
-	VBROADCASTSS (4*i)(SI), value; \
+// ROW adds one value of a times the row of b to the sums of row i. at is the column of a, in bytes from SI.
+#define ROW(i, at, lo, hi, b0, b1, value) \
+	VBROADCASTSS (4*i+at)(SI), value; \
 	VFMADD231PS  b0, value, lo; \
 	VFMADD231PS  b1, value, hi
 
-// STEPS is the loop over k for one number of rows. width is the bytes of a register, column those of a packed column of a.
-#define STEPS(step, next, ROWS, PASS, b0, b1, width, column) \
-step: \
+// PACKED is the loop over k for one number of rows, two steps at a time and then one if k is odd. width is the bytes of a register and column
+// those of a column of a, which is fetched into the first-level cache 2 KB ahead.
+#define PACKED(enter, loop, rest, ROWS, b0, b1, width, column) \
+enter: \
+	SUBQ    $2, AX; \
+	JLT     rest; \
+loop: \
 	VMOVUPS (BX), b0; \
 	VMOVUPS width(BX), b1; \
-	ROWS; \
-	PASS(next, b0, b1, width) \
-	PREFETCHT0 (32*column)(SI); \
-	ADDQ    R8, BX; \
-	ADDQ    $column, SI; \
-	DECQ    AX; \
-	JNZ     step; \
+	ROWS(0); \
+	VMOVUPS (2*width)(BX), b0; \
+	VMOVUPS (3*width)(BX), b1; \
+	ROWS(column); \
+	PREFETCHT0 2048(SI); \
+	PREFETCHT0 (2048+column)(SI); \
+	ADDQ    $(4*width), BX; \
+	ADDQ    $(2*column), SI; \
+	SUBQ    $2, AX; \
+	JGE     loop; \
+rest: \
+	CMPQ    AX, $-2; \
+	JEQ     summed; \
+	VMOVUPS (BX), b0; \
+	VMOVUPS width(BX), b1; \
+	ROWS(0); \
 	JMP     summed
 
-// PACKED is the step where b is packed: nothing to add.
-#define PACKED(next, b0, b1, width)
-
-// INPLACE fetches the row of b that comes 32 later, and packs this one if it is to be packed.
-#define INPLACE(next, b0, b1, width) \
+// INPLACE is the same loop where b is not packed. It fetches the row of b that comes 32 steps later, and packs this one if it is to be packed.
+#define INPLACE(loop, next, ROWS, b0, b1, width, column) \
+loop: \
+	VMOVUPS    (BX), b0; \
+	VMOVUPS    width(BX), b1; \
+	ROWS(0); \
+	PREFETCHT0 2048(SI); \
 	PREFETCHT1 (BX)(DI*1); \
 	PREFETCHT1 width(BX)(DI*1); \
 	PREFETCHT1 (2*width-4)(BX)(DI*1); \
@@ -57,27 +72,26 @@ step: \
 	VMOVUPS    b0, (R10); \
 	VMOVUPS    b1, width(R10); \
 	ADDQ       $(2*width), R10; \
-next:
+next: \
+	ADDQ       R8, BX; \
+	ADDQ       $column, SI; \
+	DECQ       AX; \
+	JNZ        loop; \
+	JMP        summed
 
 #define CHOOSE(rows, label) \
 	CMPQ CX, $rows; \
 	JEQ  label
 
-// LOAD, PLUS and STORE go down the rows of the tile in memory and leave after the last.
+// LOAD and STORE go down the rows of the tile in memory and leave after the last.
 #define LOAD(lo, hi, width) \
 	VMOVUPS (R9), lo; \
 	VMOVUPS width(R9), hi; \
+	PREFETCHT0 (R9)(R10*1); \
+	PREFETCHT0 (2*width-4)(R9)(R10*1); \
 	ADDQ    R13, R9; \
 	DECQ    AX; \
 	JZ      begin
-
-
-#define PLUS(lo, hi, width) \
-	VADDPS (R9), lo, lo; \
-	VADDPS width(R9), hi, hi; \
-	ADDQ   R13, R9; \
-	DECQ   AX; \
-	JZ     store
 
 #define STORE(lo, hi, width) \
 	VMOVUPS lo, (R9); \
@@ -99,20 +113,20 @@ next:
 	SHLQ $5, DI; \
 	TESTQ DX, DX
 
-#define AVX512_ROWS1 ROW(0, Z0, Z1, Z28, Z29, Z30)
-#define AVX512_ROWS2 AVX512_ROWS1; ROW(1, Z2, Z3, Z28, Z29, Z31)
-#define AVX512_ROWS3 AVX512_ROWS2; ROW(2, Z4, Z5, Z28, Z29, Z30)
-#define AVX512_ROWS4 AVX512_ROWS3; ROW(3, Z6, Z7, Z28, Z29, Z31)
-#define AVX512_ROWS5 AVX512_ROWS4; ROW(4, Z8, Z9, Z28, Z29, Z30)
-#define AVX512_ROWS6 AVX512_ROWS5; ROW(5, Z10, Z11, Z28, Z29, Z31)
-#define AVX512_ROWS7 AVX512_ROWS6; ROW(6, Z12, Z13, Z28, Z29, Z30)
-#define AVX512_ROWS8 AVX512_ROWS7; ROW(7, Z14, Z15, Z28, Z29, Z31)
-#define AVX512_ROWS9 AVX512_ROWS8; ROW(8, Z16, Z17, Z28, Z29, Z30)
-#define AVX512_ROWS10 AVX512_ROWS9; ROW(9, Z18, Z19, Z28, Z29, Z31)
-#define AVX512_ROWS11 AVX512_ROWS10; ROW(10, Z20, Z21, Z28, Z29, Z30)
-#define AVX512_ROWS12 AVX512_ROWS11; ROW(11, Z22, Z23, Z28, Z29, Z31)
-#define AVX512_ROWS13 AVX512_ROWS12; ROW(12, Z24, Z25, Z28, Z29, Z30)
-#define AVX512_ROWS14 AVX512_ROWS13; ROW(13, Z26, Z27, Z28, Z29, Z31)
+#define AVX512_ROWS1(at) ROW(0, at, Z0, Z1, Z28, Z29, Z30)
+#define AVX512_ROWS2(at) AVX512_ROWS1(at); ROW(1, at, Z2, Z3, Z28, Z29, Z31)
+#define AVX512_ROWS3(at) AVX512_ROWS2(at); ROW(2, at, Z4, Z5, Z28, Z29, Z30)
+#define AVX512_ROWS4(at) AVX512_ROWS3(at); ROW(3, at, Z6, Z7, Z28, Z29, Z31)
+#define AVX512_ROWS5(at) AVX512_ROWS4(at); ROW(4, at, Z8, Z9, Z28, Z29, Z30)
+#define AVX512_ROWS6(at) AVX512_ROWS5(at); ROW(5, at, Z10, Z11, Z28, Z29, Z31)
+#define AVX512_ROWS7(at) AVX512_ROWS6(at); ROW(6, at, Z12, Z13, Z28, Z29, Z30)
+#define AVX512_ROWS8(at) AVX512_ROWS7(at); ROW(7, at, Z14, Z15, Z28, Z29, Z31)
+#define AVX512_ROWS9(at) AVX512_ROWS8(at); ROW(8, at, Z16, Z17, Z28, Z29, Z30)
+#define AVX512_ROWS10(at) AVX512_ROWS9(at); ROW(9, at, Z18, Z19, Z28, Z29, Z31)
+#define AVX512_ROWS11(at) AVX512_ROWS10(at); ROW(10, at, Z20, Z21, Z28, Z29, Z30)
+#define AVX512_ROWS12(at) AVX512_ROWS11(at); ROW(11, at, Z22, Z23, Z28, Z29, Z31)
+#define AVX512_ROWS13(at) AVX512_ROWS12(at); ROW(12, at, Z24, Z25, Z28, Z29, Z30)
+#define AVX512_ROWS14(at) AVX512_ROWS13(at); ROW(13, at, Z26, Z27, Z28, Z29, Z31)
 
 #define AVX512_EACH(DO) \
 	DO(Z0, Z1, 64); \
@@ -149,6 +163,8 @@ TEXT ·tileAVX512(SB), NOSPLIT, $0-8
 	MOVQ  CX, AX
 	TESTQ R9, R9
 	JZ    begin
+	MOVQ  CX, R10
+	IMULQ R13, R10
 	AVX512_EACH(LOAD)
 
 begin:
@@ -167,20 +183,20 @@ begin:
 	CHOOSE(4, packed4)
 	CHOOSE(3, packed3)
 	CHOOSE(2, packed2)
-	STEPS(packed1, packedNext1, AVX512_ROWS1, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed2, packedNext2, AVX512_ROWS2, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed3, packedNext3, AVX512_ROWS3, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed4, packedNext4, AVX512_ROWS4, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed5, packedNext5, AVX512_ROWS5, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed6, packedNext6, AVX512_ROWS6, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed7, packedNext7, AVX512_ROWS7, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed8, packedNext8, AVX512_ROWS8, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed9, packedNext9, AVX512_ROWS9, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed10, packedNext10, AVX512_ROWS10, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed11, packedNext11, AVX512_ROWS11, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed12, packedNext12, AVX512_ROWS12, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed13, packedNext13, AVX512_ROWS13, PACKED, Z28, Z29, 64, 64)
-	STEPS(packed14, packedNext14, AVX512_ROWS14, PACKED, Z28, Z29, 64, 64)
+	PACKED(packed1, loop1, rest1, AVX512_ROWS1, Z28, Z29, 64, 64)
+	PACKED(packed2, loop2, rest2, AVX512_ROWS2, Z28, Z29, 64, 64)
+	PACKED(packed3, loop3, rest3, AVX512_ROWS3, Z28, Z29, 64, 64)
+	PACKED(packed4, loop4, rest4, AVX512_ROWS4, Z28, Z29, 64, 64)
+	PACKED(packed5, loop5, rest5, AVX512_ROWS5, Z28, Z29, 64, 64)
+	PACKED(packed6, loop6, rest6, AVX512_ROWS6, Z28, Z29, 64, 64)
+	PACKED(packed7, loop7, rest7, AVX512_ROWS7, Z28, Z29, 64, 64)
+	PACKED(packed8, loop8, rest8, AVX512_ROWS8, Z28, Z29, 64, 64)
+	PACKED(packed9, loop9, rest9, AVX512_ROWS9, Z28, Z29, 64, 64)
+	PACKED(packed10, loop10, rest10, AVX512_ROWS10, Z28, Z29, 64, 64)
+	PACKED(packed11, loop11, rest11, AVX512_ROWS11, Z28, Z29, 64, 64)
+	PACKED(packed12, loop12, rest12, AVX512_ROWS12, Z28, Z29, 64, 64)
+	PACKED(packed13, loop13, rest13, AVX512_ROWS13, Z28, Z29, 64, 64)
+	PACKED(packed14, loop14, rest14, AVX512_ROWS14, Z28, Z29, 64, 64)
 
 inPlace:
 	CHOOSE(14, inPlace14)
@@ -196,20 +212,20 @@ inPlace:
 	CHOOSE(4, inPlace4)
 	CHOOSE(3, inPlace3)
 	CHOOSE(2, inPlace2)
-	STEPS(inPlace1, inPlaceNext1, AVX512_ROWS1, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace2, inPlaceNext2, AVX512_ROWS2, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace3, inPlaceNext3, AVX512_ROWS3, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace4, inPlaceNext4, AVX512_ROWS4, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace5, inPlaceNext5, AVX512_ROWS5, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace6, inPlaceNext6, AVX512_ROWS6, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace7, inPlaceNext7, AVX512_ROWS7, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace8, inPlaceNext8, AVX512_ROWS8, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace9, inPlaceNext9, AVX512_ROWS9, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace10, inPlaceNext10, AVX512_ROWS10, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace11, inPlaceNext11, AVX512_ROWS11, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace12, inPlaceNext12, AVX512_ROWS12, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace13, inPlaceNext13, AVX512_ROWS13, INPLACE, Z28, Z29, 64, 64)
-	STEPS(inPlace14, inPlaceNext14, AVX512_ROWS14, INPLACE, Z28, Z29, 64, 64)
+	INPLACE(inPlace1, next1, AVX512_ROWS1, Z28, Z29, 64, 64)
+	INPLACE(inPlace2, next2, AVX512_ROWS2, Z28, Z29, 64, 64)
+	INPLACE(inPlace3, next3, AVX512_ROWS3, Z28, Z29, 64, 64)
+	INPLACE(inPlace4, next4, AVX512_ROWS4, Z28, Z29, 64, 64)
+	INPLACE(inPlace5, next5, AVX512_ROWS5, Z28, Z29, 64, 64)
+	INPLACE(inPlace6, next6, AVX512_ROWS6, Z28, Z29, 64, 64)
+	INPLACE(inPlace7, next7, AVX512_ROWS7, Z28, Z29, 64, 64)
+	INPLACE(inPlace8, next8, AVX512_ROWS8, Z28, Z29, 64, 64)
+	INPLACE(inPlace9, next9, AVX512_ROWS9, Z28, Z29, 64, 64)
+	INPLACE(inPlace10, next10, AVX512_ROWS10, Z28, Z29, 64, 64)
+	INPLACE(inPlace11, next11, AVX512_ROWS11, Z28, Z29, 64, 64)
+	INPLACE(inPlace12, next12, AVX512_ROWS12, Z28, Z29, 64, 64)
+	INPLACE(inPlace13, next13, AVX512_ROWS13, Z28, Z29, 64, 64)
+	INPLACE(inPlace14, next14, AVX512_ROWS14, Z28, Z29, 64, 64)
 
 summed:
 	MOVQ  t+0(FP), DI
@@ -221,13 +237,6 @@ summed:
 	AVX512_EACH(AVX512_BIAS)
 
 biased:
-	MOVQ  tile_plus(DI), R9
-	MOVQ  CX, AX
-	TESTQ R9, R9
-	JZ    store
-	AVX512_EACH(PLUS)
-
-store:
 	MOVQ tile_to(DI), R9
 	MOVQ CX, AX
 	AVX512_EACH(STORE)
@@ -236,12 +245,12 @@ done:
 	VZEROUPPER
 	RET
 
-#define AVX2_ROWS1 ROW(0, Y0, Y1, Y12, Y13, Y14)
-#define AVX2_ROWS2 AVX2_ROWS1; ROW(1, Y2, Y3, Y12, Y13, Y15)
-#define AVX2_ROWS3 AVX2_ROWS2; ROW(2, Y4, Y5, Y12, Y13, Y14)
-#define AVX2_ROWS4 AVX2_ROWS3; ROW(3, Y6, Y7, Y12, Y13, Y15)
-#define AVX2_ROWS5 AVX2_ROWS4; ROW(4, Y8, Y9, Y12, Y13, Y14)
-#define AVX2_ROWS6 AVX2_ROWS5; ROW(5, Y10, Y11, Y12, Y13, Y15)
+#define AVX2_ROWS1(at) ROW(0, at, Y0, Y1, Y12, Y13, Y14)
+#define AVX2_ROWS2(at) AVX2_ROWS1(at); ROW(1, at, Y2, Y3, Y12, Y13, Y15)
+#define AVX2_ROWS3(at) AVX2_ROWS2(at); ROW(2, at, Y4, Y5, Y12, Y13, Y14)
+#define AVX2_ROWS4(at) AVX2_ROWS3(at); ROW(3, at, Y6, Y7, Y12, Y13, Y15)
+#define AVX2_ROWS5(at) AVX2_ROWS4(at); ROW(4, at, Y8, Y9, Y12, Y13, Y14)
+#define AVX2_ROWS6(at) AVX2_ROWS5(at); ROW(5, at, Y10, Y11, Y12, Y13, Y15)
 
 #define AVX2_EACH(DO) \
 	DO(Y0, Y1, 32); \
@@ -270,6 +279,8 @@ TEXT ·tileAVX2(SB), NOSPLIT, $0-8
 	MOVQ  CX, AX
 	TESTQ R9, R9
 	JZ    begin
+	MOVQ  CX, R10
+	IMULQ R13, R10
 	AVX2_EACH(LOAD)
 
 begin:
@@ -280,12 +291,12 @@ begin:
 	CHOOSE(4, packed4)
 	CHOOSE(3, packed3)
 	CHOOSE(2, packed2)
-	STEPS(packed1, packedNext1, AVX2_ROWS1, PACKED, Y12, Y13, 32, 32)
-	STEPS(packed2, packedNext2, AVX2_ROWS2, PACKED, Y12, Y13, 32, 32)
-	STEPS(packed3, packedNext3, AVX2_ROWS3, PACKED, Y12, Y13, 32, 32)
-	STEPS(packed4, packedNext4, AVX2_ROWS4, PACKED, Y12, Y13, 32, 32)
-	STEPS(packed5, packedNext5, AVX2_ROWS5, PACKED, Y12, Y13, 32, 32)
-	STEPS(packed6, packedNext6, AVX2_ROWS6, PACKED, Y12, Y13, 32, 32)
+	PACKED(packed1, loop1, rest1, AVX2_ROWS1, Y12, Y13, 32, 32)
+	PACKED(packed2, loop2, rest2, AVX2_ROWS2, Y12, Y13, 32, 32)
+	PACKED(packed3, loop3, rest3, AVX2_ROWS3, Y12, Y13, 32, 32)
+	PACKED(packed4, loop4, rest4, AVX2_ROWS4, Y12, Y13, 32, 32)
+	PACKED(packed5, loop5, rest5, AVX2_ROWS5, Y12, Y13, 32, 32)
+	PACKED(packed6, loop6, rest6, AVX2_ROWS6, Y12, Y13, 32, 32)
 
 inPlace:
 	CHOOSE(6, inPlace6)
@@ -293,12 +304,12 @@ inPlace:
 	CHOOSE(4, inPlace4)
 	CHOOSE(3, inPlace3)
 	CHOOSE(2, inPlace2)
-	STEPS(inPlace1, inPlaceNext1, AVX2_ROWS1, INPLACE, Y12, Y13, 32, 32)
-	STEPS(inPlace2, inPlaceNext2, AVX2_ROWS2, INPLACE, Y12, Y13, 32, 32)
-	STEPS(inPlace3, inPlaceNext3, AVX2_ROWS3, INPLACE, Y12, Y13, 32, 32)
-	STEPS(inPlace4, inPlaceNext4, AVX2_ROWS4, INPLACE, Y12, Y13, 32, 32)
-	STEPS(inPlace5, inPlaceNext5, AVX2_ROWS5, INPLACE, Y12, Y13, 32, 32)
-	STEPS(inPlace6, inPlaceNext6, AVX2_ROWS6, INPLACE, Y12, Y13, 32, 32)
+	INPLACE(inPlace1, next1, AVX2_ROWS1, Y12, Y13, 32, 32)
+	INPLACE(inPlace2, next2, AVX2_ROWS2, Y12, Y13, 32, 32)
+	INPLACE(inPlace3, next3, AVX2_ROWS3, Y12, Y13, 32, 32)
+	INPLACE(inPlace4, next4, AVX2_ROWS4, Y12, Y13, 32, 32)
+	INPLACE(inPlace5, next5, AVX2_ROWS5, Y12, Y13, 32, 32)
+	INPLACE(inPlace6, next6, AVX2_ROWS6, Y12, Y13, 32, 32)
 
 summed:
 	MOVQ  t+0(FP), DI
@@ -310,13 +321,6 @@ summed:
 	AVX2_EACH(AVX2_BIAS)
 
 biased:
-	MOVQ  tile_plus(DI), R9
-	MOVQ  CX, AX
-	TESTQ R9, R9
-	JZ    store
-	AVX2_EACH(PLUS)
-
-store:
 	MOVQ tile_to(DI), R9
 	MOVQ CX, AX
 	AVX2_EACH(STORE)

@@ -1,7 +1,7 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The micro-kernel computes a tile of 8 rows × 12 columns: to = from + a·b + bias + plus. The tile's sums stay in vector registers
+// The micro-kernel computes a tile of 8 rows × 12 columns: to = from + a·b + bias. The tile's sums stay in vector registers
 // from the first step over k to the last. A step takes one column of a (8 values) and one row of b (12 values), and multiplies each value of
 // the one with each value of the other.
 //
@@ -45,21 +45,12 @@
 	VEOR v1.B16, v1.B16, v1.B16; \
 	VEOR v2.B16, v2.B16, v2.B16
 
-// LOAD, PLUS and STORE go down the rows of the tile in memory and leave after the last.
+// LOAD and STORE go down the rows of the tile in memory and leave after the last.
 #define LOAD(v0, v1, v2, n0, n1, n2) \
 	VLD1 (R8), [v0.S4, v1.S4, v2.S4]; \
 	ADD  R2, R8; \
 	SUB  $1, R9; \
 	CBZ  R9, begin
-
-#define PLUS(v0, v1, v2, n0, n1, n2) \
-	VLD1 (R8), [V2.S4, V3.S4, V4.S4]; \
-	FADD(n0, 2); \
-	FADD(n1, 3); \
-	FADD(n2, 4); \
-	ADD  R2, R8; \
-	SUB  $1, R9; \
-	CBZ  R9, store
 
 #define STORE(v0, v1, v2, n0, n1, n2) \
 	VST1 [v0.S4, v1.S4, v2.S4], (R8); \
@@ -122,12 +113,6 @@ summed:
 	EACH(BIAS)
 
 biased:
-	MOVD tile_plus(R0), R8
-	MOVD R1, R9
-	CBZ  R8, store
-	EACH(PLUS)
-
-store:
 	MOVD tile_to(R0), R8
 	MOVD R1, R9
 	EACH(STORE)

@@ -359,38 +359,6 @@ func TestHeads(t *testing.T) {
 	}
 }
 
-// TestWiden holds all 65,536 numbers of both 16-bit formats to the definition of the format, (−1)^sign · 2^(exponent−bias) · 1.fraction.
-func TestWiden(t *testing.T) {
-	for _, c := range []struct {
-		name                   string
-		widen                  func(uint16) float32
-		exponentBits, fraction int
-	}{{"F16", widenF16, 5, 10}, {"BF16", widenBF16, 8, 7}} {
-		top, bias := 1<<c.exponentBits-1, 1<<(c.exponentBits-1)-1
-		for bits := 0; bits < 1<<16; bits++ {
-			sign, e, f := bits>>15, bits>>c.fraction&top, bits&(1<<c.fraction-1)
-			var want float64
-			switch {
-			case e == top && f > 0:
-				want = math.NaN()
-			case e == top:
-				want = math.Inf(1)
-			case e == 0:
-				want = math.Ldexp(float64(f), 1-bias-c.fraction)
-			default:
-				want = math.Ldexp(float64(f+1<<c.fraction), e-bias-c.fraction)
-			}
-			if sign == 1 {
-				want = math.Copysign(want, -1)
-			}
-			got := c.widen(uint16(bits))
-			if math.IsNaN(want) != (got != got) || !math.IsNaN(want) && math.Float64bits(float64(got)) != math.Float64bits(want) {
-				t.Fatalf("%s %#04x: got %v, want %v", c.name, bits, got, want)
-			}
-		}
-	}
-}
-
 // FuzzSafetensors reads files made of any header and any data, under the header's true length or, where length is not 0, any other,
 // and makes models of them. Whatever is accepted must be consistent; nothing may panic.
 func FuzzSafetensors(f *testing.F) {

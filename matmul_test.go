@@ -1,0 +1,455 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"unsafe"
+)
+
+// eachKernel runs a test with every kernel that this machine has, by name.
+func eachKernel(t *testing.T, test func(t *testing.T)) {
+	was := kernel
+	defer chooseKernel(was)
+	for _, u := range microKernels() {
+		if err := chooseKernel(u.name); err != nil || kernel != u.name {
+			t.Fatalf("chooseKernel(%q): %v, kernel is %q", u.name, err, kernel)
+		}
+		t.Run(u.name, test)
+	}
+}
+
+// withThreads runs f with the given number of threads.
+func withThreads(n int, f func()) {
+	was := threads
+	defer func() { threads = was }()
+	threads = n
+	f()
+}
+
+// step is one step of the chain of sums that defines an element of a product: sum + a·b, rounded once, except by the
+// plain Go kernel, which rounds the product too.
+func step(sum, a, b float32) float32 {
+	if kernel == goKernel.name {
+		return sum + float32(a*b)
+	}
+	// In float64 the product is exact. The sum is rounded there to odd (its last bit set if anything was lost), so that
+	// rounding it again to float32 gives what rounding once would have given.
+	p, s := float64(a)*float64(b), float64(sum)
+	r := p + s
+	v := r - p
+	if lost := (p - (r - v)) + (s - v); lost != 0 && math.Float64bits(r)&1 == 0 {
+		r = math.Nextafter(r, math.Inf(int(math.Copysign(1, lost))))
+	}
+	return float32(r)
+}
+
+// chain is the definition of an element: the sum over k of a[i·da]·b[i·db] in ascending order, beginning with sum.
+func chain(sum float32, a []float32, da int, b []float32, db, k int) float32 {
+	for i := 0; i < k; i++ {
+		sum = step(sum, a[i*da], b[i*db])
+	}
+	return sum
+}
+
+func randoms(seed int64, n int) []float32 {
+	r := rand.New(rand.NewSource(seed))
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = r.Float32()*2 - 1
+	}
+	return v
+}
+
+const canary = 12345.5
+
+// fenced returns n values of a slice that has canaries on both sides, and a function that tells whether they live.
+func fenced(n int) (values []float32, alive func() bool) {
+	const fence = 64
+	all := make([]float32, n+2*fence)
+	for i := range all {
+		all[i] = canary
+	}
+	return all[fence : fence+n : fence+n], func() bool {
+		for i := 0; i < fence; i++ {
+			if all[i] != canary || all[len(all)-1-i] != canary {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// sameBits compares two slices by their bits, at the speed of memory.
+func sameBits(a, b []float32) bool {
+	return bytes.Equal(unsafe.Slice((*byte)(unsafe.Pointer(&a[0])), 4*len(a)), unsafe.Slice((*byte)(unsafe.Pointer(&b[0])), 4*len(b)))
+}
+
+// Every product of 1 … 40 rows, columns and steps (of the plain Go kernel a sample) has the bits of the chain that defines it, reads nothing past x, w and bias and
+// writes nothing beside y.
+func TestMatMulEdges(t *testing.T) {
+	const most = 40
+	x, w, bias := randoms(1, most*most), randoms(2, most*most), randoms(3, most)
+	turned := make([]float32, most*most)
+	goKernel.transpose(turned, most, w, most, most, most)
+	eachKernel(t, func(t *testing.T) {
+		guardX, guardW, guardBias := guarded(t, most*most), guarded(t, most*most), guarded(t, most)
+		// sums[k] holds the chains of k steps. They do not depend on the size of the product.
+		sums := make([][]float32, most+1)
+		sums[0] = make([]float32, most*most)
+		for k := 1; k <= most; k++ {
+			sums[k] = make([]float32, most*most)
+			for i := range sums[k] {
+				sums[k][i] = step(sums[k-1][i], x[i/most*most+k-1], w[(k-1)*most+i%most])
+			}
+		}
+		want := make([]float32, most*most)
+		y, alive := fenced(most * most)
+		for m := 1; m <= most; m++ {
+			for n := 1; n <= most; n++ {
+				for i := range y[m*n:] {
+					y[m*n+i] = canary
+				}
+				for k := 1; k <= most; k++ {
+					if kernel == goKernel.name && (m*n+k)%7 != 0 && m*n*k > 1000 {
+						continue // it is slow, and its tile small
+					}
+					xs, ws, bs, ys, want := guardX[most*most-m*k:], guardW[most*most-k*n:], guardBias[most-n:], y[:m*n], want[:m*n]
+					for i := 0; i < m; i++ {
+						copy(xs[i*k:(i+1)*k], x[i*most:])
+						copy(want[i*n:(i+1)*n], sums[k][i*most:])
+					}
+					if (m+n+k)%2 == 1 {
+						for j := 0; j < n; j++ {
+							copy(ws[j*k:(j+1)*k], turned[j*most:])
+						}
+						matMulT(ys, xs, Matrix{rows: n, cols: k, f32: ws})
+					} else {
+						for l := 0; l < k; l++ {
+							copy(ws[l*n:(l+1)*n], w[l*most:])
+						}
+						matrix := Matrix{rows: k, cols: n, f32: ws}
+						if (m+n+k)%8 == 0 {
+							copy(bs, bias)
+							for i := range want {
+								ys[i] = canary
+								want[i] += bias[i%n]
+							}
+							matMul(ys, xs, matrix, bs)
+						} else {
+							matMul(ys, xs, matrix, nil)
+						}
+					}
+					if !sameBits(ys, want) {
+						t.Fatalf("[%d, %d]·[%d, %d]: %v, want %v", m, k, k, n, ys, want)
+					}
+				}
+				if slices.ContainsFunc(y[m*n:], func(v float32) bool { return v != canary }) {
+					t.Fatalf("[%d, k]·[k, %d]: something was written behind y", m, n)
+				}
+			}
+		}
+		if !alive() {
+			t.Fatal("something was written beside y")
+		}
+	})
+}
+
+// large are shapes that are cut into several row blocks, portions of k and column panels, with remainders everywhere.
+var large = []struct{ m, k, n int }{
+	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33}, {701, 90, 45}, {1301, 35, 13},
+}
+
+// Large products agree with a product in float64 to 1e-5 of the sum of magnitudes, and have the same bits from 1, 2 and 7
+// threads, by each vector kernel, and for every row alone.
+func TestMatMulLarge(t *testing.T) {
+	for _, s := range large {
+		x, w, bias, y0 := randoms(1, s.m*s.k), randoms(2, s.k*s.n), randoms(3, s.n), randoms(4, s.m*s.n)
+		exact, magnitude := make([]float64, s.m*s.n), make([]float64, s.m*s.n)
+		for i := 0; i < s.m; i++ {
+			for l := 0; l < s.k; l++ {
+				for j := 0; j < s.n; j++ {
+					p := float64(x[i*s.k+l]) * float64(w[l*s.n+j])
+					exact[i*s.n+j] += p
+					magnitude[i*s.n+j] += math.Abs(p)
+				}
+			}
+		}
+		matrix := Matrix{rows: s.k, cols: s.n, f32: w}
+		turned := Matrix{rows: s.n, cols: s.k, f32: make([]float32, s.k*s.n)}
+		for l := 0; l < s.k; l++ {
+			for j := 0; j < s.n; j++ {
+				turned.f32[j*s.k+l] = w[l*s.n+j]
+			}
+		}
+		var vector []float32 // the result of the first vector kernel
+		eachKernel(t, func(t *testing.T) {
+			products := map[string]func(y, x []float32){
+				"matMul":     func(y, x []float32) { matMul(y, x, matrix, bias) },
+				"matMulGELU": func(y, x []float32) { matMulGELU(y, x, matrix, bias) },
+				"matMulT":    func(y, x []float32) { matMulT(y, x, turned) },
+			}
+			for name, product := range products {
+				one := slices.Clone(y0)
+				withThreads(1, func() { product(one, x) })
+				for _, n := range []int{2, 7} {
+					y := slices.Clone(y0)
+					withThreads(n, func() { product(y, x) })
+					if !slices.Equal(y, one) {
+						t.Errorf("%s %v: %d threads give other bits than one", name, s, n)
+					}
+				}
+				for _, i := range []int{0, s.m / 3, s.m - 1} {
+					y := slices.Clone(y0[i*s.n : (i+1)*s.n])
+					product(y, x[i*s.k:(i+1)*s.k])
+					if !slices.Equal(y, one[i*s.n:(i+1)*s.n]) {
+						t.Errorf("%s %v: row %d alone has other bits than among others", name, s, i)
+					}
+				}
+				for i := range one {
+					want, scale := exact[i], magnitude[i]
+					if name != "matMulT" {
+						want, scale = want+float64(bias[i%s.n]), scale+1
+					}
+					if name == "matMulGELU" {
+						v := []float32{float32(want)}
+						gelu(v)
+						want = float64(v[0])
+					}
+					if !(math.Abs(float64(one[i])-want) <= 1e-5*scale) {
+						t.Fatalf("%s %v: element %d is %v, want %v", name, s, i, one[i], want)
+					}
+				}
+				if name != "matMul" || kernel == goKernel.name {
+					continue
+				}
+				if vector == nil {
+					vector = one
+				} else if !slices.Equal(one, vector) {
+					t.Errorf("%v: the kernel gives other bits than the first vector kernel", s)
+				}
+			}
+		})
+	}
+}
+
+// gemm works on parts of larger matrices and leaves the rest alone, at the sizes of attention.
+func TestGemm(t *testing.T) {
+	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0}}
+	const lda, extra = 3 * 64, 5
+	eachKernel(t, func(t *testing.T) {
+		for _, s := range shapes {
+			for _, transB := range []bool{false, true} {
+				for _, accumulate := range []bool{false, true} {
+					rowsB, colsB := s.k, s.n
+					if transB {
+						rowsB, colsB = s.n, s.k
+					}
+					ldb, ldc, lda := colsB+extra, s.n+extra, max(lda, s.k)
+					a := guarded(t, max(0, s.m-1)*lda+s.k)
+					b := guarded(t, max(0, rowsB-1)*ldb+colsB)
+					copy(a, randoms(1, len(a)))
+					copy(b, randoms(2, len(b)))
+					c, alive := fenced((s.m-1)*ldc + s.n)
+					gemm(c, ldc, a, lda, b, ldb, s.m, s.n, s.k, transB, accumulate)
+					if !alive() {
+						t.Fatalf("%+v: written beside c", s)
+					}
+					for i := range c {
+						r, j := i/ldc, i%ldc
+						want := float32(canary)
+						if j < s.n {
+							if !accumulate {
+								want = 0
+							}
+							at, stride := j, ldb
+							if transB {
+								at, stride = j*ldb, 1
+							}
+							if s.k > 0 {
+								want = chain(want, a[r*lda:], 1, b[at:], stride, s.k)
+							}
+						}
+						if c[i] != want {
+							t.Fatalf("%+v transB=%v accumulate=%v: c[%d, %d] = %v, want %v", s, transB, accumulate, r, j, c[i], want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// A 16-bit matrix gives the bits of the same matrix widened to float32.
+func TestMatMulHalf(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		for _, s := range large {
+			r := rand.New(rand.NewSource(5))
+			half := make([]uint16, s.k*s.n)
+			for i := range half {
+				half[i] = uint16(r.Intn(0x7c00)) | uint16(r.Intn(2))<<15 // finite in both formats
+			}
+			x, bias := randoms(1, s.m*s.k), randoms(3, s.n)
+			for _, format := range []Format{f16, bf16} {
+				w := Matrix{rows: s.k, cols: s.n, half: half, format: format}
+				wide := Matrix{rows: s.k, cols: s.n, f32: make([]float32, s.k*s.n)}
+				for i := 0; i < s.k; i++ {
+					w.row(wide.f32[i*s.n:], i)
+				}
+				y, want := make([]float32, s.m*s.n), make([]float32, s.m*s.n)
+				matMul(y, x, w, bias)
+				matMul(want, x, wide, bias)
+				if !slices.Equal(y, want) {
+					t.Errorf("%v %v: other bits than the widened matrix", format, s)
+				}
+				w.rows, w.cols, wide.rows, wide.cols = s.n, s.k, s.n, s.k
+				matMulT(y, x, w)
+				matMulT(want, x, wide)
+				if !slices.Equal(y, want) {
+					t.Errorf("%v %v transposed: other bits than the widened matrix", format, s)
+				}
+			}
+		}
+	})
+}
+
+// A matrix of zeros without data adds nothing to the bias.
+func TestMatMulZero(t *testing.T) {
+	const m, k, n = 3, 5, 7
+	x, bias, y0 := randoms(1, m*k), randoms(2, n), randoms(3, m*n)
+	zero := Matrix{rows: k, cols: n}
+	check := func(name string, got []float32, want func(i int) float32) {
+		t.Helper()
+		for i := range got {
+			if got[i] != want(i) {
+				t.Fatalf("%s: element %d is %v, want %v", name, i, got[i], want(i))
+			}
+		}
+	}
+	y := slices.Clone(y0)
+	matMul(y, x, zero, bias)
+	check("matMul", y, func(i int) float32 { return bias[i%n] })
+	matMul(y, x, zero, nil)
+	check("matMul without bias", y, func(int) float32 { return 0 })
+	row := slices.Clone(bias)
+	gelu(row)
+	matMulGELU(y, x, zero, bias)
+	check("matMulGELU", y, func(i int) float32 { return row[i%n] })
+	y = slices.Clone(y0)[:m*k]
+	matMulT(y, x, Matrix{rows: k, cols: k})
+	check("matMulT", y, func(int) float32 { return 0 })
+	matMul(nil, nil, Matrix{rows: k, cols: n, f32: randoms(4, k*n)}, bias) // no rows: nothing to do
+}
+
+// In the steady state a product on one thread allocates nothing.
+func TestMatMulAllocations(t *testing.T) {
+	x, w, y := randoms(1, 40*64), randoms(2, 64*100), make([]float32, 40*100)
+	withThreads(1, func() {
+		if n := testing.AllocsPerRun(20, func() {
+			matMul(y, x, Matrix{rows: 64, cols: 100, f32: w}, nil)
+			gemm(y, 100, x, 64, w, 100, 40, 100, 64, false, true)
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+func TestParallel(t *testing.T) {
+	for _, threads := range []int{1, 2, 7} {
+		withThreads(threads, func() {
+			for _, n := range []int{0, 1, 2, 3, 100} {
+				calls := make([]atomic.Int32, n)
+				parallel(n, func(i int) { calls[i].Add(1) })
+				for i := range calls {
+					if c := calls[i].Load(); c != 1 {
+						t.Errorf("%d threads, n = %d: f(%d) was called %d times", threads, n, i, c)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestChooseKernel(t *testing.T) {
+	was := kernel
+	defer chooseKernel(was)
+	err := chooseKernel("abacus")
+	if err == nil || !strings.Contains(err.Error(), "abacus") || !strings.Contains(err.Error(), "go") {
+		t.Errorf("error for a kernel that there is not: %v", err)
+	}
+	if kernel != microKernels()[0].name {
+		t.Errorf("after the error the kernel is %q", kernel)
+	}
+}
+
+// BenchmarkMatMul multiplies at the sweep's shapes; the weights are never those of the last product, as in a model.
+func BenchmarkMatMul(b *testing.B) {
+	was := kernel
+	defer chooseKernel(was)
+	for _, u := range microKernels() {
+		for _, s := range []struct{ m, k, n int }{{605, 768, 3072}, {605, 3072, 768}, {22, 768, 3072}, {22, 3072, 768}, {11, 768, 3072}, {11, 3072, 768}} {
+			b.Run(fmt.Sprintf("%s/%dx%dx%d", u.name, s.m, s.k, s.n), func(b *testing.B) {
+				chooseKernel(u.name)
+				x, y := randoms(1, s.m*s.k), make([]float32, s.m*s.n)
+				layers := make([]Matrix, 12)
+				for i := range layers {
+					layers[i] = Matrix{rows: s.k, cols: s.n, f32: randoms(int64(i), s.k*s.n)}
+				}
+				b.ResetTimer()
+				for i := 0; i < b.N; i++ {
+					matMul(y, x, layers[i%len(layers)], nil)
+				}
+				b.ReportMetric(2*float64(s.m*s.k*s.n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			})
+		}
+	}
+}
+
+// BenchmarkMatMulT is the unembedding of two rows, which reads the whole of wte once.
+func BenchmarkMatMulT(b *testing.B) {
+	was := kernel
+	defer chooseKernel(was)
+	const vocab, width = 50257, 768
+	x, y := randoms(1, 2*width), make([]float32, 2*vocab)
+	w := Matrix{rows: vocab, cols: width, f32: randoms(2, vocab*width)}
+	for _, u := range microKernels() {
+		b.Run(u.name, func(b *testing.B) {
+			chooseKernel(u.name)
+			for i := 0; i < b.N; i++ {
+				matMulT(y, x, w)
+			}
+			b.ReportMetric(4*vocab*width*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+		})
+	}
+}
+
+// TestParallelPanic checks that a panic in one of many goroutines can be recovered from where they were started, and that none of
+// the others waits for ever for what the broken one was to do.
+func TestParallelPanic(t *testing.T) {
+	defer func(n int) { threads = n }(threads)
+	threads = 3
+	caught := func(f func()) (cause any) {
+		defer func() { cause = recover() }()
+		f()
+		return nil
+	}
+	if cause := caught(func() { parallel(100, func(i int) { _ = []int{1}[i] }) }); cause == nil {
+		t.Error("a panic was lost")
+	}
+	w := Matrix{rows: 2048, cols: 256, f32: make([]float32, 100*256)} // shorter than it says
+	y, x := make([]float32, 200*256), make([]float32, 200*2048)
+	eachKernel(t, func(t *testing.T) {
+		if kernel != goKernel.name {
+			return // the others read memory as it comes
+		}
+		if cause := caught(func() { matMul(y, x, w, nil) }); cause == nil {
+			t.Error("a panic within a product was lost")
+		}
+		matMul(y, x, Matrix{rows: 2048, cols: 256}, nil)
+	})
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"math"
+	"testing"
+)
+
+// All 65536 patterns of both 16-bit formats are widened to the value that the format's definition gives, by every kernel.
+func TestWiden(t *testing.T) {
+	all := make([]uint16, 1<<16)
+	for i := range all {
+		all[i] = uint16(i)
+	}
+	formats := []struct {
+		format             Format
+		fraction, exponent int // bits
+	}{{f16, 10, 5}, {bf16, 7, 8}}
+	eachKernel(t, func(t *testing.T) {
+		for _, f := range formats {
+			// 1 + 65521 + 14: the pieces are no multiples of a register.
+			got := make([]float32, len(all))
+			for _, row := range []Matrix{{cols: 1, half: all[:1]}, {cols: 65521, half: all[1:65522]}, {cols: 14, half: all[65522:]}} {
+				row.rows, row.format = 1, f.format
+				row.row(got[row.half[0]:], 0)
+			}
+			bias := 1<<(f.exponent-1) - 1
+			for i, v := range got {
+				sign := 1 - 2*float64(i>>15)
+				exponent := i >> f.fraction & (1<<f.exponent - 1)
+				fraction := math.Ldexp(float64(i&(1<<f.fraction-1)), -f.fraction)
+				var want float64
+				switch {
+				case exponent == 0:
+					want = sign * math.Ldexp(fraction, 1-bias)
+				case exponent < 1<<f.exponent-1:
+					want = sign * math.Ldexp(1+fraction, exponent-bias)
+				case fraction == 0:
+					want = sign * math.Inf(1)
+				default:
+					want = math.NaN()
+				}
+				if float64(v) != want && !(math.IsNaN(want) && math.IsNaN(float64(v))) || math.Signbit(float64(v)) != (i>>15 == 1) {
+					t.Fatalf("%v %#04x is %v, want %v", f.format, i, v, want)
+				}
+			}
+		}
+	})
+}
+
+func TestFormatString(t *testing.T) {
+	for format, want := range map[Format]string{f32: "F32", f16: "F16", bf16: "BF16"} {
+		if got := format.String(); got != want {
+			t.Errorf("format %d is called %q, want %q", uint8(format), got, want)
+		}
+	}
+}
+
+// row gives one row of a matrix, whatever its format.
+func TestMatrixRow(t *testing.T) {
+	const three, one = 0x4200, 0x3c00 // in F16
+	for _, w := range []Matrix{
+		{rows: 2, cols: 2, f32: []float32{0, 0, 3, 1}},
+		{rows: 2, cols: 2, half: []uint16{0, 0, three, one}, format: f16},
+		{rows: 2, cols: 2, half: []uint16{0, 0, 0x4040, 0x3f80}, format: bf16},
+	} {
+		dst := []float32{9, 9}
+		if w.row(dst, 1); dst[0] != 3 || dst[1] != 1 {
+			t.Errorf("%v: row 1 is %v", w.format, dst)
+		}
+	}
+	dst := []float32{9, 9}
+	zero := Matrix{rows: 2, cols: 2}
+	if zero.row(dst, 1); dst[0] != 0 || dst[1] != 0 {
+		t.Errorf("row of a matrix without data is %v", dst)
+	}
+}
