@@ -1,7 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -37,5 +42,29 @@ func TestLensIsATruncatedModel(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestLensReport checks that a study through the lens is about the same two runs as a sweep, and that its table follows them
+// from layer to layer, each in its own column.
+func TestLensReport(t *testing.T) {
+	lens, plain := study(t, Study{lens: true, metric: metricProb, top: 5}), study(t, Study{site: "resid", metric: metricProb, top: 5})
+	if !reflect.DeepEqual(lens.Clean, plain.Clean) || !reflect.DeepEqual(lens.Corrupt, plain.Corrupt) {
+		t.Errorf("the plain runs are\n%+v\n%+v, want\n%+v\n%+v", lens.Clean, lens.Corrupt, plain.Clean, plain.Corrupt)
+	}
+	end := len(lens.Lens.Clean) - 1
+	if end != 11 || !reflect.DeepEqual(lens.Lens.Clean[end], plain.Clean.Top[0]) || !reflect.DeepEqual(lens.Lens.Corrupt[end], plain.Corrupt.Top[0]) {
+		t.Errorf("the last layer's tokens: %+v", lens.Lens)
+	}
+	for p, name := range map[int]string{0: "clean run", 1: "corrupt run"} {
+		if got, want := lens.panels[p].matrix[11][10], []Number{lens.Clean.Metric, lens.Corrupt.Metric}[p]; lens.panels[p].title != name || got != float64(want) {
+			t.Errorf("panel %d, %s, ends in %g, want %s, %g", p, lens.panels[p].title, got, name, want)
+		}
+	}
+	rows := strings.Split(strings.TrimSpace(lens.text(nil)), "\n")
+	row := regexp.MustCompile(`^ *11  "(.+?)" +([0-9.]+)  "(.+?)" +([0-9.]+)$`).FindStringSubmatch(rows[len(rows)-1])
+	want := []string{" Jones", fmt.Sprintf("%.4f", plain.Clean.Top[0].Prob), " Smith", fmt.Sprintf("%.4f", plain.Corrupt.Top[0].Prob)}
+	if row == nil || !slices.Equal(row[1:], want) {
+		t.Errorf("%q, want %q", rows[len(rows)-1], want)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -20,9 +22,7 @@ const (
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	t.Setenv("MECHPATCH_MODEL", "circuit")
-	var out, err bytes.Buffer
-	code = execute(args, &out, &err)
-	return code, out.String(), err.String()
+	return invoke(args...)
 }
 
 // file writes a file into a temporary folder.
@@ -131,6 +131,86 @@ func TestStandardOutput(t *testing.T) {
 	code, stdout, stderr = command(t, append(args, "-csv", "-")...)
 	if code != 0 || !strings.HasPrefix(stdout, `layer,Michelle," Smith"," was",`) || strings.Count(stdout, "\n") != 13 {
 		t.Errorf("-csv -: %d %s %s", code, stderr, stdout)
+	}
+}
+
+// decodeJSON decodes what the program prints.
+func decodeJSON(t *testing.T, data string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(data), into); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+}
+
+// TestPictureFlags checks that the picture is that of the study, in the colours and the size that were asked for, wherever it
+// is written; on standard output it is alone.
+func TestPictureFlags(t *testing.T) {
+	pairs := file(t, "pairs.tsv", strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t"))
+	r := study(t, Study{site: "resid", metric: metricDiff})
+	means := Means{}
+	if err := means.add(r); err != nil {
+		t.Fatal(err)
+	}
+	sizes := map[int]int{}
+	for _, c := range []struct {
+		flags    []string
+		colorMap string
+		scale    int
+	}{
+		{nil, "viridis", 1},
+		{[]string{"-cmap", "rdbu"}, "rdbu", 1},
+		{[]string{"-scale", "2"}, "viridis", 2},
+		{[]string{"-scale", "3", "-cmap", "rdbu"}, "rdbu", 3},
+	} {
+		var want, mean bytes.Buffer
+		if err := r.figure(c.colorMap, c.scale).write(&want); err != nil {
+			t.Fatal(err)
+		}
+		if _, figures := means.figures("-", c.colorMap, c.scale); c.scale == 1 { // dividing the sum again would change nothing: it is one pair
+			if err := figures[0].write(&mean); err != nil {
+				t.Fatal(err)
+			}
+		}
+		picture, err := png.Decode(bytes.NewReader(want.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes[c.scale] = picture.Bounds().Dx()
+
+		args := append(c.flags, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o")
+		image := filepath.Join(t.TempDir(), "h.png")
+		code, _, stderr := command(t, append(args, image)...)
+		if got, err := os.ReadFile(image); code != 0 || err != nil || !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("%q: %d, %s %v: another picture", c.flags, code, stderr, err)
+		}
+		code, stdout, stderr := command(t, append(args, "-")...)
+		if code != 0 || stderr != "" || stdout != want.String() {
+			t.Errorf("%q -o -: %d, %s %.40q…: not the picture alone", c.flags, code, stderr, stdout)
+		}
+		if c.scale == 1 {
+			code, _, stderr = command(t, append(c.flags, "-pairs", pairs, "-o", image)...)
+			if got, err := os.ReadFile(image); code != 0 || err != nil || !bytes.Equal(got, mean.Bytes()) {
+				t.Errorf("%q -pairs: %d, %s %v: another picture", c.flags, code, stderr, err)
+			}
+		}
+	}
+	if sizes[2] != 2*sizes[1] || sizes[3] != 3*sizes[1] {
+		t.Errorf("widths at each scale: %v", sizes)
+	}
+}
+
+// TestTopFlag checks that as many next tokens are listed as are asked for, in JSON and in words.
+func TestTopFlag(t *testing.T) {
+	for _, n := range []int{0, 1, 7} {
+		args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "", "-top", strconv.Itoa(n)}
+		var r struct{ Clean, Corrupt struct{ Top []any } }
+		_, stdout, _ := command(t, append(args, "-json", "-")...)
+		decodeJSON(t, stdout, &r)
+		_, words, _ := command(t, args...)
+		listed := len(regexp.MustCompile(`(?m)^ +[0-9]+ +[0-9]+  ".*" +[01]\.[0-9]{4}$`).FindAllString(words, -1))
+		if len(r.Clean.Top) != n || len(r.Corrupt.Top) != n || listed != 2*n {
+			t.Errorf("-top %d: %d, %d, in words %d", n, len(r.Clean.Top), len(r.Corrupt.Top), listed)
+		}
 	}
 }
 

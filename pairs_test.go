@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -187,27 +189,121 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// question asks the circuit's kind of question.
+func question(t *testing.T, clean, corrupt string, metric Metric) Question {
+	t.Helper()
+	q, err := newQuestion(Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith", metric)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// study runs a study of the example on the circuit.
+func study(t *testing.T, s Study) *Report {
+	t.Helper()
+	r, err := s.run(newCircuit(), question(t, exampleClean, exampleCorrupt, s.metric), func(float64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // TestMeans holds a mean heat map to the mean of the pairs' matrices.
 func TestMeans(t *testing.T) {
-	m, study, means := newCircuit(), Study{site: "all", metric: metricRestored}, Means{}
-	want := 0.
-	for _, corrupt := range []string{exampleCorrupt, "Jessica Jones was a top-notch student. Michelle"} {
-		r, err := study.runLine(m, []string{exampleClean, corrupt, "Jones", "Smith"}, func(float64) {})
-		if err == nil {
-			err = means.add(r)
+	m := newCircuit()
+	for _, site := range []string{"all", "head"} {
+		means, want := Means{}, []*Report{}
+		for _, corrupt := range []string{exampleCorrupt, "Jessica Jones was a top-notch student. Michelle"} {
+			// The mean is of the restored share, whatever metric the single pairs are shown in.
+			for _, metric := range []Metric{metricDiff, metricRestored} {
+				s := Study{site: site, metric: metric}
+				r, err := s.run(m, question(t, exampleClean, corrupt, metric), func(float64) {})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if metric == metricRestored {
+					want = append(want, r)
+				} else if err := means.add(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		files, figures := means.figures("m.png", "rdbu", 2)
+		if len(files) != 1 || files[0] != "m.png" || len(figures) != 1 {
+			t.Fatal(files, figures)
+		}
+		got := figures[0]
+		for i, p := range got.panels {
+			for l, row := range p.matrix {
+				for c, v := range row {
+					if mean := (want[0].panels[i].matrix[l][c] + want[1].panels[i].matrix[l][c]) / 2; math.Abs(v-mean) > 1e-12 {
+						t.Errorf("-site %s, layer %d, column %d: %g, want %g", site, l, c, v, mean)
+					}
+				}
+			}
+		}
+		figure := &Figure{
+			title: "mean restored share, 2 pairs of 11 tokens", subtitle: "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256", panels: got.panels,
+			rows: numbered(12), rowTitle: "layer", columns: numbered(11), columnTitle: "position",
+			colorMap: "rdbu", reversed: true, center: 0, marks: []Mark{{1, "clean"}, {0, "corrupt"}}, scale: 2,
+		}
+		panels := 3
+		if site == "head" {
+			figure.columns, figure.columnTitle, panels = numbered(4), "head", 1
+		}
+		if !reflect.DeepEqual(got, figure) || len(got.panels) != panels {
+			t.Errorf("-site %s:\n%+v, want\n%+v", site, got, figure)
+		}
+		var b bytes.Buffer
+		if err := got.write(&b); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// numbered is the labels "0", "1", … "n−1".
+func numbered(n int) []string {
+	labels := make([]string, n)
+	for i := range labels {
+		labels[i] = strconv.Itoa(i)
+	}
+	return labels
+}
+
+// TestNothingToRestore runs a model in which no position reaches another one, on texts with the same last word: both runs end
+// in the same logits, so that there is no way between them of which a share could be restored.
+func TestNothingToRestore(t *testing.T) {
+	m := newCircuit()
+	for l := range m.blocks {
+		w := &m.blocks[l].attnProj.w
+		*w = Matrix{rows: w.rows, cols: w.cols}
+	}
+	for _, c := range []struct {
+		name  string
+		study Study
+		fails bool
+	}{
+		{"restored", Study{site: "resid", metric: metricRestored}, true},
+		{"restored, all sites", Study{site: "all", metric: metricRestored}, true},
+		{"restored, lens", Study{lens: true, metric: metricRestored}, true},
+		{"diff", Study{site: "resid", metric: metricDiff}, false},
+		{"diff, lens", Study{lens: true, metric: metricDiff}, false},
+	} {
+		r, err := c.study.run(m, question(t, exampleClean, exampleCorrupt, c.study.metric), func(float64) {})
+		if c.fails {
+			if err == nil || !strings.Contains(err.Error(), "nothing to restore") {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
 		}
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", c.name, err)
+			continue
 		}
-		want += r.panels[0].matrix[1][1] / 2
-	}
-	files, figures := means.figures("m.png", "viridis", 1)
-	if len(files) != 1 || files[0] != "m.png" || math.Abs(figures[0].panels[0].matrix[1][1]-want) > 1e-12 || len(figures[0].panels) != 3 ||
-		figures[0].columns[10] != "10" || !strings.Contains(figures[0].title, "2 pairs of 11 tokens") {
-		t.Errorf("%v %+v", files, figures[0])
-	}
-	var b bytes.Buffer
-	if err := figures[0].write(&b); err != nil {
-		t.Error(err)
+		means := Means{}
+		if err := means.add(r); err == nil || !strings.Contains(err.Error(), "nothing to restore") || len(means) > 0 {
+			t.Errorf("%s: the mean takes it: %v, %v", c.name, means, err)
+		}
 	}
 }

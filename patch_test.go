@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand"
+	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -119,5 +121,96 @@ func TestSweepIsItsDefinition(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestCaptureCopies checks that what was captured of the clean run stays as it was when a later run writes where it came from.
+func TestCaptureCopies(t *testing.T) {
+	const T, d = 3, 2
+	act := []float32{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6} // the clean run, then the corrupt one
+	clean := capture(act, T, d)
+	clear(act)
+	if want := [][]float32{{1, 2}, {3, 4}, {5, 6}}; !reflect.DeepEqual(clean, want) {
+		t.Errorf("captured %v, want %v", clean, want)
+	}
+}
+
+// TestKeepLast counts the rows that reach each MLP: those of whole runs and of forks from where they begin, in the last layer
+// of a fork the last alone.
+func TestKeepLast(t *testing.T) {
+	const T = 6
+	m := randomModel(Config{3, 2, 16, T, 30}, 4)
+	pair := randomPair(m, T, 1, 5)
+	x, err := m.embed(pair.clean, pair.corrupt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := m.newBatch(T, 2*T+5+4)
+	b.start(x)
+	var rows []int
+	err = m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
+		switch {
+		case site == siteMLP:
+			rows = append(rows, len(act)/m.width)
+		case site == siteResid && layer == 0:
+			for _, from := range []int{1, 2} {
+				act = b.fork(corruptRun, from, site, act)
+			}
+		}
+		return act
+	})
+	if want := []int{2 * T, 2*T + 5 + 4, 2*T + 2}; err != nil || !slices.Equal(rows, want) {
+		t.Errorf("rows %v, %v, want %v", rows, err, want)
+	}
+}
+
+// TestProgress checks that the share of the work that is done grows from step to step and never goes beyond 1.
+func TestProgress(t *testing.T) {
+	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
+	pair := randomPair(m, 9, 1, 7)
+	sweep := func(site Site) func(func(float64)) error {
+		return func(progress func(float64)) error {
+			_, err := m.sweep(pair, Plan{site: site}, progress)
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		rows  int // of a batch
+		steps int
+		work  func(progress func(float64)) error
+	}{
+		{"resid", 1 << 20, 12, sweep(siteResid)},
+		{"resid in passes", 80, 0, sweep(siteResid)},
+		{"head", 1 << 20, 12, sweep(siteHead)},
+		{"lens", 1 << 20, 12, func(progress func(float64)) error {
+			_, _, err := m.lens(pair, false, progress)
+			return err
+		}},
+		{"a study of all sites", 1 << 20, 36, func(progress func(float64)) error {
+			study := Study{site: "all", metric: metricDiff}
+			_, err := study.run(m, Question{Pair: pair, metric: metricDiff}, progress)
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			defer func(b int) { batchBytes = b }(batchBytes)
+			batchBytes = c.rows * m.rowBytes()
+			last, steps := 0., 0
+			err := c.work(func(done float64) {
+				if !(done > last && done <= 1) {
+					t.Errorf("step %d: %g after %g", steps, done, last)
+				}
+				last = done
+				steps++
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A sweep's last layer has fewer rows than it is reckoned with, so that it may end a little before 1.
+			if last < .85 || c.steps > 0 && steps != c.steps || steps < 12 {
+				t.Errorf("%d steps up to %g", steps, last)
+			}
+		})
 	}
 }

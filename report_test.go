@@ -1,51 +1,137 @@
 package main
 
 import (
+	"bytes"
+	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
-	"strings"
+	"reflect"
+	"slices"
+	"strconv"
 	"testing"
 )
 
-func TestAligned(t *testing.T) {
-	words := func(s string) []string { return strings.Split(s, "|") }
-	for _, c := range []struct{ clean, corrupt, want string }{
-		{"a| b| c", "a| Sm|ith| c", "  clean    a/ b     / c\n  corrupt  a/ Sm/ith/ c"},
-		{"a", "b|c", "  clean    a  \n  corrupt  b/c"},
-		{"a|b", "a|b|c", "  clean    a/b/ \n  corrupt  a/b/c"},
-		{"1|2|3|4|5|6|7|8|x|1|2|3|4|5|6|7", "1|2|3|4|5|6|7|8|x|y|1|2|3|4|5|6|7", "  clean    …4/5/6/7/8/x/ /1/2/3/4/5/6…\n  corrupt  …4/5/6/7/8/x/y/1/2/3/4/5/6…"},
+// TestFigure checks everything that a report tells its heat map, for every metric and site.
+func TestFigure(t *testing.T) {
+	const diff = "logit(Smith) − logit(Jones)"
+	matrix := func(r *Report) [][]float64 { // of the JSON
+		var rows [][]float64
+		for _, numbers := range r.Matrix {
+			var row []float64
+			for _, v := range numbers {
+				row = append(row, float64(v))
+			}
+			rows = append(rows, row)
+		}
+		return rows
+	}
+	for _, c := range []struct {
+		study    Study
+		colorMap string
+		scale    int
+		title    string
+		reversed bool
+		panels   []string // their titles
+		heads    bool
+	}{
+		{Study{site: "resid", metric: metricDiff}, "rdbu", 3, diff, false, []string{""}, false},
+		{Study{site: "attn", metric: metricLogit}, "viridis", 1, "logit(Jones)", true, []string{""}, false},
+		{Study{site: "mlp", metric: metricProb}, "viridis", 2, "p(Smith) − p(Jones)", false, []string{""}, false},
+		{Study{site: "resid", metric: metricRestored}, "rdbu", 1, "restored share of " + diff, true, []string{""}, false},
+		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, false, []string{""}, true},
+		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, false, []string{"resid", "attn", "mlp"}, false},
+		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, false, []string{"clean run", "corrupt run"}, false},
 	} {
-		if got := aligned(words(c.clean), words(c.corrupt)); got != c.want {
-			t.Errorf("%s, %s:\n%q, want\n%q", c.clean, c.corrupt, got, c.want)
+		r := study(t, c.study)
+		got := r.figure(c.colorMap, c.scale)
+		clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
+		if c.reversed != (clean > corrupt) {
+			t.Errorf("%+v: clean %g, corrupt %g", c.study, clean, corrupt)
 		}
+		want := &Figure{
+			title: c.title, subtitle: "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256", panels: got.panels,
+			rows: numbered(12), rowTitle: "layer",
+			columns: r.Corrupt.Tokens, beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""}, columnTitle: "token of the corrupt text",
+			colorMap: c.colorMap, reversed: c.reversed, center: corrupt, marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}}, scale: c.scale,
+		}
+		if c.heads {
+			want.columns, want.columnTitle, want.beside = numbered(4), "head", nil
+		}
+		if len(c.panels) == 1 {
+			want.panels = []Panel{{matrix: matrix(r)}}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v:\n%+v, want\n%+v", c.study, got, want)
+		}
+		var titles []string
+		for _, p := range got.panels {
+			titles = append(titles, p.title)
+		}
+		if !slices.Equal(titles, c.panels) {
+			t.Errorf("%+v: panels %q", c.study, titles)
+		}
+	}
+	if r := study(t, Study{site: "resid", metric: metricRestored}); r.Clean.Metric != 1 || r.Corrupt.Metric != 0 {
+		t.Errorf("restored: clean %g, corrupt %g", r.Clean.Metric, r.Corrupt.Metric)
 	}
 }
 
-func TestVisible(t *testing.T) {
-	for token, want := range map[string]string{" a": " a", "\n": `\n`, "\"": `"`, "\xe4": `\xe4`, "ñ": "ñ", "\u200b": `\u200b`, `\`: `\\`} {
-		if got := visible(token); got != want {
-			t.Errorf("%q: %s, want %s", token, got, want)
+// TestCSV checks the columns of a CSV file, that its numbers are the matrix's to the last bit, and that a cell that was not
+// run is empty.
+func TestCSV(t *testing.T) {
+	for _, c := range []struct {
+		study  Study
+		header []string
+		sites  []string
+		run    func(layer, column int) bool
+	}{
+		{Study{site: "resid", layers: "5:7", positions: "1,9:"}, []string{"layer"}, []string{""},
+			func(l, c int) bool { return (l == 5 || l == 6) && (c == 1 || c >= 9) }},
+		{Study{site: "head"}, []string{"layer", "0", "1", "2", "3"}, []string{""}, func(l, c int) bool { return true }},
+		{Study{site: "all", layers: "0"}, []string{"site", "layer"}, []string{"resid", "attn", "mlp"}, func(l, c int) bool { return l == 0 }},
+		{Study{lens: true}, []string{"site", "layer"}, []string{"clean run", "corrupt run"}, func(l, c int) bool { return true }},
+	} {
+		c.study.metric = metricDiff
+		r := study(t, c.study)
+		if c.study.site != "head" {
+			c.header = append(c.header, r.Corrupt.Tokens...)
 		}
-	}
-}
-
-// TestEffects checks the order of the largest effects and that noise is not among them.
-func TestEffects(t *testing.T) {
-	r := &Report{Site: "resid"}
-	r.Clean.Tokens = []string{"a", " b"}
-	r.Corrupt.Metric = 1
-	r.panels = []Panel{{matrix: [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}}}
-	want := "The largest effects:\n  layer 0, position 1 (\" b\"): −3.00, corrupt 1.00\n  layer 2, position 1 (\" b\"): −3.00, corrupt 1.00\n" +
-		"  layer 2, position 0 (\"a\"): 2.00, corrupt 1.00\n"
-	if got := r.effects(); got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	r.panels = []Panel{{matrix: [][]float64{{1, 1}}}}
-	if got := r.effects(); !strings.Contains(got, "none") {
-		t.Error(got)
+		want := [][]string{c.header}
+		for i, site := range c.sites {
+			for l, row := range r.panels[i].matrix {
+				record := []string{site, strconv.Itoa(l)}
+				if site == "" {
+					record = record[1:]
+				}
+				for col, v := range row {
+					field := ""
+					if c.run(l, col) {
+						field = fmt.Sprint(v)
+					}
+					record = append(record, field)
+				}
+				want = append(want, record)
+			}
+		}
+		var b bytes.Buffer
+		err := r.writeCSV(&b)
+		rows, readErr := csv.NewReader(&b).ReadAll()
+		if err != nil || readErr != nil || len(rows) != len(want) {
+			t.Fatal(c.study, err, readErr, rows)
+		}
+		for i := range want {
+			for j := range rows[i] { // a number may be written in more than one way
+				if v, err := strconv.ParseFloat(rows[i][j], 64); err == nil && i > 0 {
+					rows[i][j] = fmt.Sprint(v)
+				}
+			}
+			if !slices.Equal(rows[i], want[i]) {
+				t.Errorf("%+v: row %d is %q, want %q", c.study, i, rows[i], want[i])
+			}
+		}
 	}
 }
 
@@ -83,23 +169,5 @@ func TestWriteFile(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(left) > 0 {
 		t.Error(left)
-	}
-}
-
-// TestAnsiPainter checks the colour codes of a terminal.
-func TestAnsiPainter(t *testing.T) {
-	f := &Figure{colorMap: "viridis", panels: []Panel{{matrix: [][]float64{{0, 1, math.NaN()}}}}}
-	if got := ansiPainter(f, true)(1, "x"); got != "\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m" {
-		t.Errorf("%q", got)
-	}
-	if got := ansiPainter(f, false)(0, "x"); got != "\x1b[48;5;53;38;5;231mx\x1b[0m" {
-		t.Errorf("%q", got)
-	}
-	if got := ansiPainter(f, true)(math.NaN(), "x"); got != "x" {
-		t.Errorf("%q", got)
-	}
-	f.reversed = true
-	if got := ansiPainter(f, true)(0, "x"); got != "\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m" {
-		t.Errorf("reversed: %q", got)
 	}
 }
