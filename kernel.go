@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// tile is what a micro-kernel computes: to = from + a·b + bias, [rows, k]·[k, cols] → [rows, cols], where cols is fixed by the
-// kernel and rows is at most the kernel's.
+// tile is what a micro-kernel computes: to = from + a·b + bias, [rows, k]·[k, cols] → [rows, cols], where rows is
+// at most the kernel's and cols is the kernel's. k is at least 1.
 type tile struct {
 	rows, k int
 	a       *float32 // packed: value (i, l) at a[l·stride + i]
@@ -33,7 +33,7 @@ type microKernel struct {
 	depth      int // values of k that a task sums
 	tile       func(t *tile)
 	// transpose8 writes 8 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
-	transpose8 func(dst *float32, ldd int, src *float32, lds int, blocks int)
+	transpose8 func(dst *float32, ldd int, src *float32, lds, blocks int)
 }
 
 // maxTileRows and maxTileCols bound the tiles of all kernels.
@@ -41,8 +41,8 @@ const maxTileRows, maxTileCols = 14, 32
 
 var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, strip: 16, rowBlock: 64, depth: 256, tile: tileGo}
 
-// tileGo is the definition of a tile. The conversions to float32 keep the compiler from fusing multiplication and addition on
-// some processors and not on others.
+// tileGo is the definition of a tile, in plain Go. The conversions to float32 keep the compiler from fusing multiplication
+// and addition on some processors and not on others.
 func tileGo(t *tile) {
 	const rows, cols = 4, 4
 	a := unsafe.Slice(t.a, t.k*rows)
@@ -87,7 +87,7 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 		}
 		return
 	}
-	// Where 8 is no divisor, the last eight rows or columns overlap the ones before them: written twice, with the same values.
+	// Where 8 does not divide, the last eight rows or columns overlap those before them, which are written twice, alike.
 	for r := 0; r < rows; r += 8 {
 		r = min(r, rows-8)
 		u.transpose8(&dst[r], ldd, &src[r*lds], lds, cols/8)
@@ -97,8 +97,8 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 	}
 }
 
-// kernel is the name of the micro-kernel in use, and micro the kernel itself: the fastest that the processor has, or the one
-// that the environment variable MECHPATCH_KERNEL names. kernelErr is not nil if it names one that is not there.
+// kernel is the name of the micro-kernel in use and micro the kernel itself: the fastest that the processor has, or the one
+// that the environment variable MECHPATCH_KERNEL names. If it names one that is not there, kernelErr says so.
 var (
 	kernel    string
 	micro     *microKernel

@@ -8,20 +8,21 @@ import (
 	"unsafe"
 )
 
-// How the matrices are multiplied is from K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM
-// Transactions on Mathematical Software 34, 2008). y is cut into tiles of the size that a processor's vector registers hold, and what
-// a tile needs is laid out beforehand in the order in which it is read:
+// How the matrices are multiplied is from K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+// (ACM Transactions on Mathematical Software 34, 2008). y is cut into tiles of the size that a processor's vector
+// registers hold (kernel.go), and what a tile needs is laid out beforehand in the order in which it is read:
 //
 //   - x in row panels, as many rows as a tile has: for each k, the panel's values of x[·, k] side by side;
 //   - w in column panels, as many columns as a tile has: for each k, the panel's values of w[k, ·] side by side.
 //
 // A task is a strip of a few column panels times a block of row panels. The threads take tasks from a common counter. A
-// block of packed x, rowBlock rows × depth values of k, stays in a core's second-level cache from one task to the next. Where k is larger
-// than depth, unfinished sums are put down in y and taken up again.
+// block of packed x, rowBlock rows × depth values of k, stays in a core's second-level cache from one task to the next.
+// Where k is larger than depth, unfinished sums are put down in y and taken up again.
 //
-// Every element of y is one chain of fused multiply-adds over k in ascending order that begins with zero; the bias comes last. In
-// which tile the element lies, how many other rows there are and how many threads work makes no difference to it, and every vector kernel
-// gives the same bits. The plain Go kernel rounds each product before it adds and differs from them in the last bits.
+// Every element of y is one chain of fused multiply-adds over k in ascending order that begins with zero; the bias comes
+// last. In which tile the element lies, how many other rows there are and how many threads work makes no difference to it,
+// and every vector kernel gives the same bits. The plain Go kernel rounds each product before it adds, and so differs from
+// them in the last bits.
 
 // matMul computes y = x·w + bias: [m, k]·[k, n] + [n] → [m, n]. A nil bias is none.
 func matMul(y, x []float32, w Matrix, bias []float32) {
@@ -177,8 +178,8 @@ func (s *schedule) panel(b, i int) (from, to int) {
 	return first + i*rows/s.panels, first + (i+1)*rows/s.panels
 }
 
-// workThrough takes tasks until none is left: first x is packed, then the column panels are multiplied, block after block and, in a
-// block, portion after portion of k. A task waits for those that it builds on; they were taken earlier, so they end.
+// workThrough takes tasks until none is left: first x is packed, then the strips are multiplied, block after block and, in
+// a block, portion after portion of k. A task waits for those that it builds on; they were taken earlier, so they end.
 func (s *schedule) workThrough(int) {
 	w := workspaces.get()
 	whole := false
@@ -248,8 +249,8 @@ func (s *schedule) multiply(w *workspace, b, d, j int) {
 	}
 }
 
-// readInPlace reports whether the first row panel reads the column panel at c where it is, and packs it for the others as it goes: so it
-// does with whole panels of F32 weights.
+// readInPlace reports whether the first row panel reads the column panel at c where the matrix lies, and packs it for the
+// others on the way. So it does where the panel is whole and needs neither widening nor turning about.
 func (s *schedule) readInPlace(c int) bool {
 	return !s.transposed && s.w.half == nil && c+micro.cols <= s.n
 }
@@ -286,7 +287,8 @@ func (s *schedule) tile(w *workspace, panel []float32, b, i, c, d int) {
 	}
 }
 
-// packW packs rows k0 … k0+k−1 of columns c0 … c0+cols−1 of w into dst: widened, and turned about if w is transposed.
+// packW packs rows k0 … k0+k−1 of columns c0 … c0+cols−1 of w into dst: widened to float32, and turned about if w is
+// transposed.
 func (s *schedule) packW(w *workspace, dst []float32, k0, k, c0, cols int) {
 	u := micro
 	if s.transposed {
@@ -384,7 +386,8 @@ func parallel(n int, f func(i int)) {
 	}
 }
 
-// pool keeps scratch memory for the next product. Unlike a sync.Pool it is never emptied.
+// pool keeps scratch memory for the next product. Unlike a sync.Pool it is never emptied, so that in the steady state nothing
+// is allocated.
 type pool[T any] struct {
 	mu   sync.Mutex
 	free []*T

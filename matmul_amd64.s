@@ -1,28 +1,29 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The micro-kernels compute a tile: to = from + a·b + bias. The tile's sums stay in vector registers from the first step over k to the last. A step
-// takes one column of a (a value for each row of the tile) and one row of b (a value for each column): every value of a is
-// copied into all lanes of a register, multiplied with the row of b, and added to the sums of its row.
+// The micro-kernels compute a tile: to = from + a·b + bias. The tile's sums stay in vector registers from the first
+// step over k to the last. A step takes one column of a (a value for each row of the tile) and one row of b (a value for
+// each column): a value of a is copied into all lanes of a register, multiplied with the row of b, and added to the
+// sums of its row.
 //
 // AVX-512: 14 rows × 32 columns, 16 values in a register.
 //   Z0 … Z27  the sums, two registers for a row
 //   Z28, Z29  the row of b
 //   Z30, Z31  a value of a in all lanes; two registers in turn
-// That is all 32 registers. A processor starts two multiply-adds in a cycle and each takes four or five cycles, so at least ten sums
-// must be under way at once: 28 are. In the 14 cycles of a step it loads 14 values of a and 2 registers of b, a little
-// more than half of what it could load.
+// That is all 32 registers. A processor starts two multiply-adds in a cycle and each takes four cycles, so at least 8 registers
+// of sums must be under way: 28 are. The 28 multiply-adds of a step take 14 cycles, in which 14 values of a and 2
+// registers of b are loaded, little more than half of the loads that are possible. A squarer tile would load less, but 16 × 32
+// has no registers left for a and b.
 //
-// AVX2: 6 rows × 16 columns, 8 values in a register.
+// AVX2: 6 rows × 16 columns, 8 values in a register, by the same rules.
 //   Y0 … Y11  the sums      Y12, Y13  the row of b      Y14, Y15  a value of a in all lanes
-// Again all 16 registers.
 //
-// In both:
-//   DI  the tile's description              CX  its rows                       R13  bytes from one of its rows to the next
-//   SI  the column of a                     BX  the row of b                   R8   bytes from one row of b to the next
-//   AX  steps left                          DX  steps left in this chunk       R15  steps in a chunk
-//   R10 where b is packed                   R11 what is fetched of the b to come, R12 bytes from one of its rows to the next
-//   R9  a row of the tile in memory
+// There is a loop for every number of rows, so that a tile of few rows costs little. In all of them:
+//   DI   the description of the tile; in the loop over k: 32 rows of b, in bytes
+//   CX   rows of the tile               R13  bytes from one of them to the next
+//   R9   a row of the tile in memory    AX   rows left; in the loop over k: steps left
+//   SI   the column of a                BX   the row of b           R8  bytes from one row of b to the next
+//   R10  where b is packed to, or nil
 
 // ROW adds one value of a times the row of b to the sums of row i. at is the column of a, in bytes from SI.
 #define ROW(i, at, lo, hi, b0, b1, value) \
@@ -30,8 +31,8 @@
 	VFMADD231PS  b0, value, lo; \
 	VFMADD231PS  b1, value, hi
 
-// PACKED is the loop over k for one number of rows, two steps at a time and then one if k is odd. width is the bytes of a register and column
-// those of a column of a, which is fetched into the first-level cache 2 KB ahead.
+// PACKED is the loop over k for one number of rows, two steps at a time, and one more if k is odd. width is the bytes of a
+// register, column those of a column of a. The columns of a are fetched into the first-level cache 2 KB ahead.
 #define PACKED(enter, loop, rest, ROWS, b0, b1, width, column) \
 enter: \
 	SUBQ    $2, AX; \
@@ -57,16 +58,18 @@ rest: \
 	ROWS(0); \
 	JMP     summed
 
-// INPLACE is the same loop where b is not packed. It fetches the row of b that comes 32 steps later, and packs this one if it is to be packed.
+// INPLACE is the same loop where b is read from the weight matrix. It fetches the row of b that comes 32 steps later, 256
+// bytes for this column panel and the next ones, and packs this row if it is to be packed.
 #define INPLACE(loop, next, ROWS, b0, b1, width, column) \
 loop: \
 	VMOVUPS    (BX), b0; \
 	VMOVUPS    width(BX), b1; \
 	ROWS(0); \
 	PREFETCHT0 2048(SI); \
-	PREFETCHT1 (BX)(DI*1); \
-	PREFETCHT1 width(BX)(DI*1); \
-	PREFETCHT1 (2*width-4)(BX)(DI*1); \
+	PREFETCHT1 0(BX)(DI*1); \
+	PREFETCHT1 64(BX)(DI*1); \
+	PREFETCHT1 128(BX)(DI*1); \
+	PREFETCHT1 192(BX)(DI*1); \
 	TESTQ      R10, R10; \
 	JZ         next; \
 	VMOVUPS    b0, (R10); \
@@ -83,7 +86,8 @@ next: \
 	CMPQ CX, $rows; \
 	JEQ  label
 
-// LOAD and STORE go down the rows of the tile in memory and leave after the last.
+// LOAD and STORE go down the rows of the tile in memory and leave after the last. LOAD also fetches the rows of the
+// tile below, which will come next; R10 is how far below.
 #define LOAD(lo, hi, width) \
 	VMOVUPS (R9), lo; \
 	VMOVUPS width(R9), hi; \
@@ -100,7 +104,7 @@ next: \
 	DECQ    AX; \
 	JZ      done
 
-// BEGIN finds the tile's data and leaves the choice of a loop to what follows it.
+// ARGUMENTS loads what the loops need, and compares inPlace with zero.
 #define ARGUMENTS \
 	MOVQ tile_k(DI), AX; \
 	MOVQ tile_a(DI), SI; \
@@ -329,7 +333,10 @@ done:
 	VZEROUPPER
 	RET
 
-// func transposeAVX2(dst *float32, ldd int, src *float32, lds int, blocks int)
+// func transposeAVX2(dst *float32, ldd int, src *float32, lds, blocks int)
+//
+// Eight rows of eight values: a register holds four values of row i and four of row i+4. Interleaving values of two registers
+// and then pairs of values makes columns of rows.
 TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ ldd+8(FP), R8

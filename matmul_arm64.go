@@ -10,7 +10,7 @@ func vectorKernels() []*microKernel { return []*microKernel{neonKernel} }
 func tileNEON(t *tile)
 
 //go:noescape
-func transposeNEON(dst *float32, ldd int, src *float32, lds int, blocks int)
+func transposeNEON(dst *float32, ldd int, src *float32, lds, blocks int)
 
 func widenF16s(dst []float32, src []uint16)  { widenF16sGo(dst, src) }
 func widenBF16s(dst []float32, src []uint16) { widenBF16sGo(dst, src) }

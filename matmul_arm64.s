@@ -1,9 +1,10 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The micro-kernel computes a tile of 8 rows × 12 columns: to = from + a·b + bias. The tile's sums stay in vector registers
-// from the first step over k to the last. A step takes one column of a (8 values) and one row of b (12 values), and multiplies each value of
-// the one with each value of the other.
+// The micro-kernel computes a tile of 8 rows × 12 columns: to = from + a·b + bias. The tile's sums stay in vector
+// registers from the first step over k to the last. A step takes one column of a (8 values) and one row of b (12 values),
+// and multiplies each value of the one with each value of the other. A tile of fewer rows is computed like a whole one, and
+// only its rows are stored.
 //
 //   V0, V1    the column of a, 4 values in a register
 //   V2 … V4   the row of b
@@ -16,8 +17,8 @@
 //   R3 the column of a           R4 the row of b                 R5 bytes from one row of b to the next
 //   R6 steps left                R7 where b is packed            R8 a row of the tile in memory    R9 rows left
 
-// FMLA adds n times value i of m to d: d += n·m[i]; FADD adds n to d. Go's assembler has no names for these two, so they are given by their
-// number (Arm Architecture Reference Manual, "FMLA (by element)" and "FADD (vector)"), the registers by theirs.
+// FMLA adds n times value i of m to d: d += n·m[i]. FADD adds n to d. Go's assembler has no names for these two, so they are
+// given as numbers (Arm Architecture Reference Manual, "FMLA (by element)" and "FADD (vector)"), and so are their registers.
 #define FMLA(d, n, m, i) WORD $(0x4f801000 | ((i)&1)<<21 | ((i)>>1)<<11 | (m)<<16 | (n)<<5 | (d))
 #define FADD(d, n) WORD $(0x4e20d400 | (n)<<16 | (d)<<5 | (d))
 
@@ -120,10 +121,11 @@ biased:
 done:
 	RET
 
-// func transposeNEON(dst *float32, ldd int, src *float32, lds int, blocks int)
+// func transposeNEON(dst *float32, ldd int, src *float32, lds, blocks int)
 //
-// Four rows of src are taken four columns at a time. Taking the even (TRN1) or odd (TRN2) values of two registers in turn, first single
-// values and then pairs, makes columns of rows. R4 counts the columns; the second four rows of the eight follow the first.
+// Four rows of src are taken four columns at a time. Taking the even (TRN1) or odd (TRN2) values of two registers in turn,
+// first single values and then pairs, makes columns of rows. R4 counts the fours of columns; the second four rows of the
+// eight follow the first.
 TEXT ·transposeNEON(SB), NOSPLIT, $0-40
 	MOVD dst+0(FP), R0
 	MOVD ldd+8(FP), R1

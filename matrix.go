@@ -70,6 +70,7 @@ func widenF16(h uint16) float32 {
 	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }
 
+// widenF16sGo and widenBF16sGo write 16-bit numbers as float32.
 // widenBF16 returns the value of a bfloat16, which is the upper half of a float32.
 func widenBF16(bits uint16) float32 { return math.Float32frombits(uint32(bits) << 16) }
 
