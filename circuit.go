@@ -1,7 +1,6 @@
 package main
 
 import (
-	"hash/fnv"
 	"math"
 	"strings"
 )
@@ -116,21 +115,30 @@ func newCircuit() *Model {
 }
 
 // tokenSigns is wte, [vocab, d]: for each token 48 signs from a hash of its text without leading space and capitals, so
-// that " Michelle" is nearly "Michelle", and 16 from a hash of its id, so that it is not quite.
+// that " Michelle" is nearly "Michelle", and 16 from a hash of its id, so that it is not quite. A sign needs no more than 16 bits.
 func tokenSigns() Matrix {
-	w := newMatrix(vocabSize, circuitWidth)
+	const plusOne, minusOne = 0x3f80, 0xbf80 // in BF16
+	w := Matrix{rows: vocabSize, cols: circuitWidth, half: make([]uint16, vocabSize*circuitWidth), format: bf16}
 	eachChunk(vocabSize, 512, func(lo, hi int) {
 		for id := lo; id < hi; id++ {
-			h := fnv.New64a()
-			h.Write([]byte(strings.ToLower(strings.TrimPrefix(token(id), " "))))
-			bits := scramble(h.Sum64())<<16 | scramble(uint64(id))>>48
-			row := w.f32[id*w.cols+partToken:]
-			for i := 0; i < partSize; i++ {
-				row[i] = 1 - 2*float32(bits>>i&1)
+			bits := scramble(textHash(token(id)))<<16 | scramble(uint64(id))>>48
+			row := w.half[id*w.cols+partToken:][:partSize]
+			for i := range row {
+				row[i] = plusOne | uint16(bits>>i&1)*(plusOne^minusOne)
 			}
 		}
 	})
 	return w
+}
+
+// textHash is FNV-1a (Fowler, Noll and Vo) of a token's text without its leading space and in small letters.
+func textHash(text string) uint64 {
+	text = strings.ToLower(strings.TrimPrefix(text, " "))
+	h := uint64(0xcbf29ce484222325)
+	for i := 0; i < len(text); i++ {
+		h = (h ^ uint64(text[i])) * 0x100000001b3
+	}
+	return h
 }
 
 // scramble spreads the bits of x over the whole word: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
