@@ -278,6 +278,8 @@ func TestErrors(t *testing.T) {
 		{append(pair, "Jones", "Smith", "-site", "soul"), 2, "-site soul: there are"},
 		{append(pair, "Jones", "Smith", "-metric", "x"), 2, "-metric x: there are"},
 		{append(pair, "Jones", "Smith", "-json", "-", "-csv", "-"), 2, "standard output"},
+		{append(pair, "Jones", "Smith", "-json", "-", "-o", "-"), 2, "standard output"},
+		{[]string{"-pairs", "x", "-o", "-"}, 2, "-o - is for one pair"},
 		{append(pair, "Jones", "Smith", "-lens", "-site", "attn"), 2, "-lens"},
 		{append(pair, "Jones", "Smith", "-site", "head", "-positions", "1"), 2, "-positions"},
 		{append(pair, "Jones", "Smith", "-pairs", "x"), 2, "-pairs"},

@@ -44,3 +44,23 @@ func TestEffects(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestText checks the matrix in figures: a line for each position with its tokens, the layers side by side, and a dot for a cell
+// that was not run.
+func TestText(t *testing.T) {
+	r := study(t, Study{site: "resid", metric: metricRestored, layers: "1:3,7", top: 1})
+	text := r.text(nil)
+	for _, want := range []string{
+		"clean text: Michelle/ Jones/ was/ a/ top/-/not/ch/ student/./ Michelle\n11 tokens: 48736 5437 ",
+		"corrupt text: Michelle/ Smith/ was/",
+		"restored share of logit(Smith) - logit(Jones): clean 1.00, corrupt 0.00\n",
+		"resid                              0     1     2     3     4     5     6     7     8     9    10    11\n",
+		"\n   1 \" Smith\" (clean \" Jones\")     ·  1.00  1.00     ·     ·     ·     ·  0.00     ·     ·     ·     ·\n",
+		"\n   0 \"Michelle\"                    ·  0.00  0.00     ·",
+		"\n  layer 1, position 1 (\" Jones\"): 1.00, corrupt 0.00\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
