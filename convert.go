@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
-	"math/rand"
 	"os"
 	"path/filepath"
 	"slices"
@@ -287,38 +284,4 @@ func narrowBF16(x float32) uint16 {
 		return uint16(b>>16) | 0x40
 	}
 	return uint16((b + 1<<15 - 1 + b>>16&1) >> 16)
-}
-
-// replaceFile writes the file path, of size bytes, under a temporary name in the same folder and gives it its name when it is whole
-// and on the disk. If anything fails, what was at path before is still there and nothing else.
-func replaceFile(path string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: cannot be written: not a regular file", path)
-	}
-	temporary := fmt.Sprintf("%s.%08x.tmp", path, rand.Uint32())
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return fmt.Errorf("%s: cannot be written: %w", path, reason(err))
-	}
-	err = writeAll(f, write)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = cmp.Or(err, f.Close())
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		os.Remove(temporary)
-		return fmt.Errorf("%s: cannot be written (%.1f MB): %w", path, float64(size)/1e6, reason(err))
-	}
-	return nil
-}
-
-func writeAll(f *os.File, write func(io.Writer) error) error {
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err := write(w); err != nil {
-		return err
-	}
-	return w.Flush()
 }

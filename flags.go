@@ -57,11 +57,7 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 	}
 	most := len(strings.Fields(c.arguments))
 	if least := most - strings.Count(c.arguments, "["); len(words) < least || len(words) > most {
-		what := "argument"
-		if len(words) != 1 {
-			what += "s"
-		}
-		return nil, usageError{fmt.Errorf("%d %s, but expected is: %s", len(words), what, c.arguments)}
+		return nil, usageError{fmt.Errorf("%s, but expected is: %s", count(len(words), "argument"), c.arguments)}
 	}
 	return words, nil
 }
@@ -81,6 +77,14 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 		}
 		words, args = append(words, args[0]), args[1:]
 	}
+}
+
+// count is "1 token", "2 tokens".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
 }
 
 // newFlags is an empty set of flags.

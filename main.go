@@ -189,7 +189,7 @@ func (p *program) check(f *patchFlags, words int) error {
 	case f.pairs != "" && f.image == "-":
 		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
 	case f.pairs == "" && words != 4 && !(words == 3 && study.metric == metricLogit):
-		return fmt.Errorf("%d arguments, but expected is: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER", words)
+		return fmt.Errorf("%s, but expected is: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER", count(words, "argument"))
 	}
 	return nil
 }

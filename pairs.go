@@ -45,8 +45,8 @@ func newQuestion(clean, corrupt Text, cleanAnswer, corruptAnswer string, metric 
 		return q, fmt.Errorf("%s is empty: the model needs at least one token", empty.name)
 	}
 	if len(q.clean) != len(q.corrupt) {
-		return q, fmt.Errorf("%s has %d tokens and %s %d: they must have equally many, so change a word where they part\n%s",
-			clean.name, len(q.clean), corrupt.name, len(q.corrupt), aligned(tokens(q.clean), tokens(q.corrupt)))
+		return q, fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word where they part\n%s",
+			clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt), aligned(tokens(q.clean), tokens(q.corrupt)))
 	}
 	if slices.Equal(q.clean, q.corrupt) {
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them", clean.name, corrupt.name)

@@ -202,7 +202,7 @@ func (m *Model) rowLayers(passes []Pass, T int) int {
 	for _, p := range passes {
 		n += 2 * T * (m.layers - p.first)
 		for _, c := range p.cells {
-			n += (T - c.from) * (m.layers - c.layer)
+			n += (T-c.from)*(m.layers-1-c.layer) + 1 // in the last layer one row is left of each
 		}
 	}
 	return n

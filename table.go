@@ -31,7 +31,7 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 
 // tokenization shows a text's tokens and their ids.
 func (t *TextReport) tokenization() string {
-	return fmt.Sprintf("%s\n%d tokens: %s\n", joined(t.Tokens), len(t.IDs), strings.Trim(fmt.Sprint(t.IDs), "[]"))
+	return fmt.Sprintf("%s\n%s: %s\n", joined(t.Tokens), count(len(t.IDs), "token"), strings.Trim(fmt.Sprint(t.IDs), "[]"))
 }
 
 // joined shows tokens side by side: " Jones was" is " Jones/ was".
