@@ -118,7 +118,7 @@ func TestFindModel(t *testing.T) {
 			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", strings.Repeat("0", 40)),
 			want:  Found{name: "circuit", circuit: true, how: "built in"}},
 		{name: "a main that leads out of the cache", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", "../../../../../../work/x", "work/x/model.safetensors", "x"),
+			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", "../../../../../../elsewhere/x", "elsewhere/x/model.safetensors", "x"),
 			want:  Found{name: "circuit", circuit: true, how: "built in"}},
 		{name: "a main that is endless", offline: true,
 			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", commit+strings.Repeat(" ", 1000)),

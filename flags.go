@@ -57,7 +57,7 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 	}
 	most := len(strings.Fields(c.arguments))
 	if least := most - strings.Count(c.arguments, "["); len(words) < least || len(words) > most {
-		return nil, usageError{fmt.Errorf("%s, but expected is: %s", count(len(words), "argument"), c.arguments)}
+		return nil, usageError{fmt.Errorf("%s, but expected is: %s", count(len(words), "argument"), strings.NewReplacer("[", "", "]", "").Replace(c.arguments))}
 	}
 	return words, nil
 }
@@ -100,6 +100,7 @@ func (p *program) help(flags *flag.FlagSet) {
 	fmt.Fprint(p.stdout, usage)
 	flags.VisitAll(func(f *flag.Flag) {
 		value, what := flag.UnquoteUsage(f)
+		what = strings.TrimSuffix(what, " ("+value+")")
 		if f.DefValue != "" && f.DefValue != "false" {
 			what += ", by default " + f.DefValue
 		}

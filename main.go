@@ -29,7 +29,7 @@ const usage = `mechpatch: activation patching on GPT-2
       The most probable next tokens of one text, for someone in search of a good pair.
   mechpatch tokens [-e] [-json] TEXT.txt
       The tokens of a text and their ids.
-  mechpatch fetch [-o FILE] [NAME]
+  mechpatch fetch [-offline] [-o FILE] [NAME]
       Downloads gpt2, or gpt2-medium, gpt2-large, gpt2-xl, distilgpt2.
   mechpatch convert [-dtype f32|f16|bf16] IN OUT.safetensors
       Makes a lean safetensors file of a safetensors or PyTorch file, or of a folder with one.

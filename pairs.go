@@ -319,6 +319,9 @@ type Mean struct {
 
 // add adds a report, unless its pair has nothing to restore.
 func (s Means) add(r *Report) error {
+	if r.Answer.Corrupt == nil {
+		return errors.New("the restored share needs both answers")
+	}
 	if err := r.plain.restorable(); err != nil {
 		return err
 	}

@@ -207,7 +207,6 @@ func TestProgress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// A sweep's last layer has fewer rows than it is reckoned with, so that it may end a little before 1.
 			if last < .999 || c.steps > 0 && steps != c.steps || steps < 12 {
 				t.Errorf("%d steps up to %g", steps, last)
 			}

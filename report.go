@@ -261,9 +261,12 @@ func (r *Report) figure(colorMap string, scale int) *Figure {
 	for l := range r.panels[0].matrix {
 		f.rows = append(f.rows, strconv.Itoa(l))
 	}
-	if r.Site == "head" {
+	switch r.Site {
+	case "head":
 		f.columnTitle = "head"
 		return f
+	case "lens":
+		f.columnTitle = "token at this position"
 	}
 	f.beside = make([]string, len(f.columns))
 	for i, t := range r.Clean.Tokens {

@@ -60,6 +60,9 @@ func TestFigure(t *testing.T) {
 		if c.heads {
 			want.columns, want.columnTitle, want.beside = numbered(4), "head", nil
 		}
+		if c.study.lens {
+			want.columnTitle = "token at this position"
+		}
 		if len(c.panels) == 1 {
 			want.panels = []Panel{{matrix: matrix(r)}}
 		}

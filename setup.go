@@ -101,7 +101,7 @@ func (p *program) convert() Command {
 func (p *program) bundle() Command {
 	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
 	env := systemEnv(true)
-	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`FILE`)")
+	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`PROGRAM`)")
 	c.run = func(words []string) error {
 		in, err := sourceFile(words[0], env)
 		if err != nil {

@@ -231,7 +231,7 @@ func TestSetupErrors(t *testing.T) {
 		{[]string{"bundle", model, out, "-exe", text}, 1, "text.txt: not a program for Linux (ELF), Windows (PE) or macOS"},
 		{[]string{"fetch", "gpt3"}, 1, "fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
 		{[]string{"fetch", "circuit"}, 1, "it is built into the program"},
-		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "[NAME]"},
+		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "expected is: NAME"},
 		{[]string{"fetch", "-offline"}, 1, "fetching gpt2: -offline forbids the network"},
 		{[]string{"fetch", "-offline", "distilgpt2"}, 1, "fetching distilgpt2: -offline forbids the network"},
 	} {
