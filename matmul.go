@@ -106,7 +106,7 @@ func (p *product) biasAlone() {
 }
 
 // maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of very tall products.
-const maxBlocks = 4
+const maxBlocks = 2
 
 // worthThreads is the number of multiplications from which on it pays to wake other threads.
 const worthThreads = 1 << 18
