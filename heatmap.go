@@ -144,7 +144,7 @@ func (f *Figure) layout() (*layout, error) {
 	l.scale = f.colorScale()
 	l.decimals = f.cellDecimals(l)
 	l.labels = f.columnLabels(l)
-	l.legend = f.legendText()
+	l.legend = f.legendText(l.body)
 	f.placeDown(l, rows*l.cell+l.gap, columns*l.cell+l.gap)
 	f.labelBar(l)
 	f.placeAcross(l)
@@ -311,10 +311,10 @@ func (f *Figure) columnLabels(l *layout) [][]run {
 }
 
 // legendText is the column title and, where the texts differ, the key to the labels.
-func (f *Figure) legendText() []run {
+func (f *Figure) legendText(body *font) []run {
 	var legend []run
 	if f.columnTitle != "" {
-		legend = append(legend, run{plain(f.columnTitle), ink})
+		legend = append(legend, run{clip(body, plain(f.columnTitle), longestTitle), ink})
 	}
 	for _, token := range f.beside {
 		if token != "" {
