@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -153,10 +152,7 @@ func bundle(exe, model, out string) error {
 
 // readProgram reads a program file, without the weights if it is a bundle, and makes sure that it is a mechpatch.
 func readProgram(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // opening a pipe would wait for its writer
-		return nil, cmp.Or(err, errors.New("not a regular file"))
-	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}

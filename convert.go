@@ -108,15 +108,20 @@ func weightsIn(folder string) (string, error) {
 
 // firstBytes reads up to n bytes of a file.
 func firstBytes(path string, n int64) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // opening a pipe would wait for its writer
-		return nil, cmp.Or(err, errors.New("not a regular file"))
-	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, n))
+}
+
+// openRegular opens a file, but no folder, device or pipe: opening a pipe would wait for its writer.
+func openRegular(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errors.New("not a regular file"))
+	}
+	return os.Open(path)
 }
 
 // A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order, without a prefix. The header is padded with

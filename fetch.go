@@ -67,7 +67,7 @@ var errNoStart = errors.New("the download could not begin")
 // fetch downloads the published model of that name into the file dest and returns dest's path. Where dest is "", that is the program's cache;
 // where it is a folder, NAME.safetensors in it. A file that is there already and has the right sum is not fetched again.
 //
-// Until it is whole and its sum is right, the file is dest.XXXXXXXXXXXXXXXX.partial (the beginning of its SHA-256); that is kept when a fetch
+// Until it is whole and its sum is right, the file is dest.SUM.partial (SUM is the beginning of its SHA-256); that is kept when a fetch
 // fails, and the next one goes on from it. It is not kept when it turns out to be wrong or when the disk is full.
 //
 // Only one process at a time fetches into dest; another waits for it, and then uses its file.
