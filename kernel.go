@@ -30,10 +30,13 @@ type microKernel struct {
 	stride     int // of packed x: rows, rounded up
 	strip      int // columns of a task: a few panels
 	rowBlock   int // rows of a task
-	depth      int // values of k that a task sums
+	depth      int // values of k that are summed at a time
 	tile       func(t *tile)
-	// transpose8 writes 8 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
-	transpose8 func(dst *float32, ldd int, src *float32, lds, blocks int)
+	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has the cache line that is
+	// ahead values behind each of them fetched. nil: the first tile of a column panel reads w where it lies, and packs it.
+	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
+	// transpose4 writes 4 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
+	transpose4 func(dst *float32, ldd int, src *float32, lds, blocks int)
 }
 
 // maxTileRows and maxTileCols bound the tiles of all kernels.
@@ -79,7 +82,7 @@ func tileGo(t *tile) {
 
 // transpose writes the [rows, cols] matrix src as the [cols, rows] matrix dst: dst[c·ldd + r] = src[r·lds + c].
 func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if u.transpose8 == nil || rows < 8 || cols < 8 {
+	if u.transpose4 == nil || rows < 4 || cols < 8 {
 		for r := 0; r < rows; r++ {
 			for c, v := range src[r*lds : r*lds+cols] {
 				dst[c*ldd+r] = v
@@ -87,12 +90,12 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 		}
 		return
 	}
-	// Where 8 does not divide, the last eight rows or columns overlap those before them, which are written twice, alike.
-	for r := 0; r < rows; r += 8 {
-		r = min(r, rows-8)
-		u.transpose8(&dst[r], ldd, &src[r*lds], lds, cols/8)
+	// Where 4 or 8 does not divide, the last rows or columns overlap those before them, which are written twice, alike.
+	for r := 0; r < rows; r += 4 {
+		r = min(r, rows-4)
+		u.transpose4(&dst[r], ldd, &src[r*lds], lds, cols/8)
 		if cols%8 != 0 {
-			u.transpose8(&dst[(cols-8)*ldd+r], ldd, &src[r*lds+cols-8], lds, 1)
+			u.transpose4(&dst[(cols-8)*ldd+r], ldd, &src[r*lds+cols-8], lds, 1)
 		}
 	}
 }

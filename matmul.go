@@ -15,9 +15,10 @@ import (
 //   - x in row panels, as many rows as a tile has: for each k, the panel's values of x[·, k] side by side;
 //   - w in column panels, as many columns as a tile has: for each k, the panel's values of w[k, ·] side by side.
 //
-// A task is a strip of a few column panels times a block of row panels. The threads take tasks from a common counter. A
-// block of packed x, rowBlock rows × depth values of k, stays in a core's second-level cache from one task to the next.
-// Where k is larger than depth, unfinished sums are put down in y and taken up again.
+// A task, which the threads take from a common counter, is a strip of a few column panels times a block of row panels. Only a portion
+// of k, depth values, is summed at a time: unfinished sums are put down in y and taken up again. A packed strip of that depth stays in
+// a core's second-level cache while the row panels are multiplied with it one after the other, and each row panel is near while
+// it is multiplied with the strip's column panels.
 //
 // Every element of y is one chain of fused multiply-adds over k in ascending order that begins with zero; the bias comes
 // last. In which tile the element lies, how many other rows there are and how many threads work makes no difference to it,
@@ -108,6 +109,12 @@ func (p *product) biasAlone() {
 // maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of very tall products.
 const maxBlocks = 2
 
+// gap is the values between packed panels. Panels a power of two apart would crowd the same lines of the cache.
+const gap = 16
+
+// aheadRows is how many rows before it is packed a row of w is fetched from main memory.
+const aheadRows = 8
+
 // worthThreads is the number of multiplications from which on it pays to wake other threads.
 const worthThreads = 1 << 18
 
@@ -135,51 +142,41 @@ func compute(p product) {
 // schedule is a product under way: how it is cut up, what is done, and scratch memory.
 type schedule struct {
 	product
-	depth, depths int // values of k that are summed at a time, and how many such portions there are
-	strip, strips int // columns of a strip, and how many strips there are
-	row0, rows    int // the rows under way
-	blocks        int // and into how many blocks they are cut
-	panels        int // row panels in a block, at most
+	depth, depths int   // values of k that are summed at a time, and how many such portions there are
+	strip, strips int   // columns of a strip, and how many strips there are
+	blocks        int   // of the rows under way
+	panels        int   // row panels in a block
+	firstRow      []int // [blocks·panels + 1]: where each row panel begins, and where the last one ends
 
-	packedX []float32      // [blocks][panels][k][stride]
-	next    atomic.Int32   // the next task
-	packed  atomic.Int32   // row panels that are packed
-	done    []atomic.Int32 // [blocks][strips]: portions of k that are summed
-	broken  atomic.Bool    // a goroutine has panicked, and its tasks will not be done
-	work    func(int)      // the method workThrough, bound once
+	packedX []float32    // [blocks][depths][panels][depth][stride]
+	next    atomic.Int32 // the next task
+	packed  atomic.Int32 // row panels that are packed
+	broken  atomic.Bool  // a goroutine has panicked, and its tasks will not be done
+	work    func(int)    // the method workThrough, bound once
 }
 
-// slab multiplies rows row0 … row1−1, cut into the given number of blocks.
+// slab multiplies rows row0 … row1−1, cut into the given number of blocks. Blocks and panels have nearly equally many rows each.
 func (s *schedule) slab(row0, row1, blocks int) {
 	u := micro
-	s.row0, s.rows, s.blocks = row0, row1-row0, blocks
-	s.panels = ((s.rows+blocks-1)/blocks + u.rows - 1) / u.rows
-	s.packedX = grow(s.packedX, blocks*s.panels*s.k*u.stride)
-	if n := blocks * s.strips; cap(s.done) < n {
-		s.done = make([]atomic.Int32, n)
-	} else {
-		s.done = s.done[:n]
+	rows := row1 - row0
+	s.blocks = blocks
+	s.panels = ((rows+blocks-1)/blocks + u.rows - 1) / u.rows
+	all := blocks * s.panels
+	s.firstRow = s.firstRow[:0]
+	for i := 0; i <= all; i++ {
+		s.firstRow = append(s.firstRow, row0+i*rows/all)
 	}
-	for i := range s.done {
-		s.done[i].Store(0)
-	}
+	s.packedX = grow(s.packedX, all*s.depths*s.depth*u.stride)
 	s.next.Store(0)
 	s.packed.Store(0)
 	workers := min(threads, blocks*s.strips)
-	if s.serial || s.rows*s.n*s.k < worthThreads {
+	if s.serial || rows*s.n*s.k < worthThreads {
 		workers = 1
 	}
 	parallel(workers, s.work)
 }
 
-// panel returns the rows of row panel i of block b, counted from row0. Blocks and panels have nearly equally many rows each.
-func (s *schedule) panel(b, i int) (from, to int) {
-	first, rows := b*s.rows/s.blocks, (b+1)*s.rows/s.blocks-b*s.rows/s.blocks
-	return first + i*rows/s.panels, first + (i+1)*rows/s.panels
-}
-
-// workThrough takes tasks until none is left: first x is packed, then the strips are multiplied, block after block and, in
-// a block, portion after portion of k. A task waits for those that it builds on; they were taken earlier, so they end.
+// workThrough takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
 func (s *schedule) workThrough(int) {
 	w := workspaces.get()
 	whole := false
@@ -198,125 +195,160 @@ func (s *schedule) workThrough(int) {
 			continue
 		}
 		t -= packs
-		b, d, j := t/s.strips/s.depths, t/s.strips%s.depths, t%s.strips
-		if b >= s.blocks || s.broken.Load() {
+		if t >= s.blocks*s.strips || s.broken.Load() {
 			whole = true
 			return
 		}
 		for int(s.packed.Load()) < packs && !s.broken.Load() {
 			runtime.Gosched()
 		}
-		done := &s.done[b*s.strips+j]
-		for int(done.Load()) < d && !s.broken.Load() {
-			runtime.Gosched()
-		}
-		s.multiply(w, b, d, j)
-		done.Store(int32(d + 1))
+		s.multiply(w, t/s.strips, t%s.strips)
 	}
+}
+
+// panel returns the rows of row panel i of block b.
+func (s *schedule) panel(b, i int) (from, to int) {
+	return s.firstRow[b*s.panels+i], s.firstRow[b*s.panels+i+1]
+}
+
+// portion returns where portion d of k begins and how much of k it is.
+func (s *schedule) portion(d int) (k0, k int) {
+	return d * s.depth, min(s.depth, s.k-d*s.depth)
+}
+
+// packedPanel is row panel i of block b over portion d of k.
+func (s *schedule) packedPanel(b, d, i int) []float32 {
+	return s.packedX[((b*s.depths+d)*s.panels+i)*s.depth*micro.stride:]
 }
 
 // packX packs row panel i of block b.
 func (s *schedule) packX(b, i int) {
 	u := micro
 	from, to := s.panel(b, i)
-	rows := s.x[(s.row0+from)*s.ldx:]
-	u.transpose(s.packedX[(b*s.panels+i)*s.k*u.stride:], u.stride, rows, s.ldx, to-from, s.k)
+	for d := 0; d < s.depths; d++ {
+		k0, k := s.portion(d)
+		u.transpose(s.packedPanel(b, d, i), u.stride, s.x[from*s.ldx+k0:], s.ldx, to-from, k)
+	}
 }
 
-// multiply multiplies row block b with strip j of the columns over portion d of k.
-func (s *schedule) multiply(w *workspace, b, d, j int) {
-	u := micro
-	k0 := d * s.depth
-	k := min(s.depth, s.k-k0)
+// multiply multiplies row block b with strip j of the columns.
+func (s *schedule) multiply(w *workspace, b, j int) {
 	c0 := j * s.strip
 	c1 := min(c0+s.strip, s.n)
-	w.b = grow(w.b, k*((c1-c0+u.cols-1)/u.cols*u.cols))
-	for c := c0; c < c1; c += u.cols {
-		if !s.readInPlace(c) {
-			s.packW(w, w.b[(c-c0)*k:], k0, k, c, min(u.cols, c1-c))
+	for d := 0; d < s.depths; d++ {
+		k0, k := s.portion(d)
+		packed := s.packStrip(w, k0, k, c0, c1)
+		for i := 0; i < s.panels; i++ {
+			s.rowPanel(w, b, d, i, c0, c1, packed)
 		}
 	}
-	for i := 0; i < s.panels; i++ {
-		for c := c0; c < c1; c += u.cols {
-			s.tile(w, w.b[(c-c0)*k:], b, i, c, d)
-		}
-		if s.gelu && d == s.depths-1 {
-			for r, to := s.panel(b, i); r < to; r++ {
-				row := (s.row0 + r) * s.ldy
-				gelu(s.y[row+c0 : row+c1])
-			}
+	if s.gelu {
+		for r := s.firstRow[b*s.panels]; r < s.firstRow[(b+1)*s.panels]; r++ {
+			gelu(s.y[r*s.ldy+c0 : r*s.ldy+c1])
 		}
 	}
 }
 
-// readInPlace reports whether the first row panel reads the column panel at c where the matrix lies, and packs it for the
-// others on the way. So it does where the panel is whole and needs neither widening nor turning about.
-func (s *schedule) readInPlace(c int) bool {
-	return !s.transposed && s.w.half == nil && c+micro.cols <= s.n
+// readInPlace reports whether the first row panel reads column panels where the matrix lies, and packs them for the others on the
+// way. Only whole panels can be read so, and only where they need neither widening nor turning about.
+func (s *schedule) readInPlace() bool {
+	return micro.packRow == nil && !s.transposed && s.w.half == nil
 }
 
-// tile multiplies row panel i of block b with the column panel at c, packed in panel, over portion d of k.
-func (s *schedule) tile(w *workspace, panel []float32, b, i, c, d int) {
+// packStrip packs columns c0 … c1−1 of rows k0 … k0+k−1 of w, as [panels][k][cols] with gap values between the panels, but for the
+// panels that will be read in place. The memory for them is there.
+func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	u := micro
-	from, to := s.panel(b, i)
-	k0 := d * s.depth
-	cols := min(u.cols, s.n-c)
-	first, last := d == 0, d == s.depths-1
-
-	t := &w.tile
-	*t = tile{rows: to - from, k: min(s.depth, s.k-k0), ld: s.ldy, b: &panel[0], ldb: u.cols}
-	t.a = &s.packedX[((b*s.panels+i)*s.k+k0)*u.stride]
-	if i == 0 && s.readInPlace(c) {
-		t.b, t.ldb, t.inPlace = &s.w.f32[k0*s.ldw+c], s.ldw, 1
-		if s.panels > 1 {
-			t.pack = &panel[0]
-		}
-	}
-	y := s.y[(s.row0+from)*s.ldy+c:]
-	t.to = &y[0]
-	if !first || s.accumulate {
-		t.from = &y[0]
-	}
-	if last && s.bias != nil {
-		t.bias = &s.bias[c]
-	}
-	if cols == u.cols {
-		u.tile(t)
-	} else {
-		w.edge(cols)
-	}
-}
-
-// packW packs rows k0 … k0+k−1 of columns c0 … c0+cols−1 of w into dst: widened to float32, and turned about if w is
-// transposed.
-func (s *schedule) packW(w *workspace, dst []float32, k0, k, c0, cols int) {
-	u := micro
+	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*(k*u.cols+gap))
+	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*(k*u.cols+gap):] }
+	whole := c0 + (c1-c0)/u.cols*u.cols // where the panel that is not whole begins
 	if s.transposed {
-		rows, ld := s.w.f32, s.ldw
-		if s.w.half != nil {
-			w.wide = grow(w.wide, cols*k)
-			for c := 0; c < cols; c++ {
-				s.w.widen(w.wide[c*k:(c+1)*k], (c0+c)*s.ldw+k0)
-			}
-			rows, ld = w.wide, k
-		} else {
-			rows = rows[c0*ld+k0:]
+		for c := c0; c < c1; c += u.cols {
+			s.packTurned(w, panel(c), k0, k, c, min(u.cols, c1-c))
 		}
-		u.transpose(dst, u.cols, rows, ld, cols, k)
-		return
+		return w.strip
 	}
-	for l := 0; l < k; l++ {
-		s.w.widen(dst[l*u.cols:l*u.cols+cols], (k0+l)*s.ldw+c0)
+	from := c0
+	if s.readInPlace() {
+		from = whole
+	}
+	for l := 0; l < k && from < c1; l++ {
+		at := (k0+l)*s.ldw + from
+		var row []float32
+		if s.w.half == nil {
+			row = s.w.f32[at : at+c1-from]
+		} else {
+			w.wide = grow(w.wide, c1-from)
+			row = w.wide
+			s.w.widen(row, at)
+		}
+		c := from
+		if u.packRow != nil {
+			u.packRow(&panel(c)[l*u.cols], k*u.cols+gap, &row[0], (whole-from)/u.cols, aheadRows*s.ldw)
+			c = whole
+		}
+		for ; c < c1; c += u.cols {
+			copy(panel(c)[l*u.cols:(l+1)*u.cols], row[c-from:])
+		}
+	}
+	return w.strip
+}
+
+// packTurned packs columns c … c+cols−1 of rows k0 … k0+k−1 of w as one panel, where w is transposed.
+func (s *schedule) packTurned(w *workspace, panel []float32, k0, k, c, cols int) {
+	rows, ld := s.w.f32, s.ldw
+	if s.w.half == nil {
+		rows = rows[c*ld+k0:]
+	} else {
+		w.wide = grow(w.wide, cols*k)
+		for i := 0; i < cols; i++ {
+			s.w.widen(w.wide[i*k:(i+1)*k], (c+i)*s.ldw+k0)
+		}
+		rows, ld = w.wide, k
+	}
+	micro.transpose(panel, micro.cols, rows, ld, cols, k)
+}
+
+// rowPanel multiplies row panel i of block b with columns c0 … c1−1 over portion d of k.
+func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) {
+	u, t := micro, &w.tile
+	k0, k := s.portion(d)
+	from, to := s.panel(b, i)
+	inPlace := i == 0 && s.readInPlace()
+	t.rows, t.k, t.ld = to-from, k, s.ldy
+	t.a = &s.packedPanel(b, d, i)[0]
+	t.from, t.bias = nil, nil
+	for c := c0; c < c1; c += u.cols {
+		t.b, t.ldb, t.inPlace, t.pack = &strip[0], u.cols, 0, nil
+		if inPlace && c+u.cols <= c1 {
+			t.b, t.ldb, t.inPlace = &s.w.f32[k0*s.ldw+c], s.ldw, 1
+			if s.panels > 1 {
+				t.pack = &strip[0]
+			}
+		}
+		t.to = &s.y[from*s.ldy+c]
+		if d > 0 || s.accumulate {
+			t.from = t.to
+		}
+		if d == s.depths-1 && s.bias != nil {
+			t.bias = &s.bias[c]
+		}
+		if c+u.cols <= c1 {
+			u.tile(t)
+			strip = strip[k*u.cols+gap:]
+		} else {
+			w.edge(c1 - c)
+		}
 	}
 }
 
 // workspace is the scratch memory of one goroutine.
 type workspace struct {
-	tile tile
-	b    []float32                          // a packed strip of w: [panels][depth][cols]
-	wide []float32                          // rows of w, widened to float32
-	from [maxTileRows * maxTileCols]float32 // for tiles at the right edge
-	bias [maxTileCols]float32
+	tile  tile
+	strip []float32                          // packed column panels of w: [panels][depth][cols], gap values apart
+	wide  []float32                          // rows of w, widened to float32
+	from  [maxTileRows * maxTileCols]float32 // for tiles at the right edge
+	bias  [maxTileCols]float32
 }
 
 // edge computes a tile that has fewer columns than the kernel's, in scratch memory.

@@ -59,7 +59,8 @@ rest: \
 	JMP     summed
 
 // INPLACE is the same loop where b is read from the weight matrix. It fetches the row of b that comes 32 steps later, 256
-// bytes for this column panel and the next ones, and packs this row if it is to be packed.
+// bytes for this column panel and the next ones, and packs this row if it is to be packed. AVX2 has no such loop: 16 columns are one
+// cache line, for which alone it does not pay to visit a row.
 #define INPLACE(loop, next, ROWS, b0, b1, width, column) \
 loop: \
 	VMOVUPS    (BX), b0; \
@@ -104,7 +105,7 @@ next: \
 	DECQ    AX; \
 	JZ      done
 
-// ARGUMENTS loads what the loops need, and compares inPlace with zero.
+// ARGUMENTS loads what the loops need, and compares inPlace with zero; without it b is packed.
 #define ARGUMENTS \
 	MOVQ tile_k(DI), AX; \
 	MOVQ tile_a(DI), SI; \
@@ -289,7 +290,6 @@ TEXT ·tileAVX2(SB), NOSPLIT, $0-8
 
 begin:
 	ARGUMENTS
-	JNZ inPlace
 	CHOOSE(6, packed6)
 	CHOOSE(5, packed5)
 	CHOOSE(4, packed4)
@@ -301,19 +301,6 @@ begin:
 	PACKED(packed4, loop4, rest4, AVX2_ROWS4, Y12, Y13, 32, 32)
 	PACKED(packed5, loop5, rest5, AVX2_ROWS5, Y12, Y13, 32, 32)
 	PACKED(packed6, loop6, rest6, AVX2_ROWS6, Y12, Y13, 32, 32)
-
-inPlace:
-	CHOOSE(6, inPlace6)
-	CHOOSE(5, inPlace5)
-	CHOOSE(4, inPlace4)
-	CHOOSE(3, inPlace3)
-	CHOOSE(2, inPlace2)
-	INPLACE(inPlace1, next1, AVX2_ROWS1, Y12, Y13, 32, 32)
-	INPLACE(inPlace2, next2, AVX2_ROWS2, Y12, Y13, 32, 32)
-	INPLACE(inPlace3, next3, AVX2_ROWS3, Y12, Y13, 32, 32)
-	INPLACE(inPlace4, next4, AVX2_ROWS4, Y12, Y13, 32, 32)
-	INPLACE(inPlace5, next5, AVX2_ROWS5, Y12, Y13, 32, 32)
-	INPLACE(inPlace6, next6, AVX2_ROWS6, Y12, Y13, 32, 32)
 
 summed:
 	MOVQ  t+0(FP), DI
@@ -333,10 +320,37 @@ done:
 	VZEROUPPER
 	RET
 
+// func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
+TEXT ·packRowAVX2(SB), NOSPLIT, $0-40
+	MOVQ  dst+0(FP), DI
+	MOVQ  stride+8(FP), R8
+	MOVQ  src+16(FP), SI
+	MOVQ  panels+24(FP), CX
+	MOVQ  ahead+32(FP), R9
+	SHLQ  $2, R8
+	SHLQ  $2, R9
+	TESTQ CX, CX
+	JZ    done
+
+panel:
+	VMOVUPS    (SI), Y0
+	VMOVUPS    32(SI), Y1
+	PREFETCHT1 (SI)(R9*1)
+	VMOVUPS    Y0, (DI)
+	VMOVUPS    Y1, 32(DI)
+	ADDQ       $64, SI
+	ADDQ       R8, DI
+	DECQ       CX
+	JNZ        panel
+	VZEROUPPER
+
+done:
+	RET
+
 // func transposeAVX2(dst *float32, ldd int, src *float32, lds, blocks int)
 //
-// Eight rows of eight values: a register holds four values of row i and four of row i+4. Interleaving values of two registers
-// and then pairs of values makes columns of rows.
+// Four rows of eight values are interleaved value by value and then pair by pair. That leaves in each register two columns of four:
+// column c in its lower half and column c+4 in its upper half.
 TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
 	MOVQ ldd+8(FP), R8
@@ -349,41 +363,29 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (R9)(R9*2), R11  // 3 rows of src
 
 block:
-	LEAQ (SI)(R9*4), BX   // row 4 of src
-	VMOVUPS (SI), X0
-	VMOVUPS (SI)(R9*1), X1
-	VMOVUPS (SI)(R9*2), X2
-	VMOVUPS (SI)(R11*1), X3
-	VMOVUPS 16(SI), X4
-	VMOVUPS 16(SI)(R9*1), X5
-	VMOVUPS 16(SI)(R9*2), X6
-	VMOVUPS 16(SI)(R11*1), X7
-	VINSERTF128 $1, (BX), Y0, Y0
-	VINSERTF128 $1, (BX)(R9*1), Y1, Y1
-	VINSERTF128 $1, (BX)(R9*2), Y2, Y2
-	VINSERTF128 $1, (BX)(R11*1), Y3, Y3
-	VINSERTF128 $1, 16(BX), Y4, Y4
-	VINSERTF128 $1, 16(BX)(R9*1), Y5, Y5
-	VINSERTF128 $1, 16(BX)(R9*2), Y6, Y6
-	VINSERTF128 $1, 16(BX)(R11*1), Y7, Y7
-	LEAQ (DI)(R8*4), BX   // row 4 of dst
-#define QUARTER(a, b, c, d, to) \
-	VUNPCKLPS a, b, Y8; \
-	VUNPCKLPS c, d, Y9; \
-	VUNPCKHPS a, b, Y10; \
-	VUNPCKHPS c, d, Y11; \
-	VUNPCKLPD Y9, Y8, Y12; \
-	VUNPCKHPD Y9, Y8, Y13; \
-	VUNPCKLPD Y11, Y10, Y14; \
-	VUNPCKHPD Y11, Y10, Y15; \
-	VMOVUPS Y12, (to); \
-	VMOVUPS Y13, (to)(R8*1); \
-	VMOVUPS Y14, (to)(R8*2); \
-	VMOVUPS Y15, (to)(R10*1)
-	QUARTER(Y1, Y0, Y3, Y2, DI)
-	QUARTER(Y5, Y4, Y7, Y6, BX)
+	VMOVUPS (SI), Y0
+	VMOVUPS (SI)(R9*1), Y1
+	VMOVUPS (SI)(R9*2), Y2
+	VMOVUPS (SI)(R11*1), Y3
+	VUNPCKLPS Y1, Y0, Y4
+	VUNPCKHPS Y1, Y0, Y5
+	VUNPCKLPS Y3, Y2, Y6
+	VUNPCKHPS Y3, Y2, Y7
+	VUNPCKLPD Y6, Y4, Y0
+	VUNPCKHPD Y6, Y4, Y1
+	VUNPCKLPD Y7, Y5, Y2
+	VUNPCKHPD Y7, Y5, Y3
+	VMOVUPS X0, (DI)
+	VMOVUPS X1, (DI)(R8*1)
+	VMOVUPS X2, (DI)(R8*2)
+	VMOVUPS X3, (DI)(R10*1)
+	LEAQ (DI)(R8*4), DI
+	VEXTRACTF128 $1, Y0, (DI)
+	VEXTRACTF128 $1, Y1, (DI)(R8*1)
+	VEXTRACTF128 $1, Y2, (DI)(R8*2)
+	VEXTRACTF128 $1, Y3, (DI)(R10*1)
+	LEAQ (DI)(R8*4), DI
 	ADDQ $32, SI
-	LEAQ (DI)(R8*8), DI
 	DECQ CX
 	JNZ  block
 	VZEROUPPER

@@ -124,25 +124,18 @@ done:
 // func transposeNEON(dst *float32, ldd int, src *float32, lds, blocks int)
 //
 // Four rows of src are taken four columns at a time. Taking the even (TRN1) or odd (TRN2) values of two registers in turn,
-// first single values and then pairs, makes columns of rows. R4 counts the fours of columns; the second four rows of the
-// eight follow the first.
+// first single values and then pairs, makes columns of rows. R4 counts the fours of columns.
 TEXT ·transposeNEON(SB), NOSPLIT, $0-40
-	MOVD dst+0(FP), R0
+	MOVD dst+0(FP), R6      // row of dst
 	MOVD ldd+8(FP), R1
-	MOVD src+16(FP), R2
+	MOVD src+16(FP), R7     // the four rows of src
 	MOVD lds+24(FP), R3
-	LSL  $2, R1
-	LSL  $2, R3
-	MOVD $2, R5
-
-half:
 	MOVD blocks+32(FP), R4
+	LSL  $2, R1
 	LSL  $1, R4
-	MOVD R0, R6             // row of dst
-	MOVD R2, R7             // the four rows of src
-	ADD  R3, R7, R8
-	ADD  R3, R8, R9
-	ADD  R3, R9, R10
+	ADD  R3<<2, R7, R8
+	ADD  R3<<2, R8, R9
+	ADD  R3<<2, R9, R10
 
 four:
 	VLD1.P 16(R7), [V0.S4]
@@ -167,8 +160,4 @@ four:
 	ADD    R1, R6
 	SUB    $1, R4
 	CBNZ   R4, four
-	ADD    $16, R0          // the next four rows: four columns further in dst
-	ADD    R3<<2, R2
-	SUB    $1, R5
-	CBNZ   R5, half
 	RET
