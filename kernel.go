@@ -26,14 +26,15 @@ type tile struct {
 // microKernel is one way to compute a tile, and the sizes that suit it.
 type microKernel struct {
 	name       string
-	rows, cols int // of a tile
-	stride     int // of packed x: rows, rounded up
-	strip      int // columns of a task: a few panels
-	rowBlock   int // rows of a task
-	depth      int // values of k that are summed at a time
+	rows, cols int  // of a tile
+	stride     int  // of packed x: rows, rounded up
+	strip      int  // columns of a task: a few panels
+	rowBlock   int  // rows of a task
+	depth      int  // values of k that are summed at a time
+	inPlace    bool // the first tile of a column panel reads w where it lies, and packs it for the others
 	tile       func(t *tile)
-	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has the cache line that is
-	// ahead values behind each of them fetched. nil: the first tile of a column panel reads w where it lies, and packs it.
+	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has the cache lines that are
+	// ahead values behind each of them fetched. nil: there is none.
 	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
 	// transpose4 writes 4 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
 	transpose4 func(dst *float32, ldd int, src *float32, lds, blocks int)
@@ -42,7 +43,7 @@ type microKernel struct {
 // maxTileRows and maxTileCols bound the tiles of all kernels.
 const maxTileRows, maxTileCols = 14, 32
 
-var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, strip: 16, rowBlock: 64, depth: 256, tile: tileGo}
+var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, strip: 16, rowBlock: 64, depth: 256, inPlace: true, tile: tileGo}
 
 // tileGo is the definition of a tile, in plain Go. The conversions to float32 keep the compiler from fusing multiplication
 // and addition on some processors and not on others.

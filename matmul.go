@@ -2,8 +2,6 @@ package main
 
 import (
 	"runtime"
-	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 )
@@ -40,34 +38,14 @@ func matMulT(y, x []float32, w Matrix) {
 	multiply(product{y: y, x: x, w: w, transposed: true})
 }
 
-// gemm computes c = a·b, or c += a·b with accumulate: [m, k]·[k, n] → [m, n]. With transB, b is [n, k] and is read as its
-// transpose. Rows of a, b and c are lda, ldb and ldc values apart. It stays on the calling goroutine, and many may call
-// it at once.
-func gemm(c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, transB, accumulate bool) {
-	if m == 0 || n == 0 {
-		return
-	}
-	if k == 0 {
-		for r := 0; r < m && !accumulate; r++ {
-			clear(c[r*ldc : r*ldc+n])
-		}
-		return
-	}
-	compute(product{y: c, ldy: ldc, x: a, ldx: lda, w: Matrix{f32: b}, ldw: ldb, m: m, n: n, k: k,
-		transposed: transB, accumulate: accumulate, serial: true})
-}
-
 // product is one multiplication: y (+)= x·w (+ bias), [m, k]·[k, n] + [n] → [m, n].
 type product struct {
-	y, x          []float32
-	w             Matrix
-	bias          []float32 // nil for none
-	m, n, k       int
-	ldy, ldx, ldw int  // values from one row to the next
-	transposed    bool // w is [n, k]
-	accumulate    bool // the chain of sums begins with y
-	gelu          bool // the finished sum goes through GELU
-	serial        bool // on the calling goroutine alone
+	y, x       []float32
+	w          Matrix
+	bias       []float32 // nil for none
+	m, n, k    int
+	transposed bool // w is [n, k]
+	gelu       bool // the finished sum goes through GELU
 }
 
 // multiply fills in the sizes of a product of dense matrices and runs it.
@@ -80,7 +58,6 @@ func multiply(p product) {
 		return
 	}
 	p.m = len(p.x) / p.k
-	p.ldy, p.ldx, p.ldw = p.n, p.k, p.w.cols
 	if p.w.zero() {
 		p.biasAlone()
 		return
@@ -91,7 +68,7 @@ func multiply(p product) {
 // biasAlone is the product where w is all zeros: the bias in every row of y.
 func (p *product) biasAlone() {
 	for r := 0; r < p.m; r++ {
-		row := p.y[r*p.ldy : r*p.ldy+p.n]
+		row := p.y[r*p.n : (r+1)*p.n]
 		switch {
 		case p.bias == nil:
 			clear(row)
@@ -139,6 +116,16 @@ func compute(p product) {
 	schedules.put(s)
 }
 
+// reserve makes room for the packed x of products up to [m, k]·[k, n], so that those of a batch that grows from layer to layer do not
+// outgrow it again and again.
+func reserve(m, k int) {
+	u := micro
+	s := schedules.get()
+	panels := min(m, maxBlocks*u.rowBlock)/u.rows + 2*maxBlocks
+	s.packedX = grow(s.packedX, panels*(k+k/u.depth+1)*u.stride)
+	schedules.put(s)
+}
+
 // schedule is a product under way: how it is cut up, what is done, and scratch memory.
 type schedule struct {
 	product
@@ -152,7 +139,6 @@ type schedule struct {
 	next    atomic.Int32 // the next task
 	packed  atomic.Int32 // row panels that are packed
 	broken  atomic.Bool  // a goroutine has panicked, and its tasks will not be done
-	work    func(int)    // the method workThrough, bound once
 }
 
 // slab multiplies rows row0 … row1−1, cut into the given number of blocks. Blocks and panels have nearly equally many rows each.
@@ -170,14 +156,14 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	s.next.Store(0)
 	s.packed.Store(0)
 	workers := min(threads, blocks*s.strips)
-	if s.serial || rows*s.n*s.k < worthThreads {
+	if rows*s.n*s.k < worthThreads {
 		workers = 1
 	}
-	parallel(workers, s.work)
+	parallel(workers, s)
 }
 
-// workThrough takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
-func (s *schedule) workThrough(int) {
+// round takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
+func (s *schedule) round(int) {
 	w := workspaces.get()
 	whole := false
 	defer func() {
@@ -227,7 +213,7 @@ func (s *schedule) packX(b, i int) {
 	from, to := s.panel(b, i)
 	for d := 0; d < s.depths; d++ {
 		k0, k := s.portion(d)
-		u.transpose(s.packedPanel(b, d, i), u.stride, s.x[from*s.ldx+k0:], s.ldx, to-from, k)
+		u.transpose(s.packedPanel(b, d, i), u.stride, s.x[from*s.k+k0:], s.k, to-from, k)
 	}
 }
 
@@ -244,7 +230,7 @@ func (s *schedule) multiply(w *workspace, b, j int) {
 	}
 	if s.gelu {
 		for r := s.firstRow[b*s.panels]; r < s.firstRow[(b+1)*s.panels]; r++ {
-			gelu(s.y[r*s.ldy+c0 : r*s.ldy+c1])
+			gelu(s.y[r*s.n+c0 : r*s.n+c1])
 		}
 	}
 }
@@ -252,7 +238,7 @@ func (s *schedule) multiply(w *workspace, b, j int) {
 // readInPlace reports whether the first row panel reads column panels where the matrix lies, and packs them for the others on the
 // way. Only whole panels can be read so, and only where they need neither widening nor turning about.
 func (s *schedule) readInPlace() bool {
-	return micro.packRow == nil && !s.transposed && s.w.half == nil
+	return micro.inPlace && !s.transposed && s.w.half == nil
 }
 
 // packStrip packs columns c0 … c1−1 of rows k0 … k0+k−1 of w, as [panels][k][cols] with gap values between the panels, but for the
@@ -273,7 +259,7 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 		from = whole
 	}
 	for l := 0; l < k && from < c1; l++ {
-		at := (k0+l)*s.ldw + from
+		at := (k0+l)*s.w.cols + from
 		var row []float32
 		if s.w.half == nil {
 			row = s.w.f32[at : at+c1-from]
@@ -284,7 +270,7 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 		}
 		c := from
 		if u.packRow != nil {
-			u.packRow(&panel(c)[l*u.cols], k*u.cols+gap, &row[0], (whole-from)/u.cols, aheadRows*s.ldw)
+			u.packRow(&panel(c)[l*u.cols], k*u.cols+gap, &row[0], (whole-from)/u.cols, aheadRows*s.w.cols)
 			c = whole
 		}
 		for ; c < c1; c += u.cols {
@@ -296,13 +282,13 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 
 // packTurned packs columns c … c+cols−1 of rows k0 … k0+k−1 of w as one panel, where w is transposed.
 func (s *schedule) packTurned(w *workspace, panel []float32, k0, k, c, cols int) {
-	rows, ld := s.w.f32, s.ldw
+	rows, ld := s.w.f32, s.w.cols
 	if s.w.half == nil {
 		rows = rows[c*ld+k0:]
 	} else {
 		w.wide = grow(w.wide, cols*k)
 		for i := 0; i < cols; i++ {
-			s.w.widen(w.wide[i*k:(i+1)*k], (c+i)*s.ldw+k0)
+			s.w.widen(w.wide[i*k:(i+1)*k], (c+i)*s.w.cols+k0)
 		}
 		rows, ld = w.wide, k
 	}
@@ -315,19 +301,19 @@ func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) 
 	k0, k := s.portion(d)
 	from, to := s.panel(b, i)
 	inPlace := i == 0 && s.readInPlace()
-	t.rows, t.k, t.ld = to-from, k, s.ldy
+	t.rows, t.k, t.ld = to-from, k, s.n
 	t.a = &s.packedPanel(b, d, i)[0]
 	t.from, t.bias = nil, nil
 	for c := c0; c < c1; c += u.cols {
 		t.b, t.ldb, t.inPlace, t.pack = &strip[0], u.cols, 0, nil
 		if inPlace && c+u.cols <= c1 {
-			t.b, t.ldb, t.inPlace = &s.w.f32[k0*s.ldw+c], s.ldw, 1
+			t.b, t.ldb, t.inPlace = &s.w.f32[k0*s.w.cols+c], s.w.cols, 1
 			if s.panels > 1 {
 				t.pack = &strip[0]
 			}
 		}
-		t.to = &s.y[from*s.ldy+c]
-		if d > 0 || s.accumulate {
+		t.to = &s.y[from*s.n+c]
+		if d > 0 {
 			t.from = t.to
 		}
 		if d == s.depths-1 && s.bias != nil {
@@ -346,6 +332,7 @@ func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) 
 type workspace struct {
 	tile  tile
 	strip []float32                          // packed column panels of w: [panels][depth][cols], gap values apart
+	left  []float32                          // a row panel of a small product: [k][stride]
 	wide  []float32                          // rows of w, widened to float32
 	from  [maxTileRows * maxTileCols]float32 // for tiles at the right edge
 	bias  [maxTileCols]float32
@@ -379,74 +366,10 @@ func copyRows(dst *float32, ldd int, src *float32, lds, rows, cols int) {
 	}
 }
 
-// threads is how many goroutines a parallel loop runs on.
-var threads = runtime.GOMAXPROCS(0)
-
-// parallel calls f(0) … f(n−1), on up to threads goroutines, each of which takes the next i when it is done with one. A panic in
-// one of them is handed on to the caller, where it can be recovered from: mapped weights may fail to be read.
-func parallel(n int, f func(i int)) {
-	g := min(n, threads)
-	if g <= 1 {
-		for i := 0; i < n; i++ {
-			f(i)
-		}
-		return
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	var cause atomic.Pointer[any]
-	loop := func() {
-		defer wg.Done()
-		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-		defer func() {
-			if p := recover(); p != nil {
-				cause.Store(&p)
-			}
-		}()
-		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-			f(i)
-		}
-	}
-	wg.Add(g)
-	for ; g > 1; g-- {
-		go loop()
-	}
-	loop()
-	wg.Wait()
-	if p := cause.Load(); p != nil {
-		panic(*p)
-	}
-}
-
-// pool keeps scratch memory for the next product. Unlike a sync.Pool it is never emptied, so that in the steady state nothing
-// is allocated.
-type pool[T any] struct {
-	mu   sync.Mutex
-	free []*T
-	make func() *T
-}
-
 var (
-	schedules  = pool[schedule]{make: func() *schedule { s := new(schedule); s.work = s.workThrough; return s }}
+	schedules  = pool[schedule]{make: func() *schedule { return new(schedule) }}
 	workspaces = pool[workspace]{make: func() *workspace { return new(workspace) }}
 )
-
-func (p *pool[T]) get() *T {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.free); n > 0 {
-		t := p.free[n-1]
-		p.free = p.free[:n-1]
-		return t
-	}
-	return p.make()
-}
-
-func (p *pool[T]) put(t *T) {
-	p.mu.Lock()
-	p.free = append(p.free, t)
-	p.mu.Unlock()
-}
 
 // grow returns a slice of n values that begins on a cache line, s itself if it is large enough. Its content is arbitrary.
 func grow(s []float32, n int) []float32 {

@@ -5,7 +5,7 @@ package main
 // read in order and fetched ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB.
 var (
 	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, strip: 192, rowBlock: 616, depth: 768,
-		tile: tileAVX512, transpose4: transposeAVX2}
+		inPlace: true, tile: tileAVX512, packRow: packRowAVX512, transpose4: transposeAVX2}
 	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 8, strip: 192, rowBlock: 606, depth: 768,
 		tile: tileAVX2, packRow: packRowAVX2, transpose4: transposeAVX2}
 )
@@ -25,6 +25,9 @@ func tileAVX512(t *tile)
 
 //go:noescape
 func tileAVX2(t *tile)
+
+//go:noescape
+func packRowAVX512(dst *float32, stride int, src *float32, panels, ahead int)
 
 //go:noescape
 func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)

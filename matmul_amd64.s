@@ -105,6 +105,32 @@ next: \
 	DECQ    AX; \
 	JZ      done
 
+// PACKROW copies a panel's piece of a row, two registers, to each panel.
+#define PACKROW(lo, hi, width) \
+	MOVQ  dst+0(FP), DI; \
+	MOVQ  stride+8(FP), R8; \
+	MOVQ  src+16(FP), SI; \
+	MOVQ  panels+24(FP), CX; \
+	MOVQ  ahead+32(FP), R9; \
+	SHLQ  $2, R8; \
+	SHLQ  $2, R9; \
+	TESTQ CX, CX; \
+	JZ    done; \
+panel: \
+	VMOVUPS    (SI), lo; \
+	VMOVUPS    width(SI), hi; \
+	PREFETCHT1 (SI)(R9*1); \
+	PREFETCHT1 (2*width-1)(SI)(R9*1); \
+	VMOVUPS    lo, (DI); \
+	VMOVUPS    hi, width(DI); \
+	ADDQ       $(2*width), SI; \
+	ADDQ       R8, DI; \
+	DECQ       CX; \
+	JNZ        panel; \
+	VZEROUPPER; \
+done: \
+	RET
+
 // ARGUMENTS loads what the loops need, and compares inPlace with zero; without it b is packed.
 #define ARGUMENTS \
 	MOVQ tile_k(DI), AX; \
@@ -320,32 +346,13 @@ done:
 	VZEROUPPER
 	RET
 
+// func packRowAVX512(dst *float32, stride int, src *float32, panels, ahead int)
+TEXT ·packRowAVX512(SB), NOSPLIT, $0-40
+	PACKROW(Z0, Z1, 64)
+
 // func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
 TEXT ·packRowAVX2(SB), NOSPLIT, $0-40
-	MOVQ  dst+0(FP), DI
-	MOVQ  stride+8(FP), R8
-	MOVQ  src+16(FP), SI
-	MOVQ  panels+24(FP), CX
-	MOVQ  ahead+32(FP), R9
-	SHLQ  $2, R8
-	SHLQ  $2, R9
-	TESTQ CX, CX
-	JZ    done
-
-panel:
-	VMOVUPS    (SI), Y0
-	VMOVUPS    32(SI), Y1
-	PREFETCHT1 (SI)(R9*1)
-	VMOVUPS    Y0, (DI)
-	VMOVUPS    Y1, 32(DI)
-	ADDQ       $64, SI
-	ADDQ       R8, DI
-	DECQ       CX
-	JNZ        panel
-	VZEROUPPER
-
-done:
-	RET
+	PACKROW(Y0, Y1, 32)
 
 // func transposeAVX2(dst *float32, ldd int, src *float32, lds, blocks int)
 //

@@ -2,7 +2,7 @@ package main
 
 // Every 64-bit ARM processor has NEON. The sums and sizes are explained in matmul_arm64.s.
 var neonKernel = &microKernel{name: "neon", rows: 8, cols: 12, stride: 8, strip: 96, rowBlock: 128, depth: 384,
-	tile: tileNEON, transpose4: transposeNEON}
+	inPlace: true, tile: tileNEON, transpose4: transposeNEON}
 
 func vectorKernels() []*microKernel { return []*microKernel{neonKernel} }
 

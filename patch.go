@@ -309,7 +309,7 @@ func (m *Model) readings(x []float32, pair Pair, probabilities bool) ([]Reading,
 		if err != nil {
 			return nil, err
 		}
-		parallel(hi-lo, func(i int) { r[lo+i].logSum = logSumExp(y[i*m.vocab : (i+1)*m.vocab]) })
+		eachChunk(hi-lo, 1, func(i, _ int) { r[lo+i].logSum = logSumExp(y[i*m.vocab : (i+1)*m.vocab]) })
 	}
 	return r, nil
 }
