@@ -159,6 +159,9 @@ func (f Found) open() (*Model, error) {
 		return nil, err
 	}
 	m.how = f.how
+	if ck.release != nil {
+		m.prepareAhead()
+	}
 	return m, nil
 }
 

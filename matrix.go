@@ -1,6 +1,9 @@
 package main
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // Matrix is a weight matrix, row-major [rows, cols], in the number format in which the checkpoint stores it: F32
 // data is used where it lies (memory-mapped); 16-bit data is widened to float32 on its way into the kernel. With
@@ -34,6 +37,17 @@ func (f Format) String() string {
 
 // zero reports whether the matrix holds no data and so stands for all zeros.
 func (w *Matrix) zero() bool { return w.f32 == nil && w.half == nil }
+
+// bytes is the matrix's data as it lies in memory.
+func (w *Matrix) bytes() []byte {
+	switch {
+	case w.zero():
+		return nil
+	case w.half == nil:
+		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w.f32))), 4*len(w.f32))
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w.half))), 2*len(w.half))
+}
 
 // row writes row i as float32 into dst [cols].
 func (w *Matrix) row(dst []float32, i int) {
@@ -70,10 +84,10 @@ func widenF16(h uint16) float32 {
 	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
 }
 
-// widenF16sGo and widenBF16sGo write 16-bit numbers as float32.
 // widenBF16 returns the value of a bfloat16, which is the upper half of a float32.
 func widenBF16(bits uint16) float32 { return math.Float32frombits(uint32(bits) << 16) }
 
+// widenF16sGo and widenBF16sGo write 16-bit numbers as float32.
 func widenF16sGo(dst []float32, src []uint16) {
 	for i, h := range src {
 		dst[i] = widenF16(h)

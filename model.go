@@ -47,6 +47,8 @@ type Model struct {
 	wpe    Matrix // position embedding, [context, d]
 	blocks []Block
 	lnF    Norm
+
+	prepare []func() // [layers + 1]: each brings the weights of a layer into memory, the last one wte; nil where there is nothing to bring
 }
 
 // Site is a place in a block where activations can be read and replaced.
@@ -103,6 +105,9 @@ func (m *Model) checkToken(id int) error {
 // forward takes the batch through the blocks first, first+1, …, the last.
 func (m *Model) forward(b *Batch, first int, hook Hook) error {
 	for l := first; l < m.layers; l++ {
+		if l+1 < len(m.prepare) {
+			go m.prepare[l+1]()
+		}
 		if err := m.block(b, l, hook); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 )
 
@@ -68,6 +69,20 @@ func buildModel(ck *Checkpoint, heads int) (*Model, error) {
 		}
 	}
 	return m, nil
+}
+
+// prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer ahead of time.
+func (m *Model) prepareAhead() {
+	for l := range m.blocks {
+		b := &m.blocks[l]
+		m.prepare = append(m.prepare, sync.OnceFunc(func() {
+			for _, w := range []*Matrix{&b.attn.w, &b.attnProj.w, &b.fc.w, &b.mlpProj.w} {
+				populate(w.bytes())
+			}
+		}))
+	}
+	m.prepare = append(m.prepare, sync.OnceFunc(func() { populate(m.wte.bytes()) }))
+	go m.prepare[0]()
 }
 
 // param is a parameter of GPT-2: its canonical name and its shape.
