@@ -36,8 +36,8 @@ type microKernel struct {
 	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has the cache lines that are
 	// ahead values behind each of them fetched. nil: there is none.
 	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
-	// transpose4 writes 4 rows and 8·blocks columns of src as columns and rows of dst. nil: there is none.
-	transpose4 func(dst *float32, ldd int, src *float32, lds, blocks int)
+	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there is none.
+	turn func(dst *float32, ldd int, src *float32, lds, fours, eights int)
 }
 
 // maxTileRows and maxTileCols bound the tiles of all kernels.
@@ -83,7 +83,7 @@ func tileGo(t *tile) {
 
 // transpose writes the [rows, cols] matrix src as the [cols, rows] matrix dst: dst[c·ldd + r] = src[r·lds + c].
 func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if u.transpose4 == nil || rows < 4 || cols < 8 {
+	if u.turn == nil || rows < 4 || cols < 8 {
 		for r := 0; r < rows; r++ {
 			for c, v := range src[r*lds : r*lds+cols] {
 				dst[c*ldd+r] = v
@@ -92,12 +92,14 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 		return
 	}
 	// Where 4 or 8 does not divide, the last rows or columns overlap those before them, which are written twice, alike.
-	for r := 0; r < rows; r += 4 {
-		r = min(r, rows-4)
-		u.transpose4(&dst[r], ldd, &src[r*lds], lds, cols/8)
-		if cols%8 != 0 {
-			u.transpose4(&dst[(cols-8)*ldd+r], ldd, &src[r*lds+cols-8], lds, 1)
-		}
+	lastRows, lastCols := rows-4, cols-8
+	u.turn(&dst[0], ldd, &src[0], lds, rows/4, cols/8)
+	if rows%4 != 0 {
+		u.turn(&dst[lastRows], ldd, &src[lastRows*lds], lds, 1, cols/8)
+	}
+	if cols%8 != 0 {
+		u.turn(&dst[lastCols*ldd], ldd, &src[lastCols], lds, rows/4, 1)
+		u.turn(&dst[lastCols*ldd+lastRows], ldd, &src[lastRows*lds+lastCols], lds, 1, 1)
 	}
 }
 

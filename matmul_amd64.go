@@ -5,9 +5,9 @@ package main
 // read in order and fetched ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB.
 var (
 	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, strip: 192, rowBlock: 616, depth: 768,
-		inPlace: true, tile: tileAVX512, packRow: packRowAVX512, transpose4: transposeAVX2}
+		inPlace: true, tile: tileAVX512, packRow: packRowAVX512, turn: transposeAVX2}
 	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 8, strip: 192, rowBlock: 606, depth: 768,
-		tile: tileAVX2, packRow: packRowAVX2, transpose4: transposeAVX2}
+		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2}
 )
 
 func vectorKernels() (list []*microKernel) {
@@ -33,7 +33,7 @@ func packRowAVX512(dst *float32, stride int, src *float32, panels, ahead int)
 func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
 
 //go:noescape
-func transposeAVX2(dst *float32, ldd int, src *float32, lds, blocks int)
+func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 
 // widenF16 writes F16 numbers as float32, eight at a time as far as there are eight.
 func widenF16s(dst []float32, src []uint16) {

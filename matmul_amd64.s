@@ -354,26 +354,38 @@ TEXT ·packRowAVX512(SB), NOSPLIT, $0-40
 TEXT ·packRowAVX2(SB), NOSPLIT, $0-40
 	PACKROW(Y0, Y1, 32)
 
-// func transposeAVX2(dst *float32, ldd int, src *float32, lds, blocks int)
+// func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 //
 // Four rows of eight values are interleaved value by value and then pair by pair. That leaves in each register two columns of four:
-// column c in its lower half and column c+4 in its upper half.
-TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
-	MOVQ dst+0(FP), DI
+// column c in its lower half and column c+4 in its upper half. The inner loop goes down the rows, so that dst is written
+// in long stretches.
+TEXT ·transposeAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), DX
 	MOVQ ldd+8(FP), R8
-	MOVQ src+16(FP), SI
+	MOVQ src+16(FP), BX
 	MOVQ lds+24(FP), R9
-	MOVQ blocks+32(FP), CX
+	MOVQ eights+40(FP), AX
 	SHLQ $2, R8
 	SHLQ $2, R9
 	LEAQ (R8)(R8*2), R10  // 3 rows of dst
 	LEAQ (R9)(R9*2), R11  // 3 rows of src
 
-block:
+eight:
+	MOVQ fours+32(FP), CX
+	MOVQ BX, SI
+	MOVQ DX, DI
+	LEAQ (DX)(R8*4), R12  // 4 rows further in dst
+
+four:
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI)(R9*1), Y1
 	VMOVUPS (SI)(R9*2), Y2
 	VMOVUPS (SI)(R11*1), Y3
+	PREFETCHT0 256(SI)
+	PREFETCHT0 256(SI)(R9*1)
+	PREFETCHT0 256(SI)(R9*2)
+	PREFETCHT0 256(SI)(R11*1)
+	LEAQ (SI)(R9*4), SI
 	VUNPCKLPS Y1, Y0, Y4
 	VUNPCKHPS Y1, Y0, Y5
 	VUNPCKLPS Y3, Y2, Y6
@@ -386,15 +398,18 @@ block:
 	VMOVUPS X1, (DI)(R8*1)
 	VMOVUPS X2, (DI)(R8*2)
 	VMOVUPS X3, (DI)(R10*1)
-	LEAQ (DI)(R8*4), DI
-	VEXTRACTF128 $1, Y0, (DI)
-	VEXTRACTF128 $1, Y1, (DI)(R8*1)
-	VEXTRACTF128 $1, Y2, (DI)(R8*2)
-	VEXTRACTF128 $1, Y3, (DI)(R10*1)
-	LEAQ (DI)(R8*4), DI
-	ADDQ $32, SI
+	VEXTRACTF128 $1, Y0, (R12)
+	VEXTRACTF128 $1, Y1, (R12)(R8*1)
+	VEXTRACTF128 $1, Y2, (R12)(R8*2)
+	VEXTRACTF128 $1, Y3, (R12)(R10*1)
+	ADDQ $16, DI
+	ADDQ $16, R12
 	DECQ CX
-	JNZ  block
+	JNZ  four
+	ADDQ $32, BX
+	LEAQ (DX)(R8*8), DX
+	DECQ AX
+	JNZ  eight
 	VZEROUPPER
 	RET
 

@@ -2,7 +2,7 @@ package main
 
 // Every 64-bit ARM processor has NEON. The sums and sizes are explained in matmul_arm64.s.
 var neonKernel = &microKernel{name: "neon", rows: 8, cols: 12, stride: 8, strip: 96, rowBlock: 128, depth: 384,
-	inPlace: true, tile: tileNEON, transpose4: transposeNEON}
+	inPlace: true, tile: tileNEON, turn: transposeNEON}
 
 func vectorKernels() []*microKernel { return []*microKernel{neonKernel} }
 
@@ -10,7 +10,7 @@ func vectorKernels() []*microKernel { return []*microKernel{neonKernel} }
 func tileNEON(t *tile)
 
 //go:noescape
-func transposeNEON(dst *float32, ldd int, src *float32, lds, blocks int)
+func transposeNEON(dst *float32, ldd int, src *float32, lds, fours, eights int)
 
 func widenF16s(dst []float32, src []uint16)  { widenF16sGo(dst, src) }
 func widenBF16s(dst []float32, src []uint16) { widenBF16sGo(dst, src) }

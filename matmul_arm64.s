@@ -121,27 +121,41 @@ biased:
 done:
 	RET
 
-// func transposeNEON(dst *float32, ldd int, src *float32, lds, blocks int)
+// func transposeNEON(dst *float32, ldd int, src *float32, lds, fours, eights int)
 //
 // Four rows of src are taken four columns at a time. Taking the even (TRN1) or odd (TRN2) values of two registers in turn,
-// first single values and then pairs, makes columns of rows. R4 counts the fours of columns.
-TEXT ·transposeNEON(SB), NOSPLIT, $0-40
-	MOVD dst+0(FP), R6      // row of dst
+// first single values and then pairs, makes columns of rows. The inner loop goes down the rows, so that dst is written in long
+// stretches. R5 counts the fours of columns, R4 those of rows.
+TEXT ·transposeNEON(SB), NOSPLIT, $0-48
+	MOVD dst+0(FP), R0
 	MOVD ldd+8(FP), R1
-	MOVD src+16(FP), R7     // the four rows of src
+	MOVD src+16(FP), R2
 	MOVD lds+24(FP), R3
-	MOVD blocks+32(FP), R4
+	MOVD eights+40(FP), R5
 	LSL  $2, R1
-	LSL  $1, R4
-	ADD  R3<<2, R7, R8
-	ADD  R3<<2, R8, R9
-	ADD  R3<<2, R9, R10
+	LSL  $2, R3
+	LSL  $1, R5
+
+columns:
+	MOVD fours+32(FP), R4
+	MOVD R0, R6             // four rows of dst
+	ADD  R1, R6, R11
+	ADD  R1, R11, R12
+	ADD  R1, R12, R13
+	MOVD R2, R7             // four rows of src
+	ADD  R3, R7, R8
+	ADD  R3, R8, R9
+	ADD  R3, R9, R10
 
 four:
-	VLD1.P 16(R7), [V0.S4]
-	VLD1.P 16(R8), [V1.S4]
-	VLD1.P 16(R9), [V2.S4]
-	VLD1.P 16(R10), [V3.S4]
+	VLD1   (R7), [V0.S4]
+	VLD1   (R8), [V1.S4]
+	VLD1   (R9), [V2.S4]
+	VLD1   (R10), [V3.S4]
+	ADD    R3<<2, R7
+	ADD    R3<<2, R8
+	ADD    R3<<2, R9
+	ADD    R3<<2, R10
 	VTRN1  V1.S4, V0.S4, V4.S4
 	VTRN2  V1.S4, V0.S4, V5.S4
 	VTRN1  V3.S4, V2.S4, V6.S4
@@ -150,14 +164,14 @@ four:
 	VTRN1  V7.D2, V5.D2, V17.D2
 	VTRN2  V6.D2, V4.D2, V18.D2
 	VTRN2  V7.D2, V5.D2, V19.D2
-	VST1   [V16.S4], (R6)
-	ADD    R1, R6
-	VST1   [V17.S4], (R6)
-	ADD    R1, R6
-	VST1   [V18.S4], (R6)
-	ADD    R1, R6
-	VST1   [V19.S4], (R6)
-	ADD    R1, R6
+	VST1.P [V16.S4], 16(R6)
+	VST1.P [V17.S4], 16(R11)
+	VST1.P [V18.S4], 16(R12)
+	VST1.P [V19.S4], 16(R13)
 	SUB    $1, R4
 	CBNZ   R4, four
+	ADD    $16, R2          // the next four columns: four rows further in dst
+	ADD    R1<<2, R0
+	SUB    $1, R5
+	CBNZ   R5, columns
 	RET
