@@ -62,7 +62,8 @@ func (c *crew) work() {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			c.cause.Store(&p)
+			cause := p
+			c.cause.Store(&cause)
 		}
 	}()
 	for i := int(c.next.Add(1)) - 1; i < c.n; i = int(c.next.Add(1)) - 1 {

@@ -215,15 +215,16 @@ const cleanRun, corruptRun = 0, 1
 // model and forks a run for each cell on the way. The two runs as they enter layer next are left in x.
 func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, step func()) error {
 	clean := make([][][]float32, m.layers) // [layer][pos]
+	vectors := newVectors(b.length, b.width)
 	cells := p.cells
 	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
 		if at == site {
-			clean[layer] = capture(act, b.length, b.width)
+			clean[layer] = capture(vectors, act)
 			for len(cells) > 0 && cells[0].layer == layer {
 				act = b.patch(cells[0], clean[layer], site, m.width/m.heads, act)
 				cells = cells[1:]
 			}
-			clean[layer] = nil // all of a layer's cells are forked by now, and a long text's vectors are many
+			clean[layer] = nil // all of a layer's cells are forked by now, and the next layer's vectors take their place
 		}
 		if at == siteResid {
 			if layer == next-1 {
@@ -235,14 +236,23 @@ func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, step fu
 	})
 }
 
-// capture copies the clean run's activations at a site: [R, d] → [pos][d].
-func capture(act []float32, T, d int) [][]float32 {
-	clean := make([][]float32, T)
-	for pos := range clean {
-		row := cleanRun*T + pos
-		clean[pos] = append([]float32(nil), act[row*d:(row+1)*d]...)
+// newVectors makes room for one vector at each position, [pos][d].
+func newVectors(T, d int) [][]float32 {
+	vectors, values := make([][]float32, T), make([]float32, T*d)
+	for pos := range vectors {
+		vectors[pos] = values[pos*d : (pos+1)*d]
 	}
-	return clean
+	return vectors
+}
+
+// capture copies the clean run's activations at a site into vectors: [R, d] → [pos][d].
+func capture(vectors [][]float32, act []float32) [][]float32 {
+	T, d := len(vectors), len(vectors[0])
+	for pos := range vectors {
+		row := cleanRun*T + pos
+		copy(vectors[pos], act[row*d:(row+1)*d])
+	}
+	return vectors
 }
 
 // patch forks the corrupt run at a site and puts the clean activation into the fork: for siteHead one head's output at

@@ -128,7 +128,7 @@ func TestSweepIsItsDefinition(t *testing.T) {
 func TestCaptureCopies(t *testing.T) {
 	const T, d = 3, 2
 	act := []float32{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6} // the clean run, then the corrupt one
-	clean := capture(act, T, d)
+	clean := capture(newVectors(T, d), act)
 	clear(act)
 	if want := [][]float32{{1, 2}, {3, 4}, {5, 6}}; !reflect.DeepEqual(clean, want) {
 		t.Errorf("captured %v, want %v", clean, want)
