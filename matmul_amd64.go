@@ -1,12 +1,13 @@
 package main
 
-// The tiles are explained in matmul_amd64.s, the other sizes are measured: a row block of packed x (616 · 768 values in rows of 16
-// for 14, 2.2 MB; for AVX2 606 · 768 in rows of 8 for 6, 2.5 MB) may be a little larger than the second-level cache, because it is
-// read in order and fetched ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB.
+// The tiles are explained in matmul_amd64.s, the other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in
+// rows of 16 for 14, 2.2 MB) may be a little larger than the second-level cache, because it is read in order and fetched ahead, and
+// the larger it is the less often w is read. A strip of packed w is 0.6 MB, for AVX2, which older processors with less cache
+// have, half of that.
 var (
 	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, strip: 192, rowBlock: 616, depth: 768,
 		inPlace: true, tile: tileAVX512, packRow: packRowAVX512, turn: transposeAVX2}
-	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 8, strip: 192, rowBlock: 606, depth: 768,
+	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
 		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2}
 )
 
