@@ -238,29 +238,32 @@ func TestMatMulLarge(t *testing.T) {
 	}
 }
 
-// gemm works on parts of larger matrices and leaves the rest alone, at the sizes of attention.
-func TestGemm(t *testing.T) {
-	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}}
-	const lda, extra = 3 * 64, 5
+// multiplySmall works on parts of larger matrices and leaves the rest alone, at the sizes of attention. The packed matrix is larger
+// than the part that is used, as that of a base run is.
+func TestMultiplySmall(t *testing.T) {
+	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0}}
+	const moreK, moreN, extra = 3, 5, 5
 	eachKernel(t, func(t *testing.T) {
 		for _, s := range shapes {
-			for _, transB := range []bool{false, true} {
+			for _, turned := range []bool{false, true} {
 				for _, accumulate := range []bool{false, true} {
-					rowsB, colsB := s.k, s.n
-					if transB {
-						rowsB, colsB = s.n, s.k
+					rows, cols := s.k+moreK, s.n+moreN
+					if turned {
+						rows, cols = cols, rows
 					}
-					ldb, ldc, lda := colsB+extra, s.n+extra, max(lda, s.k)
-					a := guarded(t, max(0, s.m-1)*lda+s.k)
-					b := guarded(t, max(0, rowsB-1)*ldb+colsB)
+					lda, ldb, ldc := s.k+extra, cols+extra, s.n+extra
+					a := guarded(t, (s.m-1)*lda+s.k)
+					b := guarded(t, (rows-1)*ldb+cols)
 					copy(a, randoms(1, len(a)))
 					copy(b, randoms(2, len(b)))
 					c, alive := fenced((s.m-1)*ldc + s.n)
 					right, w := new(packed), new(workspace)
-					if transB {
-						right.packTurned(b, ldb, s.k, s.n)
+					along, down := 1, ldb // from one column and row of the packed matrix to the next
+					if turned {
+						along, down = ldb, 1
+						right.packTurned(b, ldb, s.k+moreK, s.n+moreN)
 					} else {
-						right.pack(b, ldb, s.k, s.n)
+						right.pack(b, ldb, s.k+moreK, s.n+moreN)
 					}
 					w.multiplySmall(c, ldc, a, lda, right, s.m, s.n, s.k, accumulate)
 					if !alive() {
@@ -269,22 +272,44 @@ func TestGemm(t *testing.T) {
 					for i := range c {
 						r, j := i/ldc, i%ldc
 						want := float32(canary)
-						if j < s.n {
+						if j < s.n && s.k > 0 {
 							if !accumulate {
 								want = 0
 							}
-							at, stride := j, ldb
-							if transB {
-								at, stride = j*ldb, 1
-							}
-							if s.k > 0 {
-								want = chain(want, a[r*lda:], 1, b[at:], stride, s.k)
-							}
+							want = chain(want, a[r*lda:], 1, b[j*along:], down, s.k)
 						}
 						if c[i] != want {
-							t.Fatalf("%+v transB=%v accumulate=%v: c[%d, %d] = %v, want %v", s, transB, accumulate, r, j, c[i], want)
+							t.Fatalf("%+v turned=%v accumulate=%v: c[%d, %d] = %v, want %v", s, turned, accumulate, r, j, c[i], want)
 						}
 					}
+				}
+			}
+		}
+	})
+}
+
+// transpose is held to its definition at every small size, and writes nothing but the transpose.
+func TestTranspose(t *testing.T) {
+	const most = 19
+	eachKernel(t, func(t *testing.T) {
+		for rows := 1; rows <= most; rows++ {
+			for cols := 1; cols <= most; cols++ {
+				lds, ldd := cols+2, rows+3
+				src := guarded(t, (rows-1)*lds+cols)
+				copy(src, randoms(1, len(src)))
+				dst, alive := fenced((cols-1)*ldd + rows)
+				micro.transpose(dst, ldd, src, lds, rows, cols)
+				for i, v := range dst {
+					want := float32(canary)
+					if r := i % ldd; r < rows {
+						want = src[r*lds+i/ldd]
+					}
+					if v != want {
+						t.Fatalf("%d × %d: value %d is %v, want %v", rows, cols, i, v, want)
+					}
+				}
+				if !alive() {
+					t.Fatalf("%d × %d: written beside dst", rows, cols)
 				}
 			}
 		}

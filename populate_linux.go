@@ -6,10 +6,12 @@ import (
 	"unsafe"
 )
 
+// madvPopulateRead is advice that syscall has no name for, since Linux 5.14. Older kernels refuse it, and nothing is lost.
+const madvPopulateRead = 22
+
 // populate has the pages of mapped memory brought in, if they are not yet there. Touching them does the same, but is
 // interrupted every few pages, and every thread that gets to a new page waits for it.
 func populate(data []byte) {
-	const madvPopulateRead = 22 // since Linux 5.14; syscall does not name it. Older kernels refuse it, and nothing is lost.
 	if len(data) == 0 {
 		return
 	}
