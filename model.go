@@ -241,14 +241,19 @@ func (a *attentionLoop) attend(w *workspace, s *attentionSpace, run Run, head in
 
 // logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n, d] → [n, vocab]
 func (m *Model) logits(x []float32) ([]float32, error) {
+	y := make([]float32, len(x)/m.width*m.vocab)
+	return y, m.logitsInto(y, x)
+}
+
+// logitsInto is logits with the memory for them given.
+func (m *Model) logitsInto(y, x []float32) error {
 	h := make([]float32, len(x))
 	layerNorms(h, x, m.lnF)
-	y := make([]float32, len(x)/m.width*m.vocab)
 	matMulT(y, h, m.wte)
 	if !finite(y) {
-		return nil, m.damagedLogits()
+		return m.damagedLogits()
 	}
-	return y, nil
+	return nil
 }
 
 func (m *Model) damagedLogits() error {

@@ -93,7 +93,7 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	T := len(pair.clean)
 	live, inert := m.cells(pair, plan)
 	passes, rows := m.passes(live, T)
-	b := m.newBatch(T, rows)
+	b, vectors := m.newBatch(T, rows), newVectors(T, m.width)
 	s := &Sweep{cells: make([][]Reading, m.layers)}
 	for l := range s.cells {
 		s.cells[l] = make([]Reading, m.columns(plan.site, T))
@@ -112,7 +112,7 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 			next = passes[i+1].first
 		}
 		b.start(x)
-		if err := m.pass(b, plan.site, pass, next, x, step); err != nil {
+		if err := m.pass(b, plan.site, pass, next, x, vectors, step); err != nil {
 			return nil, err
 		}
 		if err := m.read(s, b, pair, plan.probabilities, pass.cells); err != nil {
@@ -212,10 +212,10 @@ func (m *Model) rowLayers(passes []Pass, T int) int {
 const cleanRun, corruptRun = 0, 1
 
 // pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first layer, to the end of the
-// model and forks a run for each cell on the way. The two runs as they enter layer next are left in x.
-func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, step func()) error {
+// model and forks a run for each cell on the way. The two runs as they enter layer next are left in x. vectors is room for what is captured
+// in one layer.
+func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, vectors [][]float32, step func()) error {
 	clean := make([][][]float32, m.layers) // [layer][pos]
-	vectors := newVectors(b.length, b.width)
 	cells := p.cells
 	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
 		if at == site {
@@ -312,14 +312,23 @@ func (m *Model) readings(x []float32, pair Pair, probabilities bool) ([]Reading,
 	for i := range r {
 		r[i] = Reading{clean: float64(y[2*i]), corrupt: float64(y[2*i+1])}
 	}
+	if !probabilities {
+		return r, nil
+	}
 	const chunk = 64 // at a time, for the whole logits of a thousand streams take 200 MB
-	for lo := 0; lo < len(r) && probabilities; lo += chunk {
+	room := logitRooms.get()
+	defer logitRooms.put(room)
+	for lo := 0; lo < len(r); lo += chunk {
 		hi := min(lo+chunk, len(r))
-		y, err := m.logits(x[lo*m.width : hi*m.width])
-		if err != nil {
+		*room = grow(*room, (hi-lo)*m.vocab)
+		y := *room
+		if err := m.logitsInto(y, x[lo*m.width:hi*m.width]); err != nil {
 			return nil, err
 		}
 		eachChunk(hi-lo, 1, func(i, _ int) { r[lo+i].logSum = logSumExp(y[i*m.vocab : (i+1)*m.vocab]) })
 	}
 	return r, nil
 }
+
+// logitRooms keeps the memory for a chunk of logits: fresh memory for each of the passes of a long sweep would add up before it is collected.
+var logitRooms = pool[[]float32]{make: func() *[]float32 { return new([]float32) }}
