@@ -27,7 +27,7 @@ type tile struct {
 type microKernel struct {
 	name       string
 	rows, cols int  // of a tile
-	stride     int  // of packed x: rows, rounded up
+	stride     int  // of packed x: rows, perhaps rounded up
 	strip      int  // columns of a task: a few panels
 	rowBlock   int  // rows of a task
 	depth      int  // values of k that are summed at a time

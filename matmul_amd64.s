@@ -105,7 +105,7 @@ next: \
 	JEQ  label
 
 // LOAD and STORE go down the rows of the tile in memory and leave after the last. LOAD also fetches the rows of the
-// tile below, which will come next; R10 is how far below.
+// tile below, which will come soon; R10 is how far below.
 #define LOAD(lo, hi, width) \
 	VMOVUPS (R9), lo; \
 	VMOVUPS width(R9), hi; \
