@@ -33,14 +33,16 @@ type Batch struct {
 func (m *Model) newBatch(T, rows int) *Batch {
 	wide := m.wideRow()
 	reserve(rows, wide)
-	return &Batch{
-		length: T,
-		width:  m.width,
-		x:      make([]float32, 0, rows*m.width),
-		h:      make([]float32, rows*m.width),
-		wide:   make([]float32, rows*wide),
-	}
+	b := batches.get()
+	b.length, b.width, b.runs = T, m.width, b.runs[:0]
+	b.x = grow(b.x, rows*m.width)[:0]
+	b.h = grow(b.h, rows*m.width)
+	b.wide = grow(b.wide, rows*wide)
+	return b
 }
+
+// batches keeps the memory of a sweep's batch for the next one: of two pairs, one after the other, both would be there at once.
+var batches = pool[Batch]{make: func() *Batch { return new(Batch) }}
 
 // wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d within the MLP.
 func (m *Model) wideRow() int {
@@ -124,6 +126,7 @@ func layerNorms(y, x []float32, n Norm) {
 	l := normLoops.get()
 	*l = normLoop{y, x, n}
 	parallel((len(x)/len(n.gain)+normRows-1)/normRows, l)
+	*l = normLoop{} // keeps no batch alive
 	normLoops.put(l)
 }
 
@@ -151,6 +154,7 @@ func addTo(y, x []float32) (finite bool) {
 	l.broken.Store(false)
 	parallel((len(y)+addChunk-1)/addChunk, l)
 	finite = !l.broken.Load()
+	l.y, l.x = nil, nil
 	addLoops.put(l)
 	return finite
 }

@@ -167,7 +167,7 @@ func (s *schedule) round(int) {
 	w := workspaces.get()
 	whole := false
 	defer func() {
-		workspaces.put(w)
+		w.release()
 		if !whole { // a panic: nobody is to wait for this goroutine's tasks
 			s.broken.Store(true)
 		}
@@ -336,6 +336,12 @@ type workspace struct {
 	wide  []float32                          // rows of w, widened to float32
 	from  [maxTileRows * maxTileCols]float32 // for tiles at the right edge
 	bias  [maxTileCols]float32
+}
+
+// release hands the workspace on. What the last tile points to, a batch perhaps, is not to be kept alive by it.
+func (w *workspace) release() {
+	w.tile = tile{}
+	workspaces.put(w)
 }
 
 // edge computes a tile that has fewer columns than the kernel's, in scratch memory.

@@ -163,6 +163,7 @@ func (m *Model) attention(z, qkv []float32, b *Batch) {
 	l := attentionLoops.get()
 	*l = attentionLoop{m, b, z, qkv, shares}
 	parallel(m.heads*shares, l)
+	*l = attentionLoop{} // keeps no batch alive
 	attentionLoops.put(l)
 }
 
@@ -190,7 +191,7 @@ var attentionSpaces = pool[attentionSpace]{make: func() *attentionSpace { return
 func (a *attentionLoop) round(i int) {
 	head, share := i/a.shares, i%a.shares
 	w, s := workspaces.get(), attentionSpaces.get()
-	defer workspaces.put(w)
+	defer w.release()
 	defer attentionSpaces.put(s)
 	s.base = -1
 	n := len(a.b.runs)

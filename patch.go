@@ -122,6 +122,7 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	for _, c := range inert {
 		s.cells[c.layer][c.column] = s.corrupt
 	}
+	batches.put(b)
 	return s, nil
 }
 
