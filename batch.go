@@ -41,7 +41,8 @@ func (m *Model) newBatch(T, rows int) *Batch {
 	return b
 }
 
-// batches keeps the memory of a sweep's batch for the next one: of two pairs, one after the other, both would be there at once.
+// batches keeps the memory of a sweep's batch for the next one: else both would be there at once until the garbage
+// collector has run.
 var batches = pool[Batch]{make: func() *Batch { return new(Batch) }}
 
 // wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d within the MLP.
@@ -126,7 +127,7 @@ func layerNorms(y, x []float32, n Norm) {
 	l := normLoops.get()
 	*l = normLoop{y, x, n}
 	parallel((len(x)/len(n.gain)+normRows-1)/normRows, l)
-	*l = normLoop{} // keeps no batch alive
+	*l = normLoop{}
 	normLoops.put(l)
 }
 
@@ -148,15 +149,15 @@ func (l *normLoop) round(i int) {
 }
 
 // addTo is y += x. It reports whether the sums are finite: none a NaN or an infinity.
-func addTo(y, x []float32) (finite bool) {
+func addTo(y, x []float32) (ok bool) {
 	l := addLoops.get()
 	l.y, l.x = y, x
 	l.broken.Store(false)
 	parallel((len(y)+addChunk-1)/addChunk, l)
-	finite = !l.broken.Load()
+	ok = !l.broken.Load()
 	l.y, l.x = nil, nil
 	addLoops.put(l)
-	return finite
+	return ok
 }
 
 // addLoop is the loop over the values, many in each round.
@@ -172,8 +173,8 @@ var addLoops = pool[addLoop]{make: func() *addLoop { return new(addLoop) }}
 func (l *addLoop) round(i int) {
 	lo, hi := i*addChunk, min((i+1)*addChunk, len(l.y))
 	y := l.y[lo:hi]
-	for i, v := range l.x[lo:hi] {
-		y[i] += v
+	for j, v := range l.x[lo:hi] {
+		y[j] += v
 	}
 	if !finite(y) {
 		l.broken.Store(true)

@@ -33,8 +33,8 @@ type microKernel struct {
 	depth      int  // values of k that are summed at a time
 	inPlace    bool // the first tile of a column panel reads w where it lies, and packs it for the others
 	tile       func(t *tile)
-	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has the cache lines that are
-	// ahead values behind each of them fetched. nil: there is none.
+	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has what lies ahead values
+	// further on in src fetched into the cache. nil: there is none.
 	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
 	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there is none.
 	turn func(dst *float32, ldd int, src *float32, lds, fours, eights int)
@@ -91,6 +91,7 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 		}
 		return
 	}
+	_, _ = src[(rows-1)*lds+cols-1], dst[(cols-1)*ldd+rows-1] // the kernel checks no bounds
 	// Where 4 or 8 does not divide, the last rows or columns overlap those before them, which are written twice, alike.
 	lastRows, lastCols := rows-4, cols-8
 	u.turn(&dst[0], ldd, &src[0], lds, rows/4, cols/8)

@@ -38,7 +38,7 @@ func matMulT(y, x []float32, w Matrix) {
 	multiply(product{y: y, x: x, w: w, transposed: true})
 }
 
-// product is one multiplication: y (+)= x·w (+ bias), [m, k]·[k, n] + [n] → [m, n].
+// product is one multiplication: y = x·w (+ bias), perhaps through GELU: [m, k]·[k, n] + [n] → [m, n].
 type product struct {
 	y, x       []float32
 	w          Matrix
@@ -61,6 +61,10 @@ func multiply(p product) {
 	if p.w.zero() {
 		p.biasAlone()
 		return
+	}
+	_ = p.y[:p.m*p.n] // the kernels check no bounds
+	if p.bias != nil {
+		_ = p.bias[:p.n]
 	}
 	compute(p)
 }
@@ -86,7 +90,7 @@ func (p *product) biasAlone() {
 // maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of very tall products.
 const maxBlocks = 2
 
-// gap is the values between packed panels. Panels a power of two apart would crowd the same lines of the cache.
+// gap is the values between the packed column panels of a strip. Panels a power of two apart would crowd the same lines of the cache.
 const gap = 16
 
 // aheadRows is how many rows before it is packed a row of w is fetched from main memory.
@@ -156,7 +160,7 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	s.next.Store(0)
 	s.packed.Store(0)
 	workers := min(threads, blocks*s.strips)
-	if rows*s.n*s.k < worthThreads {
+	if int64(rows)*int64(s.n)*int64(s.k) < worthThreads {
 		workers = 1
 	}
 	parallel(workers, s)
@@ -165,10 +169,10 @@ func (s *schedule) slab(row0, row1, blocks int) {
 // round takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
 func (s *schedule) round(int) {
 	w := workspaces.get()
-	whole := false
+	finished := false
 	defer func() {
 		w.release()
-		if !whole { // a panic: nobody is to wait for this goroutine's tasks
+		if !finished { // a panic: nobody is to wait for this goroutine's tasks
 			s.broken.Store(true)
 		}
 	}()
@@ -182,7 +186,7 @@ func (s *schedule) round(int) {
 		}
 		t -= packs
 		if t >= s.blocks*s.strips || s.broken.Load() {
-			whole = true
+			finished = true
 			return
 		}
 		for int(s.packed.Load()) < packs && !s.broken.Load() {
@@ -242,7 +246,7 @@ func (s *schedule) readInPlace() bool {
 }
 
 // packStrip packs columns c0 … c1−1 of rows k0 … k0+k−1 of w, as [panels][k][cols] with gap values between the panels, but for the
-// panels that will be read in place. The memory for them is there.
+// panels that the first row panel will read in place and pack itself, for which it leaves room.
 func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	u := micro
 	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*(k*u.cols+gap))
@@ -261,8 +265,9 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	for l := 0; l < k && from < c1; l++ {
 		at := (k0+l)*s.w.cols + from
 		var row []float32
+		ahead := 0
 		if s.w.half == nil {
-			row = s.w.f32[at : at+c1-from]
+			row, ahead = s.w.f32[at:at+c1-from], aheadRows*s.w.cols
 		} else {
 			w.wide = grow(w.wide, c1-from)
 			row = w.wide
@@ -270,7 +275,7 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 		}
 		c := from
 		if u.packRow != nil {
-			u.packRow(&panel(c)[l*u.cols], k*u.cols+gap, &row[0], (whole-from)/u.cols, aheadRows*s.w.cols)
+			u.packRow(&panel(c)[l*u.cols], k*u.cols+gap, &row[0], (whole-from)/u.cols, ahead)
 			c = whole
 		}
 		for ; c < c1; c += u.cols {
@@ -334,8 +339,8 @@ type workspace struct {
 	strip []float32                          // packed column panels of w: [panels][depth][cols], gap values apart
 	left  []float32                          // a row panel of a small product: [k][stride]
 	wide  []float32                          // rows of w, widened to float32
-	from  [maxTileRows * maxTileCols]float32 // for tiles at the right edge
-	bias  [maxTileCols]float32
+	sums  [maxTileRows * maxTileCols]float32 // of a tile at the right edge, with all the kernel's columns
+	bias  [maxTileCols]float32               // of such a tile
 }
 
 // release hands the workspace on. What the last tile points to, a batch perhaps, is not to be kept alive by it.
@@ -349,9 +354,9 @@ func (w *workspace) edge(cols int) {
 	u, t := micro, &w.tile
 	whole := *t
 	t.ld = u.cols
-	t.to = &w.from[0]
+	t.to = &w.sums[0]
 	if t.from != nil {
-		t.from = &w.from[0]
+		t.from = &w.sums[0]
 		copyRows(t.from, t.ld, whole.from, whole.ld, t.rows, cols)
 	}
 	if t.bias != nil {

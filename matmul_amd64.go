@@ -36,7 +36,7 @@ func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 
-// widenF16 writes F16 numbers as float32, eight at a time as far as there are eight.
+// widenF16s writes F16 numbers as float32, eight at a time as far as there are eight.
 func widenF16s(dst []float32, src []uint16) {
 	if eights := len(src) / 8; eights > 0 && kernel != goKernel.name {
 		widenF16AVX2(&dst[0], &src[0], eights)
@@ -45,7 +45,7 @@ func widenF16s(dst []float32, src []uint16) {
 	widenF16sGo(dst, src)
 }
 
-// widenBF16 writes BF16 numbers as float32.
+// widenBF16s writes BF16 numbers as float32.
 func widenBF16s(dst []float32, src []uint16) {
 	if eights := len(src) / 8; eights > 0 && kernel != goKernel.name {
 		widenBF16AVX2(&dst[0], &src[0], eights)

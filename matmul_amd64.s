@@ -23,7 +23,8 @@
 //   CX   rows of the tile               R13  bytes from one of them to the next
 //   R9   a row of the tile in memory    AX   rows left; in the loop over k: steps left
 //   SI   the column of a                BX   the row of b           R8  bytes from one row of b to the next
-//   R10  where b is packed to, or nil
+//   R10  in LOAD, bytes to the tile below; in the loop over k: where b is packed to, or nil
+// After the loop R9 is first the bias. These are the registers of the tiles; the other functions have their own.
 
 // ROW adds one value of a times the row of b to the sums of row i. at is the column of a, in bytes from SI.
 #define ROW(i, at, lo, hi, b0, b1, value) \
@@ -148,7 +149,7 @@ panel: \
 done: \
 	RET
 
-// ARGUMENTS loads what the loops need, and compares inPlace with zero; without it b is packed.
+// ARGUMENTS loads what the loops need. Its flags are for JNZ: not zero means that b is read in place, which AVX2 never does.
 #define ARGUMENTS \
 	MOVQ tile_k(DI), AX; \
 	MOVQ tile_a(DI), SI; \

@@ -5,7 +5,7 @@ package main
 
 // packed is a matrix [k, n] in column panels, the form in which a tile reads its right-hand side: [panels][k][cols].
 type packed struct {
-	k, n   int
+	k      int
 	values []float32
 }
 
@@ -39,7 +39,7 @@ func (p *packed) packTurned(rows []float32, ld, k, n int) {
 // fit makes room for [k, n].
 func (p *packed) fit(k, n int) {
 	panels := (n + micro.cols - 1) / micro.cols
-	p.k, p.n, p.values = k, n, grow(p.values, panels*k*micro.cols)
+	p.k, p.values = k, grow(p.values, panels*k*micro.cols)
 }
 
 // panel is the column panel that begins with column c.
@@ -48,7 +48,7 @@ func (p *packed) panel(c int) []float32 { return p.values[c*p.k:] }
 // multiplySmall computes c = a·b, or c += a·b with accumulate, where b is the first k rows and n columns of a packed matrix:
 // [m, k]·[k, n] → [m, n]. Rows of a and c are lda and ldc values apart. Where k is 0, c stays as it is.
 func (w *workspace) multiplySmall(c []float32, ldc int, a []float32, lda int, b *packed, m, n, k int, accumulate bool) {
-	if k == 0 {
+	if n == 0 || k == 0 {
 		return
 	}
 	u := micro

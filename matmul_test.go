@@ -162,7 +162,7 @@ func TestMatMulEdges(t *testing.T) {
 
 // large are shapes that are cut into several row blocks, portions of k and column panels, with remainders everywhere.
 var large = []struct{ m, k, n int }{
-	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33}, {701, 90, 45}, {1301, 35, 13},
+	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33}, {701, 90, 45}, {1301, 35, 13}, {15, 70, 1001},
 }
 
 // Large products agree with a product in float64 to 1e-5 of the sum of magnitudes, and have the same bits from 1, 2 and 7

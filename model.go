@@ -48,7 +48,7 @@ type Model struct {
 	blocks []Block
 	lnF    Norm
 
-	prepare []func() // [layers + 1]: each brings the weights of a layer into memory, the last one wte; nil where there is nothing to bring
+	prepare []func() // [layers + 1]: each brings the weights of a layer into memory, the last one wte; empty where they are not mapped
 }
 
 // Site is a place in a block where activations can be read and replaced.
@@ -105,9 +105,6 @@ func (m *Model) checkToken(id int) error {
 // forward takes the batch through the blocks first, first+1, …, the last.
 func (m *Model) forward(b *Batch, first int, hook Hook) error {
 	for l := first; l < m.layers; l++ {
-		if l+1 < len(m.prepare) {
-			go m.prepare[l+1]()
-		}
 		if err := m.block(b, l, hook); err != nil {
 			return err
 		}
@@ -119,6 +116,9 @@ func (m *Model) forward(b *Batch, first int, hook Hook) error {
 // in the residual stream: a damaged weight is noticed here, where it has an effect, and no weight is read just to check it.
 func (m *Model) block(b *Batch, l int, hook Hook) error {
 	w, d := &m.blocks[l], m.width
+	if l+1 < len(m.prepare) {
+		go m.prepare[l+1]() // the next layer's weights, while this one is computed
+	}
 
 	R := b.rows()
 	h, qkv := b.h[:R*d], b.wide[:R*3*d]
@@ -142,10 +142,10 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 	matMulGELU(u, h, w.fc.w, w.fc.b)       // [R, d] → [R, 4d]
 	matMul(h, u, w.mlpProj.w, w.mlpProj.b) // [R, 4d] → [R, d]
 	out = hook(siteMLP, l, h)
-	finite := addTo(b.x, out)
+	ok := addTo(b.x, out)
 
 	b.x = hook(siteResid, l, b.x)
-	if !finite {
+	if !ok {
 		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: its weights in %s are damaged", l, m.source)
 	}
 	return nil
@@ -163,7 +163,7 @@ func (m *Model) attention(z, qkv []float32, b *Batch) {
 	l := attentionLoops.get()
 	*l = attentionLoop{m, b, z, qkv, shares}
 	parallel(m.heads*shares, l)
-	*l = attentionLoop{} // keeps no batch alive
+	*l = attentionLoop{}
 	attentionLoops.put(l)
 }
 

@@ -14,7 +14,7 @@ import (
 var threads = runtime.GOMAXPROCS(0)
 
 // loop is a loop whose rounds may run in any order and at the same time. It is a type, not a function, so that the loops of a layer can
-// be kept in the batch and used again, and no layer allocates memory.
+// be kept in pools and used again, and no layer allocates memory. What goes back into a pool is cleared, to keep no batch alive.
 type loop interface{ round(i int) }
 
 // parallel runs rounds 0 … n−1 of a loop on up to threads goroutines, each of which takes the next round when it is done with one. A

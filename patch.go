@@ -94,6 +94,7 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	live, inert := m.cells(pair, plan)
 	passes, rows := m.passes(live, T)
 	b, vectors := m.newBatch(T, rows), newVectors(T, m.width)
+	defer batches.put(b)
 	s := &Sweep{cells: make([][]Reading, m.layers)}
 	for l := range s.cells {
 		s.cells[l] = make([]Reading, m.columns(plan.site, T))
@@ -122,7 +123,6 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	for _, c := range inert {
 		s.cells[c.layer][c.column] = s.corrupt
 	}
-	batches.put(b)
 	return s, nil
 }
 

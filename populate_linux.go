@@ -15,7 +15,8 @@ func populate(data []byte) {
 	if len(data) == 0 {
 		return
 	}
-	before := uintptr(unsafe.Pointer(&data[0])) % uintptr(os.Getpagesize()) // the advice is for whole pages
-	start := (*byte)(unsafe.Add(unsafe.Pointer(&data[0]), -int(before)))
-	syscall.Madvise(unsafe.Slice(start, len(data)+int(before)), madvPopulateRead)
+	// The advice is for whole pages, so that it begins before data: a number, for there is no object that a pointer would point to.
+	address := uintptr(unsafe.Pointer(&data[0]))
+	before := address % uintptr(os.Getpagesize())
+	syscall.Syscall(syscall.SYS_MADVISE, address-before, uintptr(len(data))+before, madvPopulateRead)
 }
