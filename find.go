@@ -160,7 +160,7 @@ func (f Found) open() (*Model, error) {
 	}
 	m.how = f.how
 	if ck.release != nil {
-		m.prepareAhead()
+		m.prepareAhead(populate)
 	}
 	return m, nil
 }

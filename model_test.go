@@ -3,12 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -219,6 +221,58 @@ func TestMemory(t *testing.T) {
 			if bytes := rows * m.rowBytes(); bytes > 200<<20 || n != len(live) {
 				t.Errorf("%v, %d tokens: %d bytes for %d of %d cells", c, T, bytes, n, len(live))
 			}
+		}
+	}
+}
+
+// TestPrepareAhead checks that all large weights are brought in, each by the layer that reads it.
+func TestPrepareAhead(t *testing.T) {
+	m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
+	var mu sync.Mutex
+	brought := map[*byte]int{}
+	m.prepareAhead(func(data []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		brought[&data[0]] = len(data)
+	})
+	want := map[*byte]int{}
+	for l, prepare := range m.prepare {
+		prepare()
+		matrices := []Matrix{m.wte}
+		if l < m.layers {
+			b := &m.blocks[l]
+			matrices = []Matrix{b.attn.w, b.attnProj.w, b.fc.w, b.mlpProj.w}
+		}
+		for _, w := range matrices {
+			want[&w.bytes()[0]] = 4 * w.rows * w.cols
+		}
+		if !maps.Equal(brought, want) {
+			t.Fatalf("after preparation %d: %v, want %v", l, brought, want)
+		}
+	}
+	if len(m.prepare) != m.layers+1 {
+		t.Errorf("%d preparations for %d layers and wte", len(m.prepare), m.layers)
+	}
+}
+
+// TestForwardPreparesAhead checks that a forward pass, and the logit lens too, asks for every layer after the first and for wte.
+func TestForwardPreparesAhead(t *testing.T) {
+	pair := Pair{clean: []int{1, 2, 3}, corrupt: []int{1, 4, 3}, cleanAnswer: 5, corruptAnswer: 6}
+	for name, run := range map[string]func(m *Model) error{
+		"next": func(m *Model) error { _, err := m.next(pair.clean); return err },
+		"lens": func(m *Model) error { _, _, err := m.lens(pair, false, func(float64) {}); return err },
+	} {
+		m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
+		asked := make(chan int, 10)
+		for l := 0; l <= m.layers; l++ {
+			m.prepare = append(m.prepare, func() { asked <- l })
+		}
+		if err := run(m); err != nil {
+			t.Fatal(err)
+		}
+		got := []int{<-asked, <-asked, <-asked}
+		if slices.Sort(got); !slices.Equal(got, []int{1, 2, 3}) {
+			t.Errorf("%s: prepared %v, want layers 1 and 2 and wte", name, got)
 		}
 	}
 }

@@ -213,3 +213,42 @@ func TestProgress(t *testing.T) {
 		})
 	}
 }
+
+// TestReadings reads more streams than the logits are computed for at a time.
+func TestReadings(t *testing.T) {
+	m := randomModel(Config{layers: 1, heads: 1, width: 16, context: 8, vocab: 40}, 1)
+	const n = 150
+	x := randoms(2, n*m.width)
+	readings, err := m.readings(x, Pair{cleanAnswer: 3, corruptAnswer: 7}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range readings {
+		y, err := m.logits(x[i*m.width : (i+1)*m.width])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := (Reading{float64(y[3]), float64(y[7]), logSumExp(y)}); r != want {
+			t.Fatalf("stream %d: %v, want %v", i, r, want)
+		}
+	}
+}
+
+// TestSweepReusesBatch checks that a sweep leaves its batch to the next one, also where it fails.
+func TestSweepReusesBatch(t *testing.T) {
+	defer func(free []*Batch) { batches.free = free }(batches.free)
+	batches.free = nil
+	m := randomModel(Config{layers: 2, heads: 2, width: 16, context: 8, vocab: 30}, 1)
+	pair := randomPair(m, 5, 1, 1)
+	for _, broken := range []bool{false, true} {
+		if broken {
+			m.blocks[1].mlpProj.b[0] = float32(math.NaN())
+		}
+		if _, err := m.sweep(pair, Plan{}, func(float64) {}); (err != nil) != broken {
+			t.Fatalf("broken %v: error %v", broken, err)
+		}
+		if len(batches.free) != 1 {
+			t.Errorf("broken %v: %d batches are kept, want 1", broken, len(batches.free))
+		}
+	}
+}

@@ -35,11 +35,15 @@ func TestPopulate(t *testing.T) {
 		const nonsense = 9999 // an emulator may take any advice and follow none
 		supported = syscall.Madvise(data[:4096], madvPopulateRead) == nil && syscall.Madvise(data[:4096], nonsense) != nil
 	})
-	if !supported || untouched < 100 {
+	if !supported || untouched < 8 {
 		t.Skipf("this system has no such advice, or maps so much at a time that it makes no difference (%d faults)", untouched)
 	}
 	// An odd stretch, as a tensor is, and the rest.
-	if n := faults(func(data []byte) { populate(data[12345 : size/2]); populate(data[size/2:]); populate(nil) }); n > untouched/4 {
-		t.Errorf("%d page faults after populate, %d without", n, untouched)
+	least := untouched
+	for try := 0; try < 5; try++ { // the rest of the program has page faults too
+		least = min(least, faults(func(data []byte) { populate(data[12345 : size/2]); populate(data[size/2:]); populate(nil) }))
+	}
+	if least > untouched/4 {
+		t.Errorf("%d page faults after populate, %d without", least, untouched)
 	}
 }

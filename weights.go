@@ -71,17 +71,18 @@ func buildModel(ck *Checkpoint, heads int) (*Model, error) {
 	return m, nil
 }
 
-// prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer ahead of time.
-func (m *Model) prepareAhead() {
+// prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer ahead of time. bring does so for the
+// data of one matrix.
+func (m *Model) prepareAhead(bring func(data []byte)) {
 	for l := range m.blocks {
 		b := &m.blocks[l]
 		m.prepare = append(m.prepare, sync.OnceFunc(func() {
 			for _, w := range []*Matrix{&b.attn.w, &b.attnProj.w, &b.fc.w, &b.mlpProj.w} {
-				populate(w.bytes())
+				bring(w.bytes())
 			}
 		}))
 	}
-	m.prepare = append(m.prepare, sync.OnceFunc(func() { populate(m.wte.bytes()) }))
+	m.prepare = append(m.prepare, sync.OnceFunc(func() { bring(m.wte.bytes()) }))
 	go m.prepare[0]()
 }
 
