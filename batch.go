@@ -43,7 +43,7 @@ func (m *Model) newBatch(T, rows int) *Batch {
 
 // batches keeps the memory of a sweep's batch for the next one: else both would be there at once until the garbage
 // collector has run.
-var batches = pool[Batch]{make: func() *Batch { return new(Batch) }}
+var batches pool[Batch]
 
 // wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d within the MLP.
 func (m *Model) wideRow() int {
@@ -139,7 +139,7 @@ type normLoop struct {
 
 const normRows = 16
 
-var normLoops = pool[normLoop]{make: func() *normLoop { return new(normLoop) }}
+var normLoops pool[normLoop]
 
 func (l *normLoop) round(i int) {
 	d := len(l.norm.gain)
@@ -168,7 +168,7 @@ type addLoop struct {
 
 const addChunk = 1 << 14
 
-var addLoops = pool[addLoop]{make: func() *addLoop { return new(addLoop) }}
+var addLoops pool[addLoop]
 
 func (l *addLoop) round(i int) {
 	lo, hi := i*addChunk, min((i+1)*addChunk, len(l.y))
@@ -188,4 +188,15 @@ func finite(x []float32) bool {
 		largest = max(largest, math.Float32bits(v)<<1)
 	}
 	return largest < 0xff<<24
+}
+
+// allFinite is finite for many values, on all cores.
+func allFinite(x []float32) bool {
+	var broken atomic.Bool
+	eachChunk(len(x), addChunk, func(lo, hi int) {
+		if !finite(x[lo:hi]) {
+			broken.Store(true)
+		}
+	})
+	return !broken.Load()
 }

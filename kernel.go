@@ -81,6 +81,20 @@ func tileGo(t *tile) {
 	}
 }
 
+// spread copies a row of a matrix into column panels that are stride values apart, cols values to each, and has what lies ahead
+// values further on in the row's matrix fetched into the cache.
+func (u *microKernel) spread(panels []float32, stride int, row []float32, ahead int) {
+	c := 0
+	if whole := len(row) / u.cols; u.packRow != nil && whole > 0 {
+		_ = panels[(whole-1)*stride+u.cols-1] // the kernel checks no bounds
+		u.packRow(&panels[0], stride, &row[0], whole, ahead)
+		c = whole * u.cols
+	}
+	for ; c < len(row); c += u.cols {
+		copy(panels[c/u.cols*stride:][:u.cols], row[c:])
+	}
+}
+
 // transpose writes the [rows, cols] matrix src as the [cols, rows] matrix dst: dst[c·ldd + r] = src[r·lds + c].
 func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	if u.turn == nil || rows < 4 || cols < 8 {

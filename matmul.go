@@ -141,7 +141,7 @@ type schedule struct {
 
 	packedX []float32    // [blocks][depths][panels][depth][stride]
 	next    atomic.Int32 // the next task
-	packed  atomic.Int32 // row panels that are packed
+	ready   atomic.Int32 // row panels that are packed
 	broken  atomic.Bool  // a goroutine has panicked, and its tasks will not be done
 }
 
@@ -158,7 +158,7 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	}
 	s.packedX = grow(s.packedX, all*s.depths*s.depth*u.stride)
 	s.next.Store(0)
-	s.packed.Store(0)
+	s.ready.Store(0)
 	workers := min(threads, blocks*s.strips)
 	if int64(rows)*int64(s.n)*int64(s.k) < worthThreads {
 		workers = 1
@@ -181,7 +181,7 @@ func (s *schedule) round(int) {
 		t := int(s.next.Add(1)) - 1
 		if t < packs {
 			s.packX(t/s.panels, t%s.panels)
-			s.packed.Add(1)
+			s.ready.Add(1)
 			continue
 		}
 		t -= packs
@@ -189,7 +189,7 @@ func (s *schedule) round(int) {
 			finished = true
 			return
 		}
-		for int(s.packed.Load()) < packs && !s.broken.Load() {
+		for int(s.ready.Load()) < packs && !s.broken.Load() {
 			runtime.Gosched()
 		}
 		s.multiply(w, t/s.strips, t%s.strips)
@@ -227,9 +227,9 @@ func (s *schedule) multiply(w *workspace, b, j int) {
 	c1 := min(c0+s.strip, s.n)
 	for d := 0; d < s.depths; d++ {
 		k0, k := s.portion(d)
-		packed := s.packStrip(w, k0, k, c0, c1)
+		strip := s.packStrip(w, k0, k, c0, c1)
 		for i := 0; i < s.panels; i++ {
-			s.rowPanel(w, b, d, i, c0, c1, packed)
+			s.rowPanel(w, b, d, i, c0, c1, strip)
 		}
 	}
 	if s.gelu {
@@ -251,7 +251,6 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	u := micro
 	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*(k*u.cols+gap))
 	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*(k*u.cols+gap):] }
-	whole := c0 + (c1-c0)/u.cols*u.cols // where the panel that is not whole begins
 	if s.transposed {
 		for c := c0; c < c1; c += u.cols {
 			s.packTurned(w, panel(c), k0, k, c, min(u.cols, c1-c))
@@ -260,7 +259,7 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	}
 	from := c0
 	if s.readInPlace() {
-		from = whole
+		from += (c1 - c0) / u.cols * u.cols // but for a panel at the edge, which is not whole
 	}
 	for l := 0; l < k && from < c1; l++ {
 		at := (k0+l)*s.w.cols + from
@@ -273,14 +272,7 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 			row = w.wide
 			s.w.widen(row, at)
 		}
-		c := from
-		if u.packRow != nil {
-			u.packRow(&panel(c)[l*u.cols], k*u.cols+gap, &row[0], (whole-from)/u.cols, ahead)
-			c = whole
-		}
-		for ; c < c1; c += u.cols {
-			copy(panel(c)[l*u.cols:(l+1)*u.cols], row[c-from:])
-		}
+		u.spread(panel(from)[l*u.cols:], k*u.cols+gap, row, ahead)
 	}
 	return w.strip
 }
@@ -352,20 +344,20 @@ func (w *workspace) release() {
 // edge computes a tile that has fewer columns than the kernel's, in scratch memory.
 func (w *workspace) edge(cols int) {
 	u, t := micro, &w.tile
-	whole := *t
+	saved := *t
 	t.ld = u.cols
 	t.to = &w.sums[0]
 	if t.from != nil {
 		t.from = &w.sums[0]
-		copyRows(t.from, t.ld, whole.from, whole.ld, t.rows, cols)
+		copyRows(t.from, t.ld, saved.from, saved.ld, t.rows, cols)
 	}
 	if t.bias != nil {
 		t.bias = &w.bias[0]
-		copyRows(t.bias, 0, whole.bias, 0, 1, cols)
+		copyRows(t.bias, 0, saved.bias, 0, 1, cols)
 	}
 	u.tile(t)
-	copyRows(whole.to, whole.ld, t.to, t.ld, t.rows, cols)
-	*t = whole
+	copyRows(saved.to, saved.ld, t.to, t.ld, t.rows, cols)
+	*t = saved
 }
 
 // copyRows copies a [rows, cols] matrix whose rows are lds values apart to where they are ldd apart.
@@ -378,8 +370,8 @@ func copyRows(dst *float32, ldd int, src *float32, lds, rows, cols int) {
 }
 
 var (
-	schedules  = pool[schedule]{make: func() *schedule { return new(schedule) }}
-	workspaces = pool[workspace]{make: func() *workspace { return new(workspace) }}
+	schedules  pool[schedule]
+	workspaces pool[workspace]
 )
 
 // grow returns a slice of n values that begins on a cache line, s itself if it is large enough. Its content is arbitrary.

@@ -13,17 +13,8 @@ type packed struct {
 func (p *packed) pack(rows []float32, ld, k, n int) {
 	u := micro
 	p.fit(k, n)
-	whole := n / u.cols * u.cols
 	for l := 0; l < k; l++ {
-		row := rows[l*ld : l*ld+n]
-		c := 0
-		if u.packRow != nil && whole > 0 {
-			u.packRow(&p.values[l*u.cols], k*u.cols, &row[0], whole/u.cols, 0)
-			c = whole
-		}
-		for ; c < n; c += u.cols {
-			copy(p.panel(c)[l*u.cols:(l+1)*u.cols], row[c:])
-		}
+		u.spread(p.values[l*u.cols:], k*u.cols, rows[l*ld:l*ld+n], 0)
 	}
 }
 

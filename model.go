@@ -183,9 +183,9 @@ type attentionSpace struct {
 	scores             []float32
 }
 
-var attentionLoops = pool[attentionLoop]{make: func() *attentionLoop { return new(attentionLoop) }}
+var attentionLoops pool[attentionLoop]
 
-var attentionSpaces = pool[attentionSpace]{make: func() *attentionSpace { return new(attentionSpace) }}
+var attentionSpaces pool[attentionSpace]
 
 // round computes attention for one head and share.
 func (a *attentionLoop) round(i int) {
@@ -251,7 +251,7 @@ func (m *Model) logitsInto(y, x []float32) error {
 	h := make([]float32, len(x))
 	layerNorms(h, x, m.lnF)
 	matMulT(y, h, m.wte)
-	if !finite(y) {
+	if !allFinite(y) {
 		return m.damagedLogits()
 	}
 	return nil

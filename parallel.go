@@ -28,6 +28,9 @@ func parallel(n int, l loop) {
 		return
 	}
 	c := crews.get()
+	if c.help == nil {
+		c.help = c.work
+	}
 	c.loop, c.n = l, n
 	c.next.Store(0)
 	c.busy.Add(g)
@@ -51,10 +54,10 @@ type crew struct {
 	next  atomic.Int64 // the next round
 	busy  sync.WaitGroup
 	cause atomic.Pointer[any] // of a panic
-	help  func()              // the method work, bound once
+	help  func()              // the method work, bound once, so that starting a goroutine allocates nothing
 }
 
-var crews = pool[crew]{make: func() *crew { c := new(crew); c.help = c.work; return c }}
+var crews pool[crew]
 
 // work runs rounds until none is left.
 func (c *crew) work() {
@@ -89,7 +92,6 @@ func eachChunk(n, size int, f func(lo, hi int)) {
 type pool[T any] struct {
 	mu   sync.Mutex
 	free []*T
-	make func() *T
 }
 
 func (p *pool[T]) get() *T {
@@ -100,7 +102,7 @@ func (p *pool[T]) get() *T {
 		p.free = p.free[:n-1]
 		return t
 	}
-	return p.make()
+	return new(T)
 }
 
 func (p *pool[T]) put(t *T) {

@@ -332,4 +332,4 @@ func (m *Model) readings(x []float32, pair Pair, probabilities bool) ([]Reading,
 }
 
 // logitRooms keeps the memory for a chunk of logits: fresh memory for each of the passes of a long sweep would add up before it is collected.
-var logitRooms = pool[[]float32]{make: func() *[]float32 { return new([]float32) }}
+var logitRooms pool[[]float32]
