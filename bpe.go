@@ -394,3 +394,12 @@ var (
 		},
 	}
 )
+
+// tokens are the texts of the tokens.
+func tokens(ids []int) []string {
+	t := make([]string, len(ids))
+	for i, id := range ids {
+		t[i] = token(id)
+	}
+	return t
+}

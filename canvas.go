@@ -3,6 +3,10 @@ package main
 import (
 	"image"
 	"image/color"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
 // canvas is the picture. Its methods take pixels of scale 1; each is a square of scale × scale pixels of the picture.
@@ -182,4 +186,143 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 		}
 	}
 	return palette, valueInk
+}
+
+// colorMaps holds evenly spaced anchors, 0xRRGGBB, from the lowest value to the highest.
+//
+// viridis is by Nathaniel Smith and Stéfan van der Walt (2015, in the public domain under CC0): every fifth of its 256 colours, so that no
+// interpolated one is off by more than 1/255. Its lightness grows evenly, it stays in order for the colour-blind and on a grey printer.
+//
+// rdbu is the diverging scheme RdBu of 11 colours by Cynthia Brewer, ColorBrewer 2.0, colorbrewer2.org (Apache License 2.0).
+var colorMaps = map[string][]uint32{
+	"viridis": {
+		0x440154, 0x46085c, 0x471063, 0x481769, 0x481d6f, 0x482475, 0x472a7a, 0x46307e, 0x453781, 0x433d84, 0x414287, 0x3f4889, 0x3d4e8a,
+		0x3a538b, 0x38598c, 0x355e8d, 0x33638d, 0x31688e, 0x2e6d8e, 0x2c718e, 0x2a768e, 0x297b8e, 0x27808e, 0x25848e, 0x23898e, 0x218e8d,
+		0x20928c, 0x1f978b, 0x1e9c89, 0x1fa188, 0x21a585, 0x24aa83, 0x28ae80, 0x2eb37c, 0x35b779, 0x3dbc74, 0x46c06f, 0x50c46a, 0x5ac864,
+		0x65cb5e, 0x70cf57, 0x7cd250, 0x89d548, 0x95d840, 0xa2da37, 0xb0dd2f, 0xbddf26, 0xcae11f, 0xd8e219, 0xe5e419, 0xf1e51d, 0xfde725,
+	},
+	"rdbu": {
+		0x67001f, 0xb2182b, 0xd6604d, 0xf4a582, 0xfddbc7, 0xf7f7f7, 0xd1e5f0, 0x92c5de, 0x4393c3, 0x2166ac, 0x053061,
+	},
+}
+
+// interpolate gives the colour at a position 0 … 1 of a colour map, between the two anchors beside it.
+func interpolate(anchors []uint32, position float64) color.RGBA {
+	x := position * float64(len(anchors)-1)
+	i := min(int(x), len(anchors)-2)
+	anchor := func(v uint32) color.RGBA { return color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 255} }
+	return mix(anchor(anchors[i]), anchor(anchors[i+1]), x-float64(i))
+}
+
+// mix lays a colour over another, share (0 … 1) of it.
+func mix(under, over color.RGBA, share float64) color.RGBA {
+	channel := func(a, b uint8) uint8 { return uint8(math.Round(float64(a)*(1-share) + float64(b)*share)) }
+	return color.RGBA{channel(under.R, over.R), channel(under.G, over.G), channel(under.B, over.B), 255}
+}
+
+// contrast chooses the ink that is best read on a cell: white or nearly black.
+// "Relative luminance" and "contrast ratio" as the Web Content Accessibility Guidelines 2 define them.
+func contrast(background color.RGBA, palette color.Palette) uint8 {
+	l := luminance(background) + 0.05
+	dark := luminance(palette[ink+full].(color.RGBA)) + 0.05
+	light := luminance(palette[whiteInk].(color.RGBA)) + 0.05
+	if light/l > l/dark {
+		return whiteInk
+	}
+	return ink + full
+}
+
+func luminance(c color.RGBA) float64 {
+	linear := func(v uint8) float64 {
+		x := float64(v) / 255
+		if x <= 0.04045 {
+			return x / 12.92
+		}
+		return math.Pow((x+0.055)/1.055, 2.4)
+	}
+	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
+}
+
+// run is a piece of text in one colour.
+type run struct {
+	text string
+	ink  uint8
+}
+
+// tokenRuns makes a token visible: a space becomes an open box, a control character, a character that the font lacks and a byte
+// that is no UTF-8 become escapes as in Go. Long tokens end in an ellipsis.
+func tokenRuns(f *font, token string, color uint8) []run {
+	var runs []run
+	width := 0
+	for len(token) > 0 {
+		char, size := utf8.DecodeRuneInString(token)
+		piece := run{string(char), color}
+		switch {
+		case char == ' ':
+			piece = run{"␣", faintInk}
+		case !drawable(token[:size]):
+			piece = run{escape(token[:size]), paleInk}
+		}
+		width += f.width(piece.text)
+		if width > longestLabel {
+			return append(runs, run{"…", color})
+		}
+		runs = append(runs, piece)
+		token = token[size:]
+	}
+	return runs
+}
+
+// plain makes a text that the font can show: what it lacks becomes escapes.
+func plain(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		_, size := utf8.DecodeRuneInString(text)
+		if drawable(text[:size]) {
+			b.WriteString(text[:size])
+		} else {
+			b.WriteString(escape(text[:size]))
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
+
+// drawable tells whether the font has the character, and a reader can see it: not a no-break space or a soft hyphen.
+func drawable(char string) bool {
+	r, size := utf8.DecodeRuneInString(char)
+	if r == utf8.RuneError || r == '\u00a0' || r == '\u00ad' || size != len(char) {
+		return false
+	}
+	_, _, found := findGlyph(r)
+	return found
+}
+
+// escape writes one character, or one byte of a broken one, in ASCII: \n, \u4e2d, \xe4.
+func escape(char string) string {
+	quoted := strconv.QuoteToASCII(char)
+	return quoted[1 : len(quoted)-1]
+}
+
+// clip shortens a text to a width and ends it in an ellipsis where something was cut.
+func clip(f *font, text string, width int) string {
+	if f.width(text) <= width {
+		return text
+	}
+	x := f.advance('…')
+	for i, char := range text {
+		x += f.advance(char)
+		if x > width {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}
+
+func runsWidth(f *font, runs []run) int {
+	sum := 0
+	for _, r := range runs {
+		sum += f.width(r.text)
+	}
+	return sum
 }

@@ -8,9 +8,6 @@ import (
 	"math"
 	"slices"
 	"sort"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 )
 
 // Figure is everything that a heat map shows: one or more matrices on one colour scale, the names of their rows and columns, and a colour bar.
@@ -505,101 +502,6 @@ func (f *Figure) labelBar(l *layout) {
 			}
 		}
 		l.ticks = append(l.ticks, t)
-	}
-}
-
-// run is a piece of text in one colour.
-type run struct {
-	text string
-	ink  uint8
-}
-
-// tokenRuns makes a token visible: a space becomes an open box, a control character, a character that the font lacks and a byte
-// that is no UTF-8 become escapes as in Go. Long tokens end in an ellipsis.
-func tokenRuns(f *font, token string, color uint8) []run {
-	var runs []run
-	width := 0
-	for len(token) > 0 {
-		char, size := utf8.DecodeRuneInString(token)
-		piece := run{string(char), color}
-		switch {
-		case char == ' ':
-			piece = run{"␣", faintInk}
-		case !drawable(token[:size]):
-			piece = run{escape(token[:size]), paleInk}
-		}
-		width += f.width(piece.text)
-		if width > longestLabel {
-			return append(runs, run{"…", color})
-		}
-		runs = append(runs, piece)
-		token = token[size:]
-	}
-	return runs
-}
-
-// plain makes a text that the font can show: what it lacks becomes escapes.
-func plain(text string) string {
-	var b strings.Builder
-	for len(text) > 0 {
-		_, size := utf8.DecodeRuneInString(text)
-		if drawable(text[:size]) {
-			b.WriteString(text[:size])
-		} else {
-			b.WriteString(escape(text[:size]))
-		}
-		text = text[size:]
-	}
-	return b.String()
-}
-
-// drawable tells whether the font has the character, and a reader can see it: not a no-break space or a soft hyphen.
-func drawable(char string) bool {
-	r, size := utf8.DecodeRuneInString(char)
-	if r == utf8.RuneError || r == '\u00a0' || r == '\u00ad' || size != len(char) {
-		return false
-	}
-	_, _, found := findGlyph(r)
-	return found
-}
-
-// escape writes one character, or one byte of a broken one, in ASCII: \n, \u4e2d, \xe4.
-func escape(char string) string {
-	quoted := strconv.QuoteToASCII(char)
-	return quoted[1 : len(quoted)-1]
-}
-
-// clip shortens a text to a width and ends it in an ellipsis where something was cut.
-func clip(f *font, text string, width int) string {
-	if f.width(text) <= width {
-		return text
-	}
-	x := f.advance('…')
-	for i, char := range text {
-		x += f.advance(char)
-		if x > width {
-			return text[:i] + "…"
-		}
-	}
-	return text
-}
-
-func runsWidth(f *font, runs []run) int {
-	sum := 0
-	for _, r := range runs {
-		sum += f.width(r.text)
-	}
-	return sum
-}
-
-// nextRound continues 1, 2, 5, 10, 20, 50, …
-func nextRound(step int) int {
-	for unit := 1; ; unit *= 10 {
-		for _, digit := range []int{1, 2, 5} {
-			if digit*unit > step {
-				return digit * unit
-			}
-		}
 	}
 }
 

@@ -4,10 +4,13 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -384,3 +387,214 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 
 // note tells something beside the results.
 func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", what) }
+
+// Command is one of the program's commands: its flags, the names of its arguments (in brackets if it does without), and what it
+// does with them once the flags are read.
+type Command struct {
+	flags     *flag.FlagSet
+	arguments string
+	run       func(words []string) error
+}
+
+// usageError is a fault in the command line.
+type usageError struct{ error }
+
+// errDone says that all that the command line asked for has been printed already.
+var errDone = errors.New("done")
+
+// choose returns the command that a command line names, and the line without that name; the main command if it names none. The
+// name is the first word that is no flag and no flag's value.
+func (p *program) choose(args []string) (Command, []string) {
+	for i, arg := range args {
+		if newCommand := p.commands()[arg]; newCommand != nil {
+			c := newCommand()
+			if words, err := parseFlags(c.flags, args[:i]); err == nil && len(words) == 0 && !slices.Contains(args[:i], "--") {
+				return newCommand(), slices.Concat(args[:i], args[i+1:])
+			}
+		}
+	}
+	return p.patch(), args
+}
+
+// parse reads a command's flags and returns its arguments.
+func (p *program) parse(c Command, args []string) ([]string, error) {
+	showVersion := c.flags.Bool("version", false, "print the version")
+	words, err := parseFlags(c.flags, args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		p.help(c.flags)
+		return nil, errDone
+	case err != nil:
+		return nil, usageError{fmt.Errorf("%w; what begins with - is taken for a flag, but not after --", err)}
+	case *showVersion:
+		fmt.Fprintln(p.stdout, "mechpatch", version)
+		return nil, errDone
+	case p.top < 0:
+		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
+	}
+	most := len(strings.Fields(c.arguments))
+	if least := most - strings.Count(c.arguments, "["); len(words) < least || len(words) > most {
+		return nil, usageError{fmt.Errorf("%s, but expected is: %s", count(len(words), "argument"), strings.NewReplacer("[", "", "]", "").Replace(c.arguments))}
+	}
+	return words, nil
+}
+
+// parseFlags reads flags wherever they stand and returns the other words. What follows "--" is no flag.
+func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
+	var words, rest []string
+	if i := slices.Index(args, "--"); i >= 0 {
+		args, rest = args[:i], args[i+1:]
+	}
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if args = flags.Args(); len(args) == 0 {
+			return append(words, rest...), nil
+		}
+		words, args = append(words, args[0]), args[1:]
+	}
+}
+
+// newFlags is an empty set of flags.
+func newFlags() *flag.FlagSet {
+	flags := flag.NewFlagSet("mechpatch", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	return flags
+}
+
+// help prints the usage and the command's flags.
+func (p *program) help(flags *flag.FlagSet) {
+	fmt.Fprint(p.stdout, usage)
+	flags.VisitAll(func(f *flag.Flag) {
+		value, what := flag.UnquoteUsage(f)
+		what = strings.TrimSuffix(what, " ("+value+")")
+		if f.DefValue != "" && f.DefValue != "false" {
+			what += ", by default " + f.DefValue
+		}
+		fmt.Fprintf(p.stdout, "  %-17s %s\n", strings.TrimSpace("-"+f.Name+" "+value), what)
+	})
+}
+
+// openModel finds the weights, fetches them where need be, and opens them.
+func (p *program) openModel() (*Model, error) {
+	env := systemEnv(p.offline)
+	found, err := findModel(p.model, env)
+	if err != nil {
+		return nil, err
+	}
+	if found.download {
+		_, err := p.download(env, found.name, "", !found.named)
+		switch {
+		case errors.Is(err, errNoStart) && !found.named:
+			p.note(err)
+			found = circuitFound("built in")
+		case err != nil:
+			return nil, err
+		}
+	}
+	if found.circuit {
+		if !found.named {
+			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on this machine: see mechpatch fetch -h"))
+		}
+		return newCircuit(), nil
+	}
+	return found.open()
+}
+
+// modelFlags are the flags of the commands that run the model on texts.
+func (p *program) modelFlags(flags *flag.FlagSet) {
+	flags.StringVar(&p.model, "model", "", "a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
+	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
+	flags.StringVar(&p.json, "json", "", "write everything as JSON to this `FILE`; - is standard output")
+}
+
+// fetch downloads a published model.
+func (p *program) fetch() Command {
+	c := Command{flags: newFlags(), arguments: "[NAME]"}
+	file := c.flags.String("o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
+	c.flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	c.run = func(words []string) error {
+		path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], *file, false)
+		if err == nil {
+			fmt.Fprintln(p.stdout, path)
+		}
+		return err
+	}
+	return c
+}
+
+// download fetches a model, with a progress bar where somebody watches. An interrupt leaves what has arrived for the next time.
+func (p *program) download(env Env, name, file string, quick bool) (string, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	d := newDownloader(env, quick)
+	bar := newProgress(p.stderr)
+	d.note = func(line string) {
+		bar.clear()
+		fmt.Fprintln(p.stderr, "mechpatch:", line)
+	}
+	d.progress = bar.bytes
+	path, err := d.fetch(ctx, name, file)
+	bar.clear()
+	return path, err
+}
+
+// convert makes a lean safetensors file of whatever GPT-2 is published as.
+func (p *program) convert() Command {
+	c := Command{flags: newFlags(), arguments: "IN OUT.safetensors"}
+	name := c.flags.String("dtype", "", "the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
+	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
+	c.run = func(words []string) error {
+		format, ok := formats[strings.ToLower(*name)]
+		if !ok {
+			return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *name)}
+		}
+		in, err := sourceFile(words[0], systemEnv(true))
+		if err != nil {
+			return err
+		}
+		return convert(in, words[1], format)
+	}
+	return c
+}
+
+// bundle makes a copy of a mechpatch with weights inside.
+func (p *program) bundle() Command {
+	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
+	env := systemEnv(true)
+	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`PROGRAM`)")
+	c.run = func(words []string) error {
+		in, err := sourceFile(words[0], env)
+		if err != nil {
+			return err
+		}
+		return bundle(*exe, in, words[1])
+	}
+	return c
+}
+
+// sourceFile is where the weights are that a user names: a file or folder of any kind, or a published model by its name.
+func sourceFile(model string, env Env) (string, error) {
+	if _, err := os.Stat(model); err == nil {
+		return model, nil
+	}
+	found, err := findModel(model, env)
+	if err == nil && found.circuit {
+		err = errors.New("the circuit is wired by the program itself: there is no file of it")
+	}
+	return found.path, err
+}
+
+// cellPainter returns a function that gives a cell's text the colour of its value in the figure, or nil where nobody would see
+// the colour. See no-color.org for NO_COLOR.
+func (p *program) cellPainter(f *Figure) func(v float64, text string) string {
+	if !p.terminal || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	depth := os.Getenv("COLORTERM")
+	return ansiPainter(f, depth == "truecolor" || depth == "24bit")
+}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -63,4 +65,61 @@ func bytesText(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%d bytes", n)
+}
+
+// isTerminal reports whether what is written to w is seen by a person.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// progress is a bar on a terminal for work that takes longer than a second.
+type progress struct {
+	w            io.Writer
+	start, drawn time.Time
+	from         int64 // bytes that were there before
+}
+
+func newProgress(w io.Writer) *progress { return &progress{w: w, start: time.Now(), from: -1} }
+
+// share shows what share of the work is done, and how long the rest will take.
+func (p *progress) share(done float64) {
+	const whole = 1 << 20
+	part := int64(done * whole)
+	p.draw(func(elapsed time.Duration) string {
+		return barLine(part, whole, clock(timeLeft(part, 0, whole, elapsed))+" left", lineWidth)
+	})
+}
+
+// bytes shows how many bytes of a download are there.
+func (p *progress) bytes(done, total int64) {
+	if p.from < 0 || done < p.from {
+		p.start, p.from = time.Now(), done
+	}
+	p.draw(func(elapsed time.Duration) string { return progressLine(done, p.from, total, elapsed, lineWidth) })
+}
+
+// lineWidth fits into the narrowest usual terminal.
+const lineWidth = 79
+
+// draw puts a line in place of the last one, at most ten times a second, if anybody watches.
+func (p *progress) draw(line func(elapsed time.Duration) string) {
+	now := time.Now()
+	if now.Sub(p.start) < time.Second || now.Sub(p.drawn) < time.Second/10 || !isTerminal(p.w) {
+		return
+	}
+	p.drawn = now
+	fmt.Fprintf(p.w, "\r%-*s", lineWidth, line(now.Sub(p.start)))
+}
+
+// clear removes the bar.
+func (p *progress) clear() {
+	if !p.drawn.IsZero() {
+		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
+		p.drawn = time.Time{}
+	}
 }
