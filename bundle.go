@@ -206,9 +206,3 @@ func isPE(program []byte) bool {
 	at := uint64(binary.LittleEndian.Uint32(program[60:]))
 	return at < uint64(len(program)) && bytes.HasPrefix(program[at:], []byte("PE\x00\x00"))
 }
-
-func sameFile(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
-}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -104,24 +103,6 @@ func weightsIn(folder string) (string, error) {
 		return "", fmt.Errorf("%s: %w", folder, err)
 	}
 	return found.path, nil
-}
-
-// firstBytes reads up to n bytes of a file.
-func firstBytes(path string, n int64) ([]byte, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, n))
-}
-
-// openRegular opens a file, but no folder, device or pipe: opening a pipe would wait for its writer.
-func openRegular(path string) (*os.File, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, errors.New("not a regular file"))
-	}
-	return os.Open(path)
 }
 
 // A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order, without a prefix. The header is padded with

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -358,12 +357,6 @@ func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// isFile tells whether path is a file, or a link that leads to one.
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
-}
-
 // nameOf is the name of the model in a file: the file's own without its extension, and for a model.safetensors that of its folder. In the
 // Hugging Face cache that folder is a commit, and the name is the last part of models--OWNER--NAME above it.
 func nameOf(path string) string {
@@ -447,31 +440,4 @@ func parseConfig(data []byte) (heads int, err error) {
 		return 0, fmt.Errorf("n_embd is %d, which %d heads (n_head) cannot share", *config.Width, heads)
 	}
 	return heads, nil
-}
-
-// readBounded reads a small file whole, and refuses one of more than limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("more than %d bytes", limit)
-	}
-	return data, err
-}
-
-// reason is what went wrong with a file, without the operation and the paths that the os package puts before it.
-func reason(err error) error {
-	var inPath *fs.PathError
-	var inLink *os.LinkError
-	switch {
-	case errors.As(err, &inPath):
-		return inPath.Err
-	case errors.As(err, &inLink):
-		return inLink.Err
-	}
-	return err
 }

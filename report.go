@@ -1,19 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"image/color"
 	"io"
-	"io/fs"
 	"math"
-	"math/rand"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,60 +270,6 @@ func (r *Report) figure(colorMap string, scale int) *Figure {
 		}
 	}
 	return f
-}
-
-// writeFile writes one of a run's results whole or not at all. What is there but is no file, such as a terminal or /dev/null, is
-// written to as it is.
-func writeFile(name string, write func(io.Writer) error) error {
-	target := name
-	if path, err := filepath.EvalSymlinks(name); err == nil {
-		target = path
-	}
-	if info, err := os.Stat(target); err != nil || info.Mode().IsRegular() {
-		return replaceFile(target, 0o666, 0, write)
-	}
-	f, err := os.OpenFile(target, os.O_WRONLY, 0)
-	if err == nil {
-		err = errors.Join(write(f), f.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return nil
-}
-
-// replaceFile writes a file under a temporary name in the same folder, and renames it once it is whole: if anything fails, what was
-// there before is still there and nothing else. size is that of a large file, which is on the disk before it is renamed, and 0 for a small one.
-func replaceFile(path string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
-	fail := func(err error) error {
-		if size > 0 {
-			return fmt.Errorf("writing %s (%.1f MB): %w", path, float64(size)/1e6, reason(err))
-		}
-		return fmt.Errorf("writing %s: %w", path, reason(err))
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fail(errors.New("not a regular file"))
-	}
-	f, err := os.OpenFile(fmt.Sprintf("%s.%016x.tmp", path, rand.Uint64()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return fail(err)
-	}
-	w := bufio.NewWriterSize(f, 1<<18)
-	if err = write(w); err == nil {
-		err = w.Flush()
-	}
-	if err == nil && size > 0 {
-		err = f.Sync()
-	}
-	err = cmp.Or(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fail(err)
-	}
-	return nil
 }
 
 // run answers a question.

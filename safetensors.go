@@ -372,20 +372,6 @@ func (h headerReader) end() error {
 	return nil
 }
 
-// quote puts a name from a file in quotation marks, fit for an error of one line: control characters escaped, not too long.
-func quote(name string) string {
-	return strconv.Quote(shorten(name))
-}
-
-// shorten shortens a text from a file for an error message.
-func shorten(s string) string {
-	const most = 80
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
-}
-
 // shapeString writes a shape as [50257, 768].
 func shapeString(shape []int) string {
 	s := "["

@@ -2,6 +2,99 @@ package main
 
 import "math"
 
+// What this processor can do, and what its operating system lets a program use.
+// hasAVX2 stands for AVX2, FMA and F16C together, hasAVX512 for the foundation set (AVX512F) on top of them.
+var hasAVX2, hasAVX512 = detectVectors()
+
+// cpuid executes the CPUID instruction; xgetbv reads extended control register 0.
+func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
+func xgetbv() uint32
+
+// detectVectors asks the processor for its vector instructions and the operating system, through extended
+// control register 0, whether it saves the registers they use when it switches between threads: without that, another
+// program would overwrite our sums. (Intel 64 and IA-32 Software Developer's Manual, volume 1, sections 14.3 and 15.2.)
+func detectVectors() (avx2, avx512 bool) {
+	const (
+		fma, osxsave, avx, f16c = 1 << 12, 1 << 27, 1 << 28, 1 << 29 // leaf 1, ECX
+		leaf7AVX2, leaf7AVX512F = 1 << 5, 1 << 16                    // leaf 7, EBX
+		savesYMM                = 1<<1 | 1<<2                        // XCR0: SSE and AVX state
+		savesZMM                = savesYMM | 1<<5 | 1<<6 | 1<<7      // and mask registers, upper halves, Z16–Z31
+	)
+	leaves, _, _, _ := cpuid(0, 0)
+	if leaves < 7 {
+		return false, false
+	}
+	_, _, ecx, _ := cpuid(1, 0)
+	if need := uint32(fma | osxsave | avx | f16c); ecx&need != need {
+		return false, false
+	}
+	saved := xgetbv()
+	_, ebx, _, _ := cpuid(7, 0)
+	avx2 = saved&savesYMM == savesYMM && ebx&leaf7AVX2 != 0
+	avx512 = avx2 && saved&savesZMM == savesZMM && ebx&leaf7AVX512F != 0
+	return avx2, avx512
+}
+
+// The tiles are explained in matmul_amd64.s, the other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in
+// rows of 16 for 14, 2.2 MB) may be a little larger than the second-level cache, because it is read in order and fetched ahead, and
+// the larger it is the less often w is read. A strip of packed w is 0.6 MB, for AVX2, which older processors with less cache
+// have, half of that.
+var (
+	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, strip: 192, rowBlock: 616, depth: 768,
+		inPlace: true, tile: tileAVX512, packRow: packRowAVX512, turn: transposeAVX2}
+	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
+		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2}
+)
+
+func vectorKernels() (list []*microKernel) {
+	if hasAVX512 {
+		list = append(list, avx512Kernel)
+	}
+	if hasAVX2 {
+		list = append(list, avx2Kernel)
+	}
+	return list
+}
+
+//go:noescape
+func tileAVX512(t *tile)
+
+//go:noescape
+func tileAVX2(t *tile)
+
+//go:noescape
+func packRowAVX512(dst *float32, stride int, src *float32, panels, ahead int)
+
+//go:noescape
+func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
+
+//go:noescape
+func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
+
+// widenF16s writes F16 numbers as float32, eight at a time as far as there are eight.
+func widenF16s(dst []float32, src []uint16) {
+	if eights := len(src) / 8; eights > 0 && kernel != goKernel.name {
+		widenF16AVX2(&dst[0], &src[0], eights)
+		dst, src = dst[8*eights:], src[8*eights:]
+	}
+	widenF16sGo(dst, src)
+}
+
+// widenBF16s writes BF16 numbers as float32.
+func widenBF16s(dst []float32, src []uint16) {
+	if eights := len(src) / 8; eights > 0 && kernel != goKernel.name {
+		widenBF16AVX2(&dst[0], &src[0], eights)
+		dst, src = dst[8*eights:], src[8*eights:]
+	}
+	widenBF16sGo(dst, src)
+}
+
+//go:noescape
+func widenF16AVX2(dst *float32, src *uint16, blocks int)
+
+//go:noescape
+func widenBF16AVX2(dst *float32, src *uint16, blocks int)
+
 // The vector kernels of GELU, softmax and layer norm (vecmath_amd64.s), for processors with AVX2 and FMA. AVX-512 machines use
 // them too: with 16 lanes in place of 8 GELU is 1.3 times as fast, less than 1 % of a sweep and not worth a second kernel.
 
