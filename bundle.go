@@ -11,17 +11,20 @@ import (
 	"strings"
 )
 
-// A bundle is the program with a model's weights inside, one file to copy to a machine that has nothing else:
+// A bundle is the program with a model's weights inside, one file to copy to a machine that has
+// nothing else:
 //
 //	the program, as it was built
 //	zeros up to a multiple of 64 KB, so that the weights can be mapped into memory on every system
 //	a lean safetensors file (convert.go)
 //	the trailer: 48 bytes
 //
-// Operating systems load of a program file what its headers speak of and take no notice of bytes behind that: so for ELF (Linux) and PE
-// (Windows), for which bundles have been tried. A Mach-O file (macOS) ends in its signature, which covers what lies before it: bytes
-// behind it should not matter when the program is started, though a strict codesign --verify objects to them; that has not been tried on
-// a Mac. Whoever signs programs for Windows signs before bundling: a signature is put at the end of a file and would hide the trailer.
+// Operating systems load of a program file what its headers speak of and take no notice of bytes
+// behind that: so for ELF (Linux) and PE (Windows), for which bundles have been tried. A Mach-O
+// file (macOS) ends in its signature, which covers what lies before it: bytes behind it should not
+// matter when the program is started, though a strict codesign --verify objects to them; that has
+// not been tried on a Mac. Whoever signs programs for Windows signs before bundling: a signature is
+// put at the end of a file and would hide the trailer.
 //
 // The trailer is, little-endian:
 //
@@ -37,8 +40,8 @@ const (
 	bundleAlign    = 64 << 10
 )
 
-// bundleMagic begins a trailer. It is a variable because it has a second use: being found in the data of a program, it tells that the
-// program is one that looks for bundled weights.
+// bundleMagic begins a trailer. It is a variable because it has a second use: being found in the
+// data of a program, it tells that the program is one that looks for bundled weights.
 var bundleMagic = []byte("mechpatch bundle")
 
 type trailer struct {
@@ -56,7 +59,8 @@ func (t trailer) encode() []byte {
 
 var errTrailer = errors.New("the weights bundled with this program are damaged: copy it again")
 
-// parseTrailer reads the last bytes of a file of the given size. ok is false where they are not a trailer at all.
+// parseTrailer reads the last bytes of a file of the given size. ok is false where they are not a
+// trailer at all.
 func parseTrailer(b []byte, fileSize int64) (t trailer, ok bool, err error) {
 	if len(b) != trailerSize || !bytes.HasPrefix(b, bundleMagic) {
 		return trailer{}, false, nil
@@ -65,25 +69,28 @@ func parseTrailer(b []byte, fileSize int64) (t trailer, ok bool, err error) {
 		return trailer{}, false, errTrailer
 	}
 	if version := binary.LittleEndian.Uint32(b[40:]); version != trailerVersion {
-		return trailer{}, false, fmt.Errorf("weights bundled in form %d: this program knows form %d only", version, trailerVersion)
+		return trailer{}, false, fmt.Errorf("weights bundled in form %d: this program knows form "+
+			"%d only", version, trailerVersion)
 	}
 	t.program = int64(binary.LittleEndian.Uint64(b[16:]))
 	t.offset = int64(binary.LittleEndian.Uint64(b[24:]))
 	t.length = int64(binary.LittleEndian.Uint64(b[32:]))
 	weightsEnd := fileSize - trailerSize
-	if t.program <= 0 || t.offset != alignUp(t.program) || t.offset > weightsEnd || t.length != weightsEnd-t.offset {
+	if t.program <= 0 || t.offset != alignUp(t.program) || t.offset > weightsEnd ||
+		t.length != weightsEnd-t.offset {
 		return trailer{}, false, errTrailer
 	}
 	return t, true, nil
 }
 
-// alignUp returns the next multiple of bundleAlign; a number too near to the largest one becomes negative.
+// alignUp returns the next multiple of bundleAlign; a number too near to the largest one becomes
+// negative.
 func alignUp(n int64) int64 {
 	return (n + bundleAlign - 1) / bundleAlign * bundleAlign
 }
 
-// bundled finds the weights in a program file: where the safetensors file in it begins, and its length. ok is false for a program that has
-// none. It costs one short read.
+// bundled finds the weights in a program file: where the safetensors file in it begins, and its
+// length. ok is false for a program that has none. It costs one short read.
 func bundled(path string) (offset, length int64, ok bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -109,8 +116,9 @@ func readTrailer(f *os.File) (t trailer, ok bool, err error) {
 	return parseTrailer(b[:], info.Size())
 }
 
-// bundle writes out: the program exe with the GPT-2 in the file or folder model inside. exe may be built for another system, and may be a
-// bundle itself, of which the program alone is taken. The weights keep their number format.
+// bundle writes out: the program exe with the GPT-2 in the file or folder model inside. exe may be
+// built for another system, and may be a bundle itself, of which the program alone is taken. The
+// weights keep their number format.
 func bundle(exe, model, out string) error {
 	program, err := readProgram(exe)
 	if err != nil {
@@ -134,7 +142,8 @@ func bundle(exe, model, out string) error {
 	if err != nil {
 		return err
 	}
-	t := trailer{program: int64(len(program)), offset: alignUp(int64(len(program))), length: weights.size()}
+	t := trailer{program: int64(len(program)), offset: alignUp(int64(len(program))),
+		length: weights.size()}
 	return replaceFile(out, 0o755, t.offset+t.length+trailerSize, func(w io.Writer) error {
 		if _, err := w.Write(program); err != nil {
 			return err
@@ -150,7 +159,8 @@ func bundle(exe, model, out string) error {
 	})
 }
 
-// readProgram reads a program file, without the weights if it is a bundle, and makes sure that it is a mechpatch.
+// readProgram reads a program file, without the weights if it is a bundle, and makes sure that it
+// is a mechpatch.
 func readProgram(path string) ([]byte, error) {
 	f, err := openRegular(path)
 	if err != nil {

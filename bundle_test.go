@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// thisProgram is the test's own executable: a mechpatch program, as far as a bundle is concerned, on whatever system the test runs.
+// thisProgram is the test's own executable: a mechpatch program, as far as a bundle is concerned,
+// on whatever system the test runs.
 func thisProgram(t *testing.T) string {
 	t.Helper()
 	exe, err := os.Executable()
@@ -27,7 +28,8 @@ func thisProgram(t *testing.T) string {
 // bundleRun in the environment makes TestBundleRuns behave as a bundled program does.
 const bundleRun = "MECHPATCH_TEST_BUNDLE"
 
-// A bundle finds its weights, and runs, with no other file in its folder; a second one made of the first has new weights and not both.
+// A bundle finds its weights, and runs, with no other file in its folder; a second one made of the
+// first has new weights and not both.
 func TestBundleRuns(t *testing.T) {
 	if os.Getenv(bundleRun) != "" {
 		exe, err := os.Executable()
@@ -73,7 +75,8 @@ func TestBundleRuns(t *testing.T) {
 		checkLean(t, path, offset, length, format, "tiny-gpt2")
 		program, err1 := os.ReadFile(thisProgram(t))
 		whole, err2 := os.ReadFile(path)
-		if err1 != nil || err2 != nil || !bytes.Equal(whole[:len(program)], program) || bytes.Trim(whole[len(program):offset], "\x00") != nil {
+		if err1 != nil || err2 != nil || !bytes.Equal(whole[:len(program)], program) ||
+			bytes.Trim(whole[len(program):offset], "\x00") != nil {
 			t.Errorf("%s: not the program and zeros before the weights", path)
 		}
 
@@ -81,12 +84,14 @@ func TestBundleRuns(t *testing.T) {
 		run.Env = append(os.Environ(), bundleRun+"=1")
 		run.Dir = t.TempDir()
 		out, err := run.CombinedOutput()
-		want := fmt.Sprintf("tiny-gpt2 has 2 heads, %s, ends in %v\n", format, tinyValues(t)["ln_f.bias"])
+		want := fmt.Sprintf("tiny-gpt2 has 2 heads, %s, ends in %v\n", format,
+			tinyValues(t)["ln_f.bias"])
 		if err != nil || string(out) != want {
 			t.Errorf("%s prints %q, %v; want %q", path, out, err, want)
 		}
 	}
-	if info, err := os.Stat(first); err != nil || runtime.GOOS != "windows" && info.Mode().Perm()&0o500 != 0o500 {
+	if info, err := os.Stat(first); err != nil || runtime.GOOS != "windows" &&
+		info.Mode().Perm()&0o500 != 0o500 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }
@@ -138,7 +143,8 @@ func TestTrailer(t *testing.T) {
 	newer := good.encode()[:40]
 	newer = binary.LittleEndian.AppendUint32(newer, 2)
 	newer = binary.LittleEndian.AppendUint32(newer, crc32.ChecksumIEEE(newer))
-	if _, ok, err := parseTrailer(newer, size); ok || err == nil || !strings.Contains(err.Error(), "form 2") {
+	if _, ok, err := parseTrailer(newer, size); ok || err == nil || !strings.Contains(err.Error(),
+		"form 2") {
 		t.Error(ok, err)
 	}
 }
@@ -156,13 +162,16 @@ func TestBundleErrors(t *testing.T) {
 	exe, model := file("mechpatch", "\x7fELF"+string(bundleMagic)), tinySource(t, "module-zip")
 	out := filepath.Join(t.TempDir(), "out")
 	for _, c := range []struct{ exe, model, out, want string }{
-		{file("text", "#!/bin/sh\n# mechpatch bundle"), model, out, "text: not a program for Linux (ELF), Windows (PE) or macOS"},
+		{file("text", "#!/bin/sh\n# mechpatch bundle"), model, out,
+			"text: not a program for Linux (ELF), Windows (PE) or macOS"},
 		{file("dos", "MZ"+strings.Repeat("\xff", 100)), model, out, "dos: not a program"},
-		{file("ls", "\x7fELF, but another program"), model, out, "ls: a program, but not mechpatch"},
+		{file("ls", "\x7fELF, but another program"), model, out,
+			"ls: a program, but not mechpatch"},
 		{file("ls.exe", windows), model, out, "ls.exe: a program, but not mechpatch"},
 		{file("empty", ""), model, out, "empty: not a program"},
 		{file("mechpatch.exe", windows+string(bundleMagic)), model, out, "must end in .exe"},
-		{file("damaged", "\x7fELF"+string(bundleMagic)+strings.Repeat("\x00", 32)), model, out, "are damaged"},
+		{file("damaged", "\x7fELF"+string(bundleMagic)+strings.Repeat("\x00", 32)), model, out,
+			"are damaged"},
 		{folder, model, out, "not a regular file"},
 		{filepath.Join(folder, "absent"), model, out, "absent: "},
 		{exe, filepath.Join(folder, "absent"), out, "absent: "},
@@ -175,13 +184,15 @@ func TestBundleErrors(t *testing.T) {
 			t.Errorf("%s %s %s: %v, want %q", c.exe, c.model, c.out, err, c.want)
 		}
 	}
-	if err := bundle(exe, model, exe); err == nil || !strings.Contains(err.Error(), "is the program itself") {
+	if err := bundle(exe, model, exe); err == nil || !strings.Contains(err.Error(),
+		"is the program itself") {
 		t.Error(err)
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("an error left a file")
 	}
-	if out += ".exe"; bundle(file("mechpatch.exe", windows+string(bundleMagic)), model, out) != nil {
+	if out += ".exe"; bundle(file("mechpatch.exe", windows+string(bundleMagic)), model,
+		out) != nil {
 		t.Error("a Windows program is not bundled")
 	}
 	if _, _, ok, err := bundled(out); !ok || err != nil {
@@ -209,15 +220,19 @@ func TestBundleTruncated(t *testing.T) {
 	}
 }
 
-// FuzzTrailer gives parseTrailer any last bytes, their checksum put right so that the checks behind it are reached too.
+// FuzzTrailer gives parseTrailer any last bytes, their checksum put right so that the checks behind
+// it are reached too.
 func FuzzTrailer(f *testing.F) {
-	f.Add(trailer{program: 100, offset: bundleAlign, length: 1000}.encode(), int64(bundleAlign+1000+trailerSize))
-	f.Add(trailer{program: math.MaxInt64, offset: math.MinInt64, length: -1}.encode(), int64(math.MaxInt64))
+	f.Add(trailer{program: 100, offset: bundleAlign, length: 1000}.encode(),
+		int64(bundleAlign+1000+trailerSize))
+	f.Add(trailer{program: math.MaxInt64, offset: math.MinInt64, length: -1}.encode(),
+		int64(math.MaxInt64))
 	f.Add([]byte("no trailer"), int64(10))
 	f.Fuzz(func(t *testing.T, b []byte, size int64) {
 		check := func() {
 			x, ok, err := parseTrailer(b, size)
-			if ok && (err != nil || x.program <= 0 || x.offset < x.program || x.offset%bundleAlign != 0 || x.length < 0 ||
+			if ok && (err != nil || x.program <= 0 || x.offset < x.program ||
+				x.offset%bundleAlign != 0 || x.length < 0 ||
 				x.offset+x.length+trailerSize != size) {
 				t.Fatalf("%+v in a file of %d bytes, %v", x, size, err)
 			}

@@ -14,15 +14,16 @@ import (
 	"strings"
 )
 
-// The weight converter. GPT-2 is published as safetensors and as PyTorch files, with and without a prefix on every name, with mask buffers
-// and tied copies that are not parameters, in three number formats. What comes out is one lean form: a safetensors file of the parameters
-// alone.
+// The weight converter. GPT-2 is published as safetensors and as PyTorch files, with and without a
+// prefix on every name, with mask buffers and tied copies that are not parameters, in three number
+// formats. What comes out is one lean form: a safetensors file of the parameters alone.
 
 // asStored in place of a Format leaves every tensor in the format that it has.
 const asStored Format = 0xff
 
-// convert writes the GPT-2 in the file or folder in as a lean safetensors file, its numbers in the given format or asStored. Numbers are
-// rounded to the nearest, ties to even; one too large for the format is an error. in and out may be the same file.
+// convert writes the GPT-2 in the file or folder in as a lean safetensors file, its numbers in the
+// given format or asStored. Numbers are rounded to the nearest, ties to even; one too large for the
+// format is an error. in and out may be the same file.
 func convert(in, out string, format Format) error {
 	ck, m, err := openSource(in)
 	if err != nil {
@@ -41,8 +42,8 @@ func convert(in, out string, format Format) error {
 	})
 }
 
-// openSource opens a GPT-2 in any form that the converter knows, judged by the content: a safetensors file, a PyTorch file, or a folder
-// with one of them under its usual name.
+// openSource opens a GPT-2 in any form that the converter knows, judged by the content: a
+// safetensors file, a PyTorch file, or a folder with one of them under its usual name.
 func openSource(path string) (*Checkpoint, *Model, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		if path, err = weightsIn(path); err != nil {
@@ -77,10 +78,12 @@ func openSource(path string) (*Checkpoint, *Model, error) {
 	return ck, m, nil
 }
 
-// torchFile is what a PyTorch checkpoint is called inside a folder or a repository, as weightsFile is a safetensors file's name there.
+// torchFile is what a PyTorch checkpoint is called inside a folder or a repository, as weightsFile
+// is a safetensors file's name there.
 const torchFile = "pytorch_model.bin"
 
-// asWeightsFile is where a model.safetensors would be in place of a pytorch_model.bin: name and config.json are found from there.
+// asWeightsFile is where a model.safetensors would be in place of a pytorch_model.bin: name and
+// config.json are found from there.
 func asWeightsFile(path string) string {
 	if filepath.Base(path) == torchFile {
 		return filepath.Join(filepath.Dir(path), weightsFile)
@@ -95,7 +98,8 @@ func sourceName(path string) string {
 
 // weightsIn finds the weights in a folder, which may be a repository's of the Hugging Face cache.
 func weightsIn(folder string) (string, error) {
-	if path := filepath.Join(folder, torchFile); isFile(path) && !isFile(filepath.Join(folder, weightsFile)) {
+	if path := filepath.Join(folder, torchFile); isFile(path) && !isFile(filepath.Join(folder,
+		weightsFile)) {
 		return path, nil
 	}
 	found, err := findInFolder(folder)
@@ -105,8 +109,9 @@ func weightsIn(folder string) (string, error) {
 	return found.path, nil
 }
 
-// A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order, without a prefix. The header is padded with
-// blanks so that the numbers begin at a multiple of 64 bytes.
+// A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order,
+// without a prefix. The header is padded with blanks so that the numbers begin at a multiple of 64
+// bytes.
 type lean struct {
 	header  []byte
 	tensors []leanTensor
@@ -136,10 +141,15 @@ func newLean(ck *Checkpoint, m *Model, format Format) (*lean, error) {
 		t.length = int64(len(t.data)) / bytesOf(from) * bytesOf(t.to)
 		l.tensors = append(l.tensors, t)
 	}
-	// Where formats are mixed, wide numbers come first, so that none of them begins in the middle of its size.
-	slices.SortStableFunc(l.tensors, func(a, b leanTensor) int { return cmp.Compare(bytesOf(b.to), bytesOf(a.to)) })
+	// Where formats are mixed, wide numbers come first, so that none of them begins in the middle
+	// of its size.
+	slices.SortStableFunc(l.tensors, func(a, b leanTensor) int {
+		return cmp.Compare(bytesOf(b.to),
+			bytesOf(a.to))
+	})
 
-	meta, err := json.Marshal(map[string]string{"format": "pt", "source": m.name, "n_head": strconv.Itoa(m.heads)})
+	meta, err := json.Marshal(map[string]string{"format": "pt", "source": m.name,
+		"n_head": strconv.Itoa(m.heads)})
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +159,8 @@ func newLean(ck *Checkpoint, m *Model, format Format) (*lean, error) {
 		start := end
 		end += t.length
 		shape := strings.ReplaceAll(shapeString(t.shape), " ", "")
-		l.header = fmt.Appendf(l.header, `,%q:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, t.name, t.to, shape, start, end)
+		l.header = fmt.Appendf(l.header, `,%q:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`,
+			t.name, t.to, shape, start, end)
 	}
 	l.header = append(l.header, '}')
 	for len(l.header)%leanAlign != 0 {
@@ -210,7 +221,8 @@ func (t leanTensor) write(w io.Writer) error {
 	return nil
 }
 
-// recode appends the numbers in to out in another format. A number that the new format can only call infinite is an error.
+// recode appends the numbers in to out in another format. A number that the new format can only
+// call infinite is an error.
 func recode(out, in []byte, from, to Format) ([]byte, error) {
 	for ; len(in) > 0; in = in[bytesOf(from):] {
 		var x float32
@@ -236,17 +248,19 @@ func recode(out, in []byte, from, to Format) ([]byte, error) {
 			infinite = half&0x7fff == 0x7f80
 		}
 		if infinite && !math.IsInf(float64(x), 0) {
-			return nil, fmt.Errorf("the weight %g is too large for %s: convert to another format", x, to)
+			return nil, fmt.Errorf("the weight %g is too large for %s: convert to another format",
+				x, to)
 		}
 		out = binary.LittleEndian.AppendUint16(out, half)
 	}
 	return out, nil
 }
 
-// narrowF16 returns the IEEE 754 binary16 nearest to x, ties to even: the reverse of widenF16. From 65520 on that is infinity. A NaN stays
-// one.
+// narrowF16 returns the IEEE 754 binary16 nearest to x, ties to even: the reverse of widenF16. From
+// 65520 on that is infinity. A NaN stays one.
 func narrowF16(x float32) uint16 {
-	const infinity, tooLarge, smallestNormal = 0x7f800000, 0x477ff000, 0x38800000 // float32's ∞, 65520 and 2⁻¹⁴
+	// float32's ∞, 65520 and 2⁻¹⁴
+	const infinity, tooLarge, smallestNormal = 0x7f800000, 0x477ff000, 0x38800000
 	b := math.Float32bits(x)
 	sign := uint16(b>>16) & 0x8000
 	b &= 0x7fffffff
@@ -255,15 +269,19 @@ func narrowF16(x float32) uint16 {
 		return sign | 0x7e00 | uint16(b>>13)&0x3ff
 	case b >= tooLarge:
 		return sign | 0x7c00
-	case b < smallestNormal: // a multiple of 2⁻²⁴; 1024 of them are the first normal number, also in the bits
+	// a multiple of 2⁻²⁴; 1024 of them are the first normal number, also in the bits
+	case b < smallestNormal:
 		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(b))*0x1p24))
 	}
-	b -= (127 - 15) << 23            // the exponent's bias
-	b += 1<<12 - 1 + b>>13&1         // half of the last place that remains, a little less if that place is even
-	return sign | uint16(b>>(23-10)) // a carry out of the fraction raises the exponent, as it should
+	b -= (127 - 15) << 23 // the exponent's bias
+	// half of the last place that remains, a little less if that place is even
+	b += 1<<12 - 1 + b>>13&1
+	// a carry out of the fraction raises the exponent, as it should
+	return sign | uint16(b>>(23-10))
 }
 
-// narrowBF16 returns the bfloat16 nearest to x, ties to even: the reverse of widenBF16. A NaN stays one.
+// narrowBF16 returns the bfloat16 nearest to x, ties to even: the reverse of widenBF16. A NaN stays
+// one.
 func narrowBF16(x float32) uint16 {
 	b := math.Float32bits(x)
 	if x != x {

@@ -14,14 +14,16 @@ import (
 	"testing"
 )
 
-// Every binary16 comes back from float32 as itself. Between two neighbours, what is nearer to one becomes that one, and the midpoint
-// becomes the even one: with the exact float32s beside each midpoint this covers every decision that rounding takes.
+// Every binary16 comes back from float32 as itself. Between two neighbours, what is nearer to one
+// becomes that one, and the midpoint becomes the even one: with the exact float32s beside each
+// midpoint this covers every decision that rounding takes.
 func TestNarrowF16(t *testing.T) {
 	for bits := range 1 << 16 {
 		h := uint16(bits)
 		x := widenF16(h)
 		if x != x {
-			if got := widenF16(narrowF16(x)); got == got || math.Signbit(float64(got)) != (h >= 0x8000) {
+			if got := widenF16(narrowF16(x)); got == got ||
+				math.Signbit(float64(got)) != (h >= 0x8000) {
 				t.Fatalf("NaN %#04x becomes %g", h, got)
 			}
 			continue
@@ -33,7 +35,8 @@ func TestNarrowF16(t *testing.T) {
 			continue // infinity has no neighbour beyond it
 		}
 		beyond := widenF16(h + 1)
-		if math.IsInf(float64(beyond), 0) { // overflow begins where the next number would be, were there one
+		// overflow begins where the next number would be, were there one
+		if math.IsInf(float64(beyond), 0) {
 			beyond = float32(math.Copysign(65536, float64(x)))
 		}
 		checkMidpoint(t, narrowF16, h, x, beyond)
@@ -45,7 +48,8 @@ func TestNarrowBF16(t *testing.T) {
 		h := uint16(bits)
 		x := widenBF16(h)
 		if x != x {
-			if got := widenBF16(narrowBF16(x)); got == got || math.Signbit(float64(got)) != (h >= 0x8000) {
+			if got := widenBF16(narrowBF16(x)); got == got ||
+				math.Signbit(float64(got)) != (h >= 0x8000) {
 				t.Fatalf("NaN %#04x becomes %g", h, got)
 			}
 			continue
@@ -54,11 +58,13 @@ func TestNarrowBF16(t *testing.T) {
 			t.Fatalf("%#04x = %g becomes %#04x", h, x, got)
 		}
 		if h&0x7fff >= 0x7f7f {
-			continue // the midpoint beyond the largest number is not to be had by averaging; it is in TestNarrowValues
+			// no average gives the midpoint beyond the largest number; it is in TestNarrowValues
+			continue
 		}
 		checkMidpoint(t, narrowBF16, h, x, widenBF16(h+1))
 	}
-	for _, bits := range []uint32{0x7f800001, 0x7fffffff, 0xff800001} { // NaNs of which the upper half alone could say infinity
+	// NaNs of which the upper half alone could say infinity
+	for _, bits := range []uint32{0x7f800001, 0x7fffffff, 0xff800001} {
 		if got := widenBF16(narrowBF16(math.Float32frombits(bits))); got == got {
 			t.Errorf("NaN %#x becomes %g", bits, got)
 		}
@@ -73,11 +79,13 @@ func checkMidpoint(t *testing.T, narrow func(float32) uint16, h uint16, x, beyon
 	even := h + h&1
 	below, above := narrow(math.Nextafter32(middle, x)), narrow(math.Nextafter32(middle, away))
 	if got := narrow(middle); got != even || below != h || above != h+1 {
-		t.Fatalf("around %g, between %#04x and the next: %#04x, %#04x, %#04x", middle, h, below, got, above)
+		t.Fatalf("around %g, between %#04x and the next: %#04x, %#04x, %#04x", middle, h, below,
+			got, above)
 	}
 }
 
-// Results of numpy's astype(float16) and PyTorch's bfloat16() for the values where something happens.
+// Results of numpy's astype(float16) and PyTorch's bfloat16() for the values where something
+// happens.
 func TestNarrowValues(t *testing.T) {
 	for _, c := range []struct {
 		x   float32
@@ -115,8 +123,8 @@ func TestNarrowValues(t *testing.T) {
 	}
 }
 
-// tinySource puts a PyTorch golden into a folder as pytorch_model.bin with the config.json that it needs: its 2 heads do not follow
-// from its width of 4.
+// tinySource puts a PyTorch golden into a folder as pytorch_model.bin with the config.json that it
+// needs: its 2 heads do not follow from its width of 4.
 func tinySource(t testing.TB, file string) (folder string) {
 	t.Helper()
 	folder = filepath.Join(t.TempDir(), "tiny-gpt2")
@@ -128,7 +136,8 @@ func tinySource(t testing.TB, file string) (folder string) {
 		err = os.WriteFile(filepath.Join(folder, "pytorch_model.bin"), data, 0o644)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, "config.json"), []byte(`{"model_type": "gpt2", "n_head": 2}`), 0o644)
+		err = os.WriteFile(filepath.Join(folder, "config.json"),
+			[]byte(`{"model_type": "gpt2", "n_head": 2}`), 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +145,8 @@ func tinySource(t testing.TB, file string) (folder string) {
 	return folder
 }
 
-// checkLean holds a file to what the converter promises of its output, and its numbers to the golden ones.
+// checkLean holds a file to what the converter promises of its output, and its numbers to the
+// golden ones.
 func checkLean(t *testing.T, path string, offset, length int64, format string, name string) {
 	t.Helper()
 	ck, err := openSafetensorsAt(path, offset, length)
@@ -144,7 +154,8 @@ func checkLean(t *testing.T, path string, offset, length int64, format string, n
 		t.Fatal(err)
 	}
 	defer ck.close()
-	if want := map[string]string{"format": "pt", "source": name, "n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
+	if want := map[string]string{"format": "pt", "source": name,
+		"n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
 		t.Errorf("metadata %v, want %v", ck.meta, want)
 	}
 	m, err := loadModel(ck, "", 0)
@@ -154,8 +165,10 @@ func checkLean(t *testing.T, path string, offset, length int64, format string, n
 	values := tinyValues(t)
 	for i, p := range parameters(m.Config, 16) {
 		x := ck.tensors[i]
-		if x.name != p.name || format != "" && x.format != format || !reflect.DeepEqual(x.shape, p.shape) {
-			t.Errorf("tensor %d is %s %s %v, want %s %s %v", i, x.name, x.format, x.shape, p.name, format, p.shape)
+		if x.name != p.name || format != "" && x.format != format || !reflect.DeepEqual(x.shape,
+			p.shape) {
+			t.Errorf("tensor %d is %s %s %v, want %s %s %v", i, x.name, x.format, x.shape, p.name,
+				format, p.shape)
 		} else if got := widened(t, x); !reflect.DeepEqual(got, values[p.name]) {
 			t.Errorf("%s: %v, want %v", p.name, got, values[p.name])
 		}
@@ -173,13 +186,15 @@ func checkLean(t *testing.T, path string, offset, length int64, format string, n
 }
 
 func TestConvert(t *testing.T) {
-	for _, file := range []string{"module-zip", "module-stream", "half-zip", "bfloat16-stream", "parameters-zip", "shared-stream",
+	for _, file := range []string{"module-zip", "module-stream", "half-zip", "bfloat16-stream",
+		"parameters-zip", "shared-stream",
 		"strided-zip", "training-zip"} {
 		stored := map[string]string{"half-zip": "F16", "bfloat16-stream": "BF16"}[file]
 		if stored == "" {
 			stored = "F32"
 		}
-		for format, want := range map[Format]string{asStored: stored, f32: "F32", f16: "F16", bf16: "BF16"} {
+		for format, want := range map[Format]string{asStored: stored, f32: "F32", f16: "F16",
+			bf16: "BF16"} {
 			t.Run(file+" "+want, func(t *testing.T) {
 				source := tinySource(t, file)
 				out := filepath.Join(t.TempDir(), "out.safetensors")
@@ -203,7 +218,8 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-// Of a checkpoint in two formats the wide numbers come first, and each number begins at a multiple of its size.
+// Of a checkpoint in two formats the wide numbers come first, and each number begins at a multiple
+// of its size.
 func TestConvertMixed(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	if err := convert(tinySource(t, "mixed-zip"), out, asStored); err != nil {
@@ -224,7 +240,8 @@ func TestConvertMixed(t *testing.T) {
 			order = append(order, x.format)
 		}
 	}
-	if want := []string{"F32", "F16"}; len(ck.tensors) != len(values) || !reflect.DeepEqual(order, want) {
+	if want := []string{"F32", "F16"}; len(ck.tensors) != len(values) || !reflect.DeepEqual(order,
+		want) {
 		t.Errorf("%d tensors, formats in the order %v", len(ck.tensors), order)
 	}
 }
@@ -314,7 +331,8 @@ func checkAlone(t *testing.T, path string) {
 	}
 }
 
-// A weight that a format cannot hold stops the conversion; an infinity or a NaN that was there before is kept.
+// A weight that a format cannot hold stops the conversion; an infinity or a NaN that was there
+// before is kept.
 func TestConvertTooLarge(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "tiny.safetensors")
 	if err := convert(tinySource(t, "shared-zip"), source, f32); err != nil {
@@ -334,8 +352,10 @@ func TestConvertTooLarge(t *testing.T) {
 		to Format
 		ok bool
 	}{
-		{1e5, f16, false}, {-65520, f16, false}, {1e5, bf16, true}, {3.4e38, bf16, false}, {3.4e38, f32, true},
-		{65519, f16, true}, {math.Inf(-1), f16, true}, {math.Inf(1), bf16, true}, {math.NaN(), f16, true}, {math.NaN(), bf16, true},
+		{1e5, f16, false}, {-65520, f16, false}, {1e5, bf16, true}, {3.4e38, bf16, false},
+		{3.4e38, f32, true},
+		{65519, f16, true}, {math.Inf(-1), f16, true}, {math.Inf(1), bf16, true}, {math.NaN(), f16,
+			true}, {math.NaN(), bf16, true},
 	} {
 		binary.LittleEndian.PutUint32(last, math.Float32bits(float32(c.x)))
 		if err := os.WriteFile(source, whole, 0o644); err != nil {
@@ -345,7 +365,8 @@ func TestConvertTooLarge(t *testing.T) {
 		err := convert(source, out, c.to)
 		if !c.ok {
 			after, _ := os.ReadFile(out)
-			if err == nil || !strings.Contains(err.Error(), `tensor "ln_f.bias": the weight`) || !bytes.Equal(before, after) {
+			if err == nil || !strings.Contains(err.Error(), `tensor "ln_f.bias": the weight`) ||
+				!bytes.Equal(before, after) {
 				t.Errorf("%g to %s: %v", c.x, c.to, err)
 			}
 		} else if err != nil {
@@ -355,7 +376,8 @@ func TestConvertTooLarge(t *testing.T) {
 		} else {
 			v := widened(t, ck.tensors[len(ck.tensors)-1])
 			got := float64(v[len(v)-1])
-			if math.IsNaN(c.x) != math.IsNaN(got) || math.IsInf(c.x, 0) != math.IsInf(got, 0) || math.Signbit(c.x) != math.Signbit(got) {
+			if math.IsNaN(c.x) != math.IsNaN(got) || math.IsInf(c.x, 0) != math.IsInf(got, 0) ||
+				math.Signbit(c.x) != math.Signbit(got) {
 				t.Errorf("%g to %s: %g", c.x, c.to, got)
 			}
 			ck.close()
@@ -367,7 +389,8 @@ func TestConvertTooLarge(t *testing.T) {
 func TestConvertErrors(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.safetensors")
-	if err := os.WriteFile(text, []byte("this is a text, and not a model at all"), 0o644); err != nil {
+	if err := os.WriteFile(text, []byte("this is a text, and not a model at all"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	good := tinySource(t, "shared-zip")
@@ -384,13 +407,15 @@ func TestConvertErrors(t *testing.T) {
 		{good, filepath.Join(dir, "absent", "out"), "out (0.0 MB): no such file"},
 	} {
 		err := convert(c.in, c.out, f32)
-		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), ".tmp") {
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(),
+			"\n") || strings.Contains(err.Error(), ".tmp") {
 			t.Errorf("%s to %s: %v", c.in, c.out, err)
 		}
 	}
 	checkAlone(t, text)
 	if runtime.GOOS != "windows" {
-		if err := convert(good, os.DevNull, f32); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		if err := convert(good, os.DevNull, f32); err == nil || !strings.Contains(err.Error(),
+			"not a regular file") {
 			t.Error(err)
 		}
 	}

@@ -65,7 +65,7 @@ type Env struct {
 
 // systemEnv is the Env of this process. What the system cannot tell stays empty and is not looked at.
 func systemEnv(offline bool) Env {
-	env := Env{getenv: os.Getenv, dir: ".", offline: offline, bundled: bundled}
+	env := Env{getenv: os.Getenv, dir: ".", offline: offline}
 	env.home, _ = os.UserHomeDir()
 	env.cache, _ = os.UserCacheDir()
 	if exe, err := os.Executable(); err == nil {

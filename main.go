@@ -480,6 +480,7 @@ func (p *program) help(flags *flag.FlagSet) {
 // openModel finds the weights, fetches them where need be, and opens them.
 func (p *program) openModel() (*Model, error) {
 	env := systemEnv(p.offline)
+	env.bundled = bundled
 	found, err := findModel(p.model, env)
 	if err != nil {
 		return nil, err

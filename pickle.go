@@ -10,31 +10,35 @@ import (
 
 // A small, deaf pickle machine.
 //
-// A pickle is how Python writes an object to a file, and it is not data but a program: a list of one-byte opcodes for a machine with a
-// stack, a set of marks on it, and a memo (numbered slots, so that an object that occurs twice is written once). The program builds the
-// object bottom-up and ends in STOP with the object alone on the stack. A state dict of one tensor, abridged:
+// A pickle is how Python writes an object to a file, and it is not data but a program: a list of
+// one-byte opcodes for a machine with a stack, a set of marks on it, and a memo (numbered slots, so
+// that an object that occurs twice is written once). The program builds the object bottom-up and
+// ends in STOP with the object alone on the stack. A state dict of one tensor, abridged:
 //
 //	PROTO 2                                  \x80 \x02
 //	GLOBAL collections.OrderedDict           c collections \n OrderedDict \n
 //	EMPTY_TUPLE  REDUCE                      ) R      call it with (): an empty OrderedDict
 //	MARK                                     (        what SETITEMS will take begins here
 //	BINUNICODE 'wte.weight'                  X        the key
-//	GLOBAL torch._utils._rebuild_tensor_v2   c        the function that will make the value, and its arguments:
-//	MARK  MARK 'storage' GLOBAL torch.FloatStorage '0' 'cpu' 6 TUPLE  BINPERSID
-//	                                         Q        a storage: 6 float32, kept outside of the pickle under the key "0"
+//	GLOBAL torch._utils._rebuild_tensor_v2   c        the function that will make the value
+//	MARK                                     (        and its arguments:
+//	MARK 'storage' GLOBAL torch.FloatStorage '0' 'cpu' 6 TUPLE
+//	BINPERSID                                Q        a storage of 6 float32, kept elsewhere as "0"
 //	0  2 3 TUPLE2  3 1 TUPLE2  FALSE  …      K \x86   offset 0, shape (2, 3), strides (3, 1), …
 //	TUPLE  REDUCE                            t R      call the function: a tensor
 //	SETITEMS  STOP                           u .      put it into the dict; done
 //
-// GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a pickle is to run it: the two lines
-// GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a few dozen bytes that put a list of ten references into a list
-// of ten references, and so on, unfold into more objects than a computer has memory for.
+// GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a
+// pickle is to run it: the two lines GLOBAL os.system and REDUCE ('…') are all that an attacker
+// needs. And a few dozen bytes that put a list of ten references into a list of ten references, and
+// so on, unfold into more objects than a computer has memory for.
 //
-// This machine is safe because of what it cannot do. It knows the names that a state dict needs (globals, below) and stops at any other,
-// before it is called. The functions it knows do not run what Python would run: they check their arguments and note down what was asked
-// for. It never looks into an object that it has built, so objects that contain each other a million times cost nothing, and a program
-// may be no longer than maxSteps opcodes, each of which makes at most one small object. Opcodes that torch.save does not write are
-// refused by name.
+// This machine is safe because of what it cannot do. It knows the names that a state dict needs
+// (its library's) and stops at any other, before it is called. The functions it knows do not run
+// what Python would run: they check their arguments and note down what was asked for. It never
+// looks into an object that it has built, so objects that contain each other a million times cost
+// nothing, and a program may be no longer than maxSteps opcodes, each of which makes at most one
+// small object. Opcodes that torch.save does not write are refused by name.
 //
 // The opcodes are described in Python's own pickletools module.
 
@@ -47,71 +51,64 @@ const (
 //
 //	nil, bool, int64, float64, string
 //	longInt    an integer of more than 8 bytes, as its little-endian bytes
-//	tuple, *list, *dict
-//	global     the name of a function or class
-//	*storage   what BINPERSID makes
-//	*strided   what _rebuild_tensor_v2 makes
+//	pyTuple, *pyList, *pyDict
+//	pyName     the name of a function or class
+//	fmt.Stringer, made by the library: for PyTorch's files a *storage or a *strided
 type (
 	longInt string
-	tuple   []any
-	list    struct{ items []any }
-	global  string
+	pyTuple []any
+	pyList  struct{ items []any }
+	pyName  string
 )
 
-// A dict is a Python dict or OrderedDict: the keys in order of their first insertion.
-type dict struct {
+// A pyDict is a Python dict or OrderedDict: the keys in order of their first insertion.
+type pyDict struct {
 	keys   []any
 	values map[any]any
 }
 
-// globals is everything that a pickle may name, with what a call of it does; nil is a class that is only ever named.
-var globals = map[global]func(args tuple) (any, error){
-	"collections.OrderedDict":         orderedDict,
-	"torch._utils._rebuild_tensor_v2": rebuildTensor,
-	"torch._utils._rebuild_parameter": rebuildParameter,
-	"torch.FloatStorage":              nil,
-	"torch.HalfStorage":               nil,
-	"torch.BFloat16Storage":           nil,
-	"torch.DoubleStorage":             nil,
-	"torch.ByteStorage":               nil,
-	"torch.BoolStorage":               nil,
-	"torch.CharStorage":               nil,
-	"torch.ShortStorage":              nil,
-	"torch.IntStorage":                nil,
-	"torch.LongStorage":               nil,
+// A library is what a pickle may use of its surroundings. The reader of a file format hands it over.
+type library struct {
+	// functions is everything that a pickle may name, with what a call of it does; nil is a class
+	// that is only ever named.
+	functions map[pyName]func(args pyTuple) (any, error)
+	// persistent makes an object that is kept outside of the pickle, described by id.
+	persistent func(id any) (any, error)
 }
 
 type pickleMachine struct {
-	program  []byte
-	at       int // the next byte
-	stack    []any
-	marks    []int // heights of the stack
-	memo     map[uint32]any
-	storages map[string]*storage // what BINPERSID has named
-	err      error               // the first fault: it ends the program after the opcode
+	library
+	program []byte
+	at      int // the next byte
+	stack   []any
+	marks   []int // heights of the stack
+	memo    map[uint32]any
+	err     error // the first fault: it ends the program after the opcode
 }
 
-// unpickle runs the pickle at the beginning of data. It returns the object that the pickle describes, the storages to which it refers,
-// by key, and the pickle's length in bytes.
-func unpickle(data []byte) (object any, storages map[string]*storage, length int, err error) {
-	m := &pickleMachine{program: data[:min(len(data), maxPickle)], memo: map[uint32]any{}, storages: map[string]*storage{}}
+// unpickle runs the pickle at the beginning of data. It returns the object that the pickle
+// describes and the pickle's length in bytes.
+func unpickle(data []byte, lib library) (object any, length int, err error) {
+	m := &pickleMachine{
+		library: lib, program: data[:min(len(data), maxPickle)], memo: map[uint32]any{},
+	}
 	for range maxSteps {
 		start := m.at
 		op := byte(m.uint(1))
 		if m.err == nil && op == opStop {
 			object = m.pop()
 			if m.err == nil {
-				return object, m.storages, m.at, nil
+				return object, m.at, nil
 			}
 		}
 		if m.err == nil {
 			m.step(op)
 		}
 		if m.err != nil {
-			return nil, nil, 0, fmt.Errorf("pickle: byte %d: %w", start, m.err)
+			return nil, 0, fmt.Errorf("pickle: byte %d: %w", start, m.err)
 		}
 	}
-	return nil, nil, 0, fmt.Errorf("pickle: more than %d opcodes: too long for a state dict", maxSteps)
+	return nil, 0, fmt.Errorf("pickle: more than %d opcodes: too long for a state dict", maxSteps)
 }
 
 const (
@@ -154,10 +151,14 @@ const (
 
 // refusedOps are the opcodes of the pickle format that torch.save has no use for.
 var refusedOps = map[byte]string{
-	'0': "POP", '1': "POP_MARK", '2': "DUP", 'B': "BINBYTES", 'C': "SHORT_BINBYTES", 'F': "FLOAT", 'I': "INT", 'L': "LONG",
-	'P': "PERSID", 'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE", 'd': "DICT", 'g': "GET", 'i': "INST",
-	'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x81: "NEWOBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x8b: "LONG4",
-	0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x8f: "EMPTY_SET", 0x90: "ADDITEMS", 0x91: "FROZENSET", 0x92: "NEWOBJ_EX",
+	'0': "POP", '1': "POP_MARK", '2': "DUP", 'B': "BINBYTES", 'C': "SHORT_BINBYTES", 'F': "FLOAT",
+	'I': "INT", 'L': "LONG",
+	'P': "PERSID", 'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE",
+	'd': "DICT", 'g': "GET", 'i': "INST",
+	'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x81: "NEWOBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4",
+	0x8b: "LONG4",
+	0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x8f: "EMPTY_SET", 0x90: "ADDITEMS", 0x91: "FROZENSET",
+	0x92: "NEWOBJ_EX",
 	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }
 
@@ -195,19 +196,19 @@ func (m *pickleMachine) step(op byte) {
 	case opMark:
 		m.marks = append(m.marks, len(m.stack))
 	case opEmptyTuple:
-		m.push(tuple(nil))
+		m.push(pyTuple(nil))
 	case opTuple1, opTuple2, opTuple3:
-		m.push(tuple(m.popN(int(op) - opTuple1 + 1)))
+		m.push(pyTuple(m.popN(int(op) - opTuple1 + 1)))
 	case opTuple:
-		m.push(tuple(m.popMark()))
+		m.push(pyTuple(m.popMark()))
 	case opEmptyList:
-		m.push(&list{})
+		m.push(&pyList{})
 	case opAppend:
 		m.extend(m.popN(1))
 	case opAppends:
 		m.extend(m.popMark())
 	case opEmptyDict:
-		m.push(&dict{})
+		m.push(&pyDict{})
 	case opSetItem:
 		m.setItems(m.popN(2))
 	case opSetItems:
@@ -237,7 +238,11 @@ func (m *pickleMachine) step(op byte) {
 		attributes := m.pop()
 		m.build(m.top(), attributes)
 	case opBinPersID:
-		m.persistent(m.pop())
+		value, err := m.persistent(m.pop())
+		if err != nil {
+			m.fail("%w", err)
+		}
+		m.push(value)
 
 	default:
 		if name := refusedOps[op]; name != "" {
@@ -253,13 +258,14 @@ func (m *pickleMachine) find(module, name any) {
 	moduleText, ok1 := module.(string)
 	nameText, ok2 := name.(string)
 	if !ok1 || !ok2 {
-		m.fail("a name is made of %s and %s", kind(module), kind(name))
+		m.fail("a name is made of %s and %s", pyKind(module), pyKind(name))
 		return
 	}
-	full := global(moduleText + "." + nameText)
-	if _, ok := globals[full]; !ok {
+	full := pyName(moduleText + "." + nameText)
+	if _, ok := m.functions[full]; !ok {
 		m.fail("it names %.100q, which no state dict needs; nothing was run. "+
-			"A model saved whole must be saved again where it came from, as torch.save(model.state_dict(), FILE)", string(full))
+			"A model saved whole must be saved again where it came from, as "+
+			"torch.save(model.state_dict(), FILE)", string(full))
 		return
 	}
 	m.push(full)
@@ -267,13 +273,13 @@ func (m *pickleMachine) find(module, name any) {
 
 // call pushes function(*args).
 func (m *pickleMachine) call(function, args any) {
-	name, ok1 := function.(global)
-	arguments, ok2 := args.(tuple)
-	if !ok1 || !ok2 || globals[name] == nil {
-		m.fail("%s is called with %s", kind(function), kind(args))
+	name, ok1 := function.(pyName)
+	arguments, ok2 := args.(pyTuple)
+	if !ok1 || !ok2 || m.functions[name] == nil {
+		m.fail("%s is called with %s", pyKind(function), pyKind(args))
 		return
 	}
-	value, err := globals[name](arguments)
+	value, err := m.functions[name](arguments)
 	if err != nil {
 		m.fail("%s: %w", name, err)
 		return
@@ -281,44 +287,28 @@ func (m *pickleMachine) call(function, args any) {
 	m.push(value)
 }
 
-// build sets the attributes of an object. The one that has any here is a module's state dict, an OrderedDict with the attribute
-// _metadata: the versions of the modules that wrote it. Nothing needs them.
+// build sets the attributes of an object. The one that has any here is a module's state dict, an
+// OrderedDict with the attribute _metadata: the versions of the modules that wrote it. Nothing
+// needs them.
 func (m *pickleMachine) build(object, attributes any) {
-	_, ok1 := object.(*dict)
-	_, ok2 := attributes.(*dict)
+	_, ok1 := object.(*pyDict)
+	_, ok2 := attributes.(*pyDict)
 	if !ok1 || !ok2 {
-		m.fail("attributes of %s are set from %s", kind(object), kind(attributes))
+		m.fail("attributes of %s are set from %s", pyKind(object), pyKind(attributes))
 	}
 }
 
-// persistent pushes an object that is kept outside of the pickle, a storage, described by id.
-func (m *pickleMachine) persistent(id any) {
-	s, err := newStorage(id)
-	if err != nil {
-		m.fail("%w", err)
-		return
-	}
-	known, ok := m.storages[s.key]
-	if !ok {
-		m.storages[s.key], known = s, s
-	}
-	if known.dtype != s.dtype || known.count != s.count {
-		m.fail("storage %.100q is described in two ways", s.key)
-	}
-	m.push(known)
-}
-
-func orderedDict(args tuple) (any, error) {
+func orderedDict(args pyTuple) (any, error) {
 	if len(args) != 0 {
 		return nil, fmt.Errorf("%d arguments, not 0", len(args))
 	}
-	return &dict{}, nil
+	return &pyDict{}, nil
 }
 
 func (m *pickleMachine) extend(items []any) {
-	l, ok := m.top().(*list)
+	l, ok := m.top().(*pyList)
 	if !ok {
-		m.fail("items are appended to %s", kind(m.top()))
+		m.fail("items are appended to %s", pyKind(m.top()))
 		return
 	}
 	l.items = append(l.items, items...)
@@ -326,9 +316,9 @@ func (m *pickleMachine) extend(items []any) {
 
 // setItems puts key, value, key, value, … into the dict on top of the stack.
 func (m *pickleMachine) setItems(items []any) {
-	d, ok := m.top().(*dict)
+	d, ok := m.top().(*pyDict)
 	if !ok || len(items)%2 != 0 {
-		m.fail("%d keys and values are set in %s", len(items), kind(m.top()))
+		m.fail("%d keys and values are set in %s", len(items), pyKind(m.top()))
 		return
 	}
 	for ; len(items) > 0; items = items[2:] {
@@ -338,12 +328,13 @@ func (m *pickleMachine) setItems(items []any) {
 	}
 }
 
-// set is d[key] = value. A state dict's keys are strings, an optimizer's also integers; others are an error, tuples for one.
-func (d *dict) set(key, value any) error {
+// set is d[key] = value. A state dict's keys are strings, an optimizer's also integers; others are
+// an error, tuples for one.
+func (d *pyDict) set(key, value any) error {
 	switch key.(type) {
 	case string, int64:
 	default:
-		return fmt.Errorf("a dict has %s for a key", kind(key))
+		return fmt.Errorf("a dict has %s for a key", pyKind(key))
 	}
 	if d.values == nil {
 		d.values = map[any]any{}
@@ -367,7 +358,8 @@ func (m *pickleMachine) push(value any) {
 	m.stack = append(m.stack, value)
 }
 
-// top returns the object on top of the stack. What lies below the last mark belongs to the opcode that will take the mark.
+// top returns the object on top of the stack. What lies below the last mark belongs to the opcode
+// that will take the mark.
 func (m *pickleMachine) top() any {
 	if len(m.stack) == m.floor() {
 		m.fail("the stack is empty")
@@ -464,8 +456,8 @@ func integer(b []byte) any {
 	return n << unused >> unused // extends the sign
 }
 
-// kind says what a value is, for an error.
-func kind(value any) string {
+// pyKind says what a value is, for an error.
+func pyKind(value any) string {
 	switch v := value.(type) {
 	case nil:
 		return "None"
@@ -477,17 +469,14 @@ func kind(value any) string {
 		return "a float"
 	case string:
 		return "a string"
-	case tuple:
+	case pyTuple:
 		return "a tuple"
-	case *list:
+	case *pyList:
 		return "a list"
-	case *dict:
+	case *pyDict:
 		return "a dict"
-	case global:
+	case pyName:
 		return string(v)
-	case *storage:
-		return "a storage"
-	default:
-		return "a tensor"
 	}
+	return fmt.Sprint(value)
 }

@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-func listOf(values ...any) *list { return &list{items: values} }
+func listOf(values ...any) *pyList { return &pyList{items: values} }
 
-func dictOf(pairs ...any) *dict {
-	d := &dict{}
+func dictOf(pairs ...any) *pyDict {
+	d := &pyDict{}
 	for ; len(pairs) > 0; pairs = pairs[2:] {
 		if err := d.set(pairs[0], pairs[1]); err != nil {
 			panic(err)
@@ -44,24 +44,27 @@ func TestPickleValues(t *testing.T) {
 		{"\x80\x02G\x3f\xf4\x00\x00\x00\x00\x00\x00.", 1.25},
 		{"\x80\x02X\x03\x00\x00\x00\xe2\x82\xac.", "€"},
 		{"\x80\x04\x8c\x03\xe2\x82\xac\x94.", "€"},
-		{"\x80\x02).", tuple(nil)},
-		{"\x80\x02K\x01\x85.", tuple{int64(1)}},
-		{"\x80\x02K\x01K\x02\x86.", tuple{int64(1), int64(2)}},
-		{"\x80\x02K\x01K\x02K\x03\x87.", tuple{int64(1), int64(2), int64(3)}},
-		{"\x80\x02(K\x01(K\x02t)t.", tuple{int64(1), tuple{int64(2)}, tuple(nil)}},
+		{"\x80\x02).", pyTuple(nil)},
+		{"\x80\x02K\x01\x85.", pyTuple{int64(1)}},
+		{"\x80\x02K\x01K\x02\x86.", pyTuple{int64(1), int64(2)}},
+		{"\x80\x02K\x01K\x02K\x03\x87.", pyTuple{int64(1), int64(2), int64(3)}},
+		{"\x80\x02(K\x01(K\x02t)t.", pyTuple{int64(1), pyTuple{int64(2)}, pyTuple(nil)}},
 		{"\x80\x02].", listOf()},
 		{"\x80\x02]K\x01a(K\x02K\x03e.", listOf(int64(1), int64(2), int64(3))},
 		{"\x80\x02}.", dictOf()},
-		{"\x80\x02}X\x01\x00\x00\x00aK\x01s(K\x05NX\x01\x00\x00\x00aK\x02u.", dictOf("a", int64(2), int64(5), nil)},
-		{"\x80\x02ctorch\nFloatStorage\n.", global("torch.FloatStorage")},
+		{"\x80\x02}X\x01\x00\x00\x00aK\x01s(K\x05NX\x01\x00\x00\x00aK\x02u.", dictOf("a", int64(2),
+			int64(5), nil)},
+		{"\x80\x02ctorch\nFloatStorage\n.", pyName("torch.FloatStorage")},
 		{"\x80\x02ccollections\nOrderedDict\n)R.", dictOf()},
 		{"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R.", dictOf()},
 		{"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.", dictOf()},
 		// the memo: PUT and GET with short and long slots, MEMOIZE into the next one
-		{"\x80\x02K\x07q\x05K\x08r\x06\x00\x00\x00h\x05j\x06\x00\x00\x00\x87K\x09\x86.", tuple{tuple{int64(8), int64(7), int64(8)}, int64(9)}},
-		{"\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00(K\x07\x94K\x08\x94h\x01h\x00t.", tuple{int64(7), int64(8), int64(8), int64(7)}},
+		{"\x80\x02K\x07q\x05K\x08r\x06\x00\x00\x00h\x05j\x06\x00\x00\x00\x87K\x09\x86.",
+			pyTuple{pyTuple{int64(8), int64(7), int64(8)}, int64(9)}},
+		{"\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00(K\x07\x94K\x08\x94h\x01h\x00t.",
+			pyTuple{int64(7), int64(8), int64(8), int64(7)}},
 	} {
-		got, _, length, err := unpickle([]byte(c.pickle + "rest"))
+		got, length, err := unpickle([]byte(c.pickle+"rest"), storageSet{}.library())
 		if err != nil || length != len(c.pickle) || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q: %#v, length %d, %v; want %#v", c.pickle, got, length, err, c.want)
 		}
@@ -70,16 +73,21 @@ func TestPickleValues(t *testing.T) {
 
 func TestPickleRefused(t *testing.T) {
 	for _, c := range []struct{ pickle, want string }{
-		{"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.", `pickle: byte 2: it names "os.system", which no state dict needs; nothing was run`},
-		{"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", `pickle: byte 14: it names "os.system"`},
+		{"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.",
+			`pickle: byte 2: it names "os.system", which no state dict needs; nothing was run`},
+		{"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", `pickle: byte 14: it names ` +
+			`"os.system"`},
 		{"\x80\x02c__builtin__\neval\n.", `"__builtin__.eval"`},
-		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2.__globals__\n.", `"torch._utils._rebuild_tensor_v2.__globals__"`},
+		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2.__globals__\n.",
+			`"torch._utils._rebuild_tensor_v2.__globals__"`},
 		{"\x80\x02ctorch\nFloatStorage\n)R.", "torch.FloatStorage is called"},
 		{"\x80\x02X\x09\x00\x00\x00os.system)R.", "a string is called with a tuple"},
 		{"\x80\x02ccollections\nOrderedDict\n]R.", "collections.OrderedDict is called with a list"},
 		{"\x80\x02ccollections\nOrderedDict\nN\x85R.", "collections.OrderedDict: 1 arguments"},
-		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "torch._utils._rebuild_tensor_v2: 0 arguments"},
-		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.", "the arguments are not (storage"},
+		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "torch._utils._rebuild_tensor_v2: 0 " +
+			"arguments"},
+		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.",
+			"the arguments are not (storage"},
 		{"\x80\x02ctorch._utils\n_rebuild_parameter\n)R.", "0 arguments, not 3"},
 		{"\x80\x02ctorch._utils\n_rebuild_parameter\nN\x88}\x87R.", "None in place of a tensor"},
 		{"\x80\x04NN\x93.", "a name is made of None and None"},
@@ -111,58 +119,70 @@ func TestPickleRefused(t *testing.T) {
 		{"\x80\x02NQ.", "a persistent id that is not a storage's"},
 		{"\x80\x02(X\x06\x00\x00\x00moduleNNNNtQ.", "a persistent id that is not a storage's"},
 		{"\x80\x02(X\x07\x00\x00\x00storageNNNNtQ.", "a storage's persistent id is not"},
-		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNJ\xff\xff\xff\xfftQ.", "a storage's persistent id is not"},
-		{"\x80\x02(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x00kNK\x01tQ.", "a storage's persistent id is not"},
-		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNK\x01)tQ.", `storage "k" is a part of another one`},
-		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNK\x01tQ(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
+		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
+			"X\x01\x00\x00\x00kNJ\xff\xff\xff\xfftQ.", "a storage's persistent id is not"},
+		{"\x80\x02(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x00kNK\x01tQ.",
+			"a storage's persistent id is not"},
+		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNK\x01)tQ.",
+			`storage "k" is a part of another one`},
+		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
+			"X\x01\x00\x00\x00kNK\x01tQ(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
 			"X\x01\x00\x00\x00kNK\x02tQ.", `storage "k" is described in two ways`},
 		{"\x80\x02" + strings.Repeat("]", maxSteps), "more than 1048576 opcodes"},
 		{"", "pickle: byte 0: the pickle ends in the middle"},
 	} {
-		_, _, _, err := unpickle([]byte(c.pickle))
+		_, _, err := unpickle([]byte(c.pickle), storageSet{}.library())
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.60q: error %v, want one with %q", c.pickle, err, c.want)
 		}
 	}
 }
 
-// A negated view (PyTorch 1.14 and newer say so in a seventh argument) would be misread without its minus sign.
+// A negated view (PyTorch 1.14 and newer say so in a seventh argument) would be misread without its
+// minus sign.
 func TestPickleNegatedView(t *testing.T) {
 	tensor := func(metadata string) string {
 		s := pickledTensor("FloatStorage", "k", 2, 0, "\x85", 2, 1)
 		return "\x80\x02" + strings.TrimSuffix(s, "tR") + metadata + "tR."
 	}
-	for metadata, ok := range map[string]bool{"N": true, "}": true, "": true, "}" + pickledText("neg") + "\x88s": false, "K\x01": false} {
-		if _, _, _, err := unpickle([]byte(tensor(metadata))); (err == nil) != ok {
+	for metadata, ok := range map[string]bool{"N": true, "}": true, "": true, "}" +
+		pickledText("neg") + "\x88s": false, "K\x01": false} {
+		if _, _, err := unpickle([]byte(tensor(metadata)),
+			storageSet{}.library()); (err == nil) != ok {
 			t.Errorf("metadata %q: %v", metadata, err)
 		}
 	}
 }
 
-// Lists that each hold the one before ten times: forty of them stand for 10⁴⁰ objects. The machine builds the forty and never walks them.
+// Lists that each hold the one before ten times: forty of them stand for 10⁴⁰ objects. The machine
+// builds the forty and never walks them.
 func TestPickleBillionLaughs(t *testing.T) {
 	program := "\x80\x02]q\x00"
 	for range 40 {
 		program += "]q\x01(" + strings.Repeat("h\x00", 10) + "eh\x01q\x00"
 	}
 	outermost := program + "."
-	if value, _, _, err := unpickle([]byte(outermost)); err != nil || len(value.(*list).items) != 10 {
+	if value, _, err := unpickle([]byte(outermost), storageSet{}.library()); err != nil ||
+		len(value.(*pyList).items) != 10 {
 		t.Error(value, err)
 	}
 	// The same where a version, a key or a name is expected: an error must not print it.
-	for _, p := range []string{program + "}h\x00Ns.", program + "h\x00Q.", program + "h\x00)R.", program + "h\x00h\x00\x93."} {
-		if _, _, _, err := unpickle([]byte(p)); err == nil || len(err.Error()) > 500 {
+	for _, p := range []string{program + "}h\x00Ns.", program + "h\x00Q.", program + "h\x00)R.",
+		program + "h\x00h\x00\x93."} {
+		if _, _, err := unpickle([]byte(p), storageSet{}.library()); err == nil ||
+			len(err.Error()) > 500 {
 			t.Errorf("%v", err)
 		}
 	}
 	itself := "\x80\x02]q\x00h\x00a."
-	if _, _, _, err := unpickle([]byte(itself)); err != nil {
+	if _, _, err := unpickle([]byte(itself), storageSet{}.library()); err != nil {
 		t.Error(err)
 	}
 }
 
 func FuzzPickle(f *testing.F) {
-	for _, file := range []string{"module-zip", "training-zip", "protocol4-zip", "whole-module-zip", "evil-zip"} {
+	for _, file := range []string{"module-zip", "training-zip", "protocol4-zip", "whole-module-zip",
+		"evil-zip"} {
 		r, err := zip.OpenReader(torchGolden(file))
 		if err != nil {
 			f.Fatal(err)
@@ -187,9 +207,11 @@ func FuzzPickle(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data[30:])
-	f.Add([]byte("\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, 1, "\x86", 2, 2, 4, 2) + "s."))
+	f.Add([]byte("\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, 1, "\x86", 2,
+		2, 4, 2) + "s."))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		object, storages, length, err := unpickle(data)
+		storages := storageSet{}
+		object, length, err := unpickle(data, storages.library())
 		if err != nil {
 			if strings.Contains(err.Error(), "\n") {
 				t.Fatalf("an error of several lines: %v", err)
@@ -199,8 +221,9 @@ func FuzzPickle(f *testing.F) {
 		if length > len(data) {
 			t.Fatalf("%d bytes taken of %d", length, len(data))
 		}
-		// Every view lies within its storage, which is all that stands between a file's claims and a read outside of it.
-		if d, ok := object.(*dict); ok {
+		// Every view lies within its storage, which is all that stands between a file's claims and
+		// a read outside of it.
+		if d, ok := object.(*pyDict); ok {
 			for _, value := range d.values {
 				v, ok := value.(*strided)
 				if !ok || v.count == 0 {

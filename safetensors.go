@@ -14,7 +14,8 @@ import (
 	"strconv"
 )
 
-// Tensor is one tensor of a checkpoint, its data in place: row-major, little-endian, exactly as long as shape and format ask for.
+// Tensor is one tensor of a checkpoint, its data in place: row-major, little-endian, exactly as
+// long as shape and format ask for.
 type Tensor struct {
 	name   string
 	format string // the number format as the file spells it: "F32", "F16", "BF16", "I64", …
@@ -22,7 +23,8 @@ type Tensor struct {
 	data   []byte
 }
 
-// Checkpoint is the content of a file of weights: the tensors in the order of their data, and the remarks that came with them.
+// Checkpoint is the content of a file of weights: the tensors in the order of their data, and the
+// remarks that came with them.
 type Checkpoint struct {
 	source  string // the file's name
 	tensors []Tensor
@@ -30,7 +32,8 @@ type Checkpoint struct {
 	release func() error      // ends the mapping; nil where the data is ordinary memory
 }
 
-// close gives the file's memory back. Whatever was made of the checkpoint, a Model too, must not be used after it.
+// close gives the file's memory back. Whatever was made of the checkpoint, a Model too, must not be
+// used after it.
 func (ck *Checkpoint) close() error {
 	release := ck.release
 	ck.tensors, ck.release = nil, nil
@@ -40,17 +43,18 @@ func (ck *Checkpoint) close() error {
 	return release()
 }
 
-// openSafetensors opens a safetensors file. The file is mapped into memory where the system can do that: opening reads its header and
-// nothing else, and a weight is read from the disk when it is first used. Elsewhere the whole file is read.
+// openSafetensors opens a safetensors file. The file is mapped into memory where the system can do
+// that: opening reads its header and nothing else, and a weight is read from the disk when it is
+// first used. Elsewhere the whole file is read.
 //
-// A mapped file must not shrink while it is in use: the system ends a program that reads what is no longer there.
-// Replacing the file by renaming another one over it does no harm.
+// A mapped file must not shrink while it is in use: the system ends a program that reads what is no
+// longer there. Replacing the file by renaming another one over it does no harm.
 func openSafetensors(path string) (*Checkpoint, error) {
 	return openSafetensorsAt(path, 0, -1)
 }
 
-// openSafetensorsAt opens a safetensors file that lies inside another file: length bytes from offset on; a negative length means all
-// that follows. Any offset will do.
+// openSafetensorsAt opens a safetensors file that lies inside another file: length bytes from
+// offset on; a negative length means all that follows. Any offset will do.
 func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
 	data, release, err := readRange(path, offset, length)
 	if err != nil {
@@ -74,15 +78,19 @@ func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
 // maxHeader is the format's own limit on the length of the header, in bytes.
 const maxHeader = 100_000_000
 
-// parseSafetensors reads the header of a safetensors file and returns its tensors, whose data are slices of file. It reads no further
-// than the header, and allocates in proportion to the header that is really there.
+// parseSafetensors reads the header of a safetensors file and returns its tensors, whose data are
+// slices of file. It reads no further than the header, and allocates in proportion to the header
+// that is really there.
 //
-// The format (github.com/huggingface/safetensors, "Format"): the header's length n as 8 bytes, little-endian; n bytes of JSON,
+// The format (github.com/huggingface/safetensors, "Format"): the header's length n as 8 bytes,
+// little-endian; n bytes of JSON,
 //
-//	{"__metadata__": {"format": "pt"}, "wte.weight": {"dtype": "F32", "shape": [50257, 768], "data_offsets": [0, 154389504]}, …}
+//	{"__metadata__": {"format": "pt"},
+//	 "wte.weight": {"dtype": "F32", "shape": [50257, 768], "data_offsets": [0, 154389504]}, …}
 //
-// perhaps padded with blanks; then the data, to which data_offsets (first byte, end) refer. The tensors must cover the data
-// without a hole or an overlap. Their order in the JSON means nothing. The first fault is the error.
+// perhaps padded with blanks; then the data, to which data_offsets (first byte, end) refer. The
+// tensors must cover the data without a hole or an overlap. Their order in the JSON means nothing.
+// The first fault is the error.
 func parseSafetensors(file []byte) (*Checkpoint, error) {
 	header, data, err := splitHeader(file)
 	if err != nil {
@@ -113,14 +121,19 @@ func parseSafetensors(file []byte) (*Checkpoint, error) {
 		return nil, err
 	}
 
-	slices.SortStableFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end)) })
+	slices.SortStableFunc(all, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.start, b.start),
+			cmp.Compare(a.end, b.end))
+	})
 	end := 0 // of the data accounted for
 	for i, t := range all {
 		if t.start < end {
-			return nil, fmt.Errorf("tensor %s: its data overlap those of %s", quote(t.name), quote(all[i-1].name))
+			return nil, fmt.Errorf("tensor %s: its data overlap those of %s", quote(t.name),
+				quote(all[i-1].name))
 		}
 		if t.start > end {
-			return nil, fmt.Errorf("tensor %s: a hole of %d bytes before its data", quote(t.name), t.start-end)
+			return nil, fmt.Errorf("tensor %s: a hole of %d bytes before its data", quote(t.name),
+				t.start-end)
 		}
 		end = t.end
 		ck.tensors = append(ck.tensors, t.Tensor)
@@ -137,17 +150,20 @@ func splitHeader(file []byte) (header, data []byte, err error) {
 		return nil, nil, errors.New("the file is empty")
 	}
 	if len(file) < 8 {
-		return nil, nil, fmt.Errorf("truncated: %d bytes are too few for a safetensors file", len(file))
+		return nil, nil, fmt.Errorf("truncated: %d bytes are too few for a safetensors file",
+			len(file))
 	}
 	n, rest := binary.LittleEndian.Uint64(file), file[8:]
 	if n > maxHeader {
 		if kind := foreign(file); kind != "" {
 			return nil, nil, errors.New(kind)
 		}
-		return nil, nil, fmt.Errorf("not a safetensors file: its header would have %d bytes, and the format allows %d", n, maxHeader)
+		return nil, nil, fmt.Errorf("not a safetensors file: its header would have %d bytes, and "+
+			"the format allows %d", n, maxHeader)
 	}
 	if n > uint64(len(rest)) {
-		return nil, nil, fmt.Errorf("truncated: the safetensors header has %d bytes, the file only %d after its length", n, len(rest))
+		return nil, nil, fmt.Errorf("truncated: the safetensors header has %d bytes, the file "+
+			"only %d after its length", n, len(rest))
 	}
 	if n == 0 || rest[0] != '{' {
 		return nil, nil, errors.New("not a safetensors file: its header does not begin with {")
@@ -155,18 +171,26 @@ func splitHeader(file []byte) (header, data []byte, err error) {
 	return rest[:n], rest[n:], nil
 }
 
-// foreign says what a file is that cannot be safetensors, judged by its first bytes, and what to do about it; "" if they tell nothing.
-// It is asked only where those bytes are no header's length: 0x80 0x02 is how a pickle begins, but also the length 640.
+// foreign says what a file is that cannot be safetensors, judged by its first bytes, and what to do
+// about it; "" if they tell nothing. It is asked only where those bytes are no header's length:
+// 0x80 0x02 is how a pickle begins, but also the length 640.
 func foreign(file []byte) string {
 	start := bytes.TrimLeft(file[:min(len(file), 64)], " \t\r\n\ufeff")
 	for _, f := range []struct{ magic, kind string }{
-		{"PK\x03\x04", "this is a PyTorch file (a zip archive): run `mechpatch convert IN OUT.safetensors` first"},
-		{"\x80", "this is a PyTorch file (a pickle): run `mechpatch convert IN OUT.safetensors` first"},
-		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull` or `mechpatch fetch`"},
-		{"<", "this is a web page, not weights: the download brought an HTML or XML document instead of the file"},
-		{"{", "this is a JSON file, not weights: the weights are in the .safetensors file beside it"},
-		{"\x89HDF", "this is an HDF5 (TensorFlow) file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
-		{"GGUF", "this is a GGUF file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
+		{"PK\x03\x04", "this is a PyTorch file (a zip archive): run `mechpatch convert IN " +
+			"OUT.safetensors` first"},
+		{"\x80", "this is a PyTorch file (a pickle): run `mechpatch convert IN OUT.safetensors` " +
+			"first"},
+		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: " +
+			"fetch them with `git lfs pull` or `mechpatch fetch`"},
+		{"<", "this is a web page, not weights: the download brought an HTML or XML document " +
+			"instead of the file"},
+		{"{", "this is a JSON file, not weights: the weights are in the .safetensors file beside " +
+			"it"},
+		{"\x89HDF", "this is an HDF5 (TensorFlow) file: only safetensors and, with `mechpatch " +
+			"convert`, PyTorch files can be read"},
+		{"GGUF", "this is a GGUF file: only safetensors and, with `mechpatch convert`, PyTorch " +
+			"files can be read"},
 	} {
 		if bytes.HasPrefix(start, []byte(f.magic)) {
 			return f.kind
@@ -183,12 +207,15 @@ type placed struct {
 
 // formatBits are the number formats of safetensors and how many bits a number takes.
 var formatBits = map[string]int{
-	"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
-	"U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64,
+	"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
+	"F6_E3M2": 6,
+	"U16":     16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64,
+	"I64": 64, "F64": 64, "C64": 64,
 }
 
-// headerReader walks a safetensors header token by token. It takes exactly what the format describes and names anything else;
-// decoding into Go values would let repeated names, and names that differ in capitals only, go unnoticed.
+// headerReader walks a safetensors header token by token. It takes exactly what the format
+// describes and names anything else; decoding into Go values would let repeated names, and names
+// that differ in capitals only, go unnoticed.
 type headerReader struct{ json *json.Decoder }
 
 func newHeaderReader(header []byte) headerReader {
@@ -197,7 +224,8 @@ func newHeaderReader(header []byte) headerReader {
 	return headerReader{d}
 }
 
-// tensor reads {"dtype": …, "shape": […], "data_offsets": [start, end]} and checks it against itself and against the data there is.
+// tensor reads {"dtype": …, "shape": […], "data_offsets": [start, end]} and checks it against
+// itself and against the data there is.
 func (h headerReader) tensor(data []byte) (placed, error) {
 	var t placed
 	var offsets []int
@@ -236,19 +264,23 @@ func (h headerReader) tensor(data []byte) (placed, error) {
 	}
 	t.start, t.end = offsets[0], offsets[1]
 	if t.start > t.end {
-		return placed{}, fmt.Errorf("its data end at byte %d, before they begin at byte %d", t.end, t.start)
+		return placed{}, fmt.Errorf("its data end at byte %d, before they begin at byte %d", t.end,
+			t.start)
 	}
 	if t.end-t.start != size {
-		return placed{}, fmt.Errorf("%d bytes of data, but %s %s is %d bytes", t.end-t.start, t.format, shapeString(t.shape), size)
+		return placed{}, fmt.Errorf("%d bytes of data, but %s %s is %d bytes", t.end-t.start,
+			t.format, shapeString(t.shape), size)
 	}
 	if t.end > len(data) {
-		return placed{}, fmt.Errorf("its data end at byte %d, but the file holds only %d bytes of data: it is truncated", t.end, len(data))
+		return placed{}, fmt.Errorf("its data end at byte %d, but the file holds only %d bytes "+
+			"of data: it is truncated", t.end, len(data))
 	}
 	t.data = data[t.start:t.end:t.end]
 	return t, nil
 }
 
-// sizeOf returns how many bytes a tensor of the number format and shape, in which nothing is negative, takes.
+// sizeOf returns how many bytes a tensor of the number format and shape, in which nothing is
+// negative, takes.
 func sizeOf(format string, shape []int) (int, error) {
 	bits, ok := formatBits[format]
 	if !ok {
@@ -257,7 +289,8 @@ func sizeOf(format string, shape []int) (int, error) {
 	n := bits
 	for _, d := range shape {
 		if d != 0 && n > math.MaxInt/d {
-			return 0, fmt.Errorf("%s %s has more bytes than can be counted", format, shapeString(shape))
+			return 0, fmt.Errorf("%s %s has more bytes than can be counted", format,
+				shapeString(shape))
 		}
 		n *= d
 	}
@@ -277,7 +310,8 @@ func (h headerReader) metadata(into map[string]string) error {
 	})
 }
 
-// object reads an object, calling value after each key to read what belongs to it. A key that comes twice is an error.
+// object reads an object, calling value after each key to read what belongs to it. A key that comes
+// twice is an error.
 func (h headerReader) object(value func(key string) error) error {
 	if err := h.delimiter('{', "an object"); err != nil {
 		return err
@@ -359,7 +393,8 @@ func (h headerReader) token() (json.Token, error) {
 	}
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
-		return nil, fmt.Errorf("the header is not JSON at byte %d: %s", syntax.Offset, shorten(syntax.Error()))
+		return nil, fmt.Errorf("the header is not JSON at byte %d: %s", syntax.Offset,
+			shorten(syntax.Error()))
 	}
 	return token, err
 }

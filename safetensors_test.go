@@ -24,7 +24,8 @@ func safetensorsFile(header string, data []byte) []byte {
 	return append(file, data...)
 }
 
-// encodeCheckpoint writes a checkpoint as a safetensors file, its header padded with blanks, so many that the data begin at a multiple of 8 plus shift.
+// encodeCheckpoint writes a checkpoint as a safetensors file, its header padded with blanks, so
+// many that the data begin at a multiple of 8 plus shift.
 func encodeCheckpoint(ck *Checkpoint, shift int) []byte {
 	var header, data []byte
 	header = append(header, '{')
@@ -37,7 +38,8 @@ func encodeCheckpoint(ck *Checkpoint, shift int) []byte {
 			header = append(header, ',')
 		}
 		shape, _ := json.Marshal(t.shape)
-		header = fmt.Appendf(header, `%q:{"dtype":%q,"shape":%s,"data_offsets":[%d,%d]}`, t.name, t.format, shape, len(data), len(data)+len(t.data))
+		header = fmt.Appendf(header, `%q:{"dtype":%q,"shape":%s,"data_offsets":[%d,%d]}`, t.name,
+			t.format, shape, len(data), len(data)+len(t.data))
 		data = append(data, t.data...)
 	}
 	header = append(header, '}')
@@ -80,43 +82,64 @@ func TestParseSafetensors(t *testing.T) {
 	}
 }
 
-// TestParseFiles holds whole files that are no safetensors, or cut off, to the error that each must give.
+// TestParseFiles holds whole files that are no safetensors, or cut off, to the error that each must
+// give.
 func TestParseFiles(t *testing.T) {
-	good := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "F32", []int{2}, make([]byte, 8)}}}, 0)
+	good := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "F32", []int{2},
+		make([]byte, 8)}}}, 0)
 	pickle := "this is a PyTorch file (a pickle): run `mechpatch convert IN OUT.safetensors` first"
 	for _, c := range []struct{ name, file, want string }{
 		{"empty", "", "the file is empty"},
 		{"one byte", "\x01", "truncated: 1 bytes are too few for a safetensors file"},
-		{"length only", string(good[:8]), "truncated: the safetensors header has 56 bytes, the file only 0 after its length"},
-		{"cut in the header", string(good[:50]), "truncated: the safetensors header has 56 bytes, the file only 42 after its length"},
-		{"cut in the data", string(good[:len(good)-1]), `tensor "x": its data end at byte 8, but the file holds only 7 bytes of data: it is truncated`},
+		{"length only", string(good[:8]), "truncated: the safetensors header has 56 bytes, the " +
+			"file only 0 after its length"},
+		{"cut in the header", string(good[:50]), "truncated: the safetensors header has 56 " +
+			"bytes, the file only 42 after its length"},
+		{"cut in the data", string(good[:len(good)-1]), `tensor "x": its data end at byte 8, but ` +
+			`the file holds only 7 bytes of data: it is truncated`},
 		{"goes on", string(good) + "more", "4 bytes at the end of the file belong to no tensor"},
-		{"no header", string(make([]byte, 16)), "not a safetensors file: its header does not begin with {"},
-		{"blank before the header", string(safetensorsFile(" {}", nil)), "not a safetensors file: its header does not begin with {"},
-		{"header too long", "\x01\xe1\xf5\x05\x00\x00\x00\x00{}", "not a safetensors file: its header would have 100000001 bytes, and the format allows 100000000"},
-		{"header of 2⁶⁴−1 bytes", strings.Repeat("\xff", 8) + "{}", "not a safetensors file: its header would have 18446744073709551615 bytes, and the format allows 100000000"},
-		{"header of 640 bytes, like a pickle", "\x80\x02\x00\x00\x00\x00\x00\x00{}", "truncated: the safetensors header has 640 bytes, the file only 2 after its length"},
+		{"no header", string(make([]byte, 16)), "not a safetensors file: its header does not " +
+			"begin with {"},
+		{"blank before the header", string(safetensorsFile(" {}", nil)),
+			"not a safetensors file: its header does not begin with {"},
+		{"header too long", "\x01\xe1\xf5\x05\x00\x00\x00\x00{}", "not a safetensors file: its " +
+			"header would have 100000001 bytes, and the format allows 100000000"},
+		{"header of 2⁶⁴−1 bytes", strings.Repeat("\xff", 8) + "{}", "not a safetensors file: its " +
+			"header would have 18446744073709551615 bytes, and the format allows 100000000"},
+		{"header of 640 bytes, like a pickle", "\x80\x02\x00\x00\x00\x00\x00\x00{}",
+			"truncated: the safetensors header has 640 bytes, the file only 2 after its length"},
 		{"torch.save, stream", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", pickle},
-		{"torch.save, zip", "PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00", "this is a PyTorch file (a zip archive): run `mechpatch convert IN OUT.safetensors` first"},
-		{"LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:248d", "this is a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull` or `mechpatch fetch`"},
-		{"web page", "\ufeff\r\n<!DOCTYPE html><html>", "this is a web page, not weights: the download brought an HTML or XML document instead of the file"},
-		{"JSON", "{\"weight_map\": {}}", "this is a JSON file, not weights: the weights are in the .safetensors file beside it"},
-		{"HDF5", "\x89HDF\r\n\x1a\n\x00", "this is an HDF5 (TensorFlow) file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
-		{"GGUF", "GGUF\x03\x00\x00\x00\x00", "this is a GGUF file: only safetensors and, with `mechpatch convert`, PyTorch files can be read"},
-		{"text", "Entry not found", "not a safetensors file: its header would have 8029390891631537733 bytes, and the format allows 100000000"},
+		{"torch.save, zip", "PK\x03\x04\x00\x00\x08\x08\x00\x00\x00\x00",
+			"this is a PyTorch file (a zip archive): run `mechpatch convert IN OUT.safetensors` " +
+				"first"},
+		{"LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:248d",
+			"this is a Git LFS pointer, not the weights themselves: fetch them with `git lfs " +
+				"pull` or `mechpatch fetch`"},
+		{"web page", "\ufeff\r\n<!DOCTYPE html><html>", "this is a web page, not weights: the " +
+			"download brought an HTML or XML document instead of the file"},
+		{"JSON", "{\"weight_map\": {}}", "this is a JSON file, not weights: the weights are in " +
+			"the .safetensors file beside it"},
+		{"HDF5", "\x89HDF\r\n\x1a\n\x00", "this is an HDF5 (TensorFlow) file: only safetensors " +
+			"and, with `mechpatch convert`, PyTorch files can be read"},
+		{"GGUF", "GGUF\x03\x00\x00\x00\x00", "this is a GGUF file: only safetensors and, with " +
+			"`mechpatch convert`, PyTorch files can be read"},
+		{"text", "Entry not found", "not a safetensors file: its header would have " +
+			"8029390891631537733 bytes, and the format allows 100000000"},
 	} {
 		_, err := parseSafetensors([]byte(c.file))
 		wantError(t, c.name, err, c.want)
 	}
 }
 
-// TestParseFaults holds headers that lie to the error that each must give. All come with 8 bytes of data.
+// TestParseFaults holds headers that lie to the error that each must give. All come with 8 bytes of
+// data.
 func TestParseFaults(t *testing.T) {
 	tensor := func(dtype, shape, offsets string) string {
 		return fmt.Sprintf(`{"x":{"dtype":%s,"shape":%s,"data_offsets":%s}}`, dtype, shape, offsets)
 	}
 	two := func(a, b string) string {
-		return fmt.Sprintf(`{"x":{"dtype":"U8","shape":[4],"data_offsets":%s},"y":{"dtype":"U8","shape":[4],"data_offsets":%s}}`, a, b)
+		return fmt.Sprintf(`{"x":{"dtype":"U8","shape":[4],"data_offsets":%s},`+
+			`"y":{"dtype":"U8","shape":[4],"data_offsets":%s}}`, a, b)
 	}
 	long := strings.Repeat("x", 1000)
 	for _, c := range []struct{ header, want string }{
@@ -134,9 +157,11 @@ func TestParseFaults(t *testing.T) {
 		{`{"x":{}}`, `tensor "x": dtype is missing`},
 		{`{"x":{"dtype":"F32","data_offsets":[0,8]}}`, `tensor "x": shape is missing`},
 		{`{"x":{"dtype":"F32","shape":[2]}}`, `tensor "x": data_offsets is missing`},
-		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`, `tensor "x": unknown field "DType"`},
+		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`, `tensor "x": unknown field ` +
+			`"DType"`},
 		{`{"x":{"shape":[2],"shape":[2]}}`, `tensor "x": the name "shape" comes twice`},
-		{`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0078":{}}`, `the name "x" comes twice`},
+		{`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0078":{}}`,
+			`the name "x" comes twice`},
 		{tensor(`32`, `[2]`, `[0,8]`), `tensor "x": dtype: should be a string`},
 		{tensor(`"F33"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "F33"`},
 		{tensor(`"f32"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "f32"`},
@@ -144,22 +169,35 @@ func TestParseFaults(t *testing.T) {
 		{tensor(`"F32"`, `2`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
 		{tensor(`"F32"`, `["2"]`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
 		{tensor(`"F32"`, `[[2]]`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
-		{tensor(`"F32"`, `[-2]`, `[0,8]`), `tensor "x": shape: -2 is not a count of bytes or numbers`},
-		{tensor(`"F32"`, `[2.0]`, `[0,8]`), `tensor "x": shape: 2.0 is not a count of bytes or numbers`},
-		{tensor(`"F32"`, `[2e0]`, `[0,8]`), `tensor "x": shape: 2e0 is not a count of bytes or numbers`},
-		{tensor(`"F32"`, `[99999999999999999999]`, `[0,8]`), `tensor "x": shape: 99999999999999999999 is not a count of bytes or numbers`},
-		{tensor(`"F32"`, `[`+strings.Repeat("1,", 64)+`2]`, `[0,8]`), `tensor "x": shape: more than 64 numbers`},
-		{tensor(`"F32"`, `[4611686018427387906]`, `[0,8]`), `tensor "x": F32 [4611686018427387906] has more bytes than can be counted`},
-		{tensor(`"F32"`, `[4294967296,4294967297]`, `[0,8]`), `tensor "x": F32 [4294967296, 4294967297] has more bytes than can be counted`},
+		{tensor(`"F32"`, `[-2]`, `[0,8]`), `tensor "x": shape: -2 is not a count of bytes or ` +
+			`numbers`},
+		{tensor(`"F32"`, `[2.0]`, `[0,8]`), `tensor "x": shape: 2.0 is not a count of bytes or ` +
+			`numbers`},
+		{tensor(`"F32"`, `[2e0]`, `[0,8]`), `tensor "x": shape: 2e0 is not a count of bytes or ` +
+			`numbers`},
+		{tensor(`"F32"`, `[99999999999999999999]`, `[0,8]`),
+			`tensor "x": shape: 99999999999999999999 is not a count of bytes or numbers`},
+		{tensor(`"F32"`, `[`+strings.Repeat("1,", 64)+`2]`, `[0,8]`),
+			`tensor "x": shape: more than 64 numbers`},
+		{tensor(`"F32"`, `[4611686018427387906]`, `[0,8]`),
+			`tensor "x": F32 [4611686018427387906] has more bytes than can be counted`},
+		{tensor(`"F32"`, `[4294967296,4294967297]`, `[0,8]`), `tensor "x": F32 [4294967296, ` +
+			`4294967297] has more bytes than can be counted`},
 		{tensor(`"F4"`, `[15]`, `[0,8]`), `tensor "x": F4 [15] does not fill whole bytes`},
 		{tensor(`"F32"`, `[3]`, `[0,8]`), `tensor "x": 8 bytes of data, but F32 [3] is 12 bytes`},
 		{tensor(`"F32"`, `[]`, `[0,8]`), `tensor "x": 8 bytes of data, but F32 [] is 4 bytes`},
 		{tensor(`"F32"`, `[2]`, `[8]`), `tensor "x": data_offsets are 1 numbers and should be two`},
-		{tensor(`"F32"`, `[2]`, `[0,8,8]`), `tensor "x": data_offsets are 3 numbers and should be two`},
-		{tensor(`"F32"`, `[2]`, `[0,-8]`), `tensor "x": data_offsets: -8 is not a count of bytes or numbers`},
-		{tensor(`"F32"`, `[2]`, `[8,0]`), `tensor "x": its data end at byte 0, before they begin at byte 8`},
-		{tensor(`"F32"`, `[3]`, `[0,12]`), `tensor "x": its data end at byte 12, but the file holds only 8 bytes of data: it is truncated`},
-		{tensor(`"U8"`, `[7]`, `[9223372036854775800,9223372036854775807]`), `tensor "x": its data end at byte 9223372036854775807, but the file holds only 8 bytes of data: it is truncated`},
+		{tensor(`"F32"`, `[2]`, `[0,8,8]`), `tensor "x": data_offsets are 3 numbers and should ` +
+			`be two`},
+		{tensor(`"F32"`, `[2]`, `[0,-8]`), `tensor "x": data_offsets: -8 is not a count of bytes ` +
+			`or numbers`},
+		{tensor(`"F32"`, `[2]`, `[8,0]`), `tensor "x": its data end at byte 0, before they begin ` +
+			`at byte 8`},
+		{tensor(`"F32"`, `[3]`, `[0,12]`), `tensor "x": its data end at byte 12, but the file ` +
+			`holds only 8 bytes of data: it is truncated`},
+		{tensor(`"U8"`, `[7]`, `[9223372036854775800,9223372036854775807]`),
+			`tensor "x": its data end at byte 9223372036854775807, but the file holds only 8 ` +
+				`bytes of data: it is truncated`},
 		{tensor(`"F32"`, `[1]`, `[0,4]`), "4 bytes at the end of the file belong to no tensor"},
 		{tensor(`"F32"`, `[1]`, `[4,8]`), `tensor "x": a hole of 4 bytes before its data`},
 		{two("[0,4]", "[3,7]"), `tensor "y": its data overlap those of "x"`},
@@ -182,7 +220,8 @@ func TestParseNotJSON(t *testing.T) {
 		`{"x":NaN}`:          `tensor "x": the header is not JSON at byte `,
 		`{x:1}`:              `the header is not JSON at byte `,
 	} {
-		if _, err := parseSafetensors(safetensorsFile(header, nil)); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := parseSafetensors(safetensorsFile(header, nil)); err == nil ||
+			!strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: got %v, want %s…", header, err, want)
 		}
 	}
@@ -200,7 +239,8 @@ func wantError(t *testing.T, what string, err error, want string) {
 // TestOpenInside opens a safetensors file at all sorts of places inside another file.
 func TestOpenInside(t *testing.T) {
 	data := []byte("the weights")
-	inner := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8", []int{len(data)}, data}}}, 0)
+	inner := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8", []int{len(data)}, data}}},
+		0)
 	for _, offset := range []int{0, 1, 3, 4095, 4096, 65535, 65536, 65537, 200001} {
 		path := filepath.Join(t.TempDir(), "outer")
 		outer := append(make([]byte, offset), inner...)
@@ -246,8 +286,10 @@ func TestOpenFaults(t *testing.T) {
 		{ten, 3, 8, "8 bytes from byte 3 on lie outside the file of 10 bytes"},
 		{ten, 11, -1, "-1 bytes from byte 11 on lie outside the file of 10 bytes"},
 		{ten, -1, 5, "5 bytes from byte -1 on lie outside the file of 10 bytes"},
-		{ten, 1, math.MaxInt64, "9223372036854775807 bytes from byte 1 on lie outside the file of 10 bytes"},
-		{ten, math.MaxInt64, math.MaxInt64, "9223372036854775807 bytes from byte 9223372036854775807 on lie outside the file of 10 bytes"},
+		{ten, 1, math.MaxInt64, "9223372036854775807 bytes from byte 1 on lie outside the file " +
+			"of 10 bytes"},
+		{ten, math.MaxInt64, math.MaxInt64, "9223372036854775807 bytes from byte " +
+			"9223372036854775807 on lie outside the file of 10 bytes"},
 		{ten, 9, 1, "truncated: 1 bytes are too few for a safetensors file"},
 	} {
 		_, err := openSafetensorsAt(c.path, c.offset, c.length)
@@ -262,16 +304,18 @@ func TestOpenFaults(t *testing.T) {
 	}
 	if runtime.GOOS != "windows" {
 		_, err := openSafetensors(os.DevNull)
-		wantError(t, "a device", err, os.DevNull+": not a regular file: weights are mapped into memory and cannot come through a pipe or a device")
+		wantError(t, "a device", err, os.DevNull+": not a regular file: weights are mapped into "+
+			"memory and cannot come through a pipe or a device")
 	}
 }
 
-// TestMapped checks that the data of an open checkpoint are the file's own pages, alive when the file's name is gone (where the
-// system lets one remove it), and that close takes them away.
+// TestMapped checks that the data of an open checkpoint are the file's own pages, alive when the
+// file's name is gone (where the system lets one remove it), and that close takes them away.
 func TestMapped(t *testing.T) {
 	data := bytes.Repeat([]byte("weights "), 1<<15)
 	path := filepath.Join(t.TempDir(), "x.safetensors")
-	if err := os.WriteFile(path, encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8", []int{len(data)}, data}}}, 0), 0o644); err != nil {
+	if err := os.WriteFile(path, encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8",
+		[]int{len(data)}, data}}}, 0), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	ck, err := openSafetensors(path)
@@ -306,10 +350,13 @@ func faults(read func()) (faulted bool) {
 	return
 }
 
-// TestClaimsAllocateNothing opens headers that claim terabytes, and a sparse file that really is large.
+// TestClaimsAllocateNothing opens headers that claim terabytes, and a sparse file that really is
+// large.
 func TestClaimsAllocateNothing(t *testing.T) {
-	const header = `{"wte.weight":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000000000]},` +
-		`"h.999999999.attn.bias":{"dtype":"U8","shape":[],"data_offsets":[4000000000000,4000000000001]}}`
+	const header = `{"wte.weight":{"dtype":"F32","shape":[1000000,1000000],` +
+		`"data_offsets":[0,4000000000000]},` +
+		`"h.999999999.attn.bias":{"dtype":"U8","shape":[],` +
+		`"data_offsets":[4000000000000,4000000000001]}}`
 	allocated := func(do func()) uint64 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -336,7 +383,8 @@ func TestClaimsAllocateNothing(t *testing.T) {
 		size, _ := sizeOf("F32", p.shape)
 		end += size
 		shape, _ := json.Marshal(p.shape)
-		tensors = append(tensors, fmt.Sprintf(`%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, p.name, shape, start, end))
+		tensors = append(tensors, fmt.Sprintf(
+			`%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, p.name, shape, start, end))
 	}
 	file = safetensorsFile("{"+strings.Join(tensors, ",")+"}", nil)
 	if err := os.WriteFile(path, file, 0o644); err != nil {
@@ -367,11 +415,13 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors as GPT-2 small's.
+// BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors
+// as GPT-2 small's.
 func BenchmarkOpen(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "x.safetensors")
 	c := Config{layers: 12, heads: 12, width: 12, context: 4, vocab: 8}
-	if err := os.WriteFile(path, encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3), 0o644); err != nil {
+	if err := os.WriteFile(path, encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3),
+		0o644); err != nil {
 		b.Fatal(err)
 	}
 	for i := 0; i < b.N; i++ {

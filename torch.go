@@ -10,23 +10,26 @@ import (
 	"strings"
 )
 
-// PyTorch's files (pytorch_model.bin, *.pt, *.pth), as torch.save writes them. There are two forms; both hold one pickle (pickle.go) that
-// describes the tensors, and the numbers outside of it, in storages: flat arrays to which the pickle refers by a key. A tensor is a view
-// of a storage: an offset, a shape, and a stride for each dimension, so that a transposed tensor or two tensors in one storage cost no
-// copy.
+// PyTorch's files (pytorch_model.bin, *.pt, *.pth), as torch.save writes them. There are two forms;
+// both hold one pickle (pickle.go) that describes the tensors, and the numbers outside of it, in
+// storages: flat arrays to which the pickle refers by a key. A tensor is a view of a storage: an
+// offset, a shape, and a stride for each dimension, so that a transposed tensor or two tensors in
+// one storage cost no copy.
 //
 //	since 1.6, a zip file, nothing in it compressed, the storages at multiples of 64 bytes:
 //	    NAME/data.pkl, NAME/byteorder (newer versions), NAME/data/KEY for each storage, NAME/version
 //
 //	before, and on request since, five pickles and the storages one after the other:
-//	    a magic number, the version of the form (1001), facts about the machine, the object, the list of the storages' keys;
+//	    a magic number, the version of the form (1001), facts about the machine, the object, the
+//	    list of the storages' keys;
 //	    then for each key the count of its elements in 8 bytes, and the elements
 //
 // The form is that of torch/serialization.py in PyTorch's sources.
 
-// openTorch opens a PyTorch file and returns the tensors of the state dict in it, under the names that they have there. The numbers
-// stay in the file and are memory-mapped, but for those of strided tensors, which are put into row-major order. The state dict is what
-// the file holds, or is found in it under state_dict, model_state_dict or model, where training programs put it.
+// openTorch opens a PyTorch file and returns the tensors of the state dict in it, under the names
+// that they have there. The numbers stay in the file and are memory-mapped, but for those of
+// strided tensors, which are put into row-major order. The state dict is what the file holds, or is
+// found in it under state_dict, model_state_dict or model, where training programs put it.
 func openTorch(path string) (*Checkpoint, error) {
 	data, release, err := readRange(path, 0, -1)
 	if err != nil {
@@ -42,10 +45,12 @@ func openTorch(path string) (*Checkpoint, error) {
 
 const zipMagic = "PK\x03\x04"
 
-// isTorch says whether a file that begins with head is a zip file or a pickle, and so perhaps one of PyTorch's. Nine bytes are enough. A
-// safetensors file with a header of 640 bytes begins like a pickle of protocol 2, but its ninth byte is {.
+// isTorch says whether a file that begins with head is a zip file or a pickle, and so perhaps one
+// of PyTorch's. Nine bytes are enough. A safetensors file with a header of 640 bytes begins like a
+// pickle of protocol 2, but its ninth byte is {.
 func isTorch(head []byte) bool {
-	isPickle := len(head) >= 9 && head[0] == opProto && head[1] >= 2 && head[1] <= 5 && head[8] != '{'
+	isPickle := len(head) >= 9 && head[0] == opProto && head[1] >= 2 && head[1] <= 5 &&
+		head[8] != '{'
 	return isPickle || bytes.HasPrefix(head, []byte(zipMagic))
 }
 
@@ -69,7 +74,8 @@ func parseTorch(data []byte) ([]Tensor, error) {
 	}
 
 	var tensors []Tensor
-	budget := len(data) // for strided tensors: no real file needs more, a hostile one could ask for anything
+	// for strided tensors: no real file needs more, a hostile one could ask for anything
+	budget := len(data)
 	for _, key := range state.keys {
 		view, ok := state.values[key].(*strided)
 		name, isString := key.(string)
@@ -86,23 +92,23 @@ func parseTorch(data []byte) ([]Tensor, error) {
 }
 
 // stateDict finds the dict that holds tensors.
-func stateDict(object any) (*dict, error) {
-	outer, ok := object.(*dict)
+func stateDict(object any) (*pyDict, error) {
+	outer, ok := object.(*pyDict)
 	if !ok {
-		return nil, fmt.Errorf("it holds %s, not a state dict", kind(object))
+		return nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
 	}
 	if outer.hasTensors() {
 		return outer, nil
 	}
 	for _, key := range []string{"state_dict", "model_state_dict", "model"} {
-		if inner, ok := outer.values[key].(*dict); ok && inner.hasTensors() {
+		if inner, ok := outer.values[key].(*pyDict); ok && inner.hasTensors() {
 			return inner, nil
 		}
 	}
 	return nil, fmt.Errorf("it holds a dict without tensors, not a state dict")
 }
 
-func (d *dict) hasTensors() bool {
+func (d *pyDict) hasTensors() bool {
 	for _, value := range d.values {
 		if _, ok := value.(*strided); ok {
 			return true
@@ -119,7 +125,8 @@ func parseTorchZip(data []byte) (object any, err error) {
 	}
 	folder := ""
 	for _, entry := range archive.File {
-		if name, ok := strings.CutSuffix(entry.Name, "/data.pkl"); ok && !strings.Contains(name, "/") {
+		if name, ok := strings.CutSuffix(entry.Name, "/data.pkl"); ok && !strings.Contains(name,
+			"/") {
 			folder = name + "/"
 			break
 		}
@@ -143,7 +150,8 @@ func parseTorchZip(data []byte) (object any, err error) {
 	if order, ok := files["byteorder"]; ok && string(order) != "little" {
 		return nil, fmt.Errorf("its byte order is %.10q: only little-endian files are read", order)
 	}
-	object, storages, _, err := unpickle(files["data.pkl"])
+	storages := storageSet{}
+	object, _, err = unpickle(files["data.pkl"], storages.library())
 	if err != nil {
 		return nil, err
 	}
@@ -153,22 +161,24 @@ func parseTorchZip(data []byte) (object any, err error) {
 			return nil, fmt.Errorf("storage %.100q is missing", key)
 		}
 		if uint64(len(content)) != s.count*s.size {
-			return nil, fmt.Errorf("storage %.100q has %d bytes: its %d elements need %d", key, len(content), s.count, s.count*s.size)
+			return nil, fmt.Errorf("storage %.100q has %d bytes: its %d elements need %d", key,
+				len(content), s.count, s.count*s.size)
 		}
 		s.data = content
 	}
 	return object, nil
 }
 
-// stored returns the content of a zip entry that is not compressed, where it lies. Its checksum is not looked at: torch.load does not
-// either, and torch.save can be told to leave it out.
+// stored returns the content of a zip entry that is not compressed, where it lies. Its checksum is
+// not looked at: torch.load does not either, and torch.save can be told to leave it out.
 func stored(data []byte, entry *zip.File) ([]byte, error) {
 	const encrypted = 1
 	switch {
 	case entry.Flags&encrypted != 0:
 		return nil, fmt.Errorf("encrypted, which PyTorch never does")
 	case entry.Method != zip.Store || entry.CompressedSize64 != entry.UncompressedSize64:
-		return nil, fmt.Errorf("compressed, which PyTorch never does: pack the file again without compression (zip -0)")
+		return nil, fmt.Errorf("compressed, which PyTorch never does: pack the file again " +
+			"without compression (zip -0)")
 	}
 	offset, err := entry.DataOffset()
 	if err != nil {
@@ -191,7 +201,8 @@ func parseTorchStream(data []byte) (object any, err error) {
 		return nil, err
 	}
 	if first != any(magic) {
-		return nil, fmt.Errorf("a pickle, but not a file of torch.save: it does not begin with PyTorch's magic number")
+		return nil, fmt.Errorf("a pickle, but not a file of torch.save: it does not begin with " +
+			"PyTorch's magic number")
 	}
 	second, data, err := nextPickle(data, "version")
 	if err != nil {
@@ -204,10 +215,11 @@ func parseTorchStream(data []byte) (object any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if machine, ok := third.(*dict); !ok || machine.values["little_endian"] != any(true) {
+	if machine, ok := third.(*pyDict); !ok || machine.values["little_endian"] != any(true) {
 		return nil, fmt.Errorf("it does not say little_endian: only little-endian files are read")
 	}
-	object, storages, length, err := unpickle(data)
+	storages := storageSet{}
+	object, length, err := unpickle(data, storages.library())
 	if err != nil {
 		return nil, err
 	}
@@ -215,9 +227,9 @@ func parseTorchStream(data []byte) (object any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, ok := fifth.(*list)
+	keys, ok := fifth.(*pyList)
 	if !ok {
-		return nil, fmt.Errorf("storage keys: %s in place of a list", kind(fifth))
+		return nil, fmt.Errorf("storage keys: %s in place of a list", pyKind(fifth))
 	}
 
 	for _, item := range keys.items {
@@ -230,7 +242,8 @@ func parseTorchStream(data []byte) (object any, err error) {
 			return nil, fmt.Errorf("the file ends before storage %.100q", key)
 		}
 		if count := binary.LittleEndian.Uint64(data); count != s.count {
-			return nil, fmt.Errorf("storage %.100q has %d elements where its tensors say %d", key, count, s.count)
+			return nil, fmt.Errorf("storage %.100q has %d elements where its tensors say %d", key,
+				count, s.count)
 		}
 		data = data[8:]
 		if uint64(len(data)) < s.count*s.size {
@@ -248,7 +261,7 @@ func parseTorchStream(data []byte) (object any, err error) {
 
 // nextPickle unpickles one object and returns the rest of the file.
 func nextPickle(data []byte, what string) (object any, rest []byte, err error) {
-	object, _, length, err := unpickle(data)
+	object, length, err := unpickle(data, storageSet{}.library())
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -264,8 +277,9 @@ type storage struct {
 	data  []byte // where the file holds it, once that is known
 }
 
-// storageTypes are PyTorch's storage classes. Only the first three hold weights; the others are what masks may be made of.
-var storageTypes = map[global]struct {
+// storageTypes are PyTorch's storage classes. Only the first three hold weights; the others are
+// what masks may be made of.
+var storageTypes = map[pyName]struct {
 	dtype string
 	size  uint64
 }{
@@ -281,36 +295,70 @@ var storageTypes = map[global]struct {
 	"torch.LongStorage":     {"I64", 8},
 }
 
-// newStorage is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device, count of elements); the older form adds
-// None, or what makes the storage a part of another one, which only old versions of PyTorch wrote.
-func newStorage(id any) (*storage, error) {
-	t, ok := id.(tuple)
+// A storageSet holds, by key, the storages that a pickle has named.
+type storageSet map[string]*storage
+
+// library is what a state dict needs: nothing else may be named in a PyTorch file.
+func (set storageSet) library() library {
+	functions := map[pyName]func(args pyTuple) (any, error){
+		"collections.OrderedDict":         orderedDict,
+		"torch._utils._rebuild_tensor_v2": rebuildTensor,
+		"torch._utils._rebuild_parameter": rebuildParameter,
+	}
+	for class := range storageTypes {
+		functions[class] = nil
+	}
+	return library{functions, set.persistent}
+}
+
+// persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
+// count of elements); the older form adds None, or what makes the storage a part of another one,
+// which only old versions of PyTorch wrote.
+func (set storageSet) persistent(id any) (any, error) {
+	t, ok := id.(pyTuple)
 	if !ok || len(t) != 5 && len(t) != 6 || t[0] != any("storage") {
 		return nil, fmt.Errorf("a persistent id that is not a storage's")
 	}
-	class, _ := t[1].(global)
-	storageType, ok1 := storageTypes[class]
+	class, _ := t[1].(pyName)
+	number, ok1 := storageTypes[class]
 	key, ok2 := t[2].(string)
 	count, ok3 := t[4].(int64)
 	if !ok1 || !ok2 || !ok3 || count < 0 || count > math.MaxInt64/8 {
-		return nil, fmt.Errorf("a storage's persistent id is not (\"storage\", class, key, device, count)")
+		return nil, fmt.Errorf("a storage's persistent id is not " +
+			`("storage", class, key, device, count)`)
 	}
 	if len(t) == 6 && t[5] != nil {
-		return nil, fmt.Errorf("storage %.100q is a part of another one, as only old versions of PyTorch wrote it: load and save it again with a newer one", key)
+		return nil, fmt.Errorf("storage %.100q is a part of another one, as only old versions of "+
+			"PyTorch wrote it: load and save it again with a newer one", key)
 	}
-	return &storage{key: key, dtype: storageType.dtype, size: storageType.size, count: uint64(count)}, nil
+	s := &storage{key: key, dtype: number.dtype, size: number.size, count: uint64(count)}
+	known, ok := set[key]
+	if !ok {
+		set[key], known = s, s
+	}
+	if known.dtype != s.dtype || known.count != s.count {
+		return nil, fmt.Errorf("storage %.100q is described in two ways", key)
+	}
+	return known, nil
 }
 
-// A strided tensor is a view of a storage: element [i, j, …] is the storage's element offset + i·stride[0] + j·stride[1] + …
+func (*storage) String() string { return "a storage" }
+
+// A strided tensor is a view of a storage: element [i, j, …] is the storage's element offset +
+// i·stride[0] + j·stride[1] + …
 type strided struct {
 	storage       *storage
 	offset        uint64
 	shape, stride []uint64
-	count         uint64 // the product of the shape; all of its elements are within the storage's count
+	// the product of the shape; all of its elements are within the storage's count
+	count uint64
 }
 
-// rebuildTensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, requires_grad, hooks, metadata).
-func rebuildTensor(args tuple) (any, error) {
+func (*strided) String() string { return "a tensor" }
+
+// rebuildTensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride,
+// requires_grad, hooks, metadata).
+func rebuildTensor(args pyTuple) (any, error) {
 	if len(args) != 6 && len(args) != 7 {
 		return nil, fmt.Errorf("%d arguments, not 6 or 7", len(args))
 	}
@@ -322,7 +370,7 @@ func rebuildTensor(args tuple) (any, error) {
 		return nil, fmt.Errorf("the arguments are not (storage, offset, shape, stride, …)")
 	}
 	if len(args) == 7 && args[6] != nil {
-		if flags, ok := args[6].(*dict); !ok || len(flags.keys) > 0 {
+		if flags, ok := args[6].(*pyDict); !ok || len(flags.keys) > 0 {
 			return nil, fmt.Errorf("a negated or conjugated view: save the tensor's clone()")
 		}
 	}
@@ -339,14 +387,15 @@ func rebuildTensor(args tuple) (any, error) {
 		}
 	}
 	if tooMany || v.count > 0 && (tooFar || last >= s.count) {
-		return nil, fmt.Errorf("shape %d with strides %d from %d does not fit into a storage of %d elements", shape, stride, offset, s.count)
+		return nil, fmt.Errorf("shape %d with strides %d from %d does not fit into a storage of "+
+			"%d elements", shape, stride, offset, s.count)
 	}
 	return v, nil
 }
 
 // dimensions is a tuple of integers that are not negative, no longer than PyTorch's usual shapes.
 func dimensions(value any) (dims []uint64, ok bool) {
-	t, ok := value.(tuple)
+	t, ok := value.(pyTuple)
 	if !ok || len(t) > 8 {
 		return nil, false
 	}
@@ -360,19 +409,20 @@ func dimensions(value any) (dims []uint64, ok bool) {
 	return dims, true
 }
 
-// rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks): a parameter is a tensor that can be trained.
-func rebuildParameter(args tuple) (any, error) {
+// rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks): a
+// parameter is a tensor that can be trained.
+func rebuildParameter(args pyTuple) (any, error) {
 	if len(args) != 3 {
 		return nil, fmt.Errorf("%d arguments, not 3", len(args))
 	}
 	if _, ok := args[0].(*strided); !ok {
-		return nil, fmt.Errorf("%s in place of a tensor", kind(args[0]))
+		return nil, fmt.Errorf("%s in place of a tensor", pyKind(args[0]))
 	}
 	return args[0], nil
 }
 
-// tensor returns the view as a tensor in row-major order: a piece of the storage if it is in that order, or else a copy, which is taken
-// off the budget of bytes.
+// tensor returns the view as a tensor in row-major order: a piece of the storage if it is in that
+// order, or else a copy, which is taken off the budget of bytes.
 func (v *strided) tensor(name string, budget *int) (Tensor, error) {
 	size := v.storage.size
 	t := Tensor{name: name, format: v.storage.dtype}
@@ -387,7 +437,8 @@ func (v *strided) tensor(name string, budget *int) (Tensor, error) {
 	case v.rowMajor():
 		t.data = v.storage.data[v.offset*size:][:length:length]
 	case length > *budget:
-		return Tensor{}, fmt.Errorf("the strided tensors together are larger than the file: save them as contiguous()")
+		return Tensor{}, fmt.Errorf("the strided tensors together are larger than the file: save " +
+			"them as contiguous()")
 	default:
 		*budget -= length
 		t.data = v.gather(make([]byte, 0, length))

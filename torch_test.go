@@ -15,8 +15,9 @@ import (
 	"testing"
 )
 
-// The files in testdata/torch were written by PyTorch 1.13 itself; make.py beside them is the program. values.json holds the parameters of
-// the tiny GPT-2 (1 layer, 2 heads, width 4) that all of them hold.
+// The files in testdata/torch were written by PyTorch 1.13 itself; make.py beside them is the
+// program. values.json holds the parameters of the tiny GPT-2 (1 layer, 2 heads, width 4) that all
+// of them hold.
 
 func torchGolden(name string) string { return filepath.Join("testdata", "torch", name+".bin") }
 
@@ -54,7 +55,8 @@ func widened(t testing.TB, x Tensor) []float32 {
 func TestTorch(t *testing.T) {
 	want := tinyValues(t)
 	for _, file := range []string{
-		"module-zip", "module-stream", "half-zip", "bfloat16-stream", "mixed-zip", "parameters-zip", "protocol4-zip", "protocol5-stream",
+		"module-zip", "module-stream", "half-zip", "bfloat16-stream", "mixed-zip", "parameters-zip",
+		"protocol4-zip", "protocol5-stream",
 		"shared-zip", "shared-stream", "strided-zip", "strided-stream", "training-zip",
 	} {
 		t.Run(file, func(t *testing.T) {
@@ -82,7 +84,8 @@ func TestTorch(t *testing.T) {
 					t.Errorf("%s: %v, want %v", name, v, values)
 				}
 			}
-			if mask, ok := got["h.0.attn.bias"]; ok && !bytes.Equal(mask.data, []byte{1, 0, 0, 1, 1, 0, 1, 1, 1}) {
+			if mask, ok := got["h.0.attn.bias"]; ok && !bytes.Equal(mask.data, []byte{1, 0, 0, 1, 1,
+				0, 1, 1, 1}) {
 				t.Errorf("mask %v", mask.data)
 			}
 		})
@@ -90,7 +93,8 @@ func TestTorch(t *testing.T) {
 }
 
 func TestTorchFormats(t *testing.T) {
-	for file, format := range map[string]string{"half-zip": "F16", "bfloat16-stream": "BF16", "double-zip": "F64", "shared-stream": "F32"} {
+	for file, format := range map[string]string{"half-zip": "F16", "bfloat16-stream": "BF16",
+		"double-zip": "F64", "shared-stream": "F32"} {
 		ck, err := openTorch(torchGolden(file))
 		if err != nil {
 			t.Error(err)
@@ -120,13 +124,18 @@ func TestTorchNotAModel(t *testing.T) {
 
 func TestTorchRefused(t *testing.T) {
 	for file, want := range map[string]string{
-		"evil-zip":            `it names "posix.system", which no state dict needs; nothing was run`,
-		"evil-stream":         `it names "posix.system", which no state dict needs; nothing was run`,
-		"whole-module-zip":    `it names "torch.nn.modules.linear.Linear", which no state dict needs; nothing was run. A model saved whole must be saved again`,
-		"whole-module-stream": `it names "torch.nn.modules.linear.Linear", which no state dict needs; nothing was run. A model saved whole must be saved again`,
+		"evil-zip": `it names "posix.system", which no state dict needs; nothing was ` +
+			`run`,
+		"evil-stream": `it names "posix.system", which no state dict needs; nothing was ` +
+			`run`,
+		"whole-module-zip": `it names "torch.nn.modules.linear.Linear", which no state dict ` +
+			`needs; nothing was run. A model saved whole must be saved again`,
+		"whole-module-stream": `it names "torch.nn.modules.linear.Linear", which no state dict ` +
+			`needs; nothing was run. A model saved whole must be saved again`,
 	} {
 		_, err := openTorch(torchGolden(file))
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), torchGolden(file)+": ") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(),
+			torchGolden(file)+": ") {
 			t.Errorf("%s: %v", file, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "\n") {
@@ -135,8 +144,10 @@ func TestTorchRefused(t *testing.T) {
 	}
 }
 
-// rezip copies a PyTorch file entry by entry; change may alter an entry's header and content or drop it, and more is added.
-func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []byte) []byte, more map[string]string) []byte {
+// rezip copies a PyTorch file entry by entry; change may alter an entry's header and content or
+// drop it, and more is added.
+func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []byte) []byte,
+	more map[string]string) []byte {
 	t.Helper()
 	in, err := zip.OpenReader(torchGolden(file))
 	if err != nil {
@@ -181,7 +192,8 @@ func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []b
 }
 
 func TestTorchZip(t *testing.T) {
-	ending := func(suffix string, change func(h *zip.FileHeader, content []byte) []byte) func(h *zip.FileHeader, content []byte) []byte {
+	ending := func(suffix string, change func(h *zip.FileHeader,
+		content []byte) []byte) func(h *zip.FileHeader, content []byte) []byte {
 		return func(h *zip.FileHeader, content []byte) []byte {
 			if strings.HasSuffix(h.Name, suffix) {
 				return change(h, content)
@@ -196,10 +208,14 @@ func TestTorchZip(t *testing.T) {
 		want   string // of the error; "" = none
 	}{
 		{"as it is", nil, nil, ""},
-		{"what PyTorch 2 adds", nil, map[string]string{"half-zip/byteorder": "little", "half-zip/.format_version": "1",
+		{"what PyTorch 2 adds", nil, map[string]string{"half-zip/byteorder": "little",
+			"half-zip/.format_version":    "1",
 			"half-zip/.storage_alignment": "64", "half-zip/.data/serialization_id": "123"}, ""},
-		{"entries that are not PyTorch's", nil, map[string]string{"half-zip/extra/code.py": "import os", "README": "x", "a/b/data.pkl": "x"}, ""},
-		{"big-endian", nil, map[string]string{"half-zip/byteorder": "big"}, `its byte order is "big"`},
+		{"entries that are not PyTorch's", nil,
+			map[string]string{"half-zip/extra/code.py": "import os", "README": "x",
+				"a/b/data.pkl": "x"}, ""},
+		{"big-endian", nil, map[string]string{"half-zip/byteorder": "big"},
+			`its byte order is "big"`},
 		{"compressed", ending("/data/0", func(h *zip.FileHeader, content []byte) []byte {
 			h.Method = zip.Deflate
 			return content
@@ -208,14 +224,26 @@ func TestTorchZip(t *testing.T) {
 			h.Flags |= 1
 			return content
 		}), nil, `zip entry "half-zip/data/0": encrypted`},
-		{"no pickle", ending("/data.pkl", func(*zip.FileHeader, []byte) []byte { return nil }), nil, "there is no data.pkl in it"},
-		{"no storage", ending("/data/3", func(*zip.FileHeader, []byte) []byte { return nil }), nil, `storage "3" is missing`},
-		{"a short storage", ending("/data/0", func(_ *zip.FileHeader, content []byte) []byte { return content[:len(content)-1] }), nil,
+		{"no pickle", ending("/data.pkl", func(*zip.FileHeader, []byte) []byte { return nil }), nil,
+			"there is no data.pkl in it"},
+		{"no storage", ending("/data/3", func(*zip.FileHeader, []byte) []byte { return nil }), nil,
+			`storage "3" is missing`},
+		{"a short storage", ending("/data/0", func(_ *zip.FileHeader,
+			content []byte) []byte {
+			return content[:len(content)-1]
+		}), nil,
 			`storage "0" has 39 bytes: its 20 elements need 40`},
-		{"a long storage", ending("/data/0", func(_ *zip.FileHeader, content []byte) []byte { return append(content, 0) }), nil,
+		{"a long storage", ending("/data/0", func(_ *zip.FileHeader,
+			content []byte) []byte {
+			return append(content, 0)
+		}), nil,
 			`storage "0" has 41 bytes`},
-		{"a storage twice", nil, map[string]string{"half-zip/data/0": "x"}, `zip entry "half-zip/data/0" is there twice`},
-		{"a short pickle", ending("/data.pkl", func(_ *zip.FileHeader, content []byte) []byte { return content[:len(content)-1] }), nil,
+		{"a storage twice", nil, map[string]string{"half-zip/data/0": "x"},
+			`zip entry "half-zip/data/0" is there twice`},
+		{"a short pickle", ending("/data.pkl", func(_ *zip.FileHeader,
+			content []byte) []byte {
+			return content[:len(content)-1]
+		}), nil,
 			"pickle: byte 1"},
 	} {
 		tensors, err := parseTorch(rezip(t, "half-zip", c.change, c.more))
@@ -250,7 +278,8 @@ func TestTorchTruncated(t *testing.T) {
 
 // streamOf makes a file of the older form from pieces of pickle; storages is what follows them.
 func streamOf(version, machine, object, keys, storages string) []byte {
-	return []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + version + machine + object + keys + storages)
+	return []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + version + machine +
+		object + keys + storages)
 }
 
 func TestTorchStream(t *testing.T) {
@@ -260,21 +289,32 @@ func TestTorchStream(t *testing.T) {
 		keys    = "\x80\x02](X\x01\x00\x00\x00ke."
 		numbers = "\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f\x00\x00\x00\x40"
 	)
-	object := "\x80\x02}" + pickledText("wte.weight") + pickledTensor("FloatStorage", "k", 2, 0, "\x85", 2, 1) + "s."
+	object := "\x80\x02}" + pickledText("wte.weight") + pickledTensor("FloatStorage", "k", 2, 0,
+		"\x85", 2, 1) + "s."
 	for _, c := range []struct{ what, version, machine, object, keys, storages, want string }{
 		{"as it should be", version, machine, object, keys, numbers, ""},
 		{"version", "\x80\x02M\xea\x03.", machine, object, keys, numbers, "an unknown version"},
-		{"version of another type", "\x80\x02}.", machine, object, keys, numbers, "an unknown version"},
-		{"big-endian", version, strings.Replace(machine, "\x88", "\x89", 1), object, keys, numbers, "little-endian"},
+		{"version of another type", "\x80\x02}.", machine, object, keys, numbers,
+			"an unknown version"},
+		{"big-endian", version, strings.Replace(machine, "\x88", "\x89", 1), object, keys, numbers,
+			"little-endian"},
 		{"no machine", version, "\x80\x02N.", object, keys, numbers, "little-endian"},
-		{"a list", version, machine, "\x80\x02].", "\x80\x02].", "", "it holds a list, not a state dict"},
-		{"an empty dict", version, machine, "\x80\x02}.", "\x80\x02].", "", "a dict without tensors"},
-		{"keys that are no list", version, machine, object, "\x80\x02}.", numbers, "a dict in place of a list"},
-		{"a key of no tensor", version, machine, object, strings.Replace(keys, "ke.", "qe.", 1), numbers, `storage "q" belongs to no tensor`},
-		{"a key that is no string", version, machine, object, "\x80\x02](Ne.", numbers, "belongs to no tensor"},
-		{"a storage without a key", version, machine, object, "\x80\x02].", numbers, `storage "k" is missing`},
-		{"another count", version, machine, object, keys, "\x03" + numbers[1:], `has 3 elements where its tensors say 2`},
-		{"a huge count", version, machine, object, keys, strings.Repeat("\xff", 16), `elements where its tensors say 2`},
+		{"a list", version, machine, "\x80\x02].", "\x80\x02].", "",
+			"it holds a list, not a state dict"},
+		{"an empty dict", version, machine, "\x80\x02}.", "\x80\x02].", "",
+			"a dict without tensors"},
+		{"keys that are no list", version, machine, object, "\x80\x02}.", numbers,
+			"a dict in place of a list"},
+		{"a key of no tensor", version, machine, object, strings.Replace(keys, "ke.", "qe.", 1),
+			numbers, `storage "q" belongs to no tensor`},
+		{"a key that is no string", version, machine, object, "\x80\x02](Ne.", numbers,
+			"belongs to no tensor"},
+		{"a storage without a key", version, machine, object, "\x80\x02].", numbers,
+			`storage "k" is missing`},
+		{"another count", version, machine, object, keys, "\x03" + numbers[1:],
+			`has 3 elements where its tensors say 2`},
+		{"a huge count", version, machine, object, keys, strings.Repeat("\xff", 16),
+			`elements where its tensors say 2`},
 		{"a short count", version, machine, object, keys, numbers[:7], "ends before storage"},
 		{"short numbers", version, machine, object, keys, numbers[:15], "ends in storage"},
 	} {
@@ -285,7 +325,8 @@ func TestTorchStream(t *testing.T) {
 			}
 			continue
 		}
-		want := []Tensor{{name: "wte.weight", format: "F32", shape: []int{2}, data: []byte(numbers[8:])}}
+		want := []Tensor{{name: "wte.weight", format: "F32", shape: []int{2},
+			data: []byte(numbers[8:])}}
 		if err != nil || !reflect.DeepEqual(tensors, want) {
 			t.Errorf("%s: %v, %v", c.what, tensors, err)
 		}
@@ -300,10 +341,11 @@ func pickledInt(n int64) string {
 	return "\x8a\x08" + string(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
-// pickledTensor is what makes a tensor with one storage; tuple is the opcode that ends its shape and its strides, whose dimensions come
-// one after the other.
+// pickledTensor is what makes a tensor with one storage; tuple is the opcode that ends its shape
+// and its strides, whose dimensions come one after the other.
 func pickledTensor(class, key string, count, offset int64, tuple string, dims ...int64) string {
-	s := "ctorch._utils\n_rebuild_tensor_v2\n((" + pickledText("storage") + "ctorch\n" + class + "\n" + pickledText(key) + pickledText("cpu") +
+	s := "ctorch._utils\n_rebuild_tensor_v2\n((" + pickledText("storage") + "ctorch\n" + class +
+		"\n" + pickledText(key) + pickledText("cpu") +
 		pickledInt(count) + "tQ" + pickledInt(offset)
 	for i, d := range dims {
 		s += pickledInt(d)
@@ -327,7 +369,8 @@ func TestTorchViews(t *testing.T) {
 		{2, []int64{3, 2, 1, 3}, []byte{2, 5, 3, 6, 4, 7}},
 		{1, []int64{2, 2, 4, 2}, []byte{1, 3, 5, 7}},
 		{7, []int64{2, 2, 0, 0}, []byte{7, 7, 7, 7}},
-		{0, []int64{1, 8, large, 1}, []byte{0, 1, 2, 3, 4, 5, 6, 7}}, // the stride of a dimension of 1 means nothing
+		// the stride of a dimension of 1 means nothing
+		{0, []int64{1, 8, large, 1}, []byte{0, 1, 2, 3, 4, 5, 6, 7}},
 		{0, []int64{4, 1, 2, large}, []byte{0, 2, 4, 6}},
 		{0, []int64{0, large, 1, 1}, []byte{}},
 		{large, []int64{5, 0, 1, 1}, []byte{}},
@@ -345,9 +388,12 @@ func TestTorchViews(t *testing.T) {
 		{0, []int64{3, 2, large, 2}, nil},
 		{1, []int64{2, 2, large, large}, nil},
 	} {
-		object := "\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, c.offset, "\x86", c.dims...) + "s."
-		tensors, err := parseTorch(streamOf("\x80\x02M\xe9\x03.", "\x80\x02}"+pickledText("little_endian")+"\x88s.", object,
-			"\x80\x02]"+pickledText("k")+"a.", "\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07"))
+		object := "\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, c.offset,
+			"\x86", c.dims...) + "s."
+		tensors, err := parseTorch(streamOf("\x80\x02M\xe9\x03.",
+			"\x80\x02}"+pickledText("little_endian")+"\x88s.", object,
+			"\x80\x02]"+pickledText("k")+"a.",
+			"\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07"))
 		if c.want == nil {
 			if err == nil {
 				t.Errorf("%v from %d: no error", c.dims, c.offset)
@@ -362,8 +408,10 @@ func TestTorchViews(t *testing.T) {
 
 // A tensor of one element that claims to be repeated a thousand million times costs nothing.
 func TestTorchRepeatedView(t *testing.T) {
-	object := "\x80\x02}" + pickledText("x") + pickledTensor("FloatStorage", "k", 1, 0, "\x85", 1e9, 0) + "s."
-	_, err := parseTorch(streamOf("\x80\x02M\xe9\x03.", "\x80\x02}"+pickledText("little_endian")+"\x88s.", object,
+	object := "\x80\x02}" + pickledText("x") + pickledTensor("FloatStorage", "k", 1, 0, "\x85", 1e9,
+		0) + "s."
+	_, err := parseTorch(streamOf("\x80\x02M\xe9\x03.",
+		"\x80\x02}"+pickledText("little_endian")+"\x88s.", object,
 		"\x80\x02]"+pickledText("k")+"a.", "\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f"))
 	if err == nil || !strings.Contains(err.Error(), "larger than the file") {
 		t.Error(err)
@@ -392,7 +440,8 @@ func TestIsTorch(t *testing.T) {
 func TestOpenTorchErrors(t *testing.T) {
 	dir := t.TempDir()
 	empty, text := filepath.Join(dir, "empty"), filepath.Join(dir, "text")
-	for _, f := range []struct{ path, content string }{{empty, ""}, {text, "a text of no great length"}} {
+	for _, f := range []struct{ path, content string }{{empty, ""},
+		{text, "a text of no great length"}} {
 		if err := os.WriteFile(f.path, []byte(f.content), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -404,7 +453,8 @@ func TestOpenTorchErrors(t *testing.T) {
 	}
 }
 
-// checkTensors is what every parser promises: data of exactly the length that the shape and the format ask for.
+// checkTensors is what every parser promises: data of exactly the length that the shape and the
+// format ask for.
 func checkTensors(tensors []Tensor) error {
 	for _, x := range tensors {
 		n, err := sizeOf(x.format, x.shape)
@@ -412,7 +462,8 @@ func checkTensors(tensors []Tensor) error {
 			return err
 		}
 		if n != len(x.data) {
-			return fmt.Errorf("tensor %q: %d bytes of data for %s %v", x.name, len(x.data), x.format, x.shape)
+			return fmt.Errorf("tensor %q: %d bytes of data for %s %v", x.name, len(x.data),
+				x.format, x.shape)
 		}
 	}
 	return nil
@@ -436,7 +487,8 @@ func FuzzTorchZip(f *testing.F) {
 }
 
 func FuzzTorchStream(f *testing.F) {
-	for _, file := range []string{"bfloat16-stream", "shared-stream", "strided-stream", "protocol5-stream", "evil-stream"} {
+	for _, file := range []string{"bfloat16-stream", "shared-stream", "strided-stream",
+		"protocol5-stream", "evil-stream"} {
 		data, err := os.ReadFile(torchGolden(file))
 		if err != nil {
 			f.Fatal(err)

@@ -14,14 +14,16 @@ import (
 	"unsafe"
 )
 
-// loadModel makes a GPT-2 of a checkpoint. Its size is read off the tensors' shapes; only the number of heads is not in them, so that
-// heads says it (n_head of a config.json, 0 = not known), unless the checkpoint's own metadata does.
+// loadModel makes a GPT-2 of a checkpoint. Its size is read off the tensors' shapes; only the
+// number of heads is not in them, so that heads says it (n_head of a config.json, 0 = not known),
+// unless the checkpoint's own metadata does.
 //
-// Every parameter must be there, in its shape, as F32, F16 or BF16; the matrices are used where they lie in ck, which must therefore
-// stay open as long as the model is used. Names may have the prefix "transformer.", all or none. The causal-mask buffers
-// h.N.attn.bias and h.N.attn.masked_bias are not parameters and are left out, and so is lm_head.weight where it equals wte.weight.
-// Any other tensor is an error: a classifier's head or an adapter means that the checkpoint is not the GPT-2 that it looks like.
-// The values are not looked at.
+// Every parameter must be there, in its shape, as F32, F16 or BF16; the matrices are used where
+// they lie in ck, which must therefore stay open as long as the model is used. Names may have the
+// prefix "transformer.", all or none. The causal-mask buffers h.N.attn.bias and
+// h.N.attn.masked_bias are not parameters and are left out, and so is lm_head.weight where it
+// equals wte.weight. Any other tensor is an error: a classifier's head or an adapter means that the
+// checkpoint is not the GPT-2 that it looks like. The values are not looked at.
 func loadModel(ck *Checkpoint, name string, heads int) (*Model, error) {
 	m, err := buildModel(ck, heads)
 	if err != nil {
@@ -71,8 +73,8 @@ func buildModel(ck *Checkpoint, heads int) (*Model, error) {
 	return m, nil
 }
 
-// prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer ahead of time. bring does so for the
-// data of one matrix.
+// prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer
+// ahead of time. bring does so for the data of one matrix.
 func (m *Model) prepareAhead(bring func(data []byte)) {
 	for l := range m.blocks {
 		b := &m.blocks[l]
@@ -92,8 +94,8 @@ type param struct {
 	shape []int
 }
 
-// parameters lists all parameters of a GPT-2 of size c, in canonical order; inner is the width of the MLPs, 4·width in every
-// published GPT-2. Linear weights are [in, out]: y = x·W + b.
+// parameters lists all parameters of a GPT-2 of size c, in canonical order; inner is the width of
+// the MLPs, 4·width in every published GPT-2. Linear weights are [in, out]: y = x·W + b.
 func parameters(c Config, inner int) []param {
 	d := c.width
 	list := []param{{"wte.weight", []int{c.vocab, d}}, {"wpe.weight", []int{c.context, d}}}
@@ -101,7 +103,8 @@ func parameters(c Config, inner int) []param {
 		list = append(list, param{name + ".weight", []int{d}}, param{name + ".bias", []int{d}})
 	}
 	linear := func(name string, in, out int) {
-		list = append(list, param{name + ".weight", []int{in, out}}, param{name + ".bias", []int{out}})
+		list = append(list, param{name + ".weight", []int{in, out}}, param{name + ".bias",
+			[]int{out}})
 	}
 	for l := 0; l < c.layers; l++ {
 		h := fmt.Sprintf("h.%d.", l)
@@ -116,7 +119,8 @@ func parameters(c Config, inner int) []param {
 	return list
 }
 
-// canonicalTensors returns a checkpoint's tensors by canonical name, without the prefix, and leaves the tied lm_head.weight out.
+// canonicalTensors returns a checkpoint's tensors by canonical name, without the prefix, and leaves
+// the tied lm_head.weight out.
 func canonicalTensors(ck *Checkpoint) (map[string]Tensor, error) {
 	const prefix, head = "transformer.", "lm_head.weight"
 	tensors := make(map[string]Tensor, len(ck.tensors))
@@ -130,7 +134,8 @@ func canonicalTensors(ck *Checkpoint) (map[string]Tensor, error) {
 			bare = t.name
 		}
 		if prefixed != "" && bare != "" {
-			return nil, fmt.Errorf("tensors with and without the prefix %q: %s and %s", prefix, quote(prefixed), quote(bare))
+			return nil, fmt.Errorf("tensors with and without the prefix %q: %s and %s", prefix,
+				quote(prefixed), quote(bare))
 		}
 		if _, twice := tensors[name]; twice {
 			return nil, fmt.Errorf("tensor %s comes twice", quote(name))
@@ -143,9 +148,12 @@ func canonicalTensors(ck *Checkpoint) (map[string]Tensor, error) {
 		return nil, errors.New(`no tensor "wte.weight": these are not the weights of a GPT-2`)
 	}
 	if t, ok := tensors[head]; ok {
-		// Equal bytes are the only proof that the two are tied. It costs a pass over both; files seldom carry lm_head.
-		if t.format != wte.format || !slices.Equal(t.shape, wte.shape) || !bytes.Equal(t.data, wte.data) {
-			return nil, fmt.Errorf("tensor %q differs from \"wte.weight\": a GPT-2 whose output matrix is not tied to its token embedding is not supported", head)
+		// Equal bytes are the only proof that the two are tied. It costs a pass over both; files
+		// seldom carry lm_head.
+		if t.format != wte.format || !slices.Equal(t.shape, wte.shape) || !bytes.Equal(t.data,
+			wte.data) {
+			return nil, fmt.Errorf("tensor %q differs from \"wte.weight\": a GPT-2 whose output "+
+				"matrix is not tied to its token embedding is not supported", head)
 		}
 		delete(tensors, head)
 	}
@@ -153,7 +161,8 @@ func canonicalTensors(ck *Checkpoint) (map[string]Tensor, error) {
 }
 
 // configOf reads a GPT-2's size off its tensors, and the width of its MLPs.
-func configOf(tensors map[string]Tensor, meta map[string]string, heads int) (c Config, inner int, err error) {
+func configOf(tensors map[string]Tensor, meta map[string]string, heads int) (c Config, inner int,
+	err error) {
 	if c.vocab, c.width, err = matrixShape(tensors, "wte.weight"); err != nil {
 		return
 	}
@@ -177,7 +186,8 @@ func matrixShape(tensors map[string]Tensor, name string) (rows, cols int, err er
 		return 0, 0, missingTensor(name)
 	}
 	if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
-		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], neither of them 0", name, shapeString(t.shape))
+		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], "+
+			"neither of them 0", name, shapeString(t.shape))
 	}
 	return t.shape[0], t.shape[1], nil
 }
@@ -186,7 +196,8 @@ func missingTensor(name string) error {
 	return fmt.Errorf("tensor %q is missing", name)
 }
 
-// layersOf counts the layers: one more than the highest N of all names h.N.…, and none may be absent below it.
+// layersOf counts the layers: one more than the highest N of all names h.N.…, and none may be
+// absent below it.
 func layersOf(tensors map[string]Tensor) (int, error) {
 	highest, present := 0, map[int]bool{}
 	for name := range tensors {
@@ -195,7 +206,8 @@ func layersOf(tensors map[string]Tensor) (int, error) {
 			highest = max(highest, l)
 		}
 	}
-	// A name can claim any number; the loop ends at the first layer that is not there, hence after no more turns than there are tensors.
+	// A name can claim any number; the loop ends at the first layer that is not there, hence after
+	// no more turns than there are tensors.
 	for l := 0; l <= highest; l++ {
 		if !present[l] {
 			return 0, missingTensor(fmt.Sprintf("h.%d.ln_1.weight", l))
@@ -212,29 +224,34 @@ func splitLayer(name string) (layer int, rest string, ok bool) {
 	return layer, rest, inLayer && err == nil && layer >= 0 && strconv.Itoa(layer) == digits
 }
 
-// headsOf settles the number of attention heads: what the checkpoint's metadata says, else what its config.json said (told, 0 = nothing),
-// else one for every 64 of the width, as in every published GPT-2.
+// headsOf settles the number of attention heads: what the checkpoint's metadata says, else what its
+// config.json said (told, 0 = nothing), else one for every 64 of the width, as in every published
+// GPT-2.
 func headsOf(width int, meta map[string]string, told int) (int, error) {
 	heads, from := told, "its config.json"
 	if s, ok := meta["n_head"]; ok {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return 0, fmt.Errorf("__metadata__: n_head is %s and should be the number of attention heads", quote(s))
+			return 0, fmt.Errorf("__metadata__: n_head is %s and should be the number of "+
+				"attention heads", quote(s))
 		}
 		heads, from = n, "its __metadata__"
 	} else if told == 0 {
 		if width%64 != 0 {
-			return 0, fmt.Errorf("the number of attention heads is not known: the width, %d, is not a multiple of 64; put a config.json with n_head beside the file", width)
+			return 0, fmt.Errorf("the number of attention heads is not known: the width, %d, is "+
+				"not a multiple of 64; put a config.json with n_head beside the file", width)
 		}
 		return width / 64, nil
 	}
 	if heads < 1 || width%heads != 0 {
-		return 0, fmt.Errorf("n_head is %d in %s, which does not divide the width, %d", heads, from, width)
+		return 0, fmt.Errorf("n_head is %d in %s, which does not divide the width, %d", heads, from,
+			width)
 	}
 	return heads, nil
 }
 
-// checkParameters holds the tensors against the list of what there must be, and against there being anything else.
+// checkParameters holds the tensors against the list of what there must be, and against there being
+// anything else.
 func checkParameters(tensors map[string]Tensor, list []param) error {
 	known := make(map[string]bool, len(list))
 	for _, p := range list {
@@ -244,10 +261,12 @@ func checkParameters(tensors map[string]Tensor, list []param) error {
 			return missingTensor(p.name)
 		}
 		if !slices.Equal(t.shape, p.shape) {
-			return fmt.Errorf("tensor %q: its shape is %s and should be %s", p.name, shapeString(t.shape), shapeString(p.shape))
+			return fmt.Errorf("tensor %q: its shape is %s and should be %s", p.name,
+				shapeString(t.shape), shapeString(p.shape))
 		}
 		if _, ok := formatOf(t.format); !ok {
-			return fmt.Errorf("tensor %q: its numbers are %s; only F32, F16 and BF16 can be used", p.name, t.format)
+			return fmt.Errorf("tensor %q: its numbers are %s; only F32, F16 and BF16 can be used",
+				p.name, t.format)
 		}
 	}
 	var unknown []string
@@ -259,7 +278,8 @@ func checkParameters(tensors map[string]Tensor, list []param) error {
 		}
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one that mechpatch computes", quote(slices.Min(unknown)))
+		return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one "+
+			"that mechpatch computes", quote(slices.Min(unknown)))
 	}
 	return nil
 }
@@ -274,7 +294,8 @@ func formatOf(s string) (Format, bool) {
 	return 0, false
 }
 
-// matrixOf makes a Matrix of a checked tensor [rows, cols], in its format, without a copy where the machine allows it.
+// matrixOf makes a Matrix of a checked tensor [rows, cols], in its format, without a copy where the
+// machine allows it.
 func matrixOf(t Tensor) Matrix {
 	m := Matrix{rows: t.shape[0], cols: t.shape[1]}
 	m.format, _ = formatOf(t.format)
@@ -286,7 +307,8 @@ func matrixOf(t Tensor) Matrix {
 	return m
 }
 
-// vectorOf makes float32s of a checked tensor [d]; 16-bit numbers are widened, each to exactly its value.
+// vectorOf makes float32s of a checked tensor [d]; 16-bit numbers are widened, each to exactly its
+// value.
 func vectorOf(t Tensor) []float32 {
 	format, _ := formatOf(t.format)
 	if format == f32 {
@@ -324,8 +346,9 @@ func halvesOf(data []byte) []uint16 {
 	return v
 }
 
-// usableInPlace tells whether this machine can use little-endian numbers of size bytes where they lie. A safetensors header need not be padded,
-// so that the numbers may begin at any byte: those of GPT-2's own published file begin one byte short of a multiple of 4.
+// usableInPlace tells whether this machine can use little-endian numbers of size bytes where they
+// lie. A safetensors header need not be padded, so that the numbers may begin at any byte: those of
+// GPT-2's own published file begin one byte short of a multiple of 4.
 func usableInPlace(data []byte, size uintptr) bool {
 	if len(data) == 0 || !littleEndian {
 		return false
@@ -333,8 +356,8 @@ func usableInPlace(data []byte, size uintptr) bool {
 	return anyAddress || uintptr(unsafe.Pointer(&data[0]))%size == 0
 }
 
-// littleEndian tells this machine's byte order, and anyAddress whether it loads numbers from any address, as amd64 and arm64 do.
-// (Go allows unaligned pointers to memory that holds no pointers.)
+// littleEndian tells this machine's byte order, and anyAddress whether it loads numbers from any
+// address, as amd64 and arm64 do. (Go allows unaligned pointers to memory that holds no pointers.)
 var (
 	littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 	anyAddress   = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"

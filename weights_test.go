@@ -37,9 +37,10 @@ func randomCheckpoint(c Config, inner int, format string) *Checkpoint {
 
 var tinyConfig = Config{layers: 2, heads: 2, width: 4, context: 3, vocab: 5}
 
-// TestLoadModel opens checkpoints made by an independent program in the ways published files vary, and holds every parameter to
-// sums that numpy computed from the same bytes: Σ x[i] and Σ (i+1)·x[i], which together tell a wrong order from a right one.
-// (tiny-*.safetensors: numpy.random normal values, written with struct and json; tiny-sums.json: float64 sums of np.frombuffer,
+// TestLoadModel opens checkpoints made by an independent program in the ways published files vary,
+// and holds every parameter to sums that numpy computed from the same bytes: Σ x[i] and Σ
+// (i+1)·x[i], which together tell a wrong order from a right one. (tiny-*.safetensors: numpy.random
+// normal values, written with struct and json; tiny-sums.json: float64 sums of np.frombuffer,
 // bfloat16 by (bits << 16).view(float32).)
 func TestLoadModel(t *testing.T) {
 	raw, err := os.ReadFile("testdata/tiny-sums.json")
@@ -58,9 +59,12 @@ func TestLoadModel(t *testing.T) {
 		config Config
 		format Format
 	}{
-		{"tiny-f32-masks.safetensors", Config{layers: 2, heads: 2, width: 8, context: 16, vocab: 50}, f32},
-		{"tiny-f16-prefix.safetensors", Config{layers: 2, heads: 2, width: 8, context: 16, vocab: 50}, f16},
-		{"tiny-bf16.safetensors", Config{layers: 1, heads: 4, width: 12, context: 5, vocab: 20}, bf16},
+		{"tiny-f32-masks.safetensors", Config{layers: 2, heads: 2, width: 8, context: 16,
+			vocab: 50}, f32},
+		{"tiny-f16-prefix.safetensors", Config{layers: 2, heads: 2, width: 8, context: 16,
+			vocab: 50}, f16},
+		{"tiny-bf16.safetensors", Config{layers: 1, heads: 4, width: 12, context: 5, vocab: 20},
+			bf16},
 	} {
 		path := filepath.Join("testdata", c.file)
 		ck, err := openSafetensors(path)
@@ -72,7 +76,8 @@ func TestLoadModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m.Config != c.config || m.name != "tiny" || m.source != path {
-			t.Errorf("%s: got %v, name %q, source %q, want %v", c.file, m.Config, m.name, m.source, c.config)
+			t.Errorf("%s: got %v, name %q, source %q, want %v", c.file, m.Config, m.name, m.source,
+				c.config)
 		}
 		if m.wte.format != c.format {
 			t.Errorf("%s: matrices are %v, want %v", c.file, m.wte.format, c.format)
@@ -88,8 +93,10 @@ func TestLoadModel(t *testing.T) {
 				weighted += float64(i+1) * float64(x)
 				size += float64(i+1) * math.Abs(float64(x))
 			}
-			if !slices.Equal(got[name].shape, want.Shape) || math.Abs(sum-want.Sum) > 1e-12*size || math.Abs(weighted-want.Weighted) > 1e-12*size {
-				t.Errorf("%s: %s %v sums to %v, %v, want %v %v, %v", c.file, name, got[name].shape, sum, weighted, want.Shape, want.Sum, want.Weighted)
+			if !slices.Equal(got[name].shape, want.Shape) || math.Abs(sum-want.Sum) > 1e-12*size ||
+				math.Abs(weighted-want.Weighted) > 1e-12*size {
+				t.Errorf("%s: %s %v sums to %v, %v, want %v %v, %v", c.file, name, got[name].shape,
+					sum, weighted, want.Shape, want.Sum, want.Weighted)
 			}
 		}
 		if err := ck.close(); err != nil {
@@ -118,7 +125,11 @@ func numbersOf(m *Model) map[string]loadedNumbers {
 		all[name] = loadedNumbers{[]int{w.rows, w.cols}, values}
 	}
 	vector := func(name string, v []float32) { all[name] = loadedNumbers{[]int{len(v)}, v} }
-	norm := func(name string, n Norm) { vector(name+".weight", n.gain); vector(name+".bias", n.bias) }
+	norm := func(name string, n Norm) {
+		vector(name+".weight", n.gain)
+		vector(name+".bias",
+			n.bias)
+	}
 	linear := func(name string, l Linear) { matrix(name+".weight", l.w); vector(name+".bias", l.b) }
 	matrix("wte.weight", m.wte)
 	matrix("wpe.weight", m.wpe)
@@ -135,16 +146,19 @@ func numbersOf(m *Model) map[string]loadedNumbers {
 	return all
 }
 
-// TestLoadAnywhere loads the same numbers from data at every alignment, on processors of every kind, and in place where that can be.
+// TestLoadAnywhere loads the same numbers from data at every alignment, on processors of every
+// kind, and in place where that can be.
 func TestLoadAnywhere(t *testing.T) {
 	defer func(l, a bool) { littleEndian, anyAddress = l, a }(littleEndian, anyAddress)
 	host := littleEndian
 	for _, format := range []string{"F32", "F16", "BF16"} {
 		var want map[string]loadedNumbers
 		for shift := 0; shift < 8; shift++ {
-			for _, machine := range []struct{ littleEndian, anyAddress bool }{{host, anyAddress}, {host, false}, {false, false}} {
+			for _, machine := range []struct{ littleEndian, anyAddress bool }{{host, anyAddress},
+				{host, false}, {false, false}} {
 				littleEndian, anyAddress = machine.littleEndian, machine.anyAddress
-				ck, err := parseSafetensors(encodeCheckpoint(randomCheckpoint(tinyConfig, 16, format), shift))
+				ck, err := parseSafetensors(encodeCheckpoint(randomCheckpoint(tinyConfig, 16,
+					format), shift))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -157,7 +171,8 @@ func TestLoadAnywhere(t *testing.T) {
 					want = got
 				}
 				if !reflect.DeepEqual(got, want) {
-					t.Errorf("%s at 8n+%d on a processor with %+v: other numbers", format, shift, machine)
+					t.Errorf("%s at 8n+%d on a processor with %+v: other numbers", format, shift,
+						machine)
 				}
 				data := ck.tensors[0].data
 				first := unsafe.Pointer(unsafe.SliceData(m.wte.f32))
@@ -165,15 +180,18 @@ func TestLoadAnywhere(t *testing.T) {
 					first = unsafe.Pointer(unsafe.SliceData(m.wte.half))
 				}
 				aligned := uintptr(unsafe.Pointer(&data[0]))%uintptr(len(data)/20) == 0
-				if used, want := first == unsafe.Pointer(&data[0]), machine.littleEndian && (machine.anyAddress || aligned); used != want {
-					t.Errorf("%s at 8n+%d on a processor with %+v: used in place %v, want %v", format, shift, machine, used, want)
+				if used, want := first == unsafe.Pointer(&data[0]), machine.littleEndian &&
+					(machine.anyAddress || aligned); used != want {
+					t.Errorf("%s at 8n+%d on a processor with %+v: used in place %v, want %v",
+						format, shift, machine, used, want)
 				}
 			}
 		}
 	}
 }
 
-// TestLoadVariants changes a good checkpoint in the ways that are allowed, and in those that are not, and checks what comes of it.
+// TestLoadVariants changes a good checkpoint in the ways that are allowed, and in those that are
+// not, and checks what comes of it.
 func TestLoadVariants(t *testing.T) {
 	find := func(ck *Checkpoint, name string) *Tensor {
 		for i := range ck.tensors {
@@ -202,7 +220,8 @@ func TestLoadVariants(t *testing.T) {
 		ck.tensors = append([]Tensor{head}, ck.tensors...)
 		return &ck.tensors[0]
 	}
-	const untied = `tensor "lm_head.weight" differs from "wte.weight": a GPT-2 whose output matrix is not tied to its token embedding is not supported`
+	const untied = `tensor "lm_head.weight" differs from "wte.weight": a GPT-2 whose output ` +
+		`matrix is not tied to its token embedding is not supported`
 
 	for _, c := range []struct {
 		name   string
@@ -238,11 +257,17 @@ func TestLoadVariants(t *testing.T) {
 			}
 		}, ""},
 
-		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, `no tensor "wte.weight": these are not the weights of a GPT-2`},
-		{"mixed prefix", func(ck *Checkpoint) { ck.tensors[3].name = "transformer." + ck.tensors[3].name },
-			`tensors with and without the prefix "transformer.": "transformer.h.0.ln_1.bias" and "wte.weight"`},
+		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, `no tensor "wte.weight": these ` +
+			`are not the weights of a GPT-2`},
+		{"mixed prefix", func(ck *Checkpoint) {
+			ck.tensors[3].name = "transformer." +
+				ck.tensors[3].name
+		},
+			`tensors with and without the prefix "transformer.": "transformer.h.0.ln_1.bias" and ` +
+				`"wte.weight"`},
 		{"name twice", func(ck *Checkpoint) { add(ck, "transformer.wte.weight", "F32", 5, 4) },
-			`tensors with and without the prefix "transformer.": "transformer.wte.weight" and "wte.weight"`},
+			`tensors with and without the prefix "transformer.": "transformer.wte.weight" and ` +
+				`"wte.weight"`},
 		{"lm_head twice", func(ck *Checkpoint) {
 			tie(ck)
 			for i := range ck.tensors {
@@ -253,44 +278,71 @@ func TestLoadVariants(t *testing.T) {
 		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, untied},
 		{"lm_head of another shape", func(ck *Checkpoint) { tie(ck).shape = []int{4, 5} }, untied},
 		{"lm_head of another format", func(ck *Checkpoint) { tie(ck).format = "I32" }, untied},
-		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") }, `tensor "wpe.weight" is missing`},
-		{"no layers", func(ck *Checkpoint) { ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...) },
+		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
+			`tensor "wpe.weight" is missing`},
+		{"no layers", func(ck *Checkpoint) {
+			ck.tensors = append(ck.tensors[:2],
+				ck.tensors[len(ck.tensors)-2:]...)
+		},
 			`tensor "h.0.ln_1.weight" is missing`},
 		{"a layer missing", func(ck *Checkpoint) {
 			for i := range ck.tensors {
 				ck.tensors[i].name = strings.Replace(ck.tensors[i].name, "h.1.", "h.2.", 1)
 			}
 		}, `tensor "h.1.ln_1.weight" is missing`},
-		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.attn.bias", "F32") }, `tensor "h.2.ln_1.weight" is missing`},
-		{"last tensor missing", func(ck *Checkpoint) { remove(ck, "ln_f.bias") }, `tensor "ln_f.bias" is missing`},
-		{"no MLP", func(ck *Checkpoint) { remove(ck, "h.0.mlp.c_fc.weight") }, `tensor "h.0.mlp.c_fc.weight" is missing`},
-		{"no bias", func(ck *Checkpoint) { remove(ck, "h.1.attn.c_attn.bias") }, `tensor "h.1.attn.c_attn.bias" is missing`},
-		{"number with a zero before it", func(ck *Checkpoint) { find(ck, "h.1.ln_1.bias").name = "h.01.ln_1.bias" }, `tensor "h.1.ln_1.bias" is missing`},
+		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.attn.bias", "F32") },
+			`tensor "h.2.ln_1.weight" is missing`},
+		{"last tensor missing", func(ck *Checkpoint) { remove(ck, "ln_f.bias") },
+			`tensor "ln_f.bias" is missing`},
+		{"no MLP", func(ck *Checkpoint) { remove(ck, "h.0.mlp.c_fc.weight") },
+			`tensor "h.0.mlp.c_fc.weight" is missing`},
+		{"no bias", func(ck *Checkpoint) { remove(ck, "h.1.attn.c_attn.bias") },
+			`tensor "h.1.attn.c_attn.bias" is missing`},
+		{"number with a zero before it", func(ck *Checkpoint) {
+			find(ck,
+				"h.1.ln_1.bias").name = "h.01.ln_1.bias"
+		}, `tensor "h.1.ln_1.bias" is missing`},
 		{"transposed", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 12, 4) },
 			`tensor "h.1.attn.c_attn.weight": its shape is [12, 4] and should be [4, 12]`},
 		{"flat", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 48) },
 			`tensor "h.1.attn.c_attn.weight": its shape is [48] and should be [4, 12]`},
-		{"scalar bias", func(ck *Checkpoint) { reshape(ck, "ln_f.bias") }, `tensor "ln_f.bias": its shape is [] and should be [4]`},
+		{"scalar bias", func(ck *Checkpoint) { reshape(ck, "ln_f.bias") },
+			`tensor "ln_f.bias": its shape is [] and should be [4]`},
 		{"flat wte", func(ck *Checkpoint) { reshape(ck, "wte.weight", 20) },
-			`tensor "wte.weight": its shape is [20] and should be [rows, columns], neither of them 0`},
+			`tensor "wte.weight": its shape is [20] and should be [rows, columns], neither of ` +
+				`them 0`},
 		{"no vocabulary", func(ck *Checkpoint) { reshape(ck, "wte.weight", 0, math.MaxInt) },
-			`tensor "wte.weight": its shape is [0, 9223372036854775807] and should be [rows, columns], neither of them 0`},
+			`tensor "wte.weight": its shape is [0, 9223372036854775807] and should be [rows, ` +
+				`columns], neither of them 0`},
 		{"no context", func(ck *Checkpoint) { reshape(ck, "wpe.weight", 0, 4) },
-			`tensor "wpe.weight": its shape is [0, 4] and should be [rows, columns], neither of them 0`},
+			`tensor "wpe.weight": its shape is [0, 4] and should be [rows, columns], neither of ` +
+				`them 0`},
 		{"narrow wpe", func(ck *Checkpoint) { reshape(ck, "wpe.weight", 3, 2) },
 			`tensor "wpe.weight": its shape is [3, 2] and should be [3, 4]`},
 		{"one MLP wider", func(ck *Checkpoint) { reshape(ck, "h.1.mlp.c_fc.weight", 4, 17) },
 			`tensor "h.1.mlp.c_fc.weight": its shape is [4, 17] and should be [4, 16]`},
 		{"integers", func(ck *Checkpoint) { find(ck, "h.0.attn.c_proj.weight").format = "I32" },
-			`tensor "h.0.attn.c_proj.weight": its numbers are I32; only F32, F16 and BF16 can be used`},
+			`tensor "h.0.attn.c_proj.weight": its numbers are I32; only F32, F16 and BF16 can be ` +
+				`used`},
 		{"classifier", func(ck *Checkpoint) { add(ck, "score.weight", "F32", 2, 4) },
-			`tensor "score.weight" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
-		{"cross-attention", func(ck *Checkpoint) { add(ck, "h.1.crossattention.c_attn.weight", "F32", 4, 8); add(ck, "zz", "F32") },
-			`tensor "h.1.crossattention.c_attn.weight" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
-		{"mask of a layer spelt otherwise", func(ck *Checkpoint) { add(ck, "h.01.attn.bias", "F32") },
-			`tensor "h.01.attn.bias" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
+			`tensor "score.weight" is not one of GPT-2's: a model that has it is not the one ` +
+				`that mechpatch computes`},
+		{"cross-attention", func(ck *Checkpoint) {
+			add(ck, "h.1.crossattention.c_attn.weight",
+				"F32", 4, 8)
+			add(ck, "zz", "F32")
+		},
+			`tensor "h.1.crossattention.c_attn.weight" is not one of GPT-2's: a model that has ` +
+				`it is not the one that mechpatch computes`},
+		{"mask of a layer spelt otherwise", func(ck *Checkpoint) {
+			add(ck, "h.01.attn.bias",
+				"F32")
+		},
+			`tensor "h.01.attn.bias" is not one of GPT-2's: a model that has it is not the one ` +
+				`that mechpatch computes`},
 		{"mask of no layer", func(ck *Checkpoint) { add(ck, "attn.bias", "F32") },
-			`tensor "attn.bias" is not one of GPT-2's: a model that has it is not the one that mechpatch computes`},
+			`tensor "attn.bias" is not one of GPT-2's: a model that has it is not the one that ` +
+				`mechpatch computes`},
 	} {
 		ck := randomCheckpoint(tinyConfig, 16, "F32")
 		c.change(ck)
@@ -310,7 +362,8 @@ func TestLoadVariants(t *testing.T) {
 	}
 }
 
-// checkShapes checks that every matrix and vector of a model has the numbers that its shape needs, and reads them all.
+// checkShapes checks that every matrix and vector of a model has the numbers that its shape needs,
+// and reads them all.
 func checkShapes(t *testing.T, m *Model) {
 	t.Helper()
 	all := numbersOf(m)
@@ -321,7 +374,8 @@ func checkShapes(t *testing.T, m *Model) {
 			size *= d
 		}
 		if n := all[p.name]; !slices.Equal(n.shape, p.shape) || len(n.values) != size {
-			t.Errorf("%s: %d numbers in shape %v, want shape %v", p.name, len(n.values), n.shape, p.shape)
+			t.Errorf("%s: %d numbers in shape %v, want shape %v", p.name, len(n.values), n.shape,
+				p.shape)
 		}
 	}
 }
@@ -339,12 +393,15 @@ func TestHeads(t *testing.T) {
 		{768, "", 6, 6, ""},
 		{768, "3", 6, 3, ""},
 		{8, "2", 0, 2, ""},
-		{8, "", 0, 0, "the number of attention heads is not known: the width, 8, is not a multiple of 64; put a config.json with n_head beside the file"},
+		{8, "", 0, 0, "the number of attention heads is not known: the width, 8, is not a " +
+			"multiple of 64; put a config.json with n_head beside the file"},
 		{768, "", 5, 0, "n_head is 5 in its config.json, which does not divide the width, 768"},
 		{768, "", -1, 0, "n_head is -1 in its config.json, which does not divide the width, 768"},
 		{768, "0", 12, 0, "n_head is 0 in its __metadata__, which does not divide the width, 768"},
-		{768, "769", 12, 0, "n_head is 769 in its __metadata__, which does not divide the width, 768"},
-		{768, "twelve", 12, 0, `__metadata__: n_head is "twelve" and should be the number of attention heads`},
+		{768, "769", 12, 0, "n_head is 769 in its __metadata__, which does not divide the width, " +
+			"768"},
+		{768, "twelve", 12, 0, `__metadata__: n_head is "twelve" and should be the number of ` +
+			`attention heads`},
 	} {
 		meta := map[string]string{}
 		if c.meta != "" {
@@ -354,23 +411,27 @@ func TestHeads(t *testing.T) {
 		if c.err != "" {
 			wantError(t, c.meta, err, c.err)
 		} else if err != nil || got != c.want {
-			t.Errorf("width %d, metadata %q, config.json %d: got %d heads, %v, want %d", c.width, c.meta, c.told, got, err, c.want)
+			t.Errorf("width %d, metadata %q, config.json %d: got %d heads, %v, want %d", c.width,
+				c.meta, c.told, got, err, c.want)
 		}
 	}
 }
 
-// FuzzSafetensors reads files made of any header and any data, under the header's true length or, where length is not 0, any other,
-// and makes models of them. Whatever is accepted must be consistent; nothing may panic.
+// FuzzSafetensors reads files made of any header and any data, under the header's true length or,
+// where length is not 0, any other, and makes models of them. Whatever is accepted must be
+// consistent; nothing may panic.
 func FuzzSafetensors(f *testing.F) {
 	for _, format := range []string{"F32", "F16", "BF16"} {
-		file := encodeCheckpoint(randomCheckpoint(Config{layers: 1, heads: 1, width: 2, context: 1, vocab: 1}, 3, format), 0)
+		file := encodeCheckpoint(randomCheckpoint(Config{layers: 1, heads: 1, width: 2, context: 1,
+			vocab: 1}, 3, format), 0)
 		header, data, err := splitHeader(file)
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(header, data, uint64(0), 1)
 	}
-	f.Add([]byte(`{"__metadata__":{"n_head":"2"},"x":{"dtype":"F4","shape":[3,4],"data_offsets":[0,6]},"y":{"dtype":"U8","shape":[],"data_offsets":[6,7]}}`), make([]byte, 7), uint64(0), 0)
+	f.Add([]byte(`{"__metadata__":{"n_head":"2"},"x":{"dtype":"F4","shape":[3,4],`+
+		`"data_offsets":[0,6]},"y":{"dtype":"U8","shape":[],"data_offsets":[6,7]}}`), make([]byte, 7), uint64(0), 0)
 	f.Add([]byte(`PK`), []byte{}, uint64(0x0000000004034b50), 0)
 	f.Add([]byte(`{}`), []byte{}, uint64(1<<63), 0)
 	f.Fuzz(func(t *testing.T, header, data []byte, length uint64, heads int) {
@@ -387,8 +448,10 @@ func FuzzSafetensors(f *testing.F) {
 		}
 		total := 0
 		for _, tensor := range ck.tensors {
-			if size, err := sizeOf(tensor.format, tensor.shape); err != nil || size != len(tensor.data) {
-				t.Errorf("tensor %q: %s %v has %d bytes (%v)", tensor.name, tensor.format, tensor.shape, len(tensor.data), err)
+			if size, err := sizeOf(tensor.format, tensor.shape); err != nil ||
+				size != len(tensor.data) {
+				t.Errorf("tensor %q: %s %v has %d bytes (%v)", tensor.name, tensor.format,
+					tensor.shape, len(tensor.data), err)
 			}
 			total += len(tensor.data)
 		}
