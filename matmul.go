@@ -163,15 +163,15 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	if int64(rows)*int64(s.n)*int64(s.k) < worthThreads {
 		workers = 1
 	}
-	parallel(workers, s)
+	parallel(workers, func(int) { s.work() })
 }
 
-// round takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
-func (s *schedule) round(int) {
+// work takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
+func (s *schedule) work() {
 	w := workspaces.get()
 	finished := false
 	defer func() {
-		w.release()
+		workspaces.put(w)
 		if !finished { // a panic: nobody is to wait for this goroutine's tasks
 			s.broken.Store(true)
 		}
@@ -333,12 +333,6 @@ type workspace struct {
 	wide  []float32                          // rows of w, widened to float32
 	sums  [maxTileRows * maxTileCols]float32 // of a tile at the right edge, with all the kernel's columns
 	bias  [maxTileCols]float32               // of such a tile
-}
-
-// release hands the workspace on. What the last tile points to, a batch perhaps, is not to be kept alive by it.
-func (w *workspace) release() {
-	w.tile = tile{}
-	workspaces.put(w)
 }
 
 // edge computes a tile that has fewer columns than the kernel's, in scratch memory.

@@ -377,21 +377,6 @@ func TestMatMulZero(t *testing.T) {
 	matMul(nil, nil, Matrix{rows: k, cols: n, f32: randoms(4, k*n)}, bias) // no rows: nothing to do
 }
 
-// In the steady state a product on one thread allocates nothing.
-func TestMatMulAllocations(t *testing.T) {
-	x, w, y := randoms(1, 40*64), randoms(2, 64*100), make([]float32, 40*100)
-	right, space := new(packed), new(workspace)
-	withThreads(1, func() {
-		if n := testing.AllocsPerRun(20, func() {
-			matMul(y, x, Matrix{rows: 64, cols: 100, f32: w}, nil)
-			right.pack(w, 100, 64, 100)
-			space.multiplySmall(y, 100, x, 64, right, 40, 100, 64, true)
-		}); n != 0 {
-			t.Errorf("%v allocations", n)
-		}
-	})
-}
-
 func TestParallel(t *testing.T) {
 	for _, threads := range []int{1, 2, 7} {
 		withThreads(threads, func() {

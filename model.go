@@ -160,20 +160,18 @@ func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 // values; z, [R, d], receives the heads' outputs side by side. The queries are scaled in place.
 func (m *Model) attention(z, qkv []float32, b *Batch) {
 	// The runs are divided so that every thread has a few shares. Within one the keys of a base run are packed but once.
-	shares := min(len(b.runs), (4*threads+m.heads-1)/m.heads)
-	l := attentionLoops.get()
-	*l = attentionLoop{m, b, z, qkv, shares}
-	parallel(m.heads*shares, l)
-	*l = attentionLoop{}
-	attentionLoops.put(l)
-}
-
-// attentionLoop is the loop over the heads and shares of the runs.
-type attentionLoop struct {
-	m      *Model
-	b      *Batch
-	z, qkv []float32
-	shares int
+	n := len(b.runs)
+	shares := min(n, (4*threads+m.heads-1)/m.heads)
+	parallel(m.heads*shares, func(i int) {
+		head, share := i/shares, i%shares
+		w, s := workspaces.get(), attentionSpaces.get()
+		defer workspaces.put(w)
+		defer attentionSpaces.put(s)
+		s.base = -1
+		for _, run := range b.runs[share*n/shares : (share+1)*n/shares] {
+			m.attend(w, s, z, qkv, b, run, head)
+		}
+	})
 }
 
 // attentionSpace is one goroutine's scratch memory for attention.
@@ -184,36 +182,21 @@ type attentionSpace struct {
 	scores             []float32
 }
 
-var attentionLoops pool[attentionLoop]
-
 var attentionSpaces pool[attentionSpace]
-
-// round computes attention for one head and share.
-func (a *attentionLoop) round(i int) {
-	head, share := i/a.shares, i%a.shares
-	w, s := workspaces.get(), attentionSpaces.get()
-	defer w.release()
-	defer attentionSpaces.put(s)
-	s.base = -1
-	n := len(a.b.runs)
-	for _, run := range a.b.runs[share*n/a.shares : (share+1)*n/a.shares] {
-		a.attend(w, s, run, head)
-	}
-}
 
 // attentionRows is how many queries are taken at a time, so that their scores stay in the cache.
 const attentionRows = 64
 
 // attend computes one head's attention for one run. A forked run's keys and values are its base run's before position from, and then
 // its own.
-func (a *attentionLoop) attend(w *workspace, s *attentionSpace, run Run, head int) {
-	d, T, size := a.m.width, a.b.length, a.m.width/a.m.heads
-	at := func(row, part int) []float32 { return a.qkv[row*3*d+part*d+head*size:] }
+func (m *Model) attend(w *workspace, s *attentionSpace, z, qkv []float32, b *Batch, run Run, head int) {
+	d, T, size := m.width, b.length, m.width/m.heads
+	at := func(row, part int) []float32 { return qkv[row*3*d+part*d+head*size:] }
 	scale := float32(1 / math.Sqrt(float64(size)))
 	from, n := run.from, T-run.from
 	if from > 0 && s.base != run.base {
 		s.base = run.base
-		row := a.b.runs[run.base].row
+		row := b.runs[run.base].row
 		s.baseKeys.packTurned(at(row, 1), 3*d, size, T)
 		s.baseValues.pack(at(row, 2), 3*d, T, size)
 	}
@@ -222,7 +205,7 @@ func (a *attentionLoop) attend(w *workspace, s *attentionSpace, run Run, head in
 	for lo := 0; lo < n; lo += attentionRows {
 		hi := min(lo+attentionRows, n)
 		rows, keys := hi-lo, from+hi
-		q, z := at(run.row+lo, 0), a.z[(run.row+lo)*d+head*size:]
+		q, z := at(run.row+lo, 0), z[(run.row+lo)*d+head*size:]
 		for r := 0; r < rows; r++ {
 			for j := range q[r*3*d : r*3*d+size] {
 				q[r*3*d+j] *= scale
@@ -404,61 +387,31 @@ func (b *Batch) keepLast(z []float32) []float32 {
 
 // layerNorms normalises each row: [R, d] → [R, d].
 func layerNorms(y, x []float32, n Norm) {
-	l := normLoops.get()
-	*l = normLoop{y, x, n}
-	parallel((len(x)/len(n.gain)+normRows-1)/normRows, l)
-	*l = normLoop{}
-	normLoops.put(l)
+	const rows = 16 // at a time
+	d := len(n.gain)
+	eachChunk(len(x)/d, rows, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n)
+		}
+	})
 }
 
-// normLoop is the loop over the rows, a few in each round.
-type normLoop struct {
-	y, x []float32
-	norm Norm
-}
-
-const normRows = 16
-
-var normLoops pool[normLoop]
-
-func (l *normLoop) round(i int) {
-	d := len(l.norm.gain)
-	for r := i * normRows; r < min((i+1)*normRows, len(l.x)/d); r++ {
-		layerNorm(l.y[r*d:(r+1)*d], l.x[r*d:(r+1)*d], l.norm)
-	}
-}
+// addChunk is how many values a goroutine takes at a time.
+const addChunk = 1 << 14
 
 // addTo is y += x. It reports whether the sums are finite: none a NaN or an infinity.
 func addTo(y, x []float32) (ok bool) {
-	l := addLoops.get()
-	l.y, l.x = y, x
-	l.broken.Store(false)
-	parallel((len(y)+addChunk-1)/addChunk, l)
-	ok = !l.broken.Load()
-	l.y, l.x = nil, nil
-	addLoops.put(l)
-	return ok
-}
-
-// addLoop is the loop over the values, many in each round.
-type addLoop struct {
-	y, x   []float32
-	broken atomic.Bool
-}
-
-const addChunk = 1 << 14
-
-var addLoops pool[addLoop]
-
-func (l *addLoop) round(i int) {
-	lo, hi := i*addChunk, min((i+1)*addChunk, len(l.y))
-	y := l.y[lo:hi]
-	for j, v := range l.x[lo:hi] {
-		y[j] += v
-	}
-	if !finite(y) {
-		l.broken.Store(true)
-	}
+	var broken atomic.Bool
+	eachChunk(len(y), addChunk, func(lo, hi int) {
+		sums := y[lo:hi]
+		for i, v := range x[lo:hi] {
+			sums[i] += v
+		}
+		if !finite(sums) {
+			broken.Store(true)
+		}
+	})
+	return !broken.Load()
 }
 
 // finite reports whether no value is a NaN or an infinity: no exponent has all its bits set.

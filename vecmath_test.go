@@ -502,15 +502,6 @@ func TestExp2(t *testing.T) {
 	}
 }
 
-// The layer loop calls these for every row: none may allocate.
-func TestVectorKernelsDoNotAllocate(t *testing.T) {
-	x, y := make([]float32, 777), make([]float32, 777)
-	n := Norm{make([]float32, 777), make([]float32, 777)}
-	if allocs := testing.AllocsPerRun(10, func() { gelu(x); softmax(x); layerNorm(y, x, n); logSumExp(x) }); allocs != 0 {
-		t.Errorf("%g allocations", allocs)
-	}
-}
-
 // benchmarkRow runs f on a fresh copy of the same row each time and reports the time for one element.
 func benchmarkRow(b *testing.B, name string, length int, f func(x []float32)) {
 	b.Run(fmt.Sprintf("%s/%d", name, length), func(b *testing.B) {
