@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"go/ast"
+	"go/build"
+	"go/importer"
+	"go/parser"
+	gotoken "go/token"
+	"go/types"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rooms are the program's files from the top of the house down. A file may use what is defined in
+// the files below it and nothing above: whoever has read the rooms below knows every name in the
+// one that they read now. The files of one line are a room and may use each other: a file, and what
+// of it differs between processors or systems.
+var rooms = []string{
+	"main.go",
+	// many pairs, results
+	"pairs.go", "report.go",
+	// the story
+	"question.go", "look.go", "patch.go", "circuit.go",
+	// the picture
+	"heatmap.go", "scale.go", "canvas.go", "font.go",
+	// the weights
+	"bundle.go", "convert.go", "find.go", "fetch.go", "hub.go",
+	"weights.go", "torch.go", "pickle.go", "safetensors.go",
+	// the story, downstairs
+	"model.go",
+	// the speed
+	"matmul.go", "kernel.go kernel_amd64.go kernel_arm64.go kernel_other.go", "matrix.go",
+	"vecmath.go", "parallel.go",
+	// what everybody uses
+	"bpe.go", "progress.go",
+	"files.go files_unix.go files_windows.go files_other.go populate_linux.go populate_other.go",
+}
+
+// runBack are arrows that still run back.
+var runBack = []string{
+	"canvas.go → heatmap.go", "hub.go → fetch.go", "hub.go → find.go", "fetch.go → find.go",
+	"matrix.go → kernel_amd64.go", "matrix.go → kernel_arm64.go", "matrix.go → kernel_other.go",
+	"vecmath.go → model.go", "kernel_amd64.go → model.go", "kernel_arm64.go → model.go",
+	"kernel_other.go → model.go", "files_unix.go → fetch.go", "files_windows.go → fetch.go",
+	"files_other.go → fetch.go",
+}
+
+// TestRooms checks on every kind of system that no file uses a name of a file above it.
+func TestRooms(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("without the go command nothing tells what the standard library defines")
+	}
+	floor := map[string]int{}
+	for i, room := range rooms {
+		for _, file := range strings.Fields(room) {
+			floor[file] = i
+		}
+	}
+	seen := map[string]bool{}
+	for _, system := range []string{"linux/amd64", "linux/arm64", "windows/amd64", "js/wasm"} {
+		for arrow, names := range arrows(t, system) {
+			from, to := arrow[0], arrow[1]
+			for _, file := range arrow {
+				if _, ok := floor[file]; !ok && !seen[file] {
+					t.Errorf("%s has no place in the list of rooms", file)
+				}
+				seen[file] = true
+			}
+			if floor[from] > floor[to] && !slices.Contains(runBack, from+" → "+to) {
+				t.Errorf("on %s, %s uses %s of %s, which stands above it", system, from,
+					strings.Join(names, ", "), to)
+			}
+		}
+	}
+	for file := range floor {
+		if !seen[file] {
+			t.Errorf("%s is in the list of rooms, but there is no such file", file)
+		}
+	}
+}
+
+// arrows tells which file uses which names of which other file on a system, such as "linux/arm64".
+func arrows(t *testing.T, system string) map[[2]string][]string {
+	t.Helper()
+	context := build.Default
+	context.GOOS, context.GOARCH, _ = strings.Cut(system, "/")
+	folder, err := context.ImportDir(".", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, files := gotoken.NewFileSet(), []*ast.File{}
+	for _, name := range folder.GoFiles {
+		file, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+	config := types.Config{Importer: importer.Default(), Error: func(err error) {
+		// The standard library that is imported is this system's; another one's syscall differs.
+		if system == build.Default.GOOS+"/"+build.Default.GOARCH {
+			t.Error(err)
+		}
+	}}
+	program, _ := config.Check("main", set, files, info)
+
+	found := map[[2]string][]string{}
+	for use, object := range info.Uses {
+		from, to := set.Position(use.Pos()).Filename, set.Position(object.Pos()).Filename
+		if object.Pkg() != program || from == to {
+			continue
+		}
+		if arrow := [2]string{from, to}; !slices.Contains(found[arrow], use.Name) {
+			found[arrow] = append(found[arrow], use.Name)
+		}
+	}
+	return found
+}
+
+// TestSizes checks that there are few files, and that each is worth opening.
+func TestSizes(t *testing.T) {
+	all, err := filepath.Glob("*.go")
+	if err != nil || len(all) == 0 {
+		t.Skip("the source is not here")
+	}
+	files := slices.DeleteFunc(all, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+	if most := 40; len(files) > most {
+		t.Errorf("%d files without the tests, where %d are enough", len(files), most)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		platform := strings.Contains(file, "_")
+		if lines := bytes.Count(source, []byte("\n")); lines < 50 && !platform && file != "look.go" {
+			t.Errorf("%s has %d lines: too few for a room of its own", file, lines)
+		}
+	}
+}
