@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// This file wires an induction circuit by hand, in GPT-2's own architecture and vocabulary (Elhage et al., "A
-// Mathematical Framework for Transformer Circuits", 2021; Olsson et al., "In-context Learning and Induction Heads",
-// 2022). It is no language model: all it knows is that what followed a word before will follow it again. But its
-// mechanism is known in full, so a heat map of it can be held against the truth, and it needs no download.
+// This file wires an induction circuit by hand, in GPT-2's own architecture and vocabulary (Elhage
+// et al., "A Mathematical Framework for Transformer Circuits", 2021; Olsson et al., "In-context
+// Learning and Induction Heads", 2022). It is no language model: all it knows is that what
+// followed a word before will follow it again. But its mechanism is known in full, so a heat map
+// of it can be held against the truth, and it needs no download.
 //
 // The residual stream's 256 numbers are four parts of 64:
 //
@@ -17,13 +18,21 @@ import (
 //	previous  the token one position before, from layer 2 on
 //	own       the token once more, from layer 2 on, where later layers leave it alone
 //
-// Four heads of its twelve layers do something, all other weights are zero:
+// Four heads and one MLP of its twelve layers do something, all other weights are zero:
 //
 //	layer  2, head 1  the previous-token head attends one position back and copies token to previous
 //	layer  2, head 2  attends to its own position and copies token to own
-//	layer  6, head 3  the induction head attends from a token to where that token is the previous one and not the own
-//	                  one, and adds the token that stands there to the token part, three times as large
-//	layer 10, head 0  attends to its own position and takes own out of the token part: what is left is the answer
+//	layer  3, MLP     makes position 0 a resting place: its residual stream becomes so large that
+//	                  the layer norm leaves nothing of its token, and so nothing to copy from there
+//	layer  6, head 3  the induction head attends from a token to where that token is the previous
+//	                  one, else to position 0, and adds the token that stands there to the token
+//	                  part, three times as large
+//	layer 10, head 0  attends to its own position and takes own out of the token part: what is left
+//	                  is the answer
+//
+// Published models rest in the same way: a few huge activations at the first position, which heads
+// attend to when they have nothing to say (Xiao et al., "Efficient Streaming Language Models with
+// Attention Sinks", 2024; Sun et al., "Massive Activations in Large Language Models", 2024).
 const (
 	partSize = 64
 
@@ -39,28 +48,34 @@ const (
 
 	previousLayer, previousHead   = 2, 1
 	ownLayer, ownHead             = 2, 2
+	restLayer                     = 3
 	inductionLayer, inductionHead = 6, 3
 	eraseLayer, eraseHead         = 10, 0
 )
 
-// How strongly the heads attend and what they write. A position is found exactly, so its query is sharp; a token is found
-// by most of its signs, so its query is blunter.
+// How strongly the heads attend and what they write. A position is found exactly, so its query is
+// sharp; a token is found by most of its signs, so its query is blunter.
 const (
 	positionQuery    = 8
-	inductionQuery   = 2
+	inductionQuery   = 3
 	inductionGain    = 3
 	unembeddingScale = 1. / 7 // makes the logit of an answer about 16
+
+	restSize  = 100 // of the 64 numbers of position 0 in layer 3, which are 1 and 0 before that
+	restScore = 12  // of position 0 in the induction head: a match has 20 to 27, chance up to 10
 )
 
-// The layer norms divide by the standard deviation of the residual stream. A token's signs have a squared length of 64, a
-// position 32, so it is known beforehand, and a head that copies multiplies by it to keep the size of what it copies.
+// The layer norms divide by the standard deviation of the residual stream. A token's signs have a
+// squared length of 64, a position 32, so it is known beforehand, and a head that copies multiplies
+// by it to keep the size of what it copies.
 var (
-	deviationAtCopy  = math.Sqrt((64 + 32) / float64(circuitWidth))                // token, position
-	deviationAtMatch = math.Sqrt((64 + 32 + 64 + 64) / float64(circuitWidth))      // and previous, own
-	deviationAtErase = math.Sqrt((64 + 32 + 64 + 64 + 48) / float64(circuitWidth)) // and a mixture, where nothing was found
+	deviationAtCopy  = math.Sqrt((64 + 32) / float64(circuitWidth))           // token, position
+	deviationAtMatch = math.Sqrt((64 + 32 + 64 + 64) / float64(circuitWidth)) // and previous, own
+	deviationAtErase = deviationAtMatch                                       // where nothing is found
 )
 
-// commonWords are how a sentence goes on when nothing else is known, with the logit that ln_f's bias gives them.
+// commonWords are how a sentence goes on when nothing else is known, with the logit that ln_f's
+// bias gives them.
 var commonWords = []struct {
 	text  string
 	logit float64
@@ -85,10 +100,10 @@ func newCircuit() *Model {
 		zero := make([]float32, 4*d)
 		m.blocks = append(m.blocks, Block{
 			ln1:      Norm{unit, zero[:d]},
-			attn:     Linear{Matrix{rows: d, cols: 3 * d}, zero[:3*d]},
+			attn:     Linear{Matrix{rows: d, cols: 3 * d}, make([]float32, 3*d)},
 			attnProj: Linear{Matrix{rows: d, cols: d}, zero[:d]},
 			ln2:      Norm{unit, zero[:d]},
-			fc:       Linear{Matrix{rows: d, cols: 4 * d}, zero},
+			fc:       Linear{Matrix{rows: d, cols: 4 * d}, make([]float32, 4*d)},
 			mlpProj:  Linear{Matrix{rows: 4 * d, cols: d}, zero[:d]},
 		})
 	}
@@ -96,6 +111,7 @@ func newCircuit() *Model {
 	m.wireCopy(previousLayer, previousHead, partToken, partPrevious, deviationAtCopy)
 	m.wirePositionHead(ownLayer, ownHead, 0)
 	m.wireCopy(ownLayer, ownHead, partToken, partOwn, deviationAtCopy)
+	m.wireRest(restLayer)
 	m.wireInductionHead(inductionLayer, inductionHead)
 	m.wireCopy(inductionLayer, inductionHead, partToken, partToken, inductionGain*deviationAtMatch)
 	m.wirePositionHead(eraseLayer, eraseHead, 0)
@@ -114,11 +130,13 @@ func newCircuit() *Model {
 	return m
 }
 
-// tokenSigns is wte, [vocab, d]: for each token 48 signs from a hash of its text without leading space and capitals, so
-// that " Michelle" is nearly "Michelle", and 16 from a hash of its id, so that it is not quite. A sign needs no more than 16 bits.
+// tokenSigns is wte, [vocab, d]: for each token 48 signs from a hash of its text without leading
+// space and capitals, so that " Michelle" is nearly "Michelle", and 16 from a hash of its id, so
+// that it is not quite. A sign needs no more than 16 bits.
 func tokenSigns() Matrix {
 	const plusOne, minusOne = 0x3f80, 0xbf80 // in BF16
-	w := Matrix{rows: vocabSize, cols: circuitWidth, half: make([]uint16, vocabSize*circuitWidth), format: bf16}
+	half := make([]uint16, vocabSize*circuitWidth)
+	w := Matrix{rows: vocabSize, cols: circuitWidth, half: half, format: bf16}
 	eachChunk(vocabSize, 512, func(lo, hi int) {
 		for id := lo; id < hi; id++ {
 			bits := scramble(textHash(token(id)))<<16 | scramble(uint64(id))>>48
@@ -131,7 +149,8 @@ func tokenSigns() Matrix {
 	return w
 }
 
-// textHash is FNV-1a (Fowler, Noll and Vo) of a token's text without its leading space and in small letters.
+// textHash is FNV-1a (Fowler, Noll and Vo) of a token's text without its leading space and in small
+// letters.
 func textHash(text string) uint64 {
 	text = strings.ToLower(strings.TrimPrefix(text, " "))
 	h := uint64(0xcbf29ce484222325)
@@ -141,7 +160,8 @@ func textHash(text string) uint64 {
 	return h
 }
 
-// scramble spreads the bits of x over the whole word: the finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+// scramble spreads the bits of x over the whole word: the finalizer of SplitMix64 (Steele, Lea and
+// Flood, 2014).
 func scramble(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -149,8 +169,9 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// frequency is that of the j-th wave of a position, in radians per token: anything up to π, as a hash has it. In a regular
-// series of frequencies there would be distances at which all waves meet again.
+// frequency is that of the j-th wave of a position, in radians per token: anything up to π, as a
+// hash has it. In a regular series of frequencies there would be distances at which all waves meet
+// again.
 func frequency(j int) float64 {
 	return math.Pi * float64(scramble(uint64(j))) / (1 << 64)
 }
@@ -168,8 +189,8 @@ func positionWaves() Matrix {
 	return w
 }
 
-// wirePositionHead makes a head attend the given number of positions back: the query is the position with each wave
-// turned back by that many steps, the key the position as it is.
+// wirePositionHead makes a head attend the given number of positions back: the query is the
+// position with each wave turned back by that many steps, the key the position as it is.
 func (m *Model) wirePositionHead(layer, head, back int) {
 	query, key, _ := m.head(layer, head)
 	for j := 0; j < partSize/2; j++ {
@@ -184,18 +205,44 @@ func (m *Model) wirePositionHead(layer, head, back int) {
 	}
 }
 
-// wireInductionHead makes a head attend from a token to where it is the previous token and not the own one; without
-// the latter a token at the start of the text, which is its own previous token, would find itself.
-func (m *Model) wireInductionHead(layer, head int) {
-	query, key, _ := m.head(layer, head)
-	for i := 0; i < partSize; i++ {
-		query(partToken+i, i, inductionQuery)
-		key(partPrevious+i, i, 1)
-		key(partOwn+i, i, -1)
+// wireRest makes an MLP add restSize to the cosines of position 0 and take it from the sines, so
+// that the mean of the residual stream stays zero. One hidden unit does so. What it sums up, the
+// cosines less the sines, is 32 at position 0 and less than three quarters of that elsewhere, which
+// the bias brings below zero, where GELU leaves next to nothing.
+func (m *Model) wireRest(layer int) {
+	const sharp = 2
+	block, inner := &m.blocks[layer], 4*m.width
+	block.fc.w, block.mlpProj.w = newMatrix(m.width, inner), newMatrix(inner, m.width)
+	sum := sharp * partSize / 2 / deviationAtMatch // at position 0
+	block.fc.b[0] = float32(-7. / 8 * sum)
+	for j := 0; j < partSize/2; j++ {
+		cos, sin := partPosition+2*j, partPosition+2*j+1
+		block.fc.w.f32[cos*inner], block.fc.w.f32[sin*inner] = sharp, -sharp
+		block.mlpProj.w.f32[cos] = float32(restSize / (sum / 8))
+		block.mlpProj.w.f32[sin] = -block.mlpProj.w.f32[cos]
 	}
 }
 
-// wireCopy makes a head read one part of what it attends to and add it, times size, to another part.
+// wireInductionHead makes a head attend from a token to where it is the previous token. All but
+// one of the head's dimensions compare tokens. The last one gives the resting place its score:
+// there the query is a constant, and the key sums up what the layer norm makes of position 0,
+// numbers of ±2.
+func (m *Model) wireInductionHead(layer, head int) {
+	const last = partSize - 1
+	query, key, _ := m.head(layer, head)
+	for i := 0; i < last; i++ {
+		query(partToken+i, i, inductionQuery)
+		key(partPrevious+i, i, 1)
+	}
+	m.blocks[layer].attn.b[head*partSize+last] = 8 // attention divides scores by √64
+	for j := 0; j < partSize/2; j++ {
+		key(partPosition+2*j, last, restScore/(2.*partSize))
+		key(partPosition+2*j+1, last, -restScore/(2.*partSize))
+	}
+}
+
+// wireCopy makes a head read one part of what it attends to and add it, times size, to another
+// part.
 func (m *Model) wireCopy(layer, head, from, to int, size float64) {
 	_, _, value := m.head(layer, head)
 	proj := &m.blocks[layer].attnProj.w
@@ -208,7 +255,8 @@ func (m *Model) wireCopy(layer, head, from, to int, size float64) {
 	}
 }
 
-// head returns setters for the weights from the residual stream to a head's queries, keys and values in c_attn.
+// head returns setters for the weights from the residual stream to a head's queries, keys and
+// values in c_attn.
 func (m *Model) head(layer, head int) (query, key, value func(from, to int, v float64)) {
 	w := &m.blocks[layer].attn.w
 	if w.f32 == nil {

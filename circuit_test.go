@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"testing"
 )
@@ -109,6 +108,9 @@ func TestCircuitPredicts(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"Michelle Jones was a top-notch student. Michelle", " Jones"},
 		{"The Queen lives in London. Who knows London? The", " Queen"},
+		{"Hello world, how are you", " was"},
+		{"The weather today", " was"},
+		{"Paris", " was"},
 	} {
 		logits, err := m.next(encode(c.text))
 		if err != nil {
@@ -121,15 +123,49 @@ func TestCircuitPredicts(t *testing.T) {
 	}
 }
 
-// TestCircuitPositions checks that no two positions of the context are alike enough to be confused by a position head.
+// TestCircuitPositions checks that no two positions of the context are alike enough to be confused
+// by a position head, and none like position 0 to the MLP that makes that a resting place.
 func TestCircuitPositions(t *testing.T) {
 	for distance := 1; distance < circuitContext; distance++ {
-		sum := 0.
+		position, rest := 0., 0.
 		for j := 0; j < partSize/2; j++ {
-			sum += math.Cos(float64(distance) * frequency(j))
+			sin, cos := math.Sincos(float64(distance) * frequency(j))
+			position, rest = position+cos, rest+cos-sin
 		}
-		if sum > 0.75*partSize/2 {
-			t.Error(fmt.Sprintf("positions %d apart agree to %.1f of %d", distance, sum, partSize/2))
+		if max(position, rest) > 0.75*partSize/2 {
+			t.Errorf("position %d agrees with position 0 to %.1f and %.1f of %d",
+				distance, position, rest, partSize/2)
+		}
+	}
+}
+
+// TestCircuitRests checks that the first position keeps nothing that could be copied from there,
+// whatever its token, and that no other position is touched.
+func TestCircuitRests(t *testing.T) {
+	m := newCircuit()
+	for id := 0; id < vocabSize; id += 997 {
+		ids := []int{id, (id + 1) % vocabSize, (id + 2) % vocabSize}
+		b, err := m.begin(ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := append([]float32(nil), b.x...)
+		for l := 0; l <= restLayer; l++ {
+			if l == restLayer {
+				copy(before, b.x)
+			}
+			if err := m.block(b, l, leaveAlone); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, v := range b.x {
+			want := before[i]
+			if part := i - partPosition; part >= 0 && part < partSize {
+				want += restSize * float32(1-2*(part%2))
+			}
+			if math.Abs(float64(v-want)) > restSize/4 || i >= m.width && v != before[i] {
+				t.Fatalf("token %d, value %d is %g, was %g", id, i, v, before[i])
+			}
 		}
 	}
 }
