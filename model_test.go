@@ -14,8 +14,174 @@ import (
 	"testing"
 )
 
-// golden is what an independent implementation of GPT-2 in float64 says of a small random checkpoint: a sweep of 132 whole
-// forward passes, or as many as there are cells.
+// This is GPT-2 without anything that makes it fast: the definition of the model, in plain loops
+// and float64. Begin reading here. T is the number of tokens, d the model's width, and x[p] the
+// residual stream at position p, [d].
+
+// plainGPT2 predicts what follows a text: [T] token ids → [vocab] logits. edit is handed the
+// residual stream after each layer, [T, d]; to change it there is activation patching.
+func plainGPT2(m *Model, ids []int, edit func(layer int, x [][]float64)) (logits []float64) {
+	x := make([][]float64, len(ids))
+	for p, id := range ids {
+		x[p] = plus(rowOf(m.wte, id), rowOf(m.wpe, p)) // [d]
+	}
+	for l, w := range m.blocks {
+		for p, y := range plainAttention(x, w, m.heads) { // [T, d] → [T, d]
+			x[p] = plus(x[p], y)
+		}
+		for p := range x {
+			hidden := linear(normed(x[p], w.ln2), w.fc) // [d] → [4d]
+			for i, v := range hidden {                  // GELU
+				hidden[i] = v / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(v+0.044715*v*v*v)))
+			}
+			x[p] = plus(x[p], linear(hidden, w.mlpProj)) // [4d] → [d]
+		}
+		edit(l, x)
+	}
+	last := normed(x[len(x)-1], m.lnF) // [d]
+	for id := 0; id < m.vocab; id++ {
+		logits = append(logits, dot(last, rowOf(m.wte, id)))
+	}
+	return logits
+}
+
+// plainAttention lets every position look at itself and at those before it: [T, d] → [T, d].
+func plainAttention(x [][]float64, w Block, heads int) (out [][]float64) {
+	d := len(x[0])
+	size := d / heads
+	var q, k, v [][]float64 // [T, d], the heads side by side
+	for p := range x {
+		qkv := linear(normed(x[p], w.ln1), w.attn) // [d] → [3d]
+		q, k, v = append(q, qkv[:d]), append(k, qkv[d:2*d]), append(v, qkv[2*d:])
+	}
+	for p := range x {
+		z := make([]float64, d)
+		for h := 0; h < d; h += size {
+			a, largest, sum := make([]float64, p+1), math.Inf(-1), 0.
+			for i := range a { // 1. How well does the query match each key? [p+1]
+				a[i] = dot(q[p][h:h+size], k[i][h:h+size]) / math.Sqrt(float64(size))
+				largest = max(largest, a[i])
+			}
+			for i := range a { // 2. Softmax turns the scores into shares, up to their sum.
+				a[i] = math.Exp(a[i] - largest)
+				sum += a[i]
+			}
+			for i := range a { // 3. The head's output is the mean of the values, by these shares.
+				for j := h; j < h+size; j++ {
+					z[j] += a[i] / sum * v[i][j]
+				}
+			}
+		}
+		out = append(out, linear(z, w.attnProj)) // 4. c_proj mixes the heads. [d] → [d]
+	}
+	return out
+}
+
+// normed is layer norm: x with mean 0 and variance 1, then scaled and shifted. [d] → [d]
+func normed(x []float64, n Norm) (y []float64) {
+	mean, variance, d := 0., 0., float64(len(x))
+	for _, v := range x {
+		mean += v / d
+	}
+	for _, v := range x {
+		variance += (v - mean) * (v - mean) / d
+	}
+	for i, v := range x {
+		unit := (v - mean) / math.Sqrt(variance+1e-5)
+		y = append(y, unit*float64(n.gain[i])+float64(n.bias[i]))
+	}
+	return y
+}
+
+// linear is x·w + b: [k]·[k, n] + [n] → [n].
+func linear(x []float64, w Linear) []float64 {
+	y := make([]float64, w.w.cols)
+	for i, v := range x {
+		for j, u := range rowOf(w.w, i) {
+			y[j] += v * u
+		}
+	}
+	for j := range y {
+		y[j] += float64(w.b[j])
+	}
+	return y
+}
+
+func plus(x, y []float64) []float64 {
+	sum := make([]float64, len(x))
+	for i := range x {
+		sum[i] = x[i] + y[i]
+	}
+	return sum
+}
+
+func dot(x, y []float64) (sum float64) {
+	for i := range x {
+		sum += x[i] * y[i]
+	}
+	return sum
+}
+
+// rowOf is row i of a weight matrix.
+func rowOf(w Matrix, i int) []float64 {
+	row, wide := make([]float32, w.cols), make([]float64, w.cols)
+	w.row(row, i)
+	for j, v := range row {
+		wide[j] = float64(v)
+	}
+	return wide
+}
+
+// TestPlainGPT2 holds the program to the plain GPT-2: the next token's logits, and each cell of a
+// sweep of the residual stream to the same patch made by hand.
+func TestPlainGPT2(t *testing.T) {
+	for _, c := range []struct {
+		Config
+		T, differ int
+	}{
+		{Config{layers: 3, heads: 4, width: 64, context: 16, vocab: 50}, 11, 1},
+		{Config{layers: 2, heads: 3, width: 48, context: 16, vocab: 50}, 7, 6},
+		{Config{layers: 2, heads: 1, width: 12, context: 90, vocab: 30}, 70, 66},
+		{Config{layers: 1, heads: 2, width: 10, context: 1, vocab: 5}, 1, 0},
+	} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			m := randomModel(c.Config, 1)
+			pair := randomPair(m, c.T, c.differ, 2)
+			leave := func(int, [][]float64) {}
+			got, err := m.next(pair.clean)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id, want := range plainGPT2(m, pair.clean, leave) {
+				if math.Abs(float64(got[id])-want) > 1e-4 {
+					t.Errorf("logit %d is %g, want %g", id, got[id], want)
+				}
+			}
+			sweep, err := m.sweep(pair, Plan{}, func(float64) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			clean := make([][][]float64, m.layers) // [layer][pos]
+			plainGPT2(m, pair.clean, func(l int, x [][]float64) { clean[l] = slices.Clone(x) })
+			for l, row := range sweep.cells {
+				for p, cell := range row {
+					want := plainGPT2(m, pair.corrupt, func(layer int, x [][]float64) {
+						if layer == l {
+							x[p] = clean[l][p]
+						}
+					})
+					a, b := want[pair.cleanAnswer], want[pair.corruptAnswer]
+					if math.Abs(cell.clean-a) > 1e-4 || math.Abs(cell.corrupt-b) > 1e-4 {
+						t.Errorf("layer %d, position %d: %v, want %g and %g", l, p, cell, a, b)
+					}
+				}
+			}
+		})
+	}
+}
+
+// golden is what an independent implementation of GPT-2 in float64 says of a small random
+// checkpoint: a sweep of 132 whole forward passes, or as many as there are cells.
 type golden struct {
 	A, B           int // clean and corrupt answer
 	Clean, Corrupt struct {
@@ -29,8 +195,9 @@ type golden struct {
 	Matrix [][]float64
 }
 
-// TestAgainstReference holds the whole forward pass and the sweep to the goldens in testdata/oracle, which cover head
-// counts from the metadata, F16, BF16, prefixed names, mask buffers, one layer, one token and a full context.
+// TestAgainstReference holds the whole forward pass and the sweep to the goldens in
+// testdata/oracle, which cover head counts from the metadata, F16, BF16, prefixed names, mask
+// buffers, one layer, one token and a full context.
 func TestAgainstReference(t *testing.T) {
 	files, _ := filepath.Glob("testdata/oracle/*.json")
 	if len(files) == 0 {
@@ -54,7 +221,8 @@ func TestAgainstReference(t *testing.T) {
 	}
 }
 
-// holdToGolden fails unless the model's own sweep agrees: probabilities to 1e-5, cells to 1e-3 at least.
+// holdToGolden fails unless the model's own sweep agrees: probabilities to 1e-5, cells to 1e-3 at
+// least.
 func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 	pair := Pair{want.Clean.IDs, want.Corrupt.IDs, want.A, want.B}
 	s, err := m.sweep(pair, Plan{site: site}, func(float64) {})
@@ -97,8 +265,9 @@ func openTestModel(t testing.TB, path string) *Model {
 	return m
 }
 
-// TestPublishedWeights holds the program to GPT-2 small's own next tokens after the example, as published implementations give
-// them to four decimals. It needs the real weights: gpt2.safetensors here, or wherever else the program finds them.
+// TestPublishedWeights holds the program to GPT-2 small's own next tokens after the example, as
+// published implementations give them to four decimals. It needs the real weights:
+// gpt2.safetensors here, or wherever else the program finds them.
 func TestPublishedWeights(t *testing.T) {
 	found, err := findModel("", systemEnv(true))
 	if err != nil || found.circuit || found.name != "gpt2" {
@@ -152,7 +321,8 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestDamagedWeights checks that a NaN or an infinity among the weights is an error that names the place where it is first felt.
+// TestDamagedWeights checks that a NaN or an infinity among the weights is an error that names the
+// place where it is first felt.
 func TestDamagedWeights(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, c := range []struct {
@@ -202,7 +372,8 @@ func TestImpossibleTexts(t *testing.T) {
 	}
 }
 
-// TestMemory checks that the cells of a long text are divided into passes whose buffers stay within batchBytes.
+// TestMemory checks that the cells of a long text are divided into passes whose buffers stay
+// within batchBytes.
 func TestMemory(t *testing.T) {
 	for _, c := range []Config{{12, 12, 768, 1024, 50257}, {48, 25, 1600, 1024, 50257}, {6, 12, 768, 1024, 50257}} {
 		m := &Model{Config: c, blocks: []Block{{fc: Linear{w: Matrix{rows: c.width, cols: 4 * c.width}}}}}
@@ -255,7 +426,8 @@ func TestPrepareAhead(t *testing.T) {
 	}
 }
 
-// TestForwardPreparesAhead checks that a forward pass, and the logit lens too, asks for every layer after the first and for wte.
+// TestForwardPreparesAhead checks that a forward pass, and the logit lens too, asks for every
+// layer after the first and for wte.
 func TestForwardPreparesAhead(t *testing.T) {
 	pair := Pair{clean: []int{1, 2, 3}, corrupt: []int{1, 4, 3}, cleanAnswer: 5, corruptAnswer: 6}
 	for name, run := range map[string]func(m *Model) error{
