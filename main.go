@@ -1,9 +1,10 @@
-// Mechpatch does activation patching on GPT-2: it runs the model on a clean and a corrupt text, puts the clean run's
-// residual stream into the corrupt run one layer and one position at a time, and paints as a heat map where that brings
-// the clean answer back.
+// Mechpatch does activation patching on GPT-2: it runs the model on a clean and a corrupt text,
+// puts the clean run's residual stream into the corrupt run one layer and one position at a time,
+// and paints as a heat map where that brings the clean answer back.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -11,6 +12,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -21,7 +24,7 @@ const version = "1.0"
 const usage = `mechpatch: activation patching on GPT-2
 
   mechpatch [flags] CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER
-      Runs both texts, then the corrupt one again for every layer and position with the clean
+      Runs both texts, then the corrupt one again for every layer and position, with the clean
       run's residual stream put in there. Prints the tokens, the most probable next tokens and
       logit(CORRUPT_ANSWER) - logit(CLEAN_ANSWER) for every cell, and paints the cells.
       With the texts and the answers swapped it shows what is necessary, not what is sufficient.
@@ -29,42 +32,45 @@ const usage = `mechpatch: activation patching on GPT-2
       The same for every line of a file: clean text, corrupt text, clean answer, corrupt answer,
       with tabs between. Writes a line of JSON for each, and paints their mean.
   mechpatch next [flags] TEXT.txt
-      The most probable next tokens of one text, for someone in search of a good pair.
-  mechpatch tokens [-e] [-json] TEXT.txt
+      The most probable next tokens of one text: a help in finding a good pair.
+  mechpatch tokens [-e] [-json FILE] TEXT.txt
       The tokens of a text and their ids.
-  mechpatch fetch [-offline] [-o FILE] [NAME]
+  mechpatch fetch [-o FILE] [NAME]
       Downloads gpt2, or gpt2-medium, gpt2-large, gpt2-xl, distilgpt2.
   mechpatch convert [-dtype f32|f16|bf16] IN OUT.safetensors
       Makes a lean safetensors file of a safetensors or PyTorch file, or of a folder with one.
   mechpatch bundle [-exe PROGRAM] MODEL OUT
-      Makes a copy of the program with the weights inside: one file is all of it.
+      Makes a copy of the program with the weights inside: one file holds everything.
 
 An answer is one token: Jones stands for " Jones", with a leading space, =Jones for exactly
-that text, #5437 for the token with that id. The texts must have equally many tokens. One line
+that text, #5437 for the token with that id. The texts must have equally many tokens. A line
 break at the end of a file and a byte-order mark are not part of the text. After -- nothing is
 taken for a flag.
 
 Flags, anywhere on the line:
 `
 
-// program is one run of the program: where it prints, and the flags that several commands share.
+// program is one run of the program: where it prints, the flags that several commands share, and
+// the files that it reads and writes.
 type program struct {
-	stdout, stderr  io.Writer
+	stdout          *bufio.Writer // flushed at the end; an error of it waits there
+	stderr          io.Writer
 	terminal        bool // whether a person looks at stdout
 	model           string
 	inline, offline bool
 	top             int
 	json            string
+	files           []fileUse
 }
 
 func main() {
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command line.
+// execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command
+// line.
 func execute(args []string, stdout, stderr io.Writer) int {
-	out := &stickyWriter{w: stdout}
-	p := &program{stdout: out, stderr: stderr, terminal: isTerminal(stdout)}
+	p := &program{stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: isTerminal(stdout)}
 	err := kernelErr
 	if err == nil {
 		err = withoutPanic(func() error {
@@ -76,54 +82,46 @@ func execute(args []string, stdout, stderr io.Writer) int {
 			return c.run(words)
 		})
 	}
+	return p.end(err)
+}
+
+// end reports how the run ended, and returns the exit code.
+func (p *program) end(err error) int {
+	if flushed := p.stdout.Flush(); flushed != nil {
+		err = fmt.Errorf("writing to standard output: %w", reason(flushed))
+	}
 	var wrong usageError
+	var broken *crash
 	switch {
-	case out.err != nil:
-		err = fmt.Errorf("writing to standard output: %w", reason(out.err))
 	case err == nil || err == errDone:
 		return 0
 	case errors.As(err, &wrong):
-		fmt.Fprintf(stderr, "mechpatch: %v (mechpatch -h shows how)\n", err)
+		p.note(fmt.Errorf("%w (mechpatch -h shows how)", err))
 		return 2
+	case errors.As(err, &broken):
+		p.note(fmt.Errorf("this is a fault of the program, please report it: %v", broken.cause))
+		fmt.Fprintf(p.stderr, "%s", broken.stack)
+		return 1
 	}
-	fmt.Fprintf(stderr, "mechpatch: %v\n", err)
+	p.note(err)
 	return 1
 }
 
-// withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the file has been cut short, or its
-// disk or server has failed, since it was opened.
+// withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the
+// file has been cut short, or its disk or server has failed, since it was opened.
 func withoutPanic(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		switch cause := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }:
-			err = errors.New("reading the weights: their file was cut short or its disk failed while it was in use")
-		default:
-			err = fmt.Errorf("this is a fault of the program, please report it: %v", cause)
+		if p := recover(); p != nil {
+			c := newCrash(p)
+			err = c
+			if _, fault := c.cause.(interface{ Addr() uintptr }); fault {
+				err = errors.New("reading the weights: " +
+					"their file was cut short or its disk failed while it was in use")
+			}
 		}
 	}()
 	return f()
-}
-
-// stickyWriter keeps the first error of a writer, so that printing need not be checked line by line.
-type stickyWriter struct {
-	w   io.Writer
-	err error
-}
-
-func (s *stickyWriter) Write(b []byte) (int, error) {
-	if s.err != nil {
-		return 0, s.err
-	}
-	var n int
-	n, s.err = s.w.Write(b)
-	return n, s.err
-}
-
-// commands are the commands beside the main one.
-func (p *program) commands() map[string]func() Command {
-	return map[string]func() Command{"next": p.next, "tokens": p.tokens, "fetch": p.fetch, "convert": p.convert, "bundle": p.bundle}
 }
 
 // patchFlags are the flags of the main command alone.
@@ -137,23 +135,41 @@ type patchFlags struct {
 // patch is the main command.
 func (p *program) patch() Command {
 	var f patchFlags
-	c := Command{flags: newFlags(), arguments: "[CLEAN.txt] [CORRUPT.txt] [CLEAN_ANSWER] [CORRUPT_ANSWER]"}
+	c := Command{
+		flags:     newFlags(),
+		arguments: "[CLEAN.txt] [CORRUPT.txt] [CLEAN_ANSWER] [CORRUPT_ANSWER]",
+	}
 	p.modelFlags(c.flags)
 	c.flags.StringVar(&f.image, "o", "heatmap.png", "paint the heat map into this `FILE`")
-	c.flags.StringVar(&f.csv, "csv", "", "write the matrix as CSV to this `FILE`; - is standard output")
-	c.flags.StringVar(&f.study.site, "site", "resid", "what is patched: resid, attn, mlp, head, or all for the first three (`SITE`)")
-	c.flags.StringVar((*string)(&f.study.metric), "metric", "diff", "what is shown: diff, logit, prob or restored (`METRIC`)")
-	c.flags.StringVar(&f.study.layers, "layers", "", "only these layers, such as 0:6 for 0 to 5 (`LIST`)")
-	c.flags.StringVar(&f.study.positions, "positions", "", "only these positions, such as 1,10: for 1 and from 10 on (`LIST`)")
-	c.flags.BoolVar(&f.study.lens, "lens", false, "do not patch, but look at both runs through the logit lens")
-	c.flags.StringVar(&f.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
-	c.flags.StringVar(&f.colorMap, "cmap", "viridis", "colours: viridis, or rdbu, centred on the corrupt run (`MAP`)")
+	c.flags.StringVar(&f.csv, "csv", "",
+		"write the matrix as CSV to this `FILE`; - is standard output")
+	c.flags.StringVar(&f.study.site, "site", "resid",
+		"what is patched: resid, attn, mlp, head, or all for the first three (`SITE`)")
+	c.flags.StringVar((*string)(&f.study.metric), "metric", "diff",
+		"what is shown: diff, logit, prob or restored (`METRIC`)")
+	c.flags.StringVar(&f.study.layers, "layers", "",
+		"only these layers, such as 0:6 for 0 to 5 (`LIST`)")
+	c.flags.StringVar(&f.study.positions, "positions", "",
+		"only these positions, such as 1,10: for 1 and from 10 on (`LIST`)")
+	c.flags.BoolVar(&f.study.lens, "lens", false,
+		"do not patch, but look at both runs through the logit lens")
+	c.flags.StringVar(&f.pairs, "pairs", "",
+		"run every pair of this `FILE`; - is standard input")
+	c.flags.StringVar(&f.colorMap, "cmap", "viridis",
+		"colours: viridis, or rdbu, centred on the corrupt run (`MAP`)")
 	c.flags.IntVar(&f.scale, "scale", 1, "make the heat map `N` times as large, for print")
 	c.run = func(words []string) error {
-		if err := p.check(&f, len(words)); err != nil {
+		if err := f.check(len(words)); err != nil {
 			return usageError{err}
 		}
 		f.study.top = p.top
+		for _, out := range []fileUse{
+			{"-o", f.image, true}, {"-json", p.json, true}, {"-csv", f.csv, true},
+		} {
+			if err := p.use(out); err != nil {
+				return err
+			}
+		}
 		if f.pairs != "" {
 			return p.patchPairs(&f)
 		}
@@ -163,41 +179,38 @@ func (p *program) patch() Command {
 }
 
 // check checks the main command's flags against each other and against the number of arguments.
-func (p *program) check(f *patchFlags, words int) error {
-	study, standardOutputs := &f.study, 0
-	for _, name := range []string{f.image, p.json, f.csv} {
-		if name == "-" {
-			standardOutputs++
-		}
-	}
+func (f *patchFlags) check(words int) error {
+	study := &f.study
 	switch {
 	case siteNames[study.site] == nil:
 		return fmt.Errorf("-site %s: there are resid, attn, mlp, head and all", study.site)
-	case !slices.Contains([]Metric{metricDiff, metricLogit, metricProb, metricRestored}, study.metric):
+	case !slices.Contains(metrics, study.metric):
 		return fmt.Errorf("-metric %s: there are diff, logit, prob and restored", study.metric)
 	case colorMaps[f.colorMap] == nil:
 		return fmt.Errorf("-cmap %s: there are viridis and rdbu", f.colorMap)
 	case f.scale < 1 || f.scale > largestScale:
 		return fmt.Errorf("-scale %d is not between 1 and %d", f.scale, largestScale)
 	case study.site == "head" && study.positions != "":
-		return errors.New("-site head patches all positions at once: -positions does not go with it")
-	case study.lens && (study.site != "resid" || study.layers != "" || study.positions != "" || f.pairs != ""):
-		return errors.New("-lens shows every layer and position of one pair: -site, -layers, -positions and -pairs do not go with it")
-	case standardOutputs > 1:
-		return errors.New("only one of -o, -json and -csv can have standard output")
+		return errors.New("-site head patches all positions at once: " +
+			"-positions does not go with it")
+	case study.lens && (study.site != "resid" || study.layers+study.positions+f.pairs != ""):
+		return errors.New("-lens shows every layer and position of one pair: -site, -layers, " +
+			"-positions and -pairs do not go with it")
 	case f.pairs != "" && words > 0:
-		return errors.New("-pairs takes the texts and answers from its file, but there are arguments too")
+		return errors.New("-pairs takes the texts and answers from its file: " +
+			"there are no arguments beside it")
 	case f.pairs != "" && f.csv != "":
 		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
 	case f.pairs != "" && f.image == "-":
 		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
 	case f.pairs == "" && words != 4 && !(words == 3 && study.metric == metricLogit):
-		return fmt.Errorf("%s, but expected is: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER", count(words, "argument"))
+		return wrongArguments(words, "CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
 	}
 	return nil
 }
 
-// patchPair runs one pair and shows all of the result.
+// patchPair runs one pair and shows all of the result. The files come first: they are written
+// whatever becomes of standard output.
 func (p *program) patchPair(f *patchFlags, words []string) error {
 	clean, err := p.text(words[0], "the clean text")
 	if err != nil {
@@ -222,24 +235,31 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 		return err
 	}
 	figure := r.figure(f.colorMap, f.scale)
-	quiet := p.json == "-" || f.csv == "-" || f.image == "-"
-	if !quiet {
-		fmt.Fprint(p.stdout, r.text(p.cellPainter(figure)))
-	}
 	if err := p.output(f.image, figure.write); err != nil {
 		return err
-	}
-	if !quiet && f.image != "" {
-		fmt.Fprintf(p.stdout, "\nThe heat map is in %s\n", f.image)
 	}
 	if err := p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) }); err != nil {
 		return err
 	}
-	return p.output(f.csv, r.writeCSV)
+	if err := p.output(f.csv, r.writeCSV); err != nil {
+		return err
+	}
+	if p.json == "-" || f.csv == "-" || f.image == "-" {
+		return nil
+	}
+	fmt.Fprint(p.stdout, r.text(p.cellPainter(figure)))
+	if f.image != "" {
+		fmt.Fprintf(p.stdout, "\nThe heat map is in %s\n", f.image)
+	}
+	return nil
 }
 
-// patchPairs runs a file of pairs: a line of JSON for each as soon as it is done, in the end their mean heat maps.
+// patchPairs runs a file of pairs: a line of JSON for each as soon as it is done, in the end their
+// mean heat maps.
 func (p *program) patchPairs(f *patchFlags) error {
+	if err := p.use(fileUse{"the file of pairs", f.pairs, false}); err != nil {
+		return err
+	}
 	name, file := "standard input", os.Stdin
 	if f.pairs != "-" {
 		var err error
@@ -258,12 +278,12 @@ func (p *program) patchPairs(f *patchFlags) error {
 	}
 	out := p.stdout
 	if p.json != "" && p.json != "-" {
-		lines, err := os.Create(p.json) // as it is: what is done is to be there if the run is cut off
+		lines, err := os.Create(p.json)
 		if err != nil {
 			return fmt.Errorf("writing %s: %w", p.json, reason(err))
 		}
 		defer lines.Close()
-		out = lines
+		out = bufio.NewWriter(lines)
 	}
 	means, pairs, failed := Means{}, 0, 0
 	bar := newProgress(p.stderr)
@@ -287,7 +307,8 @@ func (p *program) patchPairs(f *patchFlags) error {
 			complain(line, fmt.Errorf("left out of the mean: %w", err))
 		}
 		r.Line = line
-		if err := writeJSON(out, r); err != nil {
+		writeJSON(out, r)
+		if err := out.Flush(); err != nil {
 			return fmt.Errorf("writing the result of line %d: %w", line, reason(err))
 		}
 		return nil
@@ -312,6 +333,9 @@ func (p *program) next() Command {
 	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
 	p.modelFlags(c.flags)
 	c.run = func(words []string) error {
+		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
+			return err
+		}
 		text, err := p.text(words[0], "the text")
 		if err != nil {
 			return err
@@ -337,27 +361,151 @@ func (p *program) next() Command {
 // tokens shows the tokens of a text.
 func (p *program) tokens() Command {
 	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
-	c.flags.BoolVar(&p.inline, "e", false, "the argument is the text itself, not a file's name")
-	asJSON := c.flags.Bool("json", false, "print JSON")
+	p.textFlags(c.flags)
 	c.run = func(words []string) error {
+		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
+			return err
+		}
 		text, err := p.text(words[0], "the text")
 		if err != nil {
 			return err
 		}
 		r := newTextReport(text.text, encode(text.text))
-		if *asJSON {
-			return writeJSON(p.stdout, r)
+		if p.json != "-" {
+			fmt.Fprint(p.stdout, r.tokenization())
 		}
-		fmt.Fprint(p.stdout, r.tokenization())
-		return nil
+		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 	}
 	return c
 }
 
-// text reads a file, without the byte-order mark and the line break that editors add; or takes the argument itself.
+// fetch downloads a published model.
+func (p *program) fetch() Command {
+	c := Command{flags: newFlags(), arguments: "[NAME]"}
+	file := c.flags.String("o", "",
+		"keep it as this `FILE`, by default in the user's cache, where it is found again")
+	c.run = func(words []string) error {
+		path, err := p.download(systemEnv(false), append(words, "gpt2")[0], *file, false)
+		if err == nil {
+			fmt.Fprintln(p.stdout, path)
+		}
+		return err
+	}
+	return c
+}
+
+// convert makes a lean safetensors file of whatever GPT-2 is published as.
+func (p *program) convert() Command {
+	c := Command{flags: newFlags(), arguments: "IN OUT.safetensors"}
+	name := c.flags.String("dtype", "",
+		"the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
+	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
+	c.run = func(words []string) error {
+		format, ok := formats[strings.ToLower(*name)]
+		if !ok {
+			return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *name)}
+		}
+		in, err := p.source(words[0], words[1], systemEnv(true))
+		if err != nil {
+			return err
+		}
+		return convert(in, words[1], format)
+	}
+	return c
+}
+
+// bundle makes a copy of a mechpatch with weights inside.
+func (p *program) bundle() Command {
+	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
+	env := systemEnv(true)
+	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`PROGRAM`)")
+	c.run = func(words []string) error {
+		if err := p.use(fileUse{"the program", *exe, false}); err != nil {
+			return err
+		}
+		in, err := p.source(words[0], words[1], env)
+		if err != nil {
+			return err
+		}
+		return bundle(*exe, in, words[1])
+	}
+	return c
+}
+
+// source is where the weights are that convert or bundle makes its file out of: a file or folder of
+// any kind, or a published model by its name.
+func (p *program) source(model, out string, env Env) (string, error) {
+	if err := p.use(fileUse{"OUT", out, true}); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(model); err == nil {
+		return model, p.useModel(model)
+	}
+	found, err := findModel(model, env)
+	if err == nil && found.circuit {
+		err = errors.New("the circuit is wired by the program itself: there is no file of it")
+	}
+	if err != nil {
+		return "", err
+	}
+	return found.path, p.useModel(found.path)
+}
+
+// openModel finds the weights, fetches them if it must, and opens them.
+func (p *program) openModel() (*Model, error) {
+	env := systemEnv(p.offline)
+	found, err := findModel(p.model, env)
+	if err != nil {
+		return nil, err
+	}
+	if found.download {
+		_, err := p.download(env, found.name, "", !found.named)
+		switch {
+		case errors.Is(err, errNoStart) && !found.named:
+			p.note(err)
+			found = circuitFound("built in")
+		case err != nil:
+			return nil, err
+		}
+	}
+	if found.circuit {
+		if !found.named {
+			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on " +
+				"this machine: see mechpatch fetch -h"))
+		}
+		return newCircuit(), nil
+	}
+	if err := p.useModel(found.path); err != nil {
+		return nil, err
+	}
+	return found.open()
+}
+
+// download fetches a model, with a progress bar where somebody watches. An interrupt leaves what
+// has arrived for the next time.
+func (p *program) download(env Env, name, file string, quick bool) (string, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	d := newDownloader(env, quick)
+	bar := newProgress(p.stderr)
+	d.note = func(line string) {
+		bar.clear()
+		fmt.Fprintln(p.stderr, "mechpatch:", line)
+	}
+	d.progress = bar.bytes
+	path, err := d.fetch(ctx, name, file)
+	bar.clear()
+	return path, err
+}
+
+// text reads a file, without the byte-order mark and the line break that editors add; or takes the
+// argument itself.
 func (p *program) text(arg, what string) (Text, error) {
 	if p.inline {
 		return Text{what, arg}, nil
+	}
+	if err := p.use(fileUse{what, arg, false}); err != nil {
+		return Text{}, err
 	}
 	const largest = 256 << 20
 	data, err := readBounded(arg, largest)
@@ -374,13 +522,17 @@ func (p *program) text(arg, what string) (Text, error) {
 	return Text{arg, s}, nil
 }
 
-// output writes one of the results. The name "-" is standard output, and no name is no output.
+// output writes one of the results. The name "-" is standard output, whose errors wait in
+// p.stdout for the end, and no name is no output.
 func (p *program) output(name string, write func(io.Writer) error) error {
 	switch name {
 	case "":
 		return nil
 	case "-":
-		return write(p.stdout)
+		if err := write(p.stdout); err != nil && p.stdout.Flush() == nil {
+			return err
+		}
+		return nil
 	}
 	return writeFile(name, write)
 }
@@ -388,8 +540,126 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 // note tells something beside the results.
 func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", what) }
 
-// Command is one of the program's commands: its flags, the names of its arguments (in brackets if it does without), and what it
-// does with them once the flags are read.
+// cellPainter returns a function that gives a cell's text the colour of its value in the figure, or
+// nil where nobody would see the colour. See no-color.org for NO_COLOR.
+func (p *program) cellPainter(f *Figure) func(v float64, text string) string {
+	if !p.terminal || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	depth := os.Getenv("COLORTERM")
+	return ansiPainter(f, depth == "truecolor" || depth == "24bit")
+}
+
+// fileUse is a file that a run reads or writes, and what it is to the run: "the clean text", or a
+// flag. The path "-" is standard input or output.
+type fileUse struct {
+	what, path string
+	written    bool
+}
+
+// use notes the use of a file. No output may be an input, which would be destroyed, perhaps before
+// it is read, or another output, of which only the last would remain.
+func (p *program) use(file fileUse) error {
+	if file.path == "" {
+		return nil
+	}
+	for _, other := range p.files {
+		switch {
+		case !file.written && !other.written || !file.is(other):
+		case file.written && other.written:
+			return usageError{fmt.Errorf("%s and %s would both be written to %s: name two files",
+				other.what, file.what, file.name())}
+		case file.written:
+			file, other = other, file
+			fallthrough
+		default:
+			return usageError{fmt.Errorf("%s %s would overwrite %s: name another file",
+				other.what, other.name(), file.what)}
+		}
+	}
+	p.files = append(p.files, file)
+	return nil
+}
+
+// useModel notes the use of a model's weights and of what belongs to them.
+func (p *program) useModel(path string) error {
+	folder, files := filepath.Dir(path), []string{path}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		folder, files = path, nil
+		for _, pattern := range []string{"*.safetensors", "*.bin", "*.pt"} {
+			weights, _ := filepath.Glob(filepath.Join(path, pattern))
+			files = append(files, weights...)
+		}
+	}
+	files = append(files, filepath.Join(folder, "config.json"))
+	for _, file := range files {
+		if err := p.use(fileUse{"the model", file, false}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// is tells whether two uses are of one file, perhaps through links. What is no file, such as a
+// terminal or /dev/null, can be written to by many.
+func (f fileUse) is(other fileUse) bool {
+	if f.path == "-" && other.path == "-" {
+		return f.written == other.written
+	}
+	mine, err := f.stat()
+	theirs, otherErr := other.stat()
+	if err == nil && otherErr == nil {
+		return mine.Mode().IsRegular() && os.SameFile(mine, theirs)
+	}
+	if err == nil || otherErr == nil {
+		return false
+	}
+	a, b := throughLinks(f.path), throughLinks(other.path)
+	ignoreCase := runtime.GOOS == "windows" || runtime.GOOS == "darwin"
+	return a == b || ignoreCase && strings.EqualFold(a, b)
+}
+
+func (f fileUse) stat() (os.FileInfo, error) {
+	switch {
+	case f.path != "-":
+		return os.Stat(f.path)
+	case f.written:
+		return os.Stdout.Stat()
+	}
+	return os.Stdin.Stat()
+}
+
+func (f fileUse) name() string {
+	if f.path == "-" {
+		return "standard output"
+	}
+	return f.path
+}
+
+// throughLinks is the file that a path leads to in the end, which need not exist.
+func throughLinks(path string) string {
+	for range 40 {
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	folder, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		folder = filepath.Dir(path)
+	}
+	if whole, err := filepath.Abs(folder); err == nil {
+		folder = whole
+	}
+	return filepath.Join(folder, filepath.Base(path))
+}
+
+// Command is one of the program's commands: its flags, the names of its arguments (in brackets if
+// it does without), and what it does with them once the flags are read.
 type Command struct {
 	flags     *flag.FlagSet
 	arguments string
@@ -402,13 +672,22 @@ type usageError struct{ error }
 // errDone says that all that the command line asked for has been printed already.
 var errDone = errors.New("done")
 
-// choose returns the command that a command line names, and the line without that name; the main command if it names none. The
-// name is the first word that is no flag and no flag's value.
+// commands are the commands beside the main one.
+func (p *program) commands() map[string]func() Command {
+	return map[string]func() Command{
+		"next": p.next, "tokens": p.tokens,
+		"fetch": p.fetch, "convert": p.convert, "bundle": p.bundle,
+	}
+}
+
+// choose returns the command that a command line names, and the line without that name; the main
+// command if it names none. The name is the first word that is no flag and no flag's value.
 func (p *program) choose(args []string) (Command, []string) {
 	for i, arg := range args {
 		if newCommand := p.commands()[arg]; newCommand != nil {
 			c := newCommand()
-			if words, err := parseFlags(c.flags, args[:i]); err == nil && len(words) == 0 && !slices.Contains(args[:i], "--") {
+			words, err := parseFlags(c.flags, args[:i])
+			if err == nil && len(words) == 0 && !slices.Contains(args[:i], "--") {
 				return newCommand(), slices.Concat(args[:i], args[i+1:])
 			}
 		}
@@ -425,7 +704,8 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 		p.help(c.flags)
 		return nil, errDone
 	case err != nil:
-		return nil, usageError{fmt.Errorf("%w; what begins with - is taken for a flag, but not after --", err)}
+		return nil, usageError{
+			fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)}
 	case *showVersion:
 		fmt.Fprintln(p.stdout, "mechpatch", version)
 		return nil, errDone
@@ -434,12 +714,19 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 	}
 	most := len(strings.Fields(c.arguments))
 	if least := most - strings.Count(c.arguments, "["); len(words) < least || len(words) > most {
-		return nil, usageError{fmt.Errorf("%s, but expected is: %s", count(len(words), "argument"), strings.NewReplacer("[", "", "]", "").Replace(c.arguments))}
+		expected := strings.NewReplacer("[", "", "]", "").Replace(c.arguments)
+		return nil, wrongArguments(len(words), expected)
 	}
 	return words, nil
 }
 
-// parseFlags reads flags wherever they stand and returns the other words. What follows "--" is no flag.
+// wrongArguments says how many arguments there are, and which there should be.
+func wrongArguments(n int, expected string) error {
+	return usageError{fmt.Errorf("%s; expected: %s", count(n, "argument"), expected)}
+}
+
+// parseFlags reads flags wherever they stand and returns the other words. What follows "--" is no
+// flag.
 func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	var words, rest []string
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -464,6 +751,22 @@ func newFlags() *flag.FlagSet {
 	return flags
 }
 
+// modelFlags are the flags of the commands that run the model on texts.
+func (p *program) modelFlags(flags *flag.FlagSet) {
+	p.textFlags(flags)
+	flags.StringVar(&p.model, "model", "",
+		"a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
+}
+
+// textFlags are the flags of the commands that read texts.
+func (p *program) textFlags(flags *flag.FlagSet) {
+	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
+	flags.StringVar(&p.json, "json", "",
+		"write everything as JSON to this `FILE`; - is standard output")
+}
+
 // help prints the usage and the command's flags.
 func (p *program) help(flags *flag.FlagSet) {
 	fmt.Fprint(p.stdout, usage)
@@ -475,127 +778,4 @@ func (p *program) help(flags *flag.FlagSet) {
 		}
 		fmt.Fprintf(p.stdout, "  %-17s %s\n", strings.TrimSpace("-"+f.Name+" "+value), what)
 	})
-}
-
-// openModel finds the weights, fetches them where need be, and opens them.
-func (p *program) openModel() (*Model, error) {
-	env := systemEnv(p.offline)
-	env.bundled = bundled
-	found, err := findModel(p.model, env)
-	if err != nil {
-		return nil, err
-	}
-	if found.download {
-		_, err := p.download(env, found.name, "", !found.named)
-		switch {
-		case errors.Is(err, errNoStart) && !found.named:
-			p.note(err)
-			found = circuitFound("built in")
-		case err != nil:
-			return nil, err
-		}
-	}
-	if found.circuit {
-		if !found.named {
-			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on this machine: see mechpatch fetch -h"))
-		}
-		return newCircuit(), nil
-	}
-	return found.open()
-}
-
-// modelFlags are the flags of the commands that run the model on texts.
-func (p *program) modelFlags(flags *flag.FlagSet) {
-	flags.StringVar(&p.model, "model", "", "a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
-	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
-	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
-	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
-	flags.StringVar(&p.json, "json", "", "write everything as JSON to this `FILE`; - is standard output")
-}
-
-// fetch downloads a published model.
-func (p *program) fetch() Command {
-	c := Command{flags: newFlags(), arguments: "[NAME]"}
-	file := c.flags.String("o", "", "keep it as this `FILE`, by default in the user's cache, where it is found again")
-	c.flags.BoolVar(&p.offline, "offline", false, "do not use the network")
-	c.run = func(words []string) error {
-		path, err := p.download(systemEnv(p.offline), append(words, "gpt2")[0], *file, false)
-		if err == nil {
-			fmt.Fprintln(p.stdout, path)
-		}
-		return err
-	}
-	return c
-}
-
-// download fetches a model, with a progress bar where somebody watches. An interrupt leaves what has arrived for the next time.
-func (p *program) download(env Env, name, file string, quick bool) (string, error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	d := newDownloader(env, quick)
-	bar := newProgress(p.stderr)
-	d.note = func(line string) {
-		bar.clear()
-		fmt.Fprintln(p.stderr, "mechpatch:", line)
-	}
-	d.progress = bar.bytes
-	path, err := d.fetch(ctx, name, file)
-	bar.clear()
-	return path, err
-}
-
-// convert makes a lean safetensors file of whatever GPT-2 is published as.
-func (p *program) convert() Command {
-	c := Command{flags: newFlags(), arguments: "IN OUT.safetensors"}
-	name := c.flags.String("dtype", "", "the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
-	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
-	c.run = func(words []string) error {
-		format, ok := formats[strings.ToLower(*name)]
-		if !ok {
-			return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *name)}
-		}
-		in, err := sourceFile(words[0], systemEnv(true))
-		if err != nil {
-			return err
-		}
-		return convert(in, words[1], format)
-	}
-	return c
-}
-
-// bundle makes a copy of a mechpatch with weights inside.
-func (p *program) bundle() Command {
-	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
-	env := systemEnv(true)
-	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`PROGRAM`)")
-	c.run = func(words []string) error {
-		in, err := sourceFile(words[0], env)
-		if err != nil {
-			return err
-		}
-		return bundle(*exe, in, words[1])
-	}
-	return c
-}
-
-// sourceFile is where the weights are that a user names: a file or folder of any kind, or a published model by its name.
-func sourceFile(model string, env Env) (string, error) {
-	if _, err := os.Stat(model); err == nil {
-		return model, nil
-	}
-	found, err := findModel(model, env)
-	if err == nil && found.circuit {
-		err = errors.New("the circuit is wired by the program itself: there is no file of it")
-	}
-	return found.path, err
-}
-
-// cellPainter returns a function that gives a cell's text the colour of its value in the figure, or nil where nobody would see
-// the colour. See no-color.org for NO_COLOR.
-func (p *program) cellPainter(f *Figure) func(v float64, text string) string {
-	if !p.terminal || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return nil
-	}
-	depth := os.Getenv("COLORTERM")
-	return ansiPainter(f, depth == "truecolor" || depth == "24bit")
 }

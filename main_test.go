@@ -1,40 +1,25 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"image/png"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
-
-const (
-	exampleClean   = "Michelle Jones was a top-notch student. Michelle"
-	exampleCorrupt = "Michelle Smith was a top-notch student. Michelle"
-)
-
-// command runs the program with the built-in model as if from a shell.
-func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	t.Setenv("MECHPATCH_MODEL", "circuit")
-	return invoke(args...)
-}
-
-// file writes a file into a temporary folder.
-func file(t *testing.T, name, content string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // TestMainCommand runs the example as the README does and checks everything that it leaves behind.
 func TestMainCommand(t *testing.T) {
@@ -132,14 +117,6 @@ func TestStandardOutput(t *testing.T) {
 	code, stdout, stderr = command(t, append(args, "-csv", "-")...)
 	if code != 0 || !strings.HasPrefix(stdout, `layer,Michelle," Smith"," was",`) || strings.Count(stdout, "\n") != 13 {
 		t.Errorf("-csv -: %d %s %s", code, stderr, stdout)
-	}
-}
-
-// decodeJSON decodes what the program prints.
-func decodeJSON(t *testing.T, data string, into any) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(data), into); err != nil {
-		t.Fatalf("%v in %s", err, data)
 	}
 }
 
@@ -241,7 +218,7 @@ func TestOtherCommands(t *testing.T) {
 		{[]string{"-e", "tokens", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
 		{[]string{"-model", "circuit", "next", "-e", exampleClean}, []string{`" Jones"`}},
 		{[]string{"tokens", "-e", "--", "-a"}, []string{"-/a\n2 tokens"}},
-		{[]string{"tokens", "-json", "-e", "Hello world"}, []string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"}},
+		{[]string{"tokens", "-json", "-", "-e", "Hello world"}, []string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"}},
 		{[]string{"tokens", "-e", ""}, []string{"0 tokens"}},
 		{[]string{"next", "-e", exampleClean, "-top", "3"}, []string{`       1         5437  " Jones"`, "       3"}},
 		{[]string{"next", "-e", exampleClean, "-json", "-"}, []string{`{"model":{"name":"circuit"`, `"top":[{"id":5437,`}},
@@ -261,6 +238,122 @@ func TestOtherCommands(t *testing.T) {
 	}
 }
 
+// TestOutputsApart checks that no output takes the place of an input or of another output, also
+// through links, and that nothing is written where one would.
+func TestOutputsApart(t *testing.T) {
+	elsewhere(t)
+	write := func(name, content string) {
+		if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	model := smallGPT2()
+	write("clean.txt", exampleClean)
+	write("corrupt.txt", exampleCorrupt)
+	write("pairs.tsv", strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t"))
+	write("m.safetensors", string(model))
+	program := "\x7fELF" + string(bundleMagic)
+	write("program", program)
+	for link, target := range map[string]string{
+		"clean-link": "clean.txt", "pairs-link": "pairs.tsv", "m-link": "m.safetensors",
+		"program-link": "program", "new-link": "new", "links": ".",
+	} {
+		if err := os.Symlink(target, link); err != nil {
+			t.Skip(err) // Windows lets few people make links
+		}
+	}
+	if err := os.Link("corrupt.txt", "corrupt-hard"); err != nil {
+		t.Skip(err)
+	}
+	pair, circuit := "clean.txt corrupt.txt Jones Smith ", "-model circuit "
+	for _, c := range []struct{ line, want string }{
+		{pair + "-o clean.txt", "-o clean.txt would overwrite the clean text"},
+		{pair + "-json links/links/clean.txt", "-json links/links/clean.txt would overwrite the clean text"},
+		{pair + "-csv corrupt-hard", "-csv corrupt-hard would overwrite the corrupt text"},
+		{pair + "-o clean-link", "-o clean-link would overwrite the clean text"},
+		{pair + "-model m.safetensors -o m.safetensors", "-o m.safetensors would overwrite the model"},
+		{pair + "-model m.safetensors -json m-link", "-json m-link would overwrite the model"},
+		{pair + "-o new -json new", "-o and -json would both be written to new"},
+		{pair + "-o new-link -csv new", "-o and -csv would both be written to new"},
+		{pair + "-json new -csv ./links/new", "-json and -csv would both be written to ./links/new"},
+		{pair + "-json - -csv -", "-json and -csv would both be written to standard output"},
+		{"-pairs pairs.tsv -json pairs.tsv", "-json pairs.tsv would overwrite the file of pairs"},
+		{"-pairs pairs.tsv -json pairs-link", "-json pairs-link would overwrite the file of pairs"},
+		{"-pairs pairs-link -o pairs.tsv", "-o pairs.tsv would overwrite the file of pairs"},
+		{"-pairs pairs.tsv -o new -json new", "-o and -json would both be written to new"},
+		{circuit + "next clean.txt -json clean-link", "-json clean-link would overwrite the text"},
+		{"next clean.txt -model m.safetensors -json m-link", "-json m-link would overwrite the model"},
+		{"tokens clean.txt -json clean.txt", "-json clean.txt would overwrite the text"},
+		{"convert m.safetensors m.safetensors", "OUT m.safetensors would overwrite the model"},
+		{"convert m.safetensors m-link -dtype f16", "OUT m-link would overwrite the model"},
+		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
+		{"bundle -exe program m.safetensors program-link", "OUT program-link would overwrite the program"},
+	} {
+		code, stdout, stderr := invoke(strings.Fields(c.line)...)
+		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: exit code %d, %q %q, want %q", c.line, code, stdout, stderr, c.want)
+		}
+	}
+	for name, want := range map[string]string{
+		"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt, "m.safetensors": string(model),
+		"program": program,
+	} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s is not what it was: %v", name, err)
+		}
+	}
+	for _, name := range []string{"new", "heatmap.png"} {
+		if _, err := os.Stat(name); err == nil {
+			t.Errorf("%s was written", name)
+		}
+	}
+
+	// What is no file can take several outputs, and two files may differ in their folder alone.
+	if err := os.Mkdir("folder", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, flags := range []string{
+		"-o " + os.DevNull + " -json " + os.DevNull, "-o new -json folder/new",
+	} {
+		code, _, stderr := command(t, strings.Fields(pair+flags)...)
+		if code != 0 {
+			t.Errorf("%s: %d %s", flags, code, stderr)
+		}
+	}
+}
+
+// TestTokensJSON checks that -json takes a file here as it does everywhere.
+func TestTokensJSON(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "tokens.json")
+	code, stdout, stderr := command(t, "tokens", "-e", "Hello world", "-json", out)
+	data, err := os.ReadFile(out)
+	want := `{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"
+	if code != 0 || err != nil || string(data) != want || !strings.HasPrefix(stdout, "Hello/ world\n") {
+		t.Errorf("%d %v %s %s %s", code, err, data, stdout, stderr)
+	}
+}
+
+// TestPanic checks that a panic, also of another goroutine, reaches the user as a request to report
+// it, with the stack of the place where it happened.
+func TestPanic(t *testing.T) {
+	defer func(n int) { threads = n }(threads)
+	threads = 3
+	for name, f := range map[string]func() error{
+		"here":      func() error { indexOutOfRange(0); return nil },
+		"elsewhere": func() error { parallel(100, indexOutOfRange); return nil },
+	} {
+		var stderr bytes.Buffer
+		code := (&program{stdout: bufio.NewWriter(io.Discard), stderr: &stderr}).end(withoutPanic(f))
+		said := stderr.String()
+		if code != 1 || !strings.HasPrefix(said, "mechpatch: this is a fault of the program") ||
+			!strings.Contains(said, "index out of range") || !strings.Contains(said, "indexOutOfRange(") {
+			t.Errorf("%s: %d %s", name, code, said)
+		}
+	}
+}
+
+func indexOutOfRange(i int) { _ = []int{}[i] }
+
 // TestErrors checks that every fault ends in one clear line, the right exit code and no output.
 func TestErrors(t *testing.T) {
 	before, _ := filepath.Glob("heatmap*") // somebody may have run the program here
@@ -270,7 +363,7 @@ func TestErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{}, 2, "0 arguments, but expected is: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER"},
+		{[]string{}, 2, "0 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER"},
 		{[]string{"a", "b", "c", "d", "e"}, 2, "5 arguments"},
 		{[]string{"-colour", "red"}, 2, "-colour"},
 		{append(pair, "Jones"), 2, "3 arguments"},
@@ -286,7 +379,7 @@ func TestErrors(t *testing.T) {
 		{append(pair, "Jones", "Smith", "-site", "head", "-positions", "1"), 2, "-positions"},
 		{append(pair, "Jones", "Smith", "-pairs", "x"), 2, "-pairs"},
 		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
-		{[]string{"tokens", "a", "b"}, 2, "2 arguments, but expected is: TEXT.txt"},
+		{[]string{"tokens", "a", "b"}, 2, "2 arguments; expected: TEXT.txt"},
 		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1, "reading the clean text none.txt: no such file"},
 		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1, "reading the clean text .: is a directory"},
 		{[]string{"-e", "", "a", "Jones", "Smith"}, 1, "the clean text is empty"},
@@ -312,5 +405,230 @@ func TestErrors(t *testing.T) {
 	}
 	if after, _ := filepath.Glob("heatmap*"); !slices.Equal(after, before) {
 		t.Errorf("left behind: %v, where there was %v", after, before)
+	}
+}
+
+// TestFlagsAnywhere checks that flags may stand before, between and after a command's name and its arguments, and what a word
+// is that could be a command's name.
+func TestFlagsAnywhere(t *testing.T) {
+	for _, c := range []struct {
+		line string
+		code int
+		want string // on either output
+	}{
+		{"next -e -top 1 Michelle", 0, "built-in circuit"},
+		{"-top 1 -e next Michelle", 0, "built-in circuit"},
+		{"-e Michelle next", 2, "2 arguments; expected: CLEAN.txt"},               // the first word is the main command's clean text
+		{"-model next next -e Michelle", 1, "-model next: there is no such file"}, // a flag's value is no command
+		{"-e -- next tokens", 2, "2 arguments; expected: CLEAN.txt"},              // nor is what follows --
+		{"-o next -e a b c", 2, "3 arguments"},
+		{"tokens -e -- -version", 0, "2 tokens"},
+		{"tokens -version", 0, "mechpatch " + version},
+		{"tokens -top 3 a", 2, "-top"},
+		{"fetch -model gpt2", 2, "-model"},
+		{"next a -e b", 2, "2 arguments; expected: TEXT.txt"},
+		{"next", 2, "0 arguments; expected: TEXT.txt"},
+		{"convert a", 2, "1 argument; expected: IN OUT.safetensors"},
+	} {
+		code, stdout, stderr := command(t, strings.Fields(c.line)...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) || code != 0 && !oneLine(stderr) {
+			t.Errorf("%s: exit code %d, %q %q; want %d, %q", c.line, code, stdout, stderr, c.code, c.want)
+		}
+	}
+	if words, err := parseFlags(newFlags(), []string{"a", "--", "-b", "--"}); err != nil || !slices.Equal(words, []string{"a", "-b", "--"}) {
+		t.Errorf("after --: %q, %v", words, err)
+	}
+}
+
+const circuitNote = "this is the built-in circuit, not GPT-2"
+
+// TestWithoutWeights runs the program where no weights are: it asks the hub unless it may not, and says when the circuit takes
+// GPT-2's place.
+func TestWithoutWeights(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		args      []string
+		variables []string
+		code      int
+		asks      bool   // whether the hub is asked
+		says      string // on stderr; "" for nothing at all
+	}{
+		{"nothing said", nil, nil, 0, true, circuitNote},
+		{"-offline", []string{"-offline"}, nil, 0, false, circuitNote},
+		{"HF_HUB_OFFLINE", nil, []string{"HF_HUB_OFFLINE", "1"}, 0, false, circuitNote},
+		{"-model circuit", []string{"-model", "circuit"}, nil, 0, false, ""},
+		{"MECHPATCH_MODEL=circuit", nil, []string{"MECHPATCH_MODEL", "circuit"}, 0, false, ""},
+		{"-model gpt2", []string{"-model", "gpt2"}, nil, 1, true, "fetching gpt2: "},
+		{"-model gpt2 -offline", []string{"-model", "gpt2", "-offline"}, nil, 1, false, "-offline forbids"},
+		{"-model before MECHPATCH_MODEL", []string{"-model", "gpt2", "-offline"}, []string{"MECHPATCH_MODEL", "circuit"}, 1, false, "-offline forbids"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+			bareMachine(t, hub.URL)
+			if c.variables != nil {
+				t.Setenv(c.variables[0], c.variables[1])
+			}
+			code, stdout, stderr := invoke(append(c.args, "next", "-e", exampleClean)...)
+			if code != c.code || (code == 0) != strings.Contains(stdout, "built-in circuit (not GPT-2)") {
+				t.Errorf("exit code %d, %s %s", code, stdout, stderr)
+			}
+			if asked := hub.requests() != ""; asked != c.asks {
+				t.Errorf("the hub got: %s", hub.requests())
+			}
+			if c.says == "" && stderr != "" || !strings.Contains(stderr, c.says) || strings.Contains(stderr, circuitNote) != (c.says == circuitNote) {
+				t.Errorf("it says %q, want %q", stderr, c.says)
+			}
+		})
+	}
+}
+
+// TestModelFlag checks that -model FILE is the model that runs, though another one is in MECHPATCH_MODEL.
+func TestModelFlag(t *testing.T) {
+	code, _, stderr := command(t, "next", "-model", filepath.Join("testdata", "oracle", "heads.safetensors"), "-e", exampleClean)
+	if code != 1 || !oneLine(stderr) || !strings.Contains(stderr, "the vocabulary of heads, which has 96") {
+		t.Errorf("%d %s", code, stderr)
+	}
+}
+
+// smallGPT2 is a checkpoint with GPT-2's vocabulary and hardly anything else, as a file.
+func smallGPT2() []byte {
+	ck := randomCheckpoint(Config{layers: 1, heads: 1, width: 8, context: 16, vocab: vocabSize}, 32, "F32")
+	ck.meta["n_head"] = "1"
+	return encodeCheckpoint(ck, 0)
+}
+
+// TestDownloadedModel asks for a published model by its name: it is fetched once, and gives the same numbers as its file does.
+func TestDownloadedModel(t *testing.T) {
+	weights := smallGPT2()
+	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if want := "/distilbert/distilgpt2/resolve/"; !strings.HasPrefix(r.URL.Path, want) {
+			t.Errorf("%s is asked for, want %s", r.URL.Path, want)
+		}
+		w.Header().Set("X-Linked-Etag", fmt.Sprintf(`"%x"`, sha256.Sum256(weights)))
+		w.Header().Set("X-Linked-Size", strconv.Itoa(len(weights)))
+		w.Header().Set("X-Repo-Commit", commit)
+		w.Header().Set("Content-Type", "application/octet-stream")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(weights))
+	})
+	bareMachine(t, hub.URL)
+	file := filepath.Join(looseFolder(t), "distilgpt2.safetensors")
+	if err := os.WriteFile(file, weights, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	run := func(model string, more ...string) (string, any) {
+		t.Helper()
+		var r map[string]any
+		code, stdout, stderr := invoke(append(more, "-model", model, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "", "-json", "-")...)
+		if code != 0 {
+			t.Fatal(code, stderr)
+		}
+		decodeJSON(t, stdout, &r)
+		if name := r["model"].(map[string]any)["name"]; name != "distilgpt2" {
+			t.Errorf("the model is called %v", name)
+		}
+		return stderr, r["matrix"]
+	}
+	_, want := run(file)
+	if hub.requests() != "" {
+		t.Errorf("a file is fetched: %s", hub.requests())
+	}
+	said, got := run("distilgpt2")
+	if !reflect.DeepEqual(got, want) || hub.requests() != "HEAD, GET" || !strings.Contains(said, "fetching distilgpt2 (1.6 MB) from "+hub.URL) {
+		t.Errorf("%s, %s: %v, want %v", hub.requests(), said, got, want)
+	}
+	said, got = run("distilgpt2", "-offline")
+	if !reflect.DeepEqual(got, want) || hub.requests() != "HEAD, GET" || said != "" {
+		t.Errorf("again: %s, %s: %v, want %v", hub.requests(), said, got, want)
+	}
+
+	out := filepath.Join(t.TempDir(), "out.safetensors")
+	code, stdout, stderr := invoke("fetch", "distilgpt2", "-o", out)
+	if data, err := os.ReadFile(out); code != 0 || stdout != out+"\n" || err != nil || !bytes.Equal(data, weights) {
+		t.Errorf("fetch -o: %d %s %s %v", code, stdout, stderr, err)
+	}
+}
+
+// TestConvertCommand converts a PyTorch file into every format.
+func TestConvertCommand(t *testing.T) {
+	for flag, want := range map[string]string{"": "F32", "f32": "F32", "f16": "F16", "bf16": "BF16", "BF16": "BF16"} {
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		args := []string{"convert", tinySource(t, "module-zip"), out}
+		if flag != "" {
+			args = append(args, "-dtype", flag)
+		}
+		if code, _, stderr := command(t, args...); code != 0 || stderr != "" {
+			t.Fatal(args, code, stderr)
+		}
+		checkLean(t, out, 0, -1, want, "tiny-gpt2")
+	}
+}
+
+// TestBundleCommand makes a bundle of this very program and of one that is named.
+func TestBundleCommand(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("\x7fELF"+string(bundleMagic)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, exe := range []string{thisProgram(t), other} {
+		out := filepath.Join(t.TempDir(), "out.exe")
+		args := []string{"bundle", tinySource(t, "module-zip"), out}
+		if exe == other {
+			args = append(args, "-exe", other)
+		}
+		code, _, stderr := command(t, args...)
+		offset, length, ok, err := bundled(out)
+		if code != 0 || stderr != "" || !ok || err != nil {
+			t.Fatal(code, stderr, ok, err)
+		}
+		checkLean(t, out, offset, length, "F32", "tiny-gpt2")
+		if data, err := os.ReadFile(exe); err != nil || offset != alignUp(int64(len(data))) {
+			t.Errorf("the weights begin at %d, the program has %d bytes", offset, len(data))
+		}
+	}
+}
+
+// TestSetupErrors checks that whatever goes wrong with weights ends in one clear line and the right exit code.
+func TestSetupErrors(t *testing.T) {
+	model, text := tinySource(t, "module-zip"), file(t, "text.txt", "no model at all, and no program")
+	absent, out := filepath.Join(t.TempDir(), "absent"), filepath.Join(t.TempDir(), "out")
+	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+	bareMachine(t, hub.URL)
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"convert", model, out, "-dtype", "f64"}, 2, "-dtype f64: there are f32, f16 and bf16"},
+		{[]string{"convert", model}, 2, "IN OUT.safetensors"},
+		{[]string{"convert", model, out, out}, 2, "IN OUT.safetensors"},
+		{[]string{"convert", model, out, "-top", "3"}, 2, "-top"},
+		{[]string{"convert", absent, out}, 1, "absent: there is no such file or folder"},
+		{[]string{"convert", text, out}, 1, "text.txt: "},
+		{[]string{"convert", "circuit", out}, 1, "there is no file of it"},
+		{[]string{"convert", "gpt2", out}, 1, "forbids to fetch it"},
+		{[]string{"convert", model, filepath.Join(absent, "out")}, 1, "writing "},
+		{[]string{"bundle", model}, 2, "MODEL OUT"},
+		{[]string{"bundle", absent, out}, 1, "absent: there is no such file or folder"},
+		{[]string{"bundle", "circuit", out}, 1, "there is no file of it"},
+		{[]string{"bundle", model, out, "-exe", absent}, 1, "absent: "},
+		{[]string{"bundle", model, out, "-exe", text}, 1, "text.txt: not a program for Linux (ELF), Windows (PE) or macOS"},
+		{[]string{"fetch", "gpt3"}, 1, "fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
+		{[]string{"fetch", "circuit"}, 1, "it is built into the program"},
+		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "expected: NAME"},
+		{[]string{"fetch", "-offline"}, 2, "-offline"}, // it could only fail
+	} {
+		code, stdout, stderr := invoke(c.args...)
+		if code != c.code || !oneLine(stderr) || !strings.Contains(stderr, c.want) || stdout != "" {
+			t.Errorf("%q: exit code %d, %q %q; want %d, %q", c.args, code, stdout, stderr, c.code, c.want)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Fatalf("%q leaves a file", c.args)
+		}
+	}
+	if hub.requests() != "" {
+		t.Errorf("the hub got: %s", hub.requests())
+	}
+	if code, stdout, stderr := invoke("fetch", "distilgpt2"); code != 1 || stdout != "" || !strings.Contains(stderr, "404") || hub.requests() == "" {
+		t.Errorf("a hub without the model: %d %s %s", code, stdout, stderr)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -26,13 +27,13 @@ func parallel(n int, f func(i int)) {
 	}
 	var next atomic.Int64
 	var busy sync.WaitGroup
-	var cause atomic.Pointer[any] // of a panic
+	var crashed atomic.Pointer[crash]
 	work := func() {
 		defer busy.Done()
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		defer func() {
 			if p := recover(); p != nil {
-				cause.Store(&p)
+				crashed.Store(newCrash(p))
 			}
 		}()
 		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
@@ -45,10 +46,26 @@ func parallel(n int, f func(i int)) {
 	}
 	work()
 	busy.Wait()
-	if p := cause.Load(); p != nil {
-		panic(*p)
+	if c := crashed.Load(); c != nil {
+		panic(c)
 	}
 }
+
+// crash is a panic on its way from one goroutine to another, with the stack where it happened.
+type crash struct {
+	cause any
+	stack []byte
+}
+
+// newCrash is called in the deferred function that recovered p.
+func newCrash(p any) *crash {
+	if c, ok := p.(*crash); ok {
+		return c
+	}
+	return &crash{p, debug.Stack()}
+}
+
+func (c *crash) Error() string { return fmt.Sprint(c.cause) }
 
 // eachChunk calls f for consecutive ranges that together are 0…n−1, on all cores.
 func eachChunk(n, size int, f func(lo, hi int)) {

@@ -57,6 +57,8 @@ const (
 	metricRestored Metric = "restored" // how far diff has come from the corrupt run's (0) to the clean run's (1)
 )
 
+var metrics = []Metric{metricDiff, metricLogit, metricProb, metricRestored}
+
 // of is the metric of a reading. clean and corrupt are the readings of the plain runs, which restored is relative to.
 func (k Metric) of(r, clean, corrupt Reading) float64 {
 	switch k {

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What several files of tests share.
+
+const (
+	exampleClean   = "Michelle Jones was a top-notch student. Michelle"
+	exampleCorrupt = "Michelle Smith was a top-notch student. Michelle"
+)
+
+// command runs the program with the built-in model as if from a shell.
+func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	t.Setenv("MECHPATCH_MODEL", "circuit")
+	return invoke(args...)
+}
+
+// file writes a file into a temporary folder.
+func file(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// decodeJSON decodes what the program prints.
+func decodeJSON(t *testing.T, data string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(data), into); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+}
+
+// bareMachine makes the test run on a machine without weights and, but for the hub at this address, without a network.
+func bareMachine(t *testing.T, hub string) {
+	t.Helper()
+	for _, name := range []string{"MECHPATCH_MODEL", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	for _, name := range []string{"HOME", "USERPROFILE", "XDG_CACHE_HOME", "LocalAppData"} {
+		t.Setenv(name, looseFolder(t))
+	}
+	t.Setenv("HF_ENDPOINT", hub)
+	elsewhere(t)
+}
+
+// elsewhere makes an empty folder the working directory of the test.
+func elsewhere(t *testing.T) {
+	t.Helper()
+	back, err := os.Getwd()
+	if err == nil {
+		err = os.Chdir(looseFolder(t))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chdir(back) })
+}
+
+// looseFolder is a temporary folder of which the files that the program still has mapped may be left: Windows keeps those.
+func looseFolder(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "mechpatch-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return folder
+}
+
+// invoke runs the program as if from a shell.
+func invoke(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = execute(args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+// oneLine reports whether what the program says is one line of its own.
+func oneLine(stderr string) bool {
+	return strings.HasPrefix(stderr, "mechpatch: ") && strings.Count(stderr, "\n") == 1 && strings.HasSuffix(stderr, "\n")
+}
