@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// canvas is the picture. Its methods take pixels of scale 1; each is a square of scale × scale pixels of the picture.
+// canvas is the picture. Its methods take pixels of scale 1; each is a square of scale × scale
+// pixels of the picture.
 type canvas struct {
 	picture  *image.Paletted
 	scale    int
@@ -19,7 +20,8 @@ type canvas struct {
 // newCanvas is a white picture of width × height pixels of scale 1.
 func newCanvas(width, height, scale int, colorMap []uint32) *canvas {
 	palette, valueInk := newPalette(colorMap)
-	c := &canvas{image.NewPaletted(image.Rect(0, 0, width*scale, height*scale), palette), scale, valueInk}
+	picture := image.NewPaletted(image.Rect(0, 0, width*scale, height*scale), palette)
+	c := &canvas{picture, scale, valueInk}
 	c.fill(image.Rect(0, 0, width, height), white)
 	return c
 }
@@ -74,7 +76,8 @@ func (c *canvas) gradient(bar image.Rectangle) {
 	}
 }
 
-// pointer paints a small triangle whose tip points at (x, y) from the right, and a thin line from there to a text that had to move to labelY.
+// pointer paints a small triangle whose tip points at (x, y) from the right, and a thin line from
+// there to a text that had to move to labelY.
 func (c *canvas) pointer(x, y, labelY int, color uint8) {
 	for i := 0; i < 5; i++ {
 		c.fill(image.Rect(x+i, y-i, x+i+1, y+i+1), color)
@@ -85,7 +88,7 @@ func (c *canvas) pointer(x, y, labelY int, color uint8) {
 }
 
 // text writes runs one after the other, from (x, y), the lower left corner of the first letter.
-func (c *canvas) text(f *font, x, y int, runs ...run) {
+func (c *canvas) text(f *font, x, y int, runs ...textRun) {
 	for _, r := range runs {
 		for _, char := range r.text {
 			b := f.bitmap(char)
@@ -97,8 +100,9 @@ func (c *canvas) text(f *font, x, y int, runs ...run) {
 	}
 }
 
-// textUp writes runs turned by 90 degrees to the left, upwards from (x, y), the lower right corner of the first letter so turned.
-func (c *canvas) textUp(f *font, x, y int, runs ...run) {
+// textUp writes runs turned by 90 degrees to the left, upwards from (x, y), the lower right corner
+// of the first letter so turned.
+func (c *canvas) textUp(f *font, x, y int, runs ...textRun) {
 	for _, r := range runs {
 		for _, char := range r.text {
 			b := f.bitmap(char)
@@ -110,7 +114,8 @@ func (c *canvas) textUp(f *font, x, y int, runs ...run) {
 	}
 }
 
-// ink covers level eighths of one pixel. On a cell the ink is the one that contrasts with it. Where two letters touch, the darker pixel stays.
+// ink covers level eighths of one pixel. On a cell the ink is the one that contrasts with it. Where
+// two letters touch, the darker pixel stays.
 func (c *canvas) ink(x, y int, level, color uint8) {
 	if level == 0 || !(image.Point{x, y}).In(c.picture.Rect) {
 		return
@@ -120,8 +125,8 @@ func (c *canvas) ink(x, y int, level, color uint8) {
 	case under < firstEdge:
 		*pixel = c.onCell(under/stretch, level)
 	case under < firstInk:
-		if s, before := (under-firstEdge)/(levels-1), (under-firstEdge)%(levels-1)+1; level > before {
-			*pixel = c.onCell(s, level)
+		if edge := under - firstEdge; level > edge%(levels-1)+1 {
+			*pixel = c.onCell(edge/(levels-1), level)
 		}
 	case under < white:
 		if before := (under-firstInk)%levels + 1; level > before {
@@ -140,9 +145,10 @@ func (c *canvas) onCell(s, level uint8) uint8 {
 	return c.valueInk[s]
 }
 
-// The palette. A heat map has few colours, and a picture of at most 256 is encoded eight times faster than one with three bytes for each
-// pixel. The colour map takes half of them, more than the eye tells apart. The others are the edges of letters: a pixel that
-// is partly covered has a colour of its own, for every ink on paper and for every stretch of the colour map under a cell's value.
+// The palette. A heat map has few colours, and a picture of at most 256 is encoded eight times
+// faster than one with three bytes for each pixel. The colour map takes half of them, more than the
+// eye tells apart. The others are the edges of letters: a pixel that is partly covered has a colour
+// of its own, for every ink on paper and for every stretch of the colour map under a cell's value.
 const (
 	mapSteps   = 131 // odd, so that rdbu has a middle. 0 … 130: the colour map
 	stretch    = 11  // steps of the colour map that share the edges of a letter written on them
@@ -158,10 +164,11 @@ const (
 	frameGrey  = white + 2  // frames and ticks
 	hatchLine  = white + 3  // a cell without a value …
 	hatchPaper = white + 4  // … and what is between its lines
-	full       = levels - 1 // ink + full is the ink itself
+	fullInk    = levels - 1 // ink + fullInk is the ink itself
 )
 
-// newPalette fills in the colours for one colour map, and says in which ink a value is written on each stretch of it.
+// newPalette fills in the colours for one colour map, and says in which ink a value is written on
+// each stretch of it.
 func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]uint8) {
 	palette = make(color.Palette, hatchPaper+1)
 	for i := 0; i < mapSteps; i++ {
@@ -172,7 +179,10 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 	palette[frameGrey] = color.RGBA{90, 90, 90, 255}
 	palette[hatchLine] = color.RGBA{220, 220, 220, 255}
 	palette[hatchPaper] = color.RGBA{244, 244, 244, 255}
-	for i, over := range []color.RGBA{{34, 34, 34, 255}, {104, 104, 104, 255}, {165, 165, 165, 255}, {190, 30, 45, 255}} {
+	inks := []color.RGBA{ // as ink, paleInk, faintInk and accent
+		{34, 34, 34, 255}, {104, 104, 104, 255}, {165, 165, 165, 255}, {190, 30, 45, 255},
+	}
+	for i, over := range inks {
 		for level := 1; level <= levels; level++ {
 			palette[firstInk+i*levels+level-1] = mix(paper, over, float64(level)/levels)
 		}
@@ -190,46 +200,58 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 
 // colorMaps holds evenly spaced anchors, 0xRRGGBB, from the lowest value to the highest.
 //
-// viridis is by Nathaniel Smith and Stéfan van der Walt (2015, in the public domain under CC0): every fifth of its 256 colours, so that no
-// interpolated one is off by more than 1/255. Its lightness grows evenly, it stays in order for the colour-blind and on a grey printer.
+// viridis is by Nathaniel Smith and Stéfan van der Walt (2015, in the public domain under CC0):
+// every fifth of its 256 colours, so that no interpolated one is off by more than 1/255. Its
+// lightness grows evenly, it stays in order for the colour-blind and on a grey printer.
 //
-// rdbu is the diverging scheme RdBu of 11 colours by Cynthia Brewer, ColorBrewer 2.0, colorbrewer2.org (Apache License 2.0).
+// rdbu is the diverging scheme RdBu of 11 colours by Cynthia Brewer, ColorBrewer 2.0,
+// colorbrewer2.org (Apache License 2.0).
 var colorMaps = map[string][]uint32{
 	"viridis": {
-		0x440154, 0x46085c, 0x471063, 0x481769, 0x481d6f, 0x482475, 0x472a7a, 0x46307e, 0x453781, 0x433d84, 0x414287, 0x3f4889, 0x3d4e8a,
-		0x3a538b, 0x38598c, 0x355e8d, 0x33638d, 0x31688e, 0x2e6d8e, 0x2c718e, 0x2a768e, 0x297b8e, 0x27808e, 0x25848e, 0x23898e, 0x218e8d,
-		0x20928c, 0x1f978b, 0x1e9c89, 0x1fa188, 0x21a585, 0x24aa83, 0x28ae80, 0x2eb37c, 0x35b779, 0x3dbc74, 0x46c06f, 0x50c46a, 0x5ac864,
-		0x65cb5e, 0x70cf57, 0x7cd250, 0x89d548, 0x95d840, 0xa2da37, 0xb0dd2f, 0xbddf26, 0xcae11f, 0xd8e219, 0xe5e419, 0xf1e51d, 0xfde725,
+		0x440154, 0x46085c, 0x471063, 0x481769, 0x481d6f, 0x482475, 0x472a7a, 0x46307e, 0x453781,
+		0x433d84, 0x414287, 0x3f4889, 0x3d4e8a, 0x3a538b, 0x38598c, 0x355e8d, 0x33638d, 0x31688e,
+		0x2e6d8e, 0x2c718e, 0x2a768e, 0x297b8e, 0x27808e, 0x25848e, 0x23898e, 0x218e8d, 0x20928c,
+		0x1f978b, 0x1e9c89, 0x1fa188, 0x21a585, 0x24aa83, 0x28ae80, 0x2eb37c, 0x35b779, 0x3dbc74,
+		0x46c06f, 0x50c46a, 0x5ac864, 0x65cb5e, 0x70cf57, 0x7cd250, 0x89d548, 0x95d840, 0xa2da37,
+		0xb0dd2f, 0xbddf26, 0xcae11f, 0xd8e219, 0xe5e419, 0xf1e51d, 0xfde725,
 	},
 	"rdbu": {
-		0x67001f, 0xb2182b, 0xd6604d, 0xf4a582, 0xfddbc7, 0xf7f7f7, 0xd1e5f0, 0x92c5de, 0x4393c3, 0x2166ac, 0x053061,
+		0x67001f, 0xb2182b, 0xd6604d, 0xf4a582, 0xfddbc7, 0xf7f7f7, 0xd1e5f0, 0x92c5de, 0x4393c3,
+		0x2166ac, 0x053061,
 	},
 }
 
-// interpolate gives the colour at a position 0 … 1 of a colour map, between the two anchors beside it.
+// interpolate gives the colour at a position 0 … 1 of a colour map, between the two anchors beside
+// it.
 func interpolate(anchors []uint32, position float64) color.RGBA {
 	x := position * float64(len(anchors)-1)
 	i := min(int(x), len(anchors)-2)
-	anchor := func(v uint32) color.RGBA { return color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 255} }
+	anchor := func(v uint32) color.RGBA {
+		return color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 255}
+	}
 	return mix(anchor(anchors[i]), anchor(anchors[i+1]), x-float64(i))
 }
 
 // mix lays a colour over another, share (0 … 1) of it.
 func mix(under, over color.RGBA, share float64) color.RGBA {
-	channel := func(a, b uint8) uint8 { return uint8(math.Round(float64(a)*(1-share) + float64(b)*share)) }
-	return color.RGBA{channel(under.R, over.R), channel(under.G, over.G), channel(under.B, over.B), 255}
+	channel := func(a, b uint8) uint8 {
+		return uint8(math.Round(float64(a)*(1-share) + float64(b)*share))
+	}
+	return color.RGBA{
+		channel(under.R, over.R), channel(under.G, over.G), channel(under.B, over.B), 255,
+	}
 }
 
-// contrast chooses the ink that is best read on a cell: white or nearly black.
-// "Relative luminance" and "contrast ratio" as the Web Content Accessibility Guidelines 2 define them.
+// contrast chooses the ink that is best read on a cell: white or nearly black. "Relative luminance"
+// and "contrast ratio" as the Web Content Accessibility Guidelines 2 define them.
 func contrast(background color.RGBA, palette color.Palette) uint8 {
 	l := luminance(background) + 0.05
-	dark := luminance(palette[ink+full].(color.RGBA)) + 0.05
+	dark := luminance(palette[ink+fullInk].(color.RGBA)) + 0.05
 	light := luminance(palette[whiteInk].(color.RGBA)) + 0.05
 	if light/l > l/dark {
 		return whiteInk
 	}
-	return ink + full
+	return ink + fullInk
 }
 
 func luminance(c color.RGBA) float64 {
@@ -243,29 +265,30 @@ func luminance(c color.RGBA) float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
 }
 
-// run is a piece of text in one colour.
-type run struct {
+// textRun is a piece of text in one colour.
+type textRun struct {
 	text string
 	ink  uint8
 }
 
-// tokenRuns makes a token visible: a space becomes an open box, a control character, a character that the font lacks and a byte
-// that is no UTF-8 become escapes as in Go. Long tokens end in an ellipsis.
-func tokenRuns(f *font, token string, color uint8) []run {
-	var runs []run
+// tokenRuns makes a token visible: a space becomes an open box, a control character, a character
+// that the font lacks and a byte that is no UTF-8 become escapes as in Go. What is
+// longer than so many pixels ends in an ellipsis.
+func tokenRuns(f *font, token string, longest int, color uint8) []textRun {
+	var runs []textRun
 	width := 0
 	for len(token) > 0 {
 		char, size := utf8.DecodeRuneInString(token)
-		piece := run{string(char), color}
+		piece := textRun{string(char), color}
 		switch {
 		case char == ' ':
-			piece = run{"␣", faintInk}
+			piece = textRun{"␣", faintInk}
 		case !drawable(token[:size]):
-			piece = run{escape(token[:size]), paleInk}
+			piece = textRun{escape(token[:size]), paleInk}
 		}
 		width += f.width(piece.text)
-		if width > longestLabel {
-			return append(runs, run{"…", color})
+		if width > longest {
+			return append(runs, textRun{"…", color})
 		}
 		runs = append(runs, piece)
 		token = token[size:]
@@ -274,7 +297,7 @@ func tokenRuns(f *font, token string, color uint8) []run {
 }
 
 // plain makes a text that the font can show: what it lacks becomes escapes.
-func plain(text string) string {
+func legible(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		_, size := utf8.DecodeRuneInString(text)
@@ -288,7 +311,8 @@ func plain(text string) string {
 	return b.String()
 }
 
-// drawable tells whether the font has the character, and a reader can see it: not a no-break space or a soft hyphen.
+// drawable tells whether the font has the character, and a reader can see it: not a no-break space
+// or a soft hyphen.
 func drawable(char string) bool {
 	r, size := utf8.DecodeRuneInString(char)
 	if r == utf8.RuneError || r == '\u00a0' || r == '\u00ad' || size != len(char) {
@@ -319,7 +343,7 @@ func clip(f *font, text string, width int) string {
 	return text
 }
 
-func runsWidth(f *font, runs []run) int {
+func runsWidth(f *font, runs []textRun) int {
 	sum := 0
 	for _, r := range runs {
 		sum += f.width(r.text)

@@ -17,3 +17,6 @@ func diskFull(error) bool { return false }
 func mapView(*os.File, int64, int) ([]byte, func() error, error) {
 	return nil, nil, errors.ErrUnsupported
 }
+
+// obeysEscapes reports whether a terminal obeys escape sequences: here all do.
+func obeysEscapes(*os.File) bool { return true }

@@ -54,3 +54,6 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 	}
 	return data, func() error { return syscall.Munmap(data) }, nil
 }
+
+// obeysEscapes reports whether a terminal obeys escape sequences: here all do.
+func obeysEscapes(*os.File) bool { return true }

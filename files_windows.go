@@ -63,3 +63,17 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 	data := unsafe.Slice(*(**byte)(unsafe.Pointer(&address)), length)
 	return data, func() error { return syscall.UnmapViewOfFile(address) }, nil
 }
+
+// obeysEscapes makes a console obey escape sequences, which it prints as they are until it is told
+// (since Windows 10; see SetConsoleMode). A terminal that is no console, such as Cygwin's, fails.
+func obeysEscapes(f *os.File) bool {
+	const virtualTerminalProcessing = 4
+	var mode uint32
+	if err := syscall.GetConsoleMode(syscall.Handle(f.Fd()), &mode); err != nil {
+		return false
+	}
+	ok, _, _ := setConsoleMode.Call(f.Fd(), uintptr(mode|virtualTerminalProcessing))
+	return ok != 0
+}
+
+var setConsoleMode = syscall.NewLazyDLL("kernel32.dll").NewProc("SetConsoleMode")

@@ -7,12 +7,14 @@ import (
 	"sync"
 )
 
-// The font: a plain sans serif in which every glyph is drawn with one round pen, as in a drawing school: no outlines, only the path of
-// the pen's middle. Bitmaps are made from the paths at the scale that is asked for, so a picture at scale 2 has strokes of twice the
-// pixels and no staircase, and nothing needs to be drawn twice.
+// The font: a plain sans serif in which every glyph is drawn with one round pen, as in a drawing
+// school: no outlines, only the path of the pen's middle. Bitmaps are made from the paths at the
+// scale that is asked for, so a picture at scale 2 has strokes of twice the pixels and no
+// staircase, and nothing needs to be drawn twice.
 //
-// The paths lie on the pixel grid of scale 1: (0, 0) is the middle of the pixel at the left end of the baseline, x grows to the right, y up.
-// A stem at a whole x fills one column of pixels and stays as crisp as one of a bitmap font; only slants and bends are smoothed.
+// The paths lie on the pixel grid of scale 1: (0, 0) is the middle of the pixel at the left end of
+// the baseline, x grows to the right, y up. A stem at a whole x fills one column of pixels and
+// stays as crisp as one of a bitmap font; only slants and bends are smoothed.
 //
 //	y = 13  top of an accent on a capital
 //	y = 10  ascender: b d f h k l
@@ -21,9 +23,11 @@ import (
 //	y =  0  baseline
 //	y = -3  descender: g j p q y
 //
-// Points that stand side by side are joined by straight lines. A point in parentheses is a control point: the pen bends towards it and does not
-// reach it, and between two control points in a row it passes through their middle (the convention of TrueType's outlines). A stroke
-// that begins with a control point is a closed loop, so a box of four control points is an "o". A bar lifts the pen; one point alone is a dot.
+// Points that stand side by side are joined by straight lines. A point in parentheses is a control
+// point: the pen bends towards it and does not reach it, and between two control points in a row it
+// passes through their middle (the convention of TrueType's outlines). A stroke that begins with a
+// control point is a closed loop, so a box of four control points is an "o". A bar lifts the pen;
+// one point alone is a dot.
 
 // glyph is one character: the pixels from its origin to the next one's, and the strokes of the pen.
 type glyph struct {
@@ -32,7 +36,8 @@ type glyph struct {
 	strokes string
 }
 
-// The accents are stored under their combining characters and drawn around x = 0, above a small letter.
+// The accents are stored under their combining characters and drawn around x = 0, above a small
+// letter.
 const (
 	grave      = '\u0300'
 	acute      = '\u0301'
@@ -48,9 +53,11 @@ var glyphs = []glyph{
 	{'!', 4, "1.5,9 1.5,3 | 1.5,0 1.5,0.5"},
 	{'"', 6, "1.5,9 1.5,6.5 | 4,9 4,6.5"},
 	{'#', 9, "3,9 1.6,0 | 6.4,9 5,0 | 0.8,6 7.4,6 | 0.6,3 7.2,3"},
-	{'$', 8, "6,6.8 (5.2,8) 3.6,8 (1,8) 1,6.2 (1,4.7) 3.6,4.2 (6.3,3.7) 6.3,2.1 (6.3,0) 3.6,0 (1.8,0) 0.9,1.2 | 3.6,10 3.6,-2"},
+	{'$', 8, "6,6.8 (5.2,8) 3.6,8 (1,8) 1,6.2 (1,4.7) 3.6,4.2 (6.3,3.7) 6.3,2.1 (6.3,0) 3.6,0 " +
+		"(1.8,0) 0.9,1.2 | 3.6,10 3.6,-2"},
 	{'%', 12, "(1,9) (4.6,9) (4.6,4.6) (1,4.6) | (6.4,4.4) (10,4.4) (10,0) (6.4,0) | 8.6,9 2.4,0"},
-	{'&', 10, "8.2,4.2 (7.6,0) 3.6,0 (1,0) 1,2.3 (1,3.8) 3.2,5.1 (5.6,6.4) 5.6,7.5 (5.6,9) 3.9,9 (2.2,9) 2.2,7.4 (2.2,6.4) 3,5.5 8.6,0"},
+	{'&', 10, "8.2,4.2 (7.6,0) 3.6,0 (1,0) 1,2.3 (1,3.8) 3.2,5.1 (5.6,6.4) 5.6,7.5 (5.6,9) 3.9,9 " +
+		"(2.2,9) 2.2,7.4 (2.2,6.4) 3,5.5 8.6,0"},
 	{'\'', 3, "1,9 1,6.5"},
 	{'(', 5, "3.5,10 (1,7.2) 1,4 (1,0.8) 3.5,-2.4"},
 	{')', 5, "0.6,10 (3.1,7.2) 3.1,4 (3.1,0.8) 0.6,-2.4"},
@@ -63,9 +70,11 @@ var glyphs = []glyph{
 	{'0', 8, "(1,9) (6,9) (6,0) (1,0)"},
 	{'1', 8, "1.4,7.8 3.8,9 4,9 4,0 | 1.6,0 6.3,0"},
 	{'2', 8, "1,7.4 (1.9,9) 3.5,9 (6,9) 6,6.6 (6,5.2) 4.4,3.5 1,0 6.2,0"},
-	{'3', 8, "1.1,8.2 (2,9) 3.4,9 (5.9,9) 5.9,7 (5.9,5) 3.5,5 2.7,5 | 3.5,5 (6.2,5) 6.2,2.5 (6.2,0) 3.4,0 (1.8,0) 0.9,0.9"},
+	{'3', 8, "1.1,8.2 (2,9) 3.4,9 (5.9,9) 5.9,7 (5.9,5) 3.5,5 2.7,5 | " +
+		"3.5,5 (6.2,5) 6.2,2.5 (6.2,0) 3.4,0 (1.8,0) 0.9,0.9"},
 	{'4', 8, "5,0 5,9 4.7,9 0.8,3 6.7,3"},
-	{'5', 8, "5.7,9 1.5,9 1.3,5.1 (2.2,5.8) 3.4,5.8 (6.1,5.8) 6.1,2.9 (6.1,0) 3.2,0 (1.8,0) 0.9,0.8"},
+	{'5', 8, "5.7,9 1.5,9 1.3,5.1 (2.2,5.8) 3.4,5.8 (6.1,5.8) 6.1,2.9 (6.1,0) 3.2,0 (1.8,0) " +
+		"0.9,0.8"},
 	{'6', 8, "5.6,8.5 (4.9,9) 3.9,9 (1,9) 1,3.9 | (1,5.8) (6.1,5.8) (6.1,0) (1,0)"},
 	{'7', 8, "1,9 6.2,9 2.7,0"},
 	{'8', 8, "(1.3,9) (5.8,9) (5.8,5) (1.3,5) | (1,5) (6.1,5) (6.1,0) (1,0)"},
@@ -76,7 +85,9 @@ var glyphs = []glyph{
 	{'=', 9, "1,5.5 7,5.5 | 1,2.5 7,2.5"},
 	{'>', 9, "1,7 7,4 1,1"},
 	{'?', 7, "0.9,8 (1.7,9) 3,9 (5.3,9) 5.3,7 (5.3,5.8) 4.2,5 (3,4.2) 3,2.8 | 3,0 3,0.5"},
-	{'@', 13, "8.3,5 (7.9,6) 6.3,6 (3.8,6) 3.8,3.6 (3.8,1) 6,1 (7.8,1) 8.3,3 | 8.4,6.2 8.3,2.6 (8.3,1) 9.4,1 (11.2,1) 11.2,4.2 (11.2,9) 6.3,9 (1,9) 1,3.6 (1,-2) 6.4,-2 (7.8,-2) 9,-1.4"},
+	{'@', 13, "8.3,5 (7.9,6) 6.3,6 (3.8,6) 3.8,3.6 (3.8,1) 6,1 (7.8,1) 8.3,3 | " +
+		"8.4,6.2 8.3,2.6 (8.3,1) 9.4,1 (11.2,1) 11.2,4.2 (11.2,9) 6.3,9 (1,9) 1,3.6 (1,-2) " +
+		"6.4,-2 (7.8,-2) 9,-1.4"},
 	{'A', 9, "0.5,0 3.9,9 4.1,9 7.5,0 | 1.7,3 6.3,3"},
 	{'B', 9, "4.4,5 (6.6,5) 6.6,7 (6.6,9) 4.4,9 1,9 1,0 4.6,0 (7,0) 7,2.5 (7,5) 4.6,5 1,5"},
 	{'C', 9, "7.3,7.8 (6.3,9) 4.7,9 (1,9) 1,4.5 (1,0) 4.7,0 (6.3,0) 7.3,1.2"},
@@ -95,7 +106,8 @@ var glyphs = []glyph{
 	{'P', 8, "1,0 1,9 4,9 (6.6,9) 6.6,6.5 (6.6,4) 4,4 1,4"},
 	{'Q', 10, "(1,9) (8,9) (8,0) (1,0) | 5.3,1.2 7.3,-1.9"},
 	{'R', 9, "1,0 1,9 4,9 (6.6,9) 6.6,6.7 (6.6,4.4) 4,4.4 1,4.4 | 4.4,4.4 7.2,0"},
-	{'S', 8, "6.3,7.8 (5.4,9) 3.7,9 (1,9) 1,6.8 (1,5.2) 3.7,4.7 (6.6,4.1) 6.6,2.3 (6.6,0) 3.6,0 (1.8,0) 0.8,1.3"},
+	{'S', 8, "6.3,7.8 (5.4,9) 3.7,9 (1,9) 1,6.8 (1,5.2) 3.7,4.7 (6.6,4.1) 6.6,2.3 (6.6,0) 3.6,0 " +
+		"(1.8,0) 0.8,1.3"},
 	{'T', 8, "0.4,9 7.2,9 | 3.8,9 3.8,0"},
 	{'U', 9, "1,9 1,3.5 (1,0) 4,0 (7,0) 7,3.5 7,9"},
 	{'V', 9, "0.5,9 3.9,0 4.1,0 7.5,9"},
@@ -109,7 +121,8 @@ var glyphs = []glyph{
 	{'^', 9, "1,6 4,9 7,6"},
 	{'_', 7, "0,-2 6,-2"},
 	{'`', 6, "1.6,10 3.4,8"},
-	{'a', 8, "1.2,5.4 (2.2,6) 3.4,6 (6,6) 6,3.6 6,0 | 6,3.3 3.6,3.3 (1,3.3) 1,1.6 (1,0) 3,0 (6,0) 6,2.6"},
+	{'a', 8, "1.2,5.4 (2.2,6) 3.4,6 (6,6) 6,3.6 6,0 | 6,3.3 3.6,3.3 (1,3.3) 1,1.6 (1,0) 3,0 " +
+		"(6,0) 6,2.6"},
 	{'b', 8, "1,10 1,0 | (1,6) (6,6) (6,0) (1,0)"},
 	{'c', 7, "5.5,5.3 (4.7,6) 3.6,6 (1,6) 1,3 (1,0) 3.6,0 (4.7,0) 5.5,0.7"},
 	{'d', 8, "6,10 6,0 | (1,6) (6,6) (6,0) (1,0)"},
@@ -127,7 +140,8 @@ var glyphs = []glyph{
 	{'p', 8, "1,6 1,-3 | (1,6) (6,6) (6,0) (1,0)"},
 	{'q', 8, "6,6 6,-3 | (1,6) (6,6) (6,0) (1,0)"},
 	{'r', 5, "1,6 1,0 | 1,3 (1,6) 3.5,6 4.5,6"},
-	{'s', 7, "5,5.2 (4.2,6) 3.1,6 (1,6) 1,4.6 (1,3.5) 3,3.1 (5.3,2.7) 5.3,1.5 (5.3,0) 3,0 (1.6,0) 0.8,0.9"},
+	{'s', 7, "5,5.2 (4.2,6) 3.1,6 (1,6) 1,4.6 (1,3.5) 3,3.1 (5.3,2.7) 5.3,1.5 (5.3,0) 3,0 " +
+		"(1.6,0) 0.8,0.9"},
 	{'t', 5, "2,8.4 2,2 (2,0) 3.8,0 4.5,0 | 0.3,6 4.5,6"},
 	{'u', 8, "1,6 1,2.5 (1,0) 3.4,0 (6,0) 6,3 | 6,6 6,0"},
 	{'v', 7, "0.5,6 2.9,0 3.1,0 5.5,6"},
@@ -135,50 +149,65 @@ var glyphs = []glyph{
 	{'x', 7, "0.7,6 5.4,0 | 5.4,6 0.7,0"},
 	{'y', 7, "0.5,6 3.1,0 | 5.6,6 2.7,-1.6 (2.2,-3) 1,-3 0.5,-3"},
 	{'z', 7, "0.9,6 5.2,6 0.9,0 5.4,0"},
-	{'{', 6, "4.6,10 4.2,10 (2.6,10) 2.6,8.4 2.6,6 (2.6,4) 0.8,4 (2.6,4) 2.6,2 2.6,-0.4 (2.6,-2) 4.2,-2 4.6,-2"},
+	{'{', 6, "4.6,10 4.2,10 (2.6,10) 2.6,8.4 2.6,6 (2.6,4) 0.8,4 (2.6,4) 2.6,2 2.6,-0.4 (2.6,-2) " +
+		"4.2,-2 4.6,-2"},
 	{'|', 5, "2,10 2,-3"},
-	{'}', 6, "0.6,10 1,10 (2.6,10) 2.6,8.4 2.6,6 (2.6,4) 4.4,4 (2.6,4) 2.6,2 2.6,-0.4 (2.6,-2) 1,-2 0.6,-2"},
+	{'}', 6, "0.6,10 1,10 (2.6,10) 2.6,8.4 2.6,6 (2.6,4) 4.4,4 (2.6,4) 2.6,2 2.6,-0.4 (2.6,-2) " +
+		"1,-2 0.6,-2"},
 	{'~', 9, "1,3.4 (1.8,4.8) 2.9,4.8 (3.6,4.8) 4.2,4 (4.8,3.2) 5.4,3.2 (6.4,3.2) 7.2,4.6"},
 
 	{'\u00a0', 4, ""},
 	{'¡', 4, "1.5,-3 1.5,3 | 1.5,5.5 1.5,6"},
 	{'¢', 8, "5.8,5.3 (5,6) 3.9,6 (1.3,6) 1.3,3 (1.3,0) 3.9,0 (5,0) 5.8,0.7 | 3.8,8 3.8,-2"},
 	{'£', 8, "6.2,8.3 (5.4,9) 4.6,9 (2.4,9) 2.4,6.6 2.4,2.4 (2.4,0.6) 1,0 6.4,0 | 0.8,4 5,4"},
-	{'¤', 9, "(1.7,6.6) (6.3,6.6) (6.3,1.4) (1.7,1.4) | 1,7 2.4,5.7 | 7,7 5.6,5.7 | 1,1 2.4,2.3 | 7,1 5.6,2.3"},
+	{'¤', 9, "(1.7,6.6) (6.3,6.6) (6.3,1.4) (1.7,1.4) | 1,7 2.4,5.7 | 7,7 5.6,5.7 | " +
+		"1,1 2.4,2.3 | 7,1 5.6,2.3"},
 	{'¥', 8, "0.3,9 3.8,4.6 7.3,9 | 3.8,4.6 3.8,0 | 1,4 6.6,4 | 1,2 6.6,2"},
 	{'¦', 5, "2,10 2,5 | 2,2 2,-3"},
-	{'§', 7, "4.9,8.3 (4.2,9) 3.1,9 (1.3,9) 1.3,7.6 (1.3,6.6) 3.2,5.8 (5.5,4.9) 5.5,3.6 (5.5,2.5) 4,1.9 | 2.4,5.9 (0.8,5.3) 0.8,4 (0.8,2.9) 2.9,2.1 (5,1.3) 5,-0.2 (5,-2) 3.1,-2 (1.8,-2) 1,-1.3"},
+	{'§', 7, "4.9,8.3 (4.2,9) 3.1,9 (1.3,9) 1.3,7.6 (1.3,6.6) 3.2,5.8 (5.5,4.9) 5.5,3.6 " +
+		"(5.5,2.5) 4,1.9 | 2.4,5.9 (0.8,5.3) 0.8,4 (0.8,2.9) 2.9,2.1 (5,1.3) 5,-0.2 (5,-2) " +
+		"3.1,-2 (1.8,-2) 1,-1.3"},
 	{'¨', 6, "1.3,9 1.3,9.3 | 4,9 4,9.3"},
-	{'©', 12, "(1,9) (10,9) (10,0) (1,0) | 7.3,6.2 (6.6,7) 5.7,7 (3.5,7) 3.5,4.5 (3.5,2) 5.7,2 (6.6,2) 7.3,2.8"},
-	{'ª', 6, "0.9,8.6 (1.7,9) 2.5,9 (4,9) 4,7.5 4,5 | 4,7 2.6,7 (0.9,7) 0.9,6 (0.9,5) 2.2,5 (4,5) 4,6.6 | 0.8,3 4.2,3"},
+	{'©', 12, "(1,9) (10,9) (10,0) (1,0) | 7.3,6.2 (6.6,7) 5.7,7 (3.5,7) 3.5,4.5 (3.5,2) 5.7,2 " +
+		"(6.6,2) 7.3,2.8"},
+	{'ª', 6, "0.9,8.6 (1.7,9) 2.5,9 (4,9) 4,7.5 4,5 | 4,7 2.6,7 (0.9,7) 0.9,6 (0.9,5) 2.2,5 " +
+		"(4,5) 4,6.6 | 0.8,3 4.2,3"},
 	{'«', 8, "3.3,5.6 1,3 3.3,0.4 | 6.3,5.6 4,3 6.3,0.4"},
 	{'¬', 9, "1,4 7,4 7,1.4"},
 	{'\u00ad', 5, "0.9,3 3.5,3"},
-	{'®', 12, "(1,9) (10,9) (10,0) (1,0) | 4,2 4,7 5.8,7 (7.2,7) 7.2,5.7 (7.2,4.4) 5.8,4.4 4,4.4 | 5.8,4.4 7.3,2"},
+	{'®', 12, "(1,9) (10,9) (10,0) (1,0) | 4,2 4,7 5.8,7 (7.2,7) 7.2,5.7 (7.2,4.4) 5.8,4.4 4,4.4 " +
+		"| 5.8,4.4 7.3,2"},
 	{'¯', 6, "0.9,9 4.2,9"},
 	{'°', 6, "(0.9,9) (4.2,9) (4.2,5.6) (0.9,5.6)"},
 	{'±', 9, "4,8 4,2 | 1,5 7,5 | 1,0 7,0"},
 	{'²', 6, "0.9,8.2 (1.4,9) 2.3,9 (3.9,9) 3.9,7.6 (3.9,6.8) 3,6 0.9,4 4.1,4"},
-	{'³', 6, "0.9,8.6 (1.5,9) 2.3,9 (3.8,9) 3.8,7.8 (3.8,6.7) 2.4,6.7 | 2.4,6.7 (4,6.7) 4,5.3 (4,4) 2.3,4 (1.4,4) 0.8,4.5"},
+	{'³', 6, "0.9,8.6 (1.5,9) 2.3,9 (3.8,9) 3.8,7.8 (3.8,6.7) 2.4,6.7 | " +
+		"2.4,6.7 (4,6.7) 4,5.3 (4,4) 2.3,4 (1.4,4) 0.8,4.5"},
 	{'´', 6, "2,8 3.8,10"},
 	{'µ', 8, "1,6 1,-3 | 1,2.5 (1,0) 3.4,0 (6,0) 6,3 | 6,6 6,0"},
-	{'¶', 8, "6,-2 6,9 3.6,9 (0.9,9) 0.9,6.6 (0.9,4.2) 3.6,4.2 | 3.8,9 3.8,-2 | 2.4,8.1 2.4,5.2 | 3,8.6 3,4.7"},
+	{'¶', 8, "6,-2 6,9 3.6,9 (0.9,9) 0.9,6.6 (0.9,4.2) 3.6,4.2 | 3.8,9 3.8,-2 | " +
+		"2.4,8.1 2.4,5.2 | 3,8.6 3,4.7"},
 	{'·', 4, "1.5,3.5 1.5,4"},
 	{'¸', 6, "2.6,0 2.6,-0.9 (4,-1) 4,-2 (4,-3) 2.6,-3 1.6,-3"},
 	{'¹', 5, "0.9,8.2 2.4,9 2.5,9 2.5,4"},
 	{'º', 6, "(0.9,9) (4.2,9) (4.2,5) (0.9,5) | 0.8,3 4.3,3"},
 	{'»', 8, "1,5.6 3.3,3 1,0.4 | 4,5.6 6.3,3 4,0.4"},
 	{'¼', 12, "0.6,8.3 1.9,9 2,9 2,4.4 | 9.4,9 2.6,0 | 9.6,0 9.6,4.6 7,1.5 10.8,1.5"},
-	{'½', 12, "0.6,8.3 1.9,9 2,9 2,4.4 | 9,9 2.2,0 | 7.2,4 (7.7,4.7) 8.6,4.7 (10.2,4.7) 10.2,3.4 (10.2,2.6) 9.3,1.9 7.2,0 10.5,0"},
-	{'¾', 13, "0.9,8.6 (1.5,9) 2.3,9 (3.7,9) 3.7,7.9 (3.7,6.8) 2.4,6.8 | 2.4,6.8 (3.9,6.8) 3.9,5.6 (3.9,4.4) 2.3,4.4 (1.4,4.4) 0.8,4.8 | 10,9 3.2,0 | 10.2,0 10.2,4.6 7.6,1.5 11.4,1.5"},
+	{'½', 12, "0.6,8.3 1.9,9 2,9 2,4.4 | 9,9 2.2,0 | 7.2,4 (7.7,4.7) 8.6,4.7 (10.2,4.7) 10.2,3.4 " +
+		"(10.2,2.6) 9.3,1.9 7.2,0 10.5,0"},
+	{'¾', 13, "0.9,8.6 (1.5,9) 2.3,9 (3.7,9) 3.7,7.9 (3.7,6.8) 2.4,6.8 | " +
+		"2.4,6.8 (3.9,6.8) 3.9,5.6 (3.9,4.4) 2.3,4.4 (1.4,4.4) 0.8,4.8 | 10,9 3.2,0 | " +
+		"10.2,0 10.2,4.6 7.6,1.5 11.4,1.5"},
 	{'¿', 7, "5.1,-2 (4.3,-3) 3,-3 (0.7,-3) 0.7,-1 (0.7,0.2) 1.8,1 (3,1.8) 3,3.2 | 3,5.5 3,6"},
 	{'Æ', 13, "0.4,0 5.2,9 11.2,9 | 6,9 6,0 11.3,0 | 6,5 10.7,5 | 2,3 6,3"},
 	{'Ð', 10, "1,0 1,9 3.8,9 (8,9) 8,4.5 (8,0) 3.8,0 1,0 | -0.6,5 4,5"},
 	{'×', 9, "1.4,6.6 6.6,1.4 | 1.4,1.4 6.6,6.6"},
 	{'Ø', 10, "(1,9) (8,9) (8,0) (1,0) | 8.2,9.8 0.8,-0.8"},
 	{'Þ', 8, "1,9 1,0 | 1,7 4,7 (6.6,7) 6.6,4.5 (6.6,2) 4,2 1,2"},
-	{'ß', 8, "1,0 1,7.6 (1,10) 3.2,10 (5.2,10) 5.2,8.2 (5.2,6.8) 4.3,6.2 (3.4,5.6) 3.4,4.9 (3.4,4) 4.6,3.4 (6.2,2.6) 6.2,1.6 (6.2,0) 4.2,0 3.2,0"},
-	{'æ', 13, "1.2,5.4 (2.2,6) 3.4,6 (6,6) 6,3.6 6,3 | 6,3.3 3.6,3.3 (1,3.3) 1,1.6 (1,0) 3,0 (6,0) 6,2.6 | 6,3 11,3 (11,6) 8.5,6 (6,6) 6,3 (6,0) 8.8,0 (10,0) 10.8,0.6"},
+	{'ß', 8, "1,0 1,7.6 (1,10) 3.2,10 (5.2,10) 5.2,8.2 (5.2,6.8) 4.3,6.2 (3.4,5.6) 3.4,4.9 " +
+		"(3.4,4) 4.6,3.4 (6.2,2.6) 6.2,1.6 (6.2,0) 4.2,0 3.2,0"},
+	{'æ', 13, "1.2,5.4 (2.2,6) 3.4,6 (6,6) 6,3.6 6,3 | 6,3.3 3.6,3.3 (1,3.3) 1,1.6 (1,0) 3,0 " +
+		"(6,0) 6,2.6 | 6,3 11,3 (11,6) 8.5,6 (6,6) 6,3 (6,0) 8.8,0 (10,0) 10.8,0.6"},
 	{'ð', 8, "(1,6) (6,6) (6,0) (1,0) | 6,3 (6,6.4) 2.6,10 | 1.6,7.6 5.2,9.2"},
 	{'÷', 9, "1,4 7,4 | 4,7 4,7.4 | 4,0.6 4,1"},
 	{'ø', 8, "(1,6) (6,6) (6,0) (1,0) | 6.3,6.9 0.7,-0.9"},
@@ -197,10 +226,12 @@ var glyphs = []glyph{
 	{'”', 6, "1.4,9 1.4,8 0.9,7 | 4.1,9 4.1,8 3.6,7"},
 	{'•', 6, "(1.6,4.9) (3.4,4.9) (3.4,3.1) (1.6,3.1) | 2.5,4"},
 	{'…', 10, "1.5,0 1.5,0.5 | 4.5,0 4.5,0.5 | 7.5,0 7.5,0.5"},
-	{'€', 9, "7,7.9 (6.2,9) 5,9 (2,9) 2,4.5 (2,0) 5,0 (6.2,0) 7,1.1 | 0.4,5.5 5.6,5.5 | 0.4,3.5 5.2,3.5"},
+	{'€', 9, "7,7.9 (6.2,9) 5,9 (2,9) 2,4.5 (2,0) 5,0 (6.2,0) 7,1.1 | 0.4,5.5 5.6,5.5 | " +
+		"0.4,3.5 5.2,3.5"},
 	{'−', 8, "1,4 6.2,4"},
 	{'→', 13, "1.8,4 10,4 | 7,7 10.2,4 7,1"},
-	{'∞', 12, "5.4,4 (7,6.4) 8.2,6.4 (10.2,6.4) 10.2,4 (10.2,1.6) 8.2,1.6 (7,1.6) 5.4,4 (3.8,6.4) 2.8,6.4 (0.8,6.4) 0.8,4 (0.8,1.6) 2.8,1.6 (3.8,1.6) 5.4,4"},
+	{'∞', 12, "5.4,4 (7,6.4) 8.2,6.4 (10.2,6.4) 10.2,4 (10.2,1.6) 8.2,1.6 (7,1.6) 5.4,4 " +
+		"(3.8,6.4) 2.8,6.4 (0.8,6.4) 0.8,4 (0.8,1.6) 2.8,1.6 (3.8,1.6) 5.4,4"},
 	{'␣', 8, "1,0.5 1,-1.5 6,-1.5 6,0.5"},
 	{'\ufffd', 8, "1,0 1,9 6,9 6,0 1,0"},
 
@@ -217,16 +248,22 @@ var glyphs = []glyph{
 type accentedLetter struct{ char, letter, accent rune }
 
 var accented = []accentedLetter{
-	{'À', 'A', grave}, {'Á', 'A', acute}, {'Â', 'A', circumflex}, {'Ã', 'A', tilde}, {'Ä', 'A', diaeresis}, {'Å', 'A', ring}, {'Ç', 'C', cedilla},
+	{'À', 'A', grave}, {'Á', 'A', acute}, {'Â', 'A', circumflex}, {'Ã', 'A', tilde},
+	{'Ä', 'A', diaeresis}, {'Å', 'A', ring}, {'Ç', 'C', cedilla},
 	{'È', 'E', grave}, {'É', 'E', acute}, {'Ê', 'E', circumflex}, {'Ë', 'E', diaeresis},
 	{'Ì', 'I', grave}, {'Í', 'I', acute}, {'Ñ', 'N', tilde},
-	{'Ò', 'O', grave}, {'Ó', 'O', acute}, {'Ô', 'O', circumflex}, {'Õ', 'O', tilde}, {'Ö', 'O', diaeresis},
-	{'Ù', 'U', grave}, {'Ú', 'U', acute}, {'Û', 'U', circumflex}, {'Ü', 'U', diaeresis}, {'Ý', 'Y', acute},
-	{'à', 'a', grave}, {'á', 'a', acute}, {'â', 'a', circumflex}, {'ã', 'a', tilde}, {'ä', 'a', diaeresis}, {'å', 'a', ring}, {'ç', 'c', cedilla},
+	{'Ò', 'O', grave}, {'Ó', 'O', acute}, {'Ô', 'O', circumflex},
+	{'Õ', 'O', tilde}, {'Ö', 'O', diaeresis},
+	{'Ù', 'U', grave}, {'Ú', 'U', acute}, {'Û', 'U', circumflex},
+	{'Ü', 'U', diaeresis}, {'Ý', 'Y', acute},
+	{'à', 'a', grave}, {'á', 'a', acute}, {'â', 'a', circumflex}, {'ã', 'a', tilde},
+	{'ä', 'a', diaeresis}, {'å', 'a', ring}, {'ç', 'c', cedilla},
 	{'è', 'e', grave}, {'é', 'e', acute}, {'ê', 'e', circumflex}, {'ë', 'e', diaeresis},
 	{'ì', 'ı', grave}, {'í', 'ı', acute}, {'ñ', 'n', tilde},
-	{'ò', 'o', grave}, {'ó', 'o', acute}, {'ô', 'o', circumflex}, {'õ', 'o', tilde}, {'ö', 'o', diaeresis},
-	{'ù', 'u', grave}, {'ú', 'u', acute}, {'û', 'u', circumflex}, {'ü', 'u', diaeresis}, {'ý', 'y', acute}, {'ÿ', 'y', diaeresis},
+	{'ò', 'o', grave}, {'ó', 'o', acute}, {'ô', 'o', circumflex},
+	{'õ', 'o', tilde}, {'ö', 'o', diaeresis},
+	{'ù', 'u', grave}, {'ú', 'u', acute}, {'û', 'u', circumflex},
+	{'ü', 'u', diaeresis}, {'ý', 'y', acute}, {'ÿ', 'y', diaeresis},
 }
 
 // font is the pen at one size and scale.
@@ -237,14 +274,16 @@ type font struct {
 	drawn map[rune]*bitmap
 }
 
-// bitmap is one glyph: how many eighths of each pixel the pen covers, row by row from the top. Its top left pixel lies left pixels to the
-// right of the origin and top pixels below the baseline (so top is negative).
+// bitmap is one glyph: how many eighths of each pixel the pen covers, row by row from the top. Its
+// top left pixel lies left pixels to the right of the origin and top pixels below the baseline (so
+// top is negative).
 type bitmap struct {
 	left, top, width, height int
 	cover                    []uint8
 }
 
-// levels is the number of steps from paper to ink: eight are enough for a smooth edge, and leave room in a palette.
+// levels is the number of steps from paper to ink: eight are enough for a smooth edge, and leave
+// room in a palette.
 const levels = 8
 
 func newFont(size, pen float64, scale int) *font {
@@ -260,13 +299,15 @@ func (f *font) width(text string) int {
 	return sum
 }
 
-// advance is the distance from the origin of char to that of the next character, in pixels of scale 1.
+// advance is the distance from the origin of char to that of the next character, in pixels of scale
+// 1.
 func (f *font) advance(char rune) int {
 	letter, _, _ := findGlyph(char)
 	return int(math.Round(float64(letter.advance) * f.size))
 }
 
-// findGlyph gives the glyph of a character and, if it is an accented letter, that of its accent. What the font lacks becomes an empty box.
+// findGlyph gives the glyph of a character and, if it is an accented letter, that of its accent.
+// What the font lacks becomes an empty box.
 func findGlyph(char rune) (letter, accent *glyph, found bool) {
 	index := glyphIndex()
 	if g := index[char]; g != nil {
@@ -302,7 +343,8 @@ func (f *font) bitmap(char rune) *bitmap {
 	letter, accent, _ := findGlyph(char)
 	strokes := parseStrokes(letter.strokes, 0, 0)
 	if accent != nil {
-		// A capital is 3 pixels taller than a small letter. The cedilla hangs below and does not move.
+		// A capital is 3 pixels taller than a small letter. The cedilla hangs below and does not
+		// move.
 		dy := 0.0
 		if letter.char < 'a' && accent.char != cedilla {
 			dy = 3
@@ -342,7 +384,8 @@ func parseStrokes(text string, dx, dy float64) [][]point {
 
 // flatten replaces the bends of one stroke by short straight lines.
 func flatten(points []point, control []bool) []point {
-	if control[0] { // a closed loop begins and ends halfway between its first and its last control point
+	if control[0] {
+		// A closed loop begins and ends halfway between its first and its last control point.
 		start := middle(points[0], points[len(points)-1])
 		points = append(append([]point{start}, points...), start)
 		control = append(append([]bool{false}, control...), false)
@@ -366,10 +409,12 @@ func flatten(points []point, control []bool) []point {
 
 func middle(a, b point) point { return point{(a.x + b.x) / 2, (a.y + b.y) / 2} }
 
-// roundness is the weight of a control point: √½ makes an ellipse's quarter of a bend, 1 a parabola, which is squarer.
+// roundness is the weight of a control point: √½ makes an ellipse's quarter of a bend, 1 a
+// parabola, which is squarer.
 const roundness = 0.8
 
-// bend appends the curve from the end of line to end, drawn towards via: a conic section, as a rational quadratic Bézier curve.
+// bend appends the curve from the end of line to end, drawn towards via: a conic section, as a
+// rational quadratic Bézier curve.
 func bend(line []point, via, end point) []point {
 	const pieces = 8
 	start := line[len(line)-1]
@@ -395,12 +440,14 @@ func extent(strokes [][]point) (left, right float64) {
 	return left, right
 }
 
-// draw covers pixels with the pen: a pixel whose centre is d from the pen's path is covered by radius + ½ − d of it, between 0 and 1.
+// draw covers pixels with the pen: a pixel whose centre is d from the pen's path is covered by
+// radius + ½ − d of it, between 0 and 1.
 func (f *font) draw(strokes [][]point) *bitmap {
 	if len(strokes) == 0 {
 		return &bitmap{}
 	}
-	// From the glyphs' grid to pixels of the picture. A larger size is rounded vertically so that its horizontal strokes stay crisp.
+	// From the glyphs' grid to pixels of the picture. A larger size is rounded vertically so that
+	// its horizontal strokes stay crisp.
 	scale, radius := float64(f.scale), f.pen*float64(f.scale)/2
 	low, high := point{math.Inf(1), math.Inf(1)}, point{math.Inf(-1), math.Inf(-1)}
 	for _, line := range strokes {
@@ -414,7 +461,8 @@ func (f *font) draw(strokes [][]point) *bitmap {
 			high = point{max(high.x, line[i].x), max(high.y, line[i].y)}
 		}
 	}
-	b := &bitmap{left: int(math.Floor(low.x - radius - 0.5)), top: int(math.Floor(low.y - radius - 0.5))}
+	b := &bitmap{}
+	b.left, b.top = int(math.Floor(low.x-radius-0.5)), int(math.Floor(low.y-radius-0.5))
 	b.width = int(math.Ceil(high.x+radius+0.5)) - b.left
 	b.height = int(math.Ceil(high.y+radius+0.5)) - b.top
 	b.cover = make([]uint8, b.width*b.height)
@@ -428,7 +476,8 @@ func (f *font) draw(strokes [][]point) *bitmap {
 	return b
 }
 
-// drawSegment draws the pen's way from start to end (in pixels of the picture) where nothing darker has been drawn yet.
+// drawSegment draws the pen's way from start to end (in pixels of the picture) where nothing darker
+// has been drawn yet.
 func (b *bitmap) drawSegment(start, end point, radius float64) {
 	// Only pixels near the segment can be reached.
 	left := int(min(start.x, end.x)-radius-0.5-float64(b.left)) - 1

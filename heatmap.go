@@ -10,31 +10,33 @@ import (
 	"sort"
 )
 
-// Figure is everything that a heat map shows: one or more matrices on one colour scale, the names of their rows and columns, and a colour bar.
+// Figure is everything that a heat map shows: one or more matrices on one colour scale, the names
+// of their rows and columns, and a colour bar.
 type Figure struct {
 	title       string // the first line: the metric
 	subtitle    string // the second line: the model
 	panels      []Panel
 	rows        []string // [rows] labels, the first row on top
 	rowTitle    string
-	columns     []string // [columns] token texts as they are; the painter makes white space and broken characters visible
-	beside      []string // [columns] the clean text's token where it differs, else "" (nil: none differs)
+	columns     []string // [columns] tokens as they are; the painter makes all of them visible
+	beside      []string // [columns] the clean token where it differs, else "" (nil: none does)
 	columnTitle string
 	colorMap    string  // "viridis" or "rdbu"
 	reversed    bool    // the colour map from its end to its beginning
 	center      float64 // the value that lies in the middle of rdbu
 	marks       []Mark
-	barTitle    string
 	scale       int // pixels of the picture for each pixel of the layout
 }
 
-// Panel is one matrix [rows, columns] of a figure. NaN stands for a cell that was not run and is hatched.
+// Panel is one matrix [rows, columns] of a figure. NaN stands for a cell that was not run and is
+// hatched.
 type Panel struct {
 	title  string // "" for none
 	matrix [][]float64
 }
 
-// Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. The one labelled "clean" has the colour of the clean text's tokens.
+// Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. The one
+// labelled "clean" has the colour of the clean text's tokens.
 type Mark struct {
 	value float64
 	label string
@@ -47,10 +49,10 @@ const (
 	gridCell      = 20   // smaller cells touch each other
 	smallestValue = 22   // cells below have no room for a number
 	labelPitch    = 14   // lines of text closer than this run into each other
-	usualWidth    = 1440 // cells shrink so that all columns fit in here, as long as every column can still have its label
+	usualWidth    = 1440 // cells shrink to fit in here, as long as every column can have its label
 	largestWidth  = 4900 // beyond that labels are thinned
 	largestHeight = 2304
-	tick          = 4
+	tickLength    = 4
 	letterHeight  = 10
 	barWidth      = 18
 	barIndent     = 11 // from the bar to the texts beside it
@@ -60,7 +62,6 @@ const (
 	longestLabel  = 150
 	longestTitle  = 900
 	largestScale  = 8
-	largestPanels = 8
 	bodyPen       = 1.25 // width of the strokes
 	titleSize     = 1.2  // times the size of all other text
 	titlePen      = 1.6
@@ -77,15 +78,15 @@ func (f *Figure) write(w io.Writer) error {
 	return encoder.Encode(w, picture)
 }
 
-// paint draws the figure. It fails if the figure is empty, its panels differ in shape, or it would be too large.
+// paint draws the figure. It fails if the picture would be too large.
 func (f *Figure) paint() (*image.Paletted, error) {
 	l, err := f.layout()
 	if err != nil {
 		return nil, err
 	}
 	c := newCanvas(l.width, l.height, f.scale, f.anchors())
-	c.text(l.large, l.left, l.titleY, run{l.title, ink})
-	c.text(l.body, l.left, l.subtitleY, run{l.subtitle, paleInk})
+	c.text(l.large, l.left, l.titleY, textRun{l.title, ink})
+	c.text(l.body, l.left, l.subtitleY, textRun{l.subtitle, paleInk})
 	c.text(l.body, l.left, l.legendY, l.legend...)
 	for i, panel := range f.panels {
 		f.paintPanel(c, l, panel, l.panels[i])
@@ -95,7 +96,8 @@ func (f *Figure) paint() (*image.Paletted, error) {
 	return c.picture, nil
 }
 
-// layout says where everything goes, in pixels at scale 1. It is apart from the painting so that a test can look where something should be.
+// layout says where everything goes, in pixels at scale 1. It is apart from the painting so that a
+// test can look where something should be.
 type layout struct {
 	width, height     int
 	body, large       *font
@@ -104,9 +106,9 @@ type layout struct {
 	titleY, subtitleY int // baselines
 	cell, gap         int // side of a cell with the white line beside it, width of that line
 	panels            []image.Rectangle
-	labels            [][]run // [columns] what stands below each column, nil where labels are thinned
-	upright           bool    // labels so short that they need not be turned
-	legend            []run   // below the labels
+	labels            [][]textRun // [columns] what stands below a column, nil where thinned out
+	upright           bool        // labels so short that they need not be turned
+	legend            []textRun   // below the labels
 	legendY           int
 	rowStep           int
 	decimals          int // of the values in the cells, -1 if they do not fit
@@ -114,7 +116,6 @@ type layout struct {
 	bar               image.Rectangle
 	ticks             []barLabel
 	marks             []barLabel
-	barTitleX         int // baseline of the title beside the bar
 }
 
 // barLabel is a tick or a mark of the colour bar.
@@ -126,13 +127,11 @@ type barLabel struct {
 }
 
 func (f *Figure) layout() (*layout, error) {
-	rows, columns, err := f.shape()
-	if err != nil {
-		return nil, err
-	}
+	rows, columns := len(f.panels[0].matrix), len(f.panels[0].matrix[0])
 	l := &layout{cell: cellSize(rows, columns*len(f.panels))}
 	if l.cell < 1 {
-		return nil, fmt.Errorf("heat map: %d × %d cells are too many for one picture (at most %d × %d)", rows, columns*len(f.panels), largestHeight, largestWidth)
+		return nil, fmt.Errorf("heat map: %d × %d cells are too many for one picture "+
+			"(at most %d × %d)", rows, columns*len(f.panels), largestHeight, largestWidth)
 	}
 	if l.cell >= gridCell {
 		l.gap = 1
@@ -146,12 +145,14 @@ func (f *Figure) layout() (*layout, error) {
 	f.labelBar(l)
 	f.placeAcross(l)
 	if float64(l.width)*float64(l.height)*float64(f.scale*f.scale) > largestPixels {
-		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: use a smaller scale", l.width*f.scale, l.height*f.scale)
+		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: "+
+			"use a smaller scale", l.width*f.scale, l.height*f.scale)
 	}
 	return l, nil
 }
 
-// placeDown places everything from top to bottom: titles, panels and the colour bar, column labels, legend. The panels and the bar are placed at x = 0.
+// placeDown places everything from top to bottom: titles, panels and the colour bar, column labels,
+// legend. The panels and the bar are placed at x = 0.
 func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
 	y := margin
 	if f.title != "" {
@@ -184,8 +185,9 @@ func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
 	if l.upright {
 		longest = letterHeight
 	}
-	y += panelHeight + tick + 5 + longest
-	if runsWidth(l.body, l.legend) > len(f.panels)*(panelWidth+panelGap) { // the legend reaches below the colour bar
+	y += panelHeight + tickLength + 5 + longest
+	if runsWidth(l.body, l.legend) > len(f.panels)*(panelWidth+panelGap) {
+		// The legend reaches below the colour bar.
 		y = max(y, l.bar.Max.Y)
 	}
 	if l.legend != nil {
@@ -195,7 +197,8 @@ func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
 	l.height = max(y, l.bar.Max.Y) + margin
 }
 
-// placeAcross places everything from left to right: row title and labels, panels, colour bar with its labels and title.
+// placeAcross places everything from left to right: row title and labels, panels, colour bar with
+// its labels and title.
 func (f *Figure) placeAcross(l *layout) {
 	x := margin
 	if f.rowTitle != "" {
@@ -206,9 +209,9 @@ func (f *Figure) placeAcross(l *layout) {
 	}
 	widest := 0
 	for row := 0; row < len(f.panels[0].matrix) && row < len(f.rows); row += l.rowStep {
-		widest = max(widest, l.body.width(clip(l.body, plain(f.rows[row]), longestLabel)))
+		widest = max(widest, l.body.width(clip(l.body, legible(f.rows[row]), longestLabel)))
 	}
-	l.left = x + widest + 5 + tick
+	l.left = x + widest + 5 + tickLength
 	x = l.left
 	for i := range l.panels {
 		l.panels[i] = l.panels[i].Add(image.Pt(x, 0))
@@ -222,44 +225,14 @@ func (f *Figure) placeAcross(l *layout) {
 		}
 	}
 	x = l.bar.Max.X + barIndent + widest
-	if f.barTitle != "" {
-		l.barTitleX = x + 20
-		x = l.barTitleX + 4
-	}
-	l.title = clip(l.large, plain(f.title), max(longestTitle, x-l.left))
-	l.subtitle = clip(l.body, plain(f.subtitle), max(longestTitle, x-l.left))
-	l.width = margin + max(x, l.left+max(l.large.width(l.title), l.body.width(l.subtitle), runsWidth(l.body, l.legend)))
+	l.title = clip(l.large, legible(f.title), max(longestTitle, x-l.left))
+	l.subtitle = clip(l.body, legible(f.subtitle), max(longestTitle, x-l.left))
+	text := max(l.large.width(l.title), l.body.width(l.subtitle), runsWidth(l.body, l.legend))
+	l.width = margin + max(x, l.left+text)
 }
 
-// shape checks that the figure can be painted at all.
-func (f *Figure) shape() (rows, columns int, err error) {
-	if f.scale < 1 || f.scale > largestScale {
-		return 0, 0, fmt.Errorf("heat map: scale %d is not between 1 and %d", f.scale, largestScale)
-	}
-	if colorMaps[f.colorMap] == nil {
-		return 0, 0, fmt.Errorf("heat map: no colour map is called %q: there are viridis and rdbu", f.colorMap)
-	}
-	if len(f.panels) > largestPanels {
-		return 0, 0, fmt.Errorf("heat map: %d panels are too many for one picture (at most %d)", len(f.panels), largestPanels)
-	}
-	if len(f.panels) == 0 || len(f.panels[0].matrix) == 0 || len(f.panels[0].matrix[0]) == 0 {
-		return 0, 0, fmt.Errorf("heat map: there is nothing to paint")
-	}
-	rows, columns = len(f.panels[0].matrix), len(f.panels[0].matrix[0])
-	for _, panel := range f.panels {
-		if len(panel.matrix) != rows {
-			return 0, 0, fmt.Errorf("heat map: one panel has %d rows, another %d", rows, len(panel.matrix))
-		}
-		for _, row := range panel.matrix {
-			if len(row) != columns {
-				return 0, 0, fmt.Errorf("heat map: one row has %d columns, another %d", columns, len(row))
-			}
-		}
-	}
-	return rows, columns, nil
-}
-
-// cellSize is the side of a cell: as large as a number needs, smaller where there are many, and smaller than a label only where it must be.
+// cellSize is the side of a cell: as large as a number needs, smaller where there are many, and
+// smaller than a label only where it must be.
 func cellSize(rows, columns int) int {
 	if size := min(largestCell, usualWidth/columns, largestHeight/rows); size >= labelPitch {
 		return size
@@ -267,11 +240,10 @@ func cellSize(rows, columns int) int {
 	return min(labelPitch, largestWidth/columns, largestHeight/rows)
 }
 
-// columnLabels gives the text below each column. Where two labels would touch, the columns in which the texts differ come first,
-// then every second, fifth, tenth … column.
-func (f *Figure) columnLabels(l *layout) [][]run {
-	_, columns, _ := f.shape()
-	step := 1
+// columnLabels gives the text below each column. Where two labels would touch, the columns in which
+// the texts differ come first, then every second, fifth, tenth … column.
+func (f *Figure) columnLabels(l *layout) [][]textRun {
+	columns, step := len(f.panels[0].matrix[0]), 1
 	for step*l.cell < labelPitch {
 		step = nextRound(step)
 	}
@@ -293,32 +265,33 @@ func (f *Figure) columnLabels(l *layout) [][]run {
 	choose(func(c int) bool { return c < len(f.beside) && f.beside[c] != "" })
 	choose(func(c int) bool { return c%step == 0 && !chosen[c] })
 
-	labels := make([][]run, columns)
+	labels := make([][]textRun, columns)
 	for c := range labels {
 		if !chosen[c] {
 			continue
 		}
 		if c < len(f.beside) && f.beside[c] != "" {
-			labels[c] = append(labels[c], tokenRuns(l.body, f.beside[c], accent)...)
-			labels[c] = append(labels[c], run{"→", paleInk})
+			labels[c] = append(labels[c], tokenRuns(l.body, f.beside[c], longestLabel, accent)...)
+			labels[c] = append(labels[c], textRun{"→", paleInk})
 		}
-		labels[c] = append(labels[c], tokenRuns(l.body, f.columns[c], ink)...)
+		labels[c] = append(labels[c], tokenRuns(l.body, f.columns[c], longestLabel, ink)...)
 	}
 	return labels
 }
 
 // legendText is the column title and, where the texts differ, the key to the labels.
-func (f *Figure) legendText(body *font) []run {
-	var legend []run
+func (f *Figure) legendText(body *font) []textRun {
+	var legend []textRun
 	if f.columnTitle != "" {
-		legend = append(legend, run{clip(body, plain(f.columnTitle), longestTitle), ink})
+		legend = append(legend, textRun{clip(body, legible(f.columnTitle), longestTitle), ink})
 	}
 	for _, token := range f.beside {
 		if token != "" {
 			if legend != nil {
-				legend = append(legend, run{"; where they differ: ", paleInk})
+				legend = append(legend, textRun{"; where they differ: ", paleInk})
 			}
-			return append(legend, run{"clean", accent}, run{"→", paleInk}, run{"corrupt", ink})
+			arrow := textRun{"→", paleInk}
+			return append(legend, textRun{"clean", accent}, arrow, textRun{"corrupt", ink})
 		}
 	}
 	return legend
@@ -326,7 +299,8 @@ func (f *Figure) legendText(body *font) []run {
 
 // paintPanel draws one matrix with its frame, its values and its column labels.
 func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Rectangle) {
-	c.text(l.body, frame.Min.X, frame.Min.Y-8, run{clip(l.body, plain(panel.title), frame.Dx()), ink})
+	title := clip(l.body, legible(panel.title), frame.Dx())
+	c.text(l.body, frame.Min.X, frame.Min.Y-8, textRun{title, ink})
 	c.fill(frame.Inset(-1), frameGrey)
 	c.fill(frame, white)
 	for row, values := range panel.matrix {
@@ -338,8 +312,9 @@ func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Recta
 			}
 			c.fill(cell, l.scale.step(value))
 			if l.decimals >= 0 {
-				text := number(value, l.decimals)
-				c.text(l.body, cell.Min.X+(cell.Dx()-l.body.width(text)+1)/2, cell.Min.Y+cell.Dy()/2+letterHeight/2, run{text, ink})
+				text := formatValue(value, l.decimals)
+				x := cell.Min.X + (cell.Dx()-l.body.width(text)+1)/2
+				c.text(l.body, x, cell.Min.Y+cell.Dy()/2+letterHeight/2, textRun{text, ink})
 			}
 		}
 	}
@@ -347,17 +322,18 @@ func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Recta
 		if label != nil {
 			cell := l.cellAt(frame, 0, column)
 			x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1
-			c.fill(image.Rect(x, y, x+1, y+tick), frameGrey)
+			c.fill(image.Rect(x, y, x+1, y+tickLength), frameGrey)
 			if width := runsWidth(l.body, label); l.upright {
-				c.text(l.body, x-width/2, y+tick+4+letterHeight, label...)
+				c.text(l.body, x-width/2, y+tickLength+4+letterHeight, label...)
 			} else {
-				c.textUp(l.body, x+letterHeight/2, y+tick+4+width, label...)
+				c.textUp(l.body, x+letterHeight/2, y+tickLength+4+width, label...)
 			}
 		}
 	}
 }
 
-// cellAt is the place of one cell of the panel that lies in frame, without the white lines around it.
+// cellAt is the place of one cell of the panel that lies in frame, without the white lines around
+// it.
 func (l *layout) cellAt(frame image.Rectangle, row, column int) image.Rectangle {
 	x, y := frame.Min.X+column*l.cell+l.gap, frame.Min.Y+row*l.cell+l.gap
 	return image.Rect(x, y, x+l.cell-l.gap, y+l.cell-l.gap)
@@ -369,14 +345,15 @@ func (f *Figure) paintRowLabels(c *canvas, l *layout) {
 	for row := 0; row < len(f.rows) && row < len(f.panels[0].matrix); row += l.rowStep {
 		cell := l.cellAt(frame, row, 0)
 		y := cell.Min.Y + cell.Dy()/2
-		c.fill(image.Rect(frame.Min.X-1-tick, y, frame.Min.X-1, y+1), frameGrey)
-		text := clip(l.body, plain(f.rows[row]), longestLabel)
-		c.text(l.body, frame.Min.X-tick-4-l.body.width(text), y+letterHeight/2, run{text, ink})
+		c.fill(image.Rect(frame.Min.X-1-tickLength, y, frame.Min.X-1, y+1), frameGrey)
+		text := clip(l.body, legible(f.rows[row]), longestLabel)
+		x := frame.Min.X - tickLength - 4 - l.body.width(text)
+		c.text(l.body, x, y+letterHeight/2, textRun{text, ink})
 	}
 	if f.rowTitle != "" {
-		text := clip(l.body, plain(f.rowTitle), max(frame.Dy(), smallestBar))
+		text := clip(l.body, legible(f.rowTitle), max(frame.Dy(), smallestBar))
 		y := max((frame.Min.Y+frame.Max.Y+l.body.width(text))/2, frame.Min.Y+l.body.width(text))
-		c.textUp(l.body, margin+11, y, run{text, ink})
+		c.textUp(l.body, margin+11, y, textRun{text, ink})
 	}
 }
 
@@ -385,18 +362,14 @@ func (f *Figure) paintBar(c *canvas, l *layout) {
 	c.fill(l.bar.Inset(-1), frameGrey)
 	c.gradient(l.bar)
 	for _, t := range l.ticks {
-		c.fill(image.Rect(l.bar.Max.X+1, t.y, l.bar.Max.X+1+tick, t.y+1), frameGrey)
-		c.text(l.body, l.bar.Max.X+barIndent, t.labelY+letterHeight/2, run{t.text, t.ink})
+		c.fill(image.Rect(l.bar.Max.X+1, t.y, l.bar.Max.X+1+tickLength, t.y+1), frameGrey)
+		c.text(l.body, l.bar.Max.X+barIndent, t.labelY+letterHeight/2, textRun{t.text, t.ink})
 	}
 	for _, m := range l.marks {
 		c.fill(image.Rect(l.bar.Min.X, m.y-1, l.bar.Max.X, m.y+2).Intersect(l.bar), white)
-		c.fill(image.Rect(l.bar.Min.X, m.y, l.bar.Max.X, m.y+1), ink+full)
-		c.pointer(l.bar.Max.X+2, m.y, m.labelY, m.ink+full)
-		c.text(l.body, l.bar.Max.X+barIndent, m.labelY+letterHeight/2, run{m.text, m.ink})
-	}
-	if f.barTitle != "" {
-		text := clip(l.body, plain(f.barTitle), l.bar.Dy())
-		c.textUp(l.body, l.barTitleX, (l.bar.Min.Y+l.bar.Max.Y+l.body.width(text))/2, run{text, ink})
+		c.fill(image.Rect(l.bar.Min.X, m.y, l.bar.Max.X, m.y+1), ink+fullInk)
+		c.pointer(l.bar.Max.X+2, m.y, m.labelY, m.ink+fullInk)
+		c.text(l.body, l.bar.Max.X+barIndent, m.labelY+letterHeight/2, textRun{m.text, m.ink})
 	}
 }
 
@@ -409,7 +382,8 @@ func (f *Figure) anchors() []uint32 {
 	return anchors
 }
 
-// colorScale spans the colours over all values and marks. The scale of rdbu reaches equally far on both sides of its centre.
+// colorScale spans the colours over all values and marks. The scale of rdbu reaches equally far on
+// both sides of its centre.
 func (f *Figure) colorScale() colorScale {
 	low, high := math.Inf(1), math.Inf(-1)
 	include := func(v float64) {
@@ -435,8 +409,8 @@ func (f *Figure) colorScale() colorScale {
 	return newColorScale(low, high)
 }
 
-// cellDecimals is the number of decimals with which every value fits into its cell: as many as decimalsFor asks, or one less;
-// -1 if that is still too wide.
+// cellDecimals is the number of decimals with which every value fits into its cell: as many as
+// decimalsFor asks, or one less; -1 if that is still too wide.
 func (f *Figure) cellDecimals(l *layout) int {
 	if l.cell < smallestValue {
 		return -1
@@ -456,7 +430,7 @@ func (f *Figure) widestValue(body *font, decimals int) int {
 		for _, row := range panel.matrix {
 			for _, v := range row {
 				if !math.IsNaN(v) {
-					widest = max(widest, body.width(number(v, decimals)))
+					widest = max(widest, body.width(formatValue(v, decimals)))
 				}
 			}
 		}
@@ -464,7 +438,8 @@ func (f *Figure) widestValue(body *font, decimals int) int {
 	return widest
 }
 
-// labelBar places the ticks and the marks. Marks that would overlap are moved apart, and a tick in a mark's way keeps its line and loses its number.
+// labelBar places the ticks and the marks. Marks that would overlap are moved apart, and a tick in
+// a mark's way keeps its line and loses its number.
 func (f *Figure) labelBar(l *layout) {
 	at := func(v float64) int {
 		return l.bar.Max.Y - 1 - int(math.Round(l.scale.position(v)*float64(l.bar.Dy()-1)))
@@ -473,7 +448,8 @@ func (f *Figure) labelBar(l *layout) {
 		if math.IsNaN(mark.value) {
 			continue
 		}
-		label := barLabel{clip(l.body, plain(mark.label), longestLabel) + " " + number(mark.value, decimalsFor(l.scale.size())), at(mark.value), 0, ink}
+		text := mark.label + " " + formatValue(mark.value, decimalsFor(l.scale.size()))
+		label := barLabel{text: text, y: at(mark.value), ink: ink}
 		if mark.label == "clean" {
 			label.ink = accent
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -12,15 +13,17 @@ import (
 	"testing"
 )
 
-// exampleFigure is the picture of the example pair, with invented numbers of the size and shape that GPT-2 small gives.
+// exampleFigure is the picture of the example pair, with invented numbers of the size and shape
+// that GPT-2 small gives.
 func exampleFigure() *Figure {
 	f := &Figure{
 		title: "logit( Smith) − logit( Jones)", subtitle: "GPT-2 small (gpt2.safetensors)",
 		rowTitle: "layer", columnTitle: "token of the corrupt text",
-		columns:  []string{"Michelle", " Smith", " was", " a", " top", "-", "not", "ch", " student", ".", " Michelle"},
+		columns: []string{"Michelle", " Smith", " was", " a", " top", "-", "not", "ch", " student",
+			".", " Michelle"},
 		beside:   []string{"", " Jones", "", "", "", "", "", "", "", "", ""},
 		colorMap: "viridis", center: 1.02, marks: []Mark{{-3.38, "clean"}, {1.02, "corrupt"}},
-		barTitle: "after patching", scale: 1,
+		scale: 1,
 	}
 	var matrix [][]float64
 	for layer := 0; layer < 12; layer++ {
@@ -75,8 +78,9 @@ func inkAt(picture *image.Paletted, x, y int) int {
 	return 0
 }
 
-// read is a reader of the pixels: from the lower left corner (x, y) of a text it finds, letter by letter, the one of the font's characters that
-// differs least from what is there (of two that differ equally, the wider), until three spaces of nothing follow. It reads texts turned to the
+// read is a reader of the pixels: from the lower left corner (x, y) of a text it finds, letter by
+// letter, the one of the font's characters that differs least from what is there (of two that
+// differ equally, the wider), until three spaces of nothing follow. It reads texts turned to the
 // left if turned is set, and no further than length pixels.
 func read(picture *image.Paletted, f *font, x, y int, turned bool, length int) string {
 	text := ""
@@ -86,7 +90,8 @@ func read(picture *image.Paletted, f *font, x, y int, turned bool, length int) s
 			if char == '\u00a0' || char == '\u00ad' {
 				continue // they look like a space and a hyphen
 			}
-			if d := f.difference(picture, char, x, y, turned, best); d < best || d == best && f.advance(char) > f.advance(bestChar) {
+			d := f.difference(picture, char, x, y, turned, best)
+			if d < best || d == best && f.advance(char) > f.advance(bestChar) {
 				best, bestChar = d, char
 			}
 		}
@@ -101,11 +106,14 @@ func read(picture *image.Paletted, f *font, x, y int, turned bool, length int) s
 	return strings.TrimRight(text, " ")
 }
 
-// difference between a letter and what the picture has in its place: the mean square for each column of pixels. It gives up beyond limit.
-func (f *font) difference(picture *image.Paletted, char rune, x, y int, turned bool, limit float64) float64 {
+// difference between a letter and what the picture has in its place: the mean square for each
+// column of pixels. It gives up beyond limit.
+func (f *font) difference(picture *image.Paletted, char rune, x, y int, turned bool,
+	limit float64) float64 {
 	b, width := f.bitmap(char), f.advance(char)*f.scale
 	sum := 0
-	for i := 0; i < 18*f.scale; i++ { // the rows from 14 above to 4 below the baseline; first those in which letters differ most
+	// The rows from 14 above to 4 below the baseline; first those in which letters differ most.
+	for i := 0; i < 18*f.scale; i++ {
 		row := (i+10*f.scale)%(18*f.scale) - 14*f.scale
 		for column := 0; column < width; column++ {
 			want := 0
@@ -125,7 +133,7 @@ func (f *font) difference(picture *image.Paletted, char rune, x, y int, turned b
 	return float64(sum) / float64(width)
 }
 
-func runsText(runs []run) string {
+func runsText(runs []textRun) string {
 	text := ""
 	for _, r := range runs {
 		text += r.text
@@ -147,10 +155,12 @@ func TestEveryNumberCanBeRead(t *testing.T) {
 			}
 			for position, value := range row {
 				cell := l.cellAt(l.panels[0], layer, position)
-				want := number(value, 2)
+				want := formatValue(value, 2)
 				x := cell.Min.X + (cell.Dx()-l.body.width(want)+1)/2
-				if got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, cell.Max.X-x); got != want {
-					t.Errorf("%s, scale %d, layer %d, position %d: read %q, want %q", colorMap, scale, layer, position, got, want)
+				got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, cell.Max.X-x)
+				if got != want {
+					t.Errorf("%s, scale %d, layer %d, position %d: read %q, want %q",
+						colorMap, scale, layer, position, got, want)
 				}
 			}
 		}
@@ -161,7 +171,8 @@ func TestEveryTextCanBeRead(t *testing.T) {
 	for _, scale := range []int{1, 2} {
 		f := exampleFigure()
 		f.scale = scale
-		f.columns = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\tb", "{|}~", "Ñandú", "Æøß", " internationalizationisation", " Michelle"}
+		f.columns = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\tb", "{|}~", "Ñandú",
+			"Æøß", " internationalizationisation", " Michelle"}
 		f.panels = append(f.panels, f.panels[0])
 		f.panels[0].title, f.panels[1].title = "resid", "mlp"
 		picture, l := paintPNG(t, f)
@@ -173,21 +184,26 @@ func TestEveryTextCanBeRead(t *testing.T) {
 		}
 		check("title", read(picture, l.large, l.left, l.titleY, false, 999), f.title)
 		check("subtitle", read(picture, l.body, l.left, l.subtitleY, false, 999), f.subtitle)
-		check("legend", read(picture, l.body, l.left, l.legendY, false, 999), "token of the corrupt text; where they differ: clean→corrupt")
-		check("bar title", read(picture, l.body, l.barTitleX, (l.bar.Min.Y+l.bar.Max.Y+l.body.width(f.barTitle))/2, true, 999), f.barTitle)
-		check("row title", read(picture, l.body, margin+11, (l.panels[0].Min.Y+l.panels[0].Max.Y+l.body.width("layer"))/2, true, 999), "layer")
-		labels := []string{"Señor", "␣Jones→␣¿Qué", `\n`, `␣\u4e2d`, `\xe4\xb8`, `a\tb`, "{|}~", "Ñandú", "Æøß", "␣internationalizationisa…", "␣Michelle"}
+		check("legend", read(picture, l.body, l.left, l.legendY, false, 999),
+			"token of the corrupt text; where they differ: clean→corrupt")
+		middle := (l.panels[0].Min.Y + l.panels[0].Max.Y + l.body.width("layer")) / 2
+		check("row title", read(picture, l.body, margin+11, middle, true, 999), "layer")
+		labels := []string{"Señor", "␣Jones→␣¿Qué", `\n`, `␣\u4e2d`, `\xe4\xb8`, `a\tb`, "{|}~",
+			"Ñandú", "Æøß", "␣internationalizationisa…", "␣Michelle"}
 		for i, frame := range l.panels {
-			check("panel title", read(picture, l.body, frame.Min.X, frame.Min.Y-8, false, 999), f.panels[i].title)
+			got := read(picture, l.body, frame.Min.X, frame.Min.Y-8, false, 999)
+			check("panel title", got, f.panels[i].title)
 			for column, want := range labels {
 				cell := l.cellAt(frame, 0, column)
-				y := frame.Max.Y + 1 + tick + 4 + l.body.width(want)
-				check("column label", read(picture, l.body, cell.Min.X+cell.Dx()/2+5, y, true, 999), want)
+				y := frame.Max.Y + 1 + tickLength + 4 + l.body.width(want)
+				got := read(picture, l.body, cell.Min.X+cell.Dx()/2+5, y, true, 999)
+				check("column label", got, want)
 			}
 		}
 		for row, want := range f.rows {
 			cell := l.cellAt(l.panels[0], row, 0)
-			got := read(picture, l.body, l.panels[0].Min.X-tick-4-l.body.width(want), cell.Min.Y+cell.Dy()/2+5, false, 40)
+			x := l.panels[0].Min.X - tickLength - 4 - l.body.width(want)
+			got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, 40)
 			check("row label", strings.TrimRight(got, " -"), want) // the tick that follows
 		}
 		for _, labels := range [][]barLabel{l.ticks, l.marks} {
@@ -195,7 +211,9 @@ func TestEveryTextCanBeRead(t *testing.T) {
 				if label.text == "" {
 					continue // a mark is in its way
 				}
-				check("colour bar", read(picture, l.body, l.bar.Max.X+barIndent, label.labelY+5, false, 999), label.text)
+				x := l.bar.Max.X + barIndent
+				got := read(picture, l.body, x, label.labelY+5, false, 999)
+				check("colour bar", got, label.text)
 			}
 		}
 	}
@@ -214,18 +232,25 @@ func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
 			for layer, row := range f.panels[0].matrix {
 				for position, value := range row {
 					cell := l.cellAt(l.panels[0], layer, position)
-					for _, p := range []image.Point{cell.Min.Mul(scale), cell.Max.Mul(scale).Sub(image.Pt(1, 1)), image.Pt(cell.Min.X, cell.Max.Y-1).Mul(scale)} {
+					corners := []image.Point{
+						cell.Min.Mul(scale), cell.Max.Mul(scale).Sub(image.Pt(1, 1)),
+						image.Pt(cell.Min.X, cell.Max.Y-1).Mul(scale),
+					}
+					for _, p := range corners {
 						got := picture.At(p.X, p.Y).(color.RGBA)
 						if math.IsNaN(value) {
-							if got != picture.Palette[hatchLine] && got != picture.Palette[hatchPaper] {
+							line, paper := picture.Palette[hatchLine], picture.Palette[hatchPaper]
+							if got != line && got != paper {
 								t.Errorf("a cell that was not run is %v", got)
 							}
 							continue
 						}
-						want := interpolate(colorMaps[colorMap], math.Max(0, math.Min(1, (value-low)/(high-low))))
+						share := max(0, min(1, (value-low)/(high-low)))
+						want := interpolate(colorMaps[colorMap], share)
 						// Half a step of the palette.
 						if far := colorDistance(got, want); far > 5 {
-							t.Errorf("%s, layer %d, position %d, value %.3f: %v, want %v", colorMap, layer, position, value, got, want)
+							t.Errorf("%s, layer %d, position %d, value %.3f: %v, want %v",
+								colorMap, layer, position, value, got, want)
 						}
 					}
 				}
@@ -254,7 +279,8 @@ func TestColourBar(t *testing.T) {
 			for _, m := range l.marks {
 				near = near || abs(m.y-y) <= 1
 			}
-			if got, want := picture.ColorIndexAt(l.bar.Min.X, y), l.scale.step(valueAt(y)); !near && abs(int(got)-int(want)) > 1 {
+			got, want := picture.ColorIndexAt(l.bar.Min.X, y), l.scale.step(valueAt(y))
+			if !near && abs(int(got)-int(want)) > 1 {
 				t.Errorf("row %d of the bar has colour %d, want %d", y, got, want)
 			}
 		}
@@ -272,8 +298,9 @@ func TestColourBar(t *testing.T) {
 		}
 		texts := map[string]float64{"clean −3.38": -3.38, "corrupt 1.02": 1.02}
 		for _, mark := range l.marks {
-			if math.Abs(valueAt(mark.y)-texts[mark.text]) > pixel || picture.ColorIndexAt(l.bar.Min.X+5, mark.y) != ink+full {
-				t.Errorf("mark %q at %g, colour %d", mark.text, valueAt(mark.y), picture.ColorIndexAt(l.bar.Min.X+5, mark.y))
+			at, painted := valueAt(mark.y), picture.ColorIndexAt(l.bar.Min.X+5, mark.y)
+			if math.Abs(at-texts[mark.text]) > pixel || painted != ink+fullInk {
+				t.Errorf("mark %q at %g, colour %d", mark.text, at, painted)
 			}
 			delete(texts, mark.text)
 		}
@@ -288,17 +315,21 @@ func TestDivergingMapIsCentred(t *testing.T) {
 	f.colorMap = "rdbu"
 	picture, l := paintPNG(t, f)
 	cell := l.cellAt(l.panels[0], 0, 0)
-	if got, want := picture.At(cell.Min.X, cell.Min.Y), (color.RGBA{0xf7, 0xf7, 0xf7, 255}); got != want {
+	got, want := picture.At(cell.Min.X, cell.Min.Y), color.RGBA{0xf7, 0xf7, 0xf7, 255}
+	if got != want {
 		t.Errorf("the corrupt run's metric is %v, want %v", got, want)
 	}
-	if up, down := l.scale.high-f.center, f.center-l.scale.low; math.Abs(up-down) > 1e-12 || math.Abs(down-4.4) > 0.01 {
+	up, down := l.scale.high-f.center, f.center-l.scale.low
+	if math.Abs(up-down) > 1e-12 || math.Abs(down-4.4) > 0.01 {
 		t.Errorf("the scale reaches %g up and %g down", up, down)
 	}
 }
 
 func TestCloseMarks(t *testing.T) {
 	f := exampleFigure()
-	f.marks = []Mark{{1.02, "corrupt"}, {1.01, "clean"}, {-3.4, "low"}, {-3.41, "lower"}, {math.NaN(), "none"}}
+	f.marks = []Mark{
+		{1.02, "corrupt"}, {1.01, "clean"}, {-3.4, "low"}, {-3.41, "lower"}, {math.NaN(), "none"},
+	}
 	picture, l := paintPNG(t, f)
 	if len(l.marks) != 4 {
 		t.Fatalf("%d marks", len(l.marks))
@@ -307,7 +338,8 @@ func TestCloseMarks(t *testing.T) {
 		if i > 0 && mark.labelY-l.marks[i-1].labelY < labelPitch {
 			t.Errorf("%q is too close to %q", mark.text, l.marks[i-1].text)
 		}
-		if got := read(picture, l.body, l.bar.Max.X+barIndent, mark.labelY+5, false, 999); got != mark.text {
+		got := read(picture, l.body, l.bar.Max.X+barIndent, mark.labelY+5, false, 999)
+		if got != mark.text {
 			t.Errorf("read %q, want %q", got, mark.text)
 		}
 		if mark.labelY >= l.bar.Max.Y || mark.labelY < l.bar.Min.Y {
@@ -323,7 +355,8 @@ func TestCloseMarks(t *testing.T) {
 	}
 }
 
-// TestScaleDoublesTheGeometry: wherever the picture at scale 1 is plain, the one at scale 2 is the same.
+// TestScaleDoublesTheGeometry: wherever the picture at scale 1 is plain, the one at scale 2 is the
+// same.
 func TestScaleDoublesTheGeometry(t *testing.T) {
 	f := exampleFigure()
 	one, l := paintPNG(t, f)
@@ -354,23 +387,28 @@ func TestScaleDoublesTheGeometry(t *testing.T) {
 		t.Errorf("only %d pixels could be compared", plainPixels)
 	}
 	frame := l.panels[0]
-	for _, p := range []image.Point{{frame.Min.X - 1, frame.Min.Y + 99}, {frame.Max.X, frame.Min.Y + 99}, {frame.Min.X + 7, frame.Max.Y}} {
+	left, right := image.Pt(frame.Min.X-1, frame.Min.Y+99), image.Pt(frame.Max.X, frame.Min.Y+99)
+	for _, p := range []image.Point{left, right, {frame.Min.X + 7, frame.Max.Y}} {
+		painted := one.ColorIndexAt(p.X, p.Y) == frameGrey
 		for i := 0; i < 4; i++ {
-			if one.ColorIndexAt(p.X, p.Y) != frameGrey || two.ColorIndexAt(2*p.X+i%2, 2*p.Y+i/2) != frameGrey {
-				t.Errorf("the frame is not at %v", p)
-			}
+			painted = painted && two.ColorIndexAt(2*p.X+i%2, 2*p.Y+i/2) == frameGrey
+		}
+		if !painted {
+			t.Errorf("the frame is not at %v", p)
 		}
 	}
 }
 
 func TestSamePixelsEveryTime(t *testing.T) {
 	var first, second bytes.Buffer
-	if exampleFigure().write(&first) != nil || exampleFigure().write(&second) != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
+	err := errors.Join(exampleFigure().write(&first), exampleFigure().write(&second))
+	if err != nil || !bytes.Equal(first.Bytes(), second.Bytes()) {
 		t.Error("two pictures of the same figure differ")
 	}
 }
 
-// wideFigure has as many rows and columns as asked for, all tokens " token", two of them different in the clean text.
+// wideFigure has as many rows and columns as asked for, all tokens " token", two of them different
+// in the clean text.
 func wideFigure(rows, columns int) *Figure {
 	f := exampleFigure()
 	f.columns, f.beside, f.rows = make([]string, columns), make([]string, columns), nil
@@ -414,7 +452,8 @@ func TestManyColumns(t *testing.T) {
 			continue
 		}
 		if l.cell != test.cell || l.width > test.widest || l.height > test.tallest {
-			t.Errorf("%d × %d: cells of %d, picture of %d × %d", test.rows, test.columns, l.cell, l.width, l.height)
+			t.Errorf("%d × %d: cells of %d, picture of %d × %d",
+				test.rows, test.columns, l.cell, l.width, l.height)
 		}
 		last, labelled := -1000, 0
 		for c, label := range l.labels {
@@ -422,7 +461,7 @@ func TestManyColumns(t *testing.T) {
 				continue
 			}
 			if c*l.cell-last < labelPitch {
-				t.Errorf("%d columns: the labels of column %d and the one before touch", test.columns, c)
+				t.Errorf("%d columns: the label of column %d touches another", test.columns, c)
 			}
 			last = c * l.cell
 			labelled++
@@ -430,8 +469,9 @@ func TestManyColumns(t *testing.T) {
 		if want := min(test.columns, test.columns*l.cell/(3*labelPitch)); labelled < want {
 			t.Errorf("%d columns: only %d labels", test.columns, labelled)
 		}
-		if test.columns >= 3 && runsText(l.labels[test.columns/3]) != "␣other→␣token" {
-			t.Errorf("%d columns: the column that differs is labelled %q", test.columns, runsText(l.labels[test.columns/3]))
+		differs := runsText(l.labels[test.columns/3])
+		if test.columns >= 3 && differs != "␣other→␣token" {
+			t.Errorf("%d columns: the column that differs is labelled %q", test.columns, differs)
 		}
 		if l.rowStep*l.cell < labelPitch {
 			t.Errorf("%d rows: the labels touch", test.rows)
@@ -445,7 +485,8 @@ func TestShortLabelsStandUpright(t *testing.T) {
 	picture, l := paintPNG(t, f)
 	for column, want := range f.columns {
 		cell := l.cellAt(l.panels[0], 0, column)
-		x, y := cell.Min.X+cell.Dx()/2-l.body.width(want)/2, l.panels[0].Max.Y+1+tick+4+letterHeight
+		x := cell.Min.X + cell.Dx()/2 - l.body.width(want)/2
+		y := l.panels[0].Max.Y + 1 + tickLength + 4 + letterHeight
 		if got := read(picture, l.body, x, y, false, cell.Max.X-x); got != want {
 			t.Errorf("read %q, want %q", got, want)
 		}
@@ -457,16 +498,10 @@ func TestFigureErrors(t *testing.T) {
 		change func(f *Figure)
 		want   string
 	}{
-		{func(f *Figure) { f.panels = nil }, "heat map: there is nothing to paint"},
-		{func(f *Figure) { f.panels[0].matrix = [][]float64{{}} }, "heat map: there is nothing to paint"},
-		{func(f *Figure) { f.panels[0].matrix[3] = f.panels[0].matrix[3][:5] }, "heat map: one row has 11 columns, another 5"},
-		{func(f *Figure) { f.panels = append(f.panels, Panel{"", f.panels[0].matrix[:2]}) }, "heat map: one panel has 12 rows, another 2"},
-		{func(f *Figure) { f.panels = make([]Panel, 9) }, "heat map: 9 panels are too many for one picture (at most 8)"},
-		{func(f *Figure) { f.scale = 0 }, "heat map: scale 0 is not between 1 and 8"},
-		{func(f *Figure) { f.scale = 9 }, "heat map: scale 9 is not between 1 and 8"},
-		{func(f *Figure) { f.colorMap = "jet" }, `heat map: no colour map is called "jet": there are viridis and rdbu`},
-		{func(f *Figure) { *f = *wideFigure(2, 5000) }, "heat map: 2 × 5000 cells are too many for one picture (at most 2304 × 4900)"},
-		{func(f *Figure) { *f = *wideFigure(600, 1024); f.scale = 8 }, "heat map: 26560 × 16160 pixels are too many for one picture: use a smaller scale"},
+		{func(f *Figure) { *f = *wideFigure(2, 5000) }, "heat map: 2 × 5000 cells are too many " +
+			"for one picture (at most 2304 × 4900)"},
+		{func(f *Figure) { *f = *wideFigure(600, 1024); f.scale = 8 }, "heat map: 26368 × 16160 " +
+			"pixels are too many for one picture: use a smaller scale"},
 	}
 	for _, test := range tests {
 		f := exampleFigure()
@@ -481,17 +516,20 @@ func TestFigureErrors(t *testing.T) {
 func FuzzFigure(f *testing.F) {
 	f.Add(uint8(12), uint8(11), uint8(1), uint8(1), false, 1.02, 0.3, " Smith\n\xe4中", "clean")
 	f.Add(uint8(1), uint8(1), uint8(3), uint8(2), true, math.Inf(1), math.NaN(), "", "")
-	f.Add(uint8(39), uint8(3), uint8(2), uint8(1), true, 1e308, -1e308, strings.Repeat("ñ", 500), "corrupt")
+	long := strings.Repeat("ñ", 500)
+	f.Add(uint8(39), uint8(3), uint8(2), uint8(1), true, 1e308, -1e308, long, "corrupt")
 	f.Add(uint8(2), uint8(69), uint8(1), uint8(1), false, 5e-324, 1e-300, "\ufffd\u00a0", "x")
 	f.Add(uint8(2), uint8(2), uint8(1), uint8(1), false, 1e17, 1e17+64, "x", "x")
-	f.Fuzz(func(t *testing.T, rows, columns, panels, scale uint8, diverging bool, a, b float64, text, label string) {
-		rows, columns = rows%40, columns%70
-		figure := &Figure{title: text, subtitle: label, rowTitle: label, columnTitle: text, barTitle: text, colorMap: "viridis", center: b, scale: int(scale % 3)}
+	f.Fuzz(func(t *testing.T, rows, columns, panels, scale uint8, diverging bool, a, b float64,
+		text, label string) {
+		rows, columns = 1+rows%40, 1+columns%70
+		figure := &Figure{title: text, subtitle: label, rowTitle: label, columnTitle: text,
+			colorMap: "viridis", center: b, scale: 1 + int(scale%2)}
 		if diverging {
 			figure.colorMap = "rdbu"
 		}
 		figure.marks = []Mark{{a, label}, {b, text}}
-		for range panels % 4 {
+		for range 1 + panels%3 {
 			matrix := make([][]float64, rows)
 			for r := range matrix {
 				matrix[r] = make([]float64, columns)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -70,7 +71,7 @@ func main() {
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command
 // line.
 func execute(args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: isTerminal(stdout)}
+	p := &program{stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: takesColor(stdout)}
 	err := kernelErr
 	if err == nil {
 		err = withoutPanic(func() error {
@@ -276,14 +277,14 @@ func (p *program) patchPairs(f *patchFlags) error {
 	if _, err := selection(f.study.layers, m.layers); err != nil {
 		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
 	}
-	out := p.stdout
+	write := func(r *Report) error { return cmp.Or(writeJSON(p.stdout, r), p.stdout.Flush()) }
+	finish := func(err error) error { return err }
 	if p.json != "" && p.json != "-" {
-		lines, err := os.Create(p.json)
+		lines, err := openLines(p.json)
 		if err != nil {
-			return fmt.Errorf("writing %s: %w", p.json, reason(err))
+			return err
 		}
-		defer lines.Close()
-		out = bufio.NewWriter(lines)
+		write, finish = func(r *Report) error { return writeJSON(lines, r) }, lines.finish
 	}
 	means, pairs, failed := Means{}, 0, 0
 	bar := newProgress(p.stderr)
@@ -291,30 +292,29 @@ func (p *program) patchPairs(f *patchFlags) error {
 		bar.clear()
 		p.note(fmt.Errorf("%s:%d: %w", name, line, err))
 	}
-	err = eachPair(file, func(line int, fields []string, fault error) error {
+	err = eachPair(file, func(line int, fields []string) error {
 		pairs++
-		var r *Report
-		if fault == nil {
-			r, fault = f.study.runLine(m, fields, bar.share)
-			bar.clear()
-		}
-		if fault != nil {
+		r, err := f.study.runLine(m, fields, bar.share)
+		bar.clear()
+		if err != nil {
 			failed++
-			complain(line, fault)
+			complain(line, err)
 			return nil
 		}
 		if err := means.add(r); err != nil {
 			complain(line, fmt.Errorf("left out of the mean: %w", err))
 		}
 		r.Line = line
-		writeJSON(out, r)
-		if err := out.Flush(); err != nil {
+		if err := write(r); err != nil {
 			return fmt.Errorf("writing the result of line %d: %w", line, reason(err))
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, reason(err))
+		err = fmt.Errorf("%s: %w", name, reason(err))
+	}
+	if err = finish(err); err != nil {
+		return err
 	}
 	files, figures := means.figures(f.image, f.colorMap, f.scale)
 	for i, figure := range figures {
@@ -351,7 +351,7 @@ func (p *program) next() Command {
 		}
 		r := NextReport{newModelReport(m), newTextReport(text.text, ids), topTokens(logits, p.top)}
 		if p.json != "-" {
-			fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), table(r.Top))
+			fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), topTable(r.Top))
 		}
 		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -19,8 +20,10 @@ func TestSelection(t *testing.T) {
 		list string
 		want string // of five
 	}{
-		{"0", "x----"}, {"1,3:", "-x-xx"}, {"0:2", "xx---"}, {":3", "xxx--"}, {"-1", "----x"}, {"-2:", "---xx"}, {" 1 , 2 ", "-xx--"}, {":", "xxxxx"},
-		{"5", ""}, {"3:3", ""}, {"4:2", ""}, {"0:6", ""}, {"-6", ""}, {"a", ""}, {"1,", ""}, {"1:2:3", ""}, {"99999999999999999999", ""},
+		{"0", "x----"}, {"1,3:", "-x-xx"}, {"0:2", "xx---"}, {":3", "xxx--"}, {"-1", "----x"},
+		{"-2:", "---xx"}, {" 1 , 2 ", "-xx--"}, {":", "xxxxx"},
+		{"5", ""}, {"3:3", ""}, {"4:2", ""}, {"0:6", ""}, {"-6", ""}, {"a", ""}, {"1,", ""},
+		{"1:2:3", ""}, {"99999999999999999999", ""},
 	} {
 		chosen, err := selection(c.list, 5)
 		got := ""
@@ -36,7 +39,8 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// TestMetrics holds every metric to its formula, computed from the whole logits of whole forward passes.
+// TestMetrics holds every metric to its formula, computed from the whole logits of whole forward
+// passes.
 func TestMetrics(t *testing.T) {
 	m := randomModel(Config{2, 2, 16, 16, 40}, 8)
 	pair := randomPair(m, 6, 1, 9)
@@ -81,7 +85,7 @@ func TestMetrics(t *testing.T) {
 		metricDiff:     b - a,
 		metricLogit:    a,
 		metricProb:     pB - pA,
-		metricRestored: ((b - a) - (corruptB - corruptA)) / ((cleanB - cleanA) - (corruptB - corruptA)),
+		metricRestored: (b - a - (corruptB - corruptA)) / (cleanB - cleanA - (corruptB - corruptA)),
 	} {
 		if got := metric.of(s.cells[1][5], s.clean, s.corrupt); math.Abs(got-want) > 1e-6 {
 			t.Errorf("%s is %g, want %g", metric, got, want)
@@ -94,7 +98,8 @@ func TestStudies(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "h.png")
 	run := func(args ...string) map[string]any {
 		t.Helper()
-		code, stdout, stderr := command(t, append(args, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", image, "-json", "-")...)
+		args = append(args, "-e", exampleClean, exampleCorrupt, "Jones", "Smith")
+		code, stdout, stderr := command(t, append(args, "-o", image, "-json", "-")...)
 		if code != 0 {
 			t.Fatal(args, stderr)
 		}
@@ -118,11 +123,14 @@ func TestStudies(t *testing.T) {
 		}
 	}
 	r := run("-site", "all", "-metric", "restored")
-	if m := r["matrices"].(map[string]any); len(m) != 3 || r["matrix"] != nil || m["attn"].([]any)[6].([]any)[10].(float64) < .9 {
+	sites := r["matrices"].(map[string]any)
+	induction := sites["attn"].([]any)[6].([]any)[10].(float64)
+	if len(sites) != 3 || r["matrix"] != nil || induction < .9 {
 		t.Errorf("-site all: %v", r)
 	}
 	r = run("-lens")
-	if m := r["matrices"].(map[string]any); len(m) != 2 || len(r["lens"].(map[string]any)["clean"].([]any)) != 12 {
+	top := r["lens"].(map[string]any)["clean"].([]any)
+	if len(r["matrices"].(map[string]any)) != 2 || len(top) != 12 {
 		t.Errorf("-lens: %v", r)
 	}
 	whole := run()["matrix"].([]any)
@@ -138,7 +146,9 @@ func TestStudies(t *testing.T) {
 			}
 		}
 	}
-	if code, stdout, stderr := command(t, "-e", exampleClean, exampleCorrupt, "Jones", "-metric", "logit", "-o", image); code != 0 || !strings.Contains(stdout, "logit(Jones): clean") {
+	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "-metric", "logit", "-o", image}
+	code, stdout, stderr := command(t, args...)
+	if code != 0 || !strings.Contains(stdout, "logit(Jones): clean") {
 		t.Errorf("-metric logit without a corrupt answer: %d %s", code, stderr)
 	}
 }
@@ -157,8 +167,15 @@ func TestPairs(t *testing.T) {
 	pairs := file(t, "pairs.tsv", strings.Join(lines, "\n"))
 	image := filepath.Join(t.TempDir(), "mean.png")
 	code, stdout, stderr := command(t, "-pairs", pairs, "-o", image)
-	if code != 1 || !strings.Contains(stderr, pairs+":4: 3 fields") || !strings.Contains(stderr, pairs+":7: the clean answer") || !strings.Contains(stderr, "2 of 5 pairs could not be run") {
+	if code != 1 {
 		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	for _, want := range []string{
+		pairs + ":4: 3 fields", pairs + ":7: the clean answer", "2 of 5 pairs could not be run",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("no %q in %s", want, stderr)
+		}
 	}
 	var numbers []int
 	for d := json.NewDecoder(strings.NewReader(stdout)); d.More(); {
@@ -178,13 +195,16 @@ func TestPairs(t *testing.T) {
 		t.Errorf("lines %v", numbers)
 	}
 	for _, T := range []int{7, 11} {
-		if _, err := os.Stat(strings.TrimSuffix(image, ".png") + fmt.Sprintf("-%d.png", T)); err != nil {
+		mean := fmt.Sprintf("%s-%d.png", strings.TrimSuffix(image, ".png"), T)
+		if _, err := os.Stat(mean); err != nil {
 			t.Error(err)
 		}
 	}
 
-	code, all, stderr := command(t, "-pairs", file(t, "one.tsv", lines[1]), "-o", image, "-metric", "prob")
-	if _, err := os.Stat(image); code != 0 || err != nil || !strings.Contains(all, `"metric":"p(Smith) - p(Jones)"`) {
+	one := file(t, "one.tsv", lines[1])
+	code, stdout, stderr = command(t, "-pairs", one, "-o", image, "-metric", "prob")
+	_, err := os.Stat(image)
+	if code != 0 || err != nil || !strings.Contains(stdout, `"metric":"p(Smith) - p(Jones)"`) {
 		t.Errorf("one pair: %d %s %v", code, stderr, err)
 	}
 }
@@ -202,7 +222,8 @@ func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 // study runs a study of the example on the circuit.
 func study(t *testing.T, s Study) *Report {
 	t.Helper()
-	r, err := s.run(newCircuit(), question(t, exampleClean, exampleCorrupt, s.metric), func(float64) {})
+	q := question(t, exampleClean, exampleCorrupt, s.metric)
+	r, err := s.run(newCircuit(), q, func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +235,8 @@ func TestMeans(t *testing.T) {
 	m := newCircuit()
 	for _, site := range []string{"all", "head"} {
 		means, want := Means{}, []*Report{}
-		for _, corrupt := range []string{exampleCorrupt, "Jessica Jones was a top-notch student. Michelle"} {
+		jessica := "Jessica Jones was a top-notch student. Michelle"
+		for _, corrupt := range []string{exampleCorrupt, jessica} {
 			// The mean is of the restored share, whatever metric the single pairs are shown in.
 			for _, metric := range []Metric{metricDiff, metricRestored} {
 				s := Study{site: site, metric: metric}
@@ -237,20 +259,24 @@ func TestMeans(t *testing.T) {
 		for i, p := range got.panels {
 			for l, row := range p.matrix {
 				for c, v := range row {
-					if mean := (want[0].panels[i].matrix[l][c] + want[1].panels[i].matrix[l][c]) / 2; math.Abs(v-mean) > 1e-12 {
+					mean := (want[0].panels[i].matrix[l][c] + want[1].panels[i].matrix[l][c]) / 2
+					if math.Abs(v-mean) > 1e-12 {
 						t.Errorf("-site %s, layer %d, column %d: %g, want %g", site, l, c, v, mean)
 					}
 				}
 			}
 		}
 		figure := &Figure{
-			title: "mean restored share, 2 pairs of 11 tokens", subtitle: "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256", panels: got.panels,
+			title:    "mean restored share, 2 pairs of 11 tokens",
+			subtitle: "patched one site at a time · " + circuitSize, panels: got.panels,
 			rows: numbered(12), rowTitle: "layer", columns: numbered(11), columnTitle: "position",
-			colorMap: "rdbu", reversed: true, center: 0, marks: []Mark{{1, "clean"}, {0, "corrupt"}}, scale: 2,
+			colorMap: "rdbu", reversed: true, center: 0, scale: 2,
+			marks: []Mark{{1, "clean"}, {0, "corrupt"}},
 		}
 		panels := 3
 		if site == "head" {
 			figure.columns, figure.columnTitle, panels = numbered(4), "head", 1
+			figure.subtitle = "patched: head · " + circuitSize
 		}
 		if !reflect.DeepEqual(got, figure) || len(got.panels) != panels {
 			t.Errorf("-site %s:\n%+v, want\n%+v", site, got, figure)
@@ -271,8 +297,9 @@ func numbered(n int) []string {
 	return labels
 }
 
-// TestNothingToRestore runs a model in which no position reaches another one, on texts with the same last word: both runs end
-// in the same logits, so that there is no way between them of which a share could be restored.
+// TestNothingToRestore runs a model in which no position reaches another one, on texts with the
+// same last word: both runs end in the same logits, so that there is no way between them of which a
+// share could be restored.
 func TestNothingToRestore(t *testing.T) {
 	m := newCircuit()
 	for l := range m.blocks {
@@ -290,7 +317,8 @@ func TestNothingToRestore(t *testing.T) {
 		{"diff", Study{site: "resid", metric: metricDiff}, false},
 		{"diff, lens", Study{lens: true, metric: metricDiff}, false},
 	} {
-		r, err := c.study.run(m, question(t, exampleClean, exampleCorrupt, c.study.metric), func(float64) {})
+		q := question(t, exampleClean, exampleCorrupt, c.study.metric)
+		r, err := c.study.run(m, q, func(float64) {})
 		if c.fails {
 			if err == nil || !strings.Contains(err.Error(), "nothing to restore") {
 				t.Errorf("%s: %v", c.name, err)
@@ -302,8 +330,71 @@ func TestNothingToRestore(t *testing.T) {
 			continue
 		}
 		means := Means{}
-		if err := means.add(r); err == nil || !strings.Contains(err.Error(), "nothing to restore") || len(means) > 0 {
+		err = means.add(r)
+		if err == nil || !strings.Contains(err.Error(), "nothing to restore") || len(means) > 0 {
 			t.Errorf("%s: the mean takes it: %v, %v", c.name, means, err)
+		}
+	}
+}
+
+// TestLongLine checks that a line longer than any text is an error that says which line it is.
+func TestLongLine(t *testing.T) {
+	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
+	var read []int
+	err := eachPair(strings.NewReader(lines), func(line int, fields []string) error {
+		read = append(read, line)
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "line 2 is longer than") || len(read) != 1 {
+		t.Error(read, err)
+	}
+}
+
+// TestLineFile checks what a file of lines and its partial file hold after every kind of end, with
+// an older file there and without.
+func TestLineFile(t *testing.T) {
+	full := errors.New("the disk is full")
+	for _, c := range []struct {
+		name          string
+		old           string
+		lines         int
+		fault         error
+		file, partial string // what is there in the end; "" for no such file
+	}{
+		{"new", "", 2, nil, "line\nline\n", ""},
+		{"over an old one", "old", 1, nil, "line\n", ""},
+		{"failed", "old", 1, full, "old", "line\n"},
+		{"failed at once", "old", 0, full, "old", ""},
+		{"nothing to write", "old", 0, nil, "old", ""},
+	} {
+		name := filepath.Join(t.TempDir(), "out.jsonl")
+		os.WriteFile(name+".partial", []byte("of an earlier run"), 0o666)
+		if c.old != "" {
+			os.WriteFile(name, []byte(c.old), 0o600)
+		}
+		f, err := openLines(name)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		for range c.lines {
+			if _, err := f.Write([]byte("line\n")); err != nil {
+				t.Fatal(c.name, err)
+			}
+		}
+		err = f.finish(c.fault)
+		if (err != nil) != (c.fault != nil) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if c.partial != "" && !strings.Contains(err.Error(), name+".partial") {
+			t.Errorf("%s: the error does not say where the lines are: %v", c.name, err)
+		}
+		for name, want := range map[string]string{name: c.file, name + ".partial": c.partial} {
+			if got, _ := os.ReadFile(name); string(got) != want {
+				t.Errorf("%s: %s holds %q, want %q", c.name, filepath.Base(name), got, want)
+			}
+		}
+		if info, err := os.Stat(name); c.old != "" && (err != nil || info.Mode().Perm() != 0o600) {
+			t.Errorf("%s: mode %v", c.name, info.Mode())
 		}
 	}
 }

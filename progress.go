@@ -8,20 +8,23 @@ import (
 	"time"
 )
 
-// progressLine is a line of at most width columns on how far a download is: done of total bytes are there, of which from were there when it
-// began, elapsed ago. The bar gives way first where there is little room, then what stands left of it.
+// progressLine is a line of at most width columns on how far a download is: done of total bytes are
+// there, of which from were there when it began, elapsed ago. The bar gives way first where there
+// is little room, then what stands left of it.
 //
 //	41% [########------------] 224.7 of 548.1 MB  11.2 MB/s  0:29 left
 func progressLine(done, from, total int64, elapsed time.Duration, width int) string {
 	text := fmt.Sprintf("%s of %s", bytesText(done), bytesText(total))
 	if arrived, seconds := done-from, elapsed.Seconds(); arrived > 0 && seconds > 0 {
 		rate := float64(arrived) / seconds
-		text += fmt.Sprintf("  %s/s  %s left", bytesText(int64(rate)), clock(timeLeft(done, from, total, elapsed)))
+		left := clock(timeLeft(done, from, total, elapsed))
+		text += fmt.Sprintf("  %s/s  %s left", bytesText(int64(rate)), left)
 	}
 	return barLine(done, total, text, width)
 }
 
-// barLine is a line of at most width columns: the share of done in total as a percentage and as a bar, and a text.
+// barLine is a line of at most width columns: the share of done in total as a percentage and as a
+// bar, and a text.
 func barLine(done, total int64, text string, width int) string {
 	share := 0.0
 	if total > 0 {
@@ -77,17 +80,25 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// progress is a bar on a terminal for work that takes longer than a second.
-type progress struct {
+// takesColor reports whether w is a terminal that obeys colour codes.
+func takesColor(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isTerminal(f) && obeysEscapes(f)
+}
+
+// progressBar is a bar on a terminal for work that takes longer than a second.
+type progressBar struct {
 	w            io.Writer
 	start, drawn time.Time
 	from         int64 // bytes that were there before
 }
 
-func newProgress(w io.Writer) *progress { return &progress{w: w, start: time.Now(), from: -1} }
+func newProgress(w io.Writer) *progressBar {
+	return &progressBar{w: w, start: time.Now(), from: -1}
+}
 
 // share shows what share of the work is done, and how long the rest will take.
-func (p *progress) share(done float64) {
+func (p *progressBar) share(done float64) {
 	const whole = 1 << 20
 	part := int64(done * whole)
 	p.draw(func(elapsed time.Duration) string {
@@ -96,18 +107,20 @@ func (p *progress) share(done float64) {
 }
 
 // bytes shows how many bytes of a download are there.
-func (p *progress) bytes(done, total int64) {
+func (p *progressBar) bytes(done, total int64) {
 	if p.from < 0 || done < p.from {
 		p.start, p.from = time.Now(), done
 	}
-	p.draw(func(elapsed time.Duration) string { return progressLine(done, p.from, total, elapsed, lineWidth) })
+	p.draw(func(elapsed time.Duration) string {
+		return progressLine(done, p.from, total, elapsed, lineWidth)
+	})
 }
 
 // lineWidth fits into the narrowest usual terminal.
 const lineWidth = 79
 
 // draw puts a line in place of the last one, at most ten times a second, if anybody watches.
-func (p *progress) draw(line func(elapsed time.Duration) string) {
+func (p *progressBar) draw(line func(elapsed time.Duration) string) {
 	now := time.Now()
 	if now.Sub(p.start) < time.Second || now.Sub(p.drawn) < time.Second/10 || !isTerminal(p.w) {
 		return
@@ -117,7 +130,7 @@ func (p *progress) draw(line func(elapsed time.Duration) string) {
 }
 
 // clear removes the bar.
-func (p *progress) clear() {
+func (p *progressBar) clear() {
 	if !p.drawn.IsZero() {
 		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
 		p.drawn = time.Time{}

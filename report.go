@@ -13,7 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// This file holds results in the form in which they leave the program: JSON, CSV, a figure; table.go has them as text.
+// This file holds results in the form in which they leave the program: JSON, CSV, a figure;
+// table.go has them as text.
 
 // Report is the result of one pair. Its exported fields are the JSON file.
 type Report struct {
@@ -47,7 +48,8 @@ type ModelReport struct {
 	how string
 }
 
-// AnswerReport says which tokens compete. There is no corrupt answer where the metric is the clean answer's logit alone.
+// AnswerReport says which tokens compete. There is no corrupt answer where the metric is the clean
+// answer's logit alone.
 type AnswerReport struct {
 	Clean   TokenReport  `json:"clean"`
 	Corrupt *TokenReport `json:"corrupt,omitempty"`
@@ -81,7 +83,8 @@ type TopReport struct {
 	Logit float32 `json:"logit"`
 }
 
-// LensReport is the most probable next token after each layer, read with the logit lens at the last position.
+// LensReport is the most probable next token after each layer, read with the logit lens at the last
+// position.
 type LensReport struct {
 	Clean   []TopReport `json:"clean"`
 	Corrupt []TopReport `json:"corrupt"`
@@ -104,7 +107,8 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(n))
 }
 
-// newReport reports the two plain runs of a sweep; add adds the matrices. It fails if the metric makes no sense for them.
+// newReport reports the two plain runs of a sweep; add adds the matrices. It fails if the metric
+// makes no sense for them.
 func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
 	if q.metric == metricRestored {
 		if err := plain.restorable(); err != nil {
@@ -112,7 +116,8 @@ func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
 		}
 	}
 	run := func(t Text, ids []int, r Reading, logits []float32) RunReport {
-		return RunReport{newTextReport(t.text, ids), Number(q.metric.of(r, plain.clean, plain.corrupt)), topTokens(logits, top)}
+		metric := q.metric.of(r, plain.clean, plain.corrupt)
+		return RunReport{newTextReport(t.text, ids), Number(metric), topTokens(logits, top)}
 	}
 	r := &Report{
 		Model:    newModelReport(m),
@@ -182,7 +187,8 @@ func topTokens(logits []float32, n int) []TopReport {
 	logSum := logSumExp(logits)
 	top := []TopReport{}
 	for _, id := range topK(logits, n) {
-		top = append(top, TopReport{id, token(id), math.Exp(float64(logits[id]) - logSum), logits[id]})
+		prob := math.Exp(float64(logits[id]) - logSum)
+		top = append(top, TopReport{id, token(id), prob, logits[id]})
 	}
 	return top
 }
@@ -194,8 +200,9 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// writeCSV writes the matrix with a header row of tokens (or heads) and a first column of layers, and where there are several
-// matrices with their names in a column before that. A cell that was not run is empty.
+// writeCSV writes the matrix with a header row of tokens (or heads) and a first column of layers,
+// and where there are several matrices with their names in a column before that. A cell that was
+// not run is empty.
 func (r *Report) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	var named []string
@@ -239,7 +246,7 @@ func (r *Report) columns() []string {
 func (r *Report) figure(colorMap string, scale int) *Figure {
 	f := &Figure{
 		title:       strings.ReplaceAll(r.Metric, " - ", " − "),
-		subtitle:    r.Model.String(),
+		subtitle:    r.what() + " · " + r.Model.String(),
 		panels:      r.panels,
 		rowTitle:    "layer",
 		columns:     slices.Clone(r.columns()),
@@ -247,11 +254,11 @@ func (r *Report) figure(colorMap string, scale int) *Figure {
 		colorMap:    colorMap,
 		reversed:    r.reversed,
 		center:      float64(r.Corrupt.Metric),
-		marks:       []Mark{{float64(r.Clean.Metric), "clean"}, {float64(r.Corrupt.Metric), "corrupt"}},
 		scale:       scale,
 	}
+	f.marks = []Mark{{float64(r.Clean.Metric), "clean"}, {float64(r.Corrupt.Metric), "corrupt"}}
 	if len(f.panels) == 1 {
-		f.panels = []Panel{{matrix: r.panels[0].matrix}} // one alone needs no title
+		f.panels = []Panel{{matrix: r.panels[0].matrix}} // the subtitle names the one site
 	}
 	for l := range r.panels[0].matrix {
 		f.rows = append(f.rows, strconv.Itoa(l))
@@ -272,6 +279,17 @@ func (r *Report) figure(colorMap string, scale int) *Figure {
 	return f
 }
 
+// what says what the matrices are, for a reader who has nothing but the picture.
+func (r *Report) what() string {
+	switch {
+	case r.Site == "lens":
+		return "logit lens"
+	case len(r.panels) > 1:
+		return "patched one site at a time"
+	}
+	return "patched: " + r.Site
+}
+
 // run answers a question.
 func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report, error) {
 	if s.lens {
@@ -289,7 +307,9 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report,
 	sites := siteNames[s.site]
 	for i, site := range sites {
 		plan.site = site
-		sweep, err := m.sweep(q.Pair, plan, func(done float64) { progress((float64(i) + done) / float64(len(sites))) })
+		sweep, err := m.sweep(q.Pair, plan, func(done float64) {
+			progress((float64(i) + done) / float64(len(sites)))
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -330,13 +350,16 @@ func (s *Study) look(m *Model, q Question, progress func(done float64)) (*Report
 	return r, nil
 }
 
-// text is all of the report as text. paint colours a cell's text by its value; it is nil where nobody would see the colour.
+// text is all of the report as text. paint colours a cell's text by its value; it is nil where
+// nobody would see the colour.
 func (r *Report) text(paint func(v float64, s string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
-		r.Model.origin(), r.Clean.tokenization(), table(r.Clean.Top), r.Corrupt.tokenization(), table(r.Corrupt.Top))
+		r.Model.origin(), r.Clean.tokenization(), topTable(r.Clean.Top),
+		r.Corrupt.tokenization(), topTable(r.Corrupt.Top))
 	figure := r.cellText()
-	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric)))
+	clean, corrupt := figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric))
+	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, clean, corrupt)
 	for _, p := range r.panels {
 		b.WriteString("\n" + r.matrix(p, paint))
 	}
@@ -350,15 +373,17 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 
 // tokenization shows a text's tokens and their ids.
 func (t *TextReport) tokenization() string {
-	return fmt.Sprintf("%s\n%s: %s\n", joined(t.Tokens), count(len(t.IDs), "token"), strings.Trim(fmt.Sprint(t.IDs), "[]"))
+	ids := strings.Trim(fmt.Sprint(t.IDs), "[]")
+	return fmt.Sprintf("%s\n%s: %s\n", joined(t.Tokens), count(len(t.IDs), "token"), ids)
 }
 
-// table lists the most probable next tokens.
-func table(top []TopReport) string {
+// topTable lists the most probable next tokens.
+func topTable(top []TopReport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Position  Token index  %-16s  Probability\n", "Token")
 	for i, t := range top {
-		fmt.Fprintf(&b, "%8d  %11d  %s  %11.4f\n", i+1, t.ID, pad(strconv.Quote(t.Token), 16), t.Prob)
+		quoted := pad(strconv.Quote(t.Token), 16)
+		fmt.Fprintf(&b, "%8d  %11d  %s  %11.4f\n", i+1, t.ID, quoted, t.Prob)
 	}
 	return b.String()
 }
@@ -366,16 +391,18 @@ func table(top []TopReport) string {
 // table lists the most probable next token after each layer.
 func (l *LensReport) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Layer  %-22s  Probability  %-22s  Probability\n", "Clean run's top token", "Corrupt run's top token")
+	fmt.Fprintf(&b, "Layer  %-22s  Probability  %-23s  Probability\n",
+		"Clean run's top token", "Corrupt run's top token")
 	for i, c := range l.Clean {
 		k := l.Corrupt[i]
-		fmt.Fprintf(&b, "%5d  %s  %11.4f  %s  %11.4f\n", i, pad(strconv.Quote(c.Token), 22), c.Prob, pad(strconv.Quote(k.Token), 22), k.Prob)
+		clean, corrupt := pad(strconv.Quote(c.Token), 22), pad(strconv.Quote(k.Token), 23)
+		fmt.Fprintf(&b, "%5d  %s  %11.4f  %s  %11.4f\n", i, clean, c.Prob, corrupt, k.Prob)
 	}
 	return b.String()
 }
 
-// matrix shows a matrix with a line for each position, so that the tokens can be read, and a column for each layer: in figures
-// or, where there is paint, in colours on a terminal, which is narrow.
+// matrix shows a matrix with a line for each position, so that the tokens can be read, and a column
+// for each layer: in figures or, where there is paint, in colours on a terminal, which is narrow.
 func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
 	cell, text := 6, r.cellText()
 	if paint != nil {
@@ -415,19 +442,20 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 	return b.String() + "\n"
 }
 
-// terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on 80 columns: with a short
-// figure in them if there are no more than twelve layers, else as blocks of colour.
+// terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on
+// 80 columns: with a short figure in them if there are no more than twelve layers, else as blocks
+// of colour.
 func terminalCell(layers int) (width int, text func(v float64) string) {
 	if layers > 12 {
 		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
 	}
 	return 5, func(v float64) string {
 		for decimals := 2; decimals > 0; decimals-- {
-			if s := number(v, decimals); utf8.RuneCountInString(s) <= 4 {
+			if s := formatValue(v, decimals); utf8.RuneCountInString(s) <= 4 {
 				return s
 			}
 		}
-		return number(v, 0)
+		return formatValue(v, 0)
 	}
 }
 
@@ -454,8 +482,8 @@ func (r *Report) label(column int, short bool) string {
 	return label
 }
 
-// cellText returns how values are written: with as many decimals, at least two, as tell a hundred steps of their range apart. A
-// cell that was not run is a dot.
+// cellText returns how values are written: with as many decimals, at least two, as tell a hundred
+// steps of their range apart. A cell that was not run is a dot.
 func (r *Report) cellText() func(v float64) string {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, p := range r.panels {
@@ -475,7 +503,7 @@ func (r *Report) cellText() func(v float64) string {
 		if v != v {
 			return "·"
 		}
-		return number(v, decimals)
+		return formatValue(v, decimals)
 	}
 }
 
@@ -497,7 +525,8 @@ func (r *Report) effects() string {
 			}
 		}
 	}
-	// Changes that differ by less than a hundredth of the largest stay in the order of the layers, and less than that is none.
+	// Changes that differ by less than a hundredth of the largest stay in the order of the layers,
+	// and less than that is none.
 	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
 	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
 	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
@@ -512,7 +541,8 @@ func (r *Report) effects() string {
 		if len(r.panels) > 1 {
 			where += ", " + r.panels[e.panel].title
 		}
-		fmt.Fprintf(&b, "  layer %d, %s: %s, corrupt %s\n", e.layer, where, figure(e.value), figure(float64(r.Corrupt.Metric)))
+		value, corrupt := figure(e.value), figure(float64(r.Corrupt.Metric))
+		fmt.Fprintf(&b, "  layer %d, %s: %s, corrupt %s\n", e.layer, where, value, corrupt)
 	}
 	if len(all) == 0 {
 		b.WriteString("  none: no cell changes the corrupt run's metric\n")
@@ -522,8 +552,9 @@ func (r *Report) effects() string {
 
 const terminalLabel = 19
 
-// ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38, followed by 2;R;G;B or, for
-// terminals that do not say that they know more, by 5;N with a colour of the 6×6×6 cube that xterm's 256 colours hold.
+// ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38,
+// followed by 2;R;G;B or, for terminals that do not say that they know more, by 5;N with a colour
+// of the 6×6×6 cube that xterm's 256 colours hold.
 func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string {
 	scale := f.colorScale()
 	palette, valueInk := newPalette(f.anchors())
@@ -545,6 +576,7 @@ func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string 
 			return text
 		}
 		step := scale.step(v)
-		return fmt.Sprintf("\x1b[48;%s;38;%sm%s\x1b[0m", code(step), code(valueInk[step/stretch]), text)
+		paper, ink := code(step), code(valueInk[step/stretch])
+		return fmt.Sprintf("\x1b[48;%s;38;%sm%s\x1b[0m", paper, ink, text)
 	}
 }

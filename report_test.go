@@ -14,9 +14,12 @@ import (
 	"testing"
 )
 
+const circuitSize = "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256"
+
 // TestFigure checks everything that a report tells its heat map, for every metric and site.
 func TestFigure(t *testing.T) {
 	const diff = "logit(Smith) − logit(Jones)"
+	one := []string{""}
 	matrix := func(r *Report) [][]float64 { // of the JSON
 		var rows [][]float64
 		for _, numbers := range r.Matrix {
@@ -37,13 +40,17 @@ func TestFigure(t *testing.T) {
 		panels   []string // their titles
 		heads    bool
 	}{
-		{Study{site: "resid", metric: metricDiff}, "rdbu", 3, diff, false, []string{""}, false},
-		{Study{site: "attn", metric: metricLogit}, "viridis", 1, "logit(Jones)", true, []string{""}, false},
-		{Study{site: "mlp", metric: metricProb}, "viridis", 2, "p(Smith) − p(Jones)", false, []string{""}, false},
-		{Study{site: "resid", metric: metricRestored}, "rdbu", 1, "restored share of " + diff, true, []string{""}, false},
-		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, false, []string{""}, true},
-		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, false, []string{"resid", "attn", "mlp"}, false},
-		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, false, []string{"clean run", "corrupt run"}, false},
+		{Study{site: "resid", metric: metricDiff}, "rdbu", 3, diff, false, one, false},
+		{Study{site: "attn", metric: metricLogit}, "viridis", 1, "logit(Jones)", true, one, false},
+		{Study{site: "mlp", metric: metricProb}, "viridis", 2, "p(Smith) − p(Jones)", false,
+			one, false},
+		{Study{site: "resid", metric: metricRestored}, "rdbu", 1,
+			"restored share of " + diff, true, one, false},
+		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, false, one, true},
+		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, false,
+			[]string{"resid", "attn", "mlp"}, false},
+		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, false,
+			[]string{"clean run", "corrupt run"}, false},
 	} {
 		r := study(t, c.study)
 		got := r.figure(c.colorMap, c.scale)
@@ -52,16 +59,20 @@ func TestFigure(t *testing.T) {
 			t.Errorf("%+v: clean %g, corrupt %g", c.study, clean, corrupt)
 		}
 		want := &Figure{
-			title: c.title, subtitle: "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256", panels: got.panels,
-			rows: numbered(12), rowTitle: "layer",
-			columns: r.Corrupt.Tokens, beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""}, columnTitle: "token of the corrupt text",
-			colorMap: c.colorMap, reversed: c.reversed, center: corrupt, marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}}, scale: c.scale,
+			title: c.title, subtitle: map[bool]string{true: "patched: " + c.study.site,
+				false: "patched one site at a time"}[len(c.panels) == 1] + " · " + circuitSize,
+			panels: got.panels,
+			rows:   numbered(12), rowTitle: "layer",
+			columns: r.Corrupt.Tokens, columnTitle: "token of the corrupt text",
+			beside:   []string{"", " Jones", "", "", "", "", "", "", "", "", ""},
+			colorMap: c.colorMap, reversed: c.reversed, center: corrupt, scale: c.scale,
+			marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
 		}
 		if c.heads {
 			want.columns, want.columnTitle, want.beside = numbered(4), "head", nil
 		}
 		if c.study.lens {
-			want.columnTitle = "token at this position"
+			want.columnTitle, want.subtitle = "token at this position", "logit lens · "+circuitSize
 		}
 		if len(c.panels) == 1 {
 			want.panels = []Panel{{matrix: matrix(r)}}
@@ -77,14 +88,16 @@ func TestFigure(t *testing.T) {
 			t.Errorf("%+v: panels %q", c.study, titles)
 		}
 	}
-	if r := study(t, Study{site: "resid", metric: metricRestored}); r.Clean.Metric != 1 || r.Corrupt.Metric != 0 {
+	r := study(t, Study{site: "resid", metric: metricRestored})
+	if r.Clean.Metric != 1 || r.Corrupt.Metric != 0 {
 		t.Errorf("restored: clean %g, corrupt %g", r.Clean.Metric, r.Corrupt.Metric)
 	}
 }
 
-// TestCSV checks the columns of a CSV file, that its numbers are the matrix's to the last bit, and that a cell that was not
-// run is empty.
+// TestCSV checks the columns of a CSV file, that its numbers are the matrix's to the last bit, and
+// that a cell that was not run is empty.
 func TestCSV(t *testing.T) {
+	all := func(l, c int) bool { return true }
 	for _, c := range []struct {
 		study  Study
 		header []string
@@ -93,9 +106,11 @@ func TestCSV(t *testing.T) {
 	}{
 		{Study{site: "resid", layers: "5:7", positions: "1,9:"}, []string{"layer"}, []string{""},
 			func(l, c int) bool { return (l == 5 || l == 6) && (c == 1 || c >= 9) }},
-		{Study{site: "head"}, []string{"layer", "0", "1", "2", "3"}, []string{""}, func(l, c int) bool { return true }},
-		{Study{site: "all", layers: "0"}, []string{"site", "layer"}, []string{"resid", "attn", "mlp"}, func(l, c int) bool { return l == 0 }},
-		{Study{lens: true}, []string{"site", "layer"}, []string{"clean run", "corrupt run"}, func(l, c int) bool { return true }},
+		{Study{site: "head"}, []string{"layer", "0", "1", "2", "3"}, []string{""}, all},
+		{Study{site: "all", layers: "0"}, []string{"site", "layer"},
+			[]string{"resid", "attn", "mlp"},
+			func(l, c int) bool { return l == 0 }},
+		{Study{lens: true}, []string{"site", "layer"}, []string{"clean run", "corrupt run"}, all},
 	} {
 		c.study.metric = metricDiff
 		r := study(t, c.study)
@@ -138,7 +153,8 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// TestWriteFile checks that a failure leaves the old file as it was and nothing beside it, and that links are followed.
+// TestWriteFile checks that a failure leaves the old file as it was and nothing beside it, and that
+// links are followed.
 func TestWriteFile(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "out")
@@ -155,7 +171,8 @@ func TestWriteFile(t *testing.T) {
 	if err := writeFile(name, put("good", nil)); err != nil || content() != "good" {
 		t.Fatal(err, content())
 	}
-	if err := writeFile(name, put("half", errors.New("the disk is full"))); err == nil || err.Error() != "writing "+name+": the disk is full" || content() != "good" {
+	err := writeFile(name, put("half", errors.New("the disk is full")))
+	if err == nil || err.Error() != "writing "+name+": the disk is full" || content() != "good" {
 		t.Error(err, content())
 	}
 	link := filepath.Join(dir, "link")

@@ -43,7 +43,7 @@ var rooms = []string{
 
 // runBack are arrows that still run back.
 var runBack = []string{
-	"canvas.go → heatmap.go", "hub.go → fetch.go", "hub.go → find.go", "fetch.go → find.go",
+	"hub.go → fetch.go", "hub.go → find.go", "fetch.go → find.go",
 	"matrix.go → kernel_amd64.go", "matrix.go → kernel_arm64.go", "matrix.go → kernel_other.go",
 	"vecmath.go → model.go", "kernel_amd64.go → model.go", "kernel_arm64.go → model.go",
 	"kernel_other.go → model.go", "files_unix.go → fetch.go", "files_windows.go → fetch.go",

@@ -6,18 +6,20 @@ import (
 	"strings"
 )
 
-// colorScale gives every value its place on the colour map. low lies at its beginning, high at its end.
+// colorScale gives every value its place on the colour map. low lies at its beginning, high at its
+// end.
 type colorScale struct {
 	low, high float64
 }
 
-// newColorScale makes a scale that spans low … high. Where there is nothing to span (one value only, or none) it makes room around it.
+// newColorScale makes a scale that spans low … high. Where there is nothing to span (one value
+// only, or none) it makes room around it.
 func newColorScale(low, high float64) colorScale {
 	if low > high { // no value at all
 		low, high = 0, 1
 	}
 	const largest = 1e300 // so that high − low is finite
-	low, high = math.Max(-largest, math.Min(low, largest)), math.Max(-largest, math.Min(high, largest))
+	low, high = max(-largest, min(low, largest)), max(-largest, min(high, largest))
 	s := colorScale{low, high}
 	if size := s.size(); high-low <= 1e-9*size {
 		room := math.Max(size/10, 0.5)
@@ -42,7 +44,8 @@ func (s colorScale) step(value float64) uint8 {
 	return uint8(math.Round(s.position(value) * (mapSteps - 1)))
 }
 
-// ticks gives round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, about most of them at most, and their texts.
+// ticks gives round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, about most of
+// them at most, and their texts.
 func ticks(low, high float64, most int) (values []float64, texts []string) {
 	least := (high - low) / float64(max(most, 2)) // a step may not be smaller
 	power := math.Floor(math.Log10(least))
@@ -64,14 +67,15 @@ func ticks(low, high float64, most int) (values []float64, texts []string) {
 		if decimalsFor(size) < 0 {
 			texts = append(texts, exponent(i*step, decimals+int(math.Floor(math.Log10(size)))+1))
 		} else {
-			texts = append(texts, number(i*step, max(decimals, 0)))
+			texts = append(texts, formatValue(i*step, max(decimals, 0)))
 		}
 	}
 	return values, texts
 }
 
-// decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 1 for 31.4, 3 for 0.314.
-// At least one hundredth is shown of what is a logit, so 31.4 has two as well. -1 means that it should be written with an exponent.
+// decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 1 for
+// 31.4, 3 for 0.314. At least one hundredth is shown of what is a logit, so 31.4 has two as well.
+// -1 means that it should be written with an exponent.
 func decimalsFor(size float64) int {
 	switch {
 	case size == 0:
@@ -85,9 +89,9 @@ func decimalsFor(size float64) int {
 }
 
 // number writes a value with a true minus sign; with an exponent where decimals is -1.
-func number(value float64, decimals int) string {
+func formatValue(value float64, decimals int) string {
 	if math.IsInf(value, 0) {
-		return sign(value) + "∞"
+		return minus(value) + "∞"
 	}
 	if decimals < 0 {
 		return exponent(value, 2)
@@ -96,7 +100,7 @@ func number(value float64, decimals int) string {
 	if strings.Trim(text, "0.") == "" { // −0.00 is 0.00
 		return text
 	}
-	return sign(value) + text
+	return minus(value) + text
 }
 
 // exponent writes a value such as −1.25e8, with at most so many decimals.
@@ -104,13 +108,14 @@ func exponent(value float64, decimals int) string {
 	if value == 0 {
 		return "0"
 	}
-	mantissa, power, _ := strings.Cut(strconv.FormatFloat(math.Abs(value), 'e', max(decimals, 1), 64), "e")
+	text := strconv.FormatFloat(math.Abs(value), 'e', max(decimals, 1), 64)
+	mantissa, power, _ := strings.Cut(text, "e")
 	mantissa = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".")
 	n, _ := strconv.Atoi(power)
-	return sign(value) + mantissa + "e" + strings.Replace(strconv.Itoa(n), "-", "−", 1)
+	return minus(value) + mantissa + "e" + strings.Replace(strconv.Itoa(n), "-", "−", 1)
 }
 
-func sign(value float64) string {
+func minus(value float64) string {
 	if value < 0 {
 		return "−"
 	}

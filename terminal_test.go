@@ -33,8 +33,8 @@ func TestAnsiPainter(t *testing.T) {
 
 var ansiCode = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// TestTerminalWidth checks that a report fits a terminal of 80 columns for models of every depth, that each cell is painted,
-// and that the tokens of both texts can be read beside the cells.
+// TestTerminalWidth checks that a report fits a terminal of 80 columns for models of every depth,
+// that each cell is painted, and that the tokens of both texts can be read beside the cells.
 func TestTerminalWidth(t *testing.T) {
 	for _, layers := range []int{1, 12, 13, 24, 48} {
 		m := randomModel(Config{layers, 5, 10, 16, vocabSize}, 3)
@@ -57,8 +57,10 @@ func TestTerminalWidth(t *testing.T) {
 					continue
 				}
 				painted += cells
-				if figures := strings.ContainsAny(line[strings.Index(line, "\x1b"):], "."); cells != layers || figures != (layers <= 12) {
-					t.Errorf("%d layers, %+v: %d cells, figures in them: %v: %s", layers, s, cells, figures, seen)
+				figures := strings.ContainsAny(line[strings.Index(line, "\x1b"):], ".")
+				if cells != layers || figures != (layers <= 12) {
+					t.Errorf("%d layers, %+v: %d cells, figures in them: %v: %s",
+						layers, s, cells, figures, seen)
 				}
 			}
 			if want := len(r.panels) * layers * len(r.columns()); painted != want {
@@ -70,7 +72,8 @@ func TestTerminalWidth(t *testing.T) {
 			}
 			for _, label := range labels {
 				if got := strings.Count(text, label); got != len(r.panels) {
-					t.Errorf("%d layers, %+v: %d lines begin with %q, want %d", layers, s, got, label, len(r.panels))
+					t.Errorf("%d layers, %+v: %d lines begin with %q, want %d",
+						layers, s, got, label, len(r.panels))
 				}
 			}
 		}
@@ -136,7 +139,11 @@ func TestCellPainter(t *testing.T) {
 		t.Setenv("TERM", c.term)
 		t.Setenv("COLORTERM", c.colorTerm)
 		paint := (&program{terminal: c.terminal}).cellPainter(f)
-		if (paint != nil) != (c.want != "") || paint != nil && !strings.HasPrefix(paint(1, "x"), c.want) {
+		painted := ""
+		if paint != nil {
+			painted = paint(1, "x")
+		}
+		if (painted != "") != (c.want != "") || !strings.HasPrefix(painted, c.want) {
 			t.Errorf("%+v: colours: %v", c, paint != nil)
 		}
 	}
@@ -146,7 +153,8 @@ func TestCellPainter(t *testing.T) {
 func TestNoColorsInFiles(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("COLORTERM", "truecolor")
-	code, stdout, stderr := command(t, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "")
+	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", ""}
+	code, stdout, stderr := command(t, args...)
 	if code != 0 || strings.Contains(stdout+stderr, "\x1b") || !strings.Contains(stdout, "resid") {
 		t.Errorf("%d %q %q", code, stdout, stderr)
 	}
