@@ -41,10 +41,14 @@ func decodeJSON(t *testing.T, data string, into any) {
 	}
 }
 
-// bareMachine makes the test run on a machine without weights and, but for the hub at this address, without a network.
+// bareMachine makes the test run on a machine without weights and, but for the hub at this address,
+// without a network.
 func bareMachine(t *testing.T, hub string) {
 	t.Helper()
-	for _, name := range []string{"MECHPATCH_MODEL", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN"} {
+	for _, name := range []string{
+		"MECHPATCH_MODEL", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE",
+		"TRANSFORMERS_OFFLINE", "HF_TOKEN",
+	} {
 		t.Setenv(name, "")
 	}
 	for _, name := range []string{"HOME", "USERPROFILE", "XDG_CACHE_HOME", "LocalAppData"} {
@@ -67,7 +71,8 @@ func elsewhere(t *testing.T) {
 	t.Cleanup(func() { os.Chdir(back) })
 }
 
-// looseFolder is a temporary folder of which the files that the program still has mapped may be left: Windows keeps those.
+// looseFolder is a temporary folder of which the files that the program still has mapped may be
+// left: Windows keeps those.
 func looseFolder(t *testing.T) string {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "mechpatch-test")
@@ -87,5 +92,6 @@ func invoke(args ...string) (code int, stdout, stderr string) {
 
 // oneLine reports whether what the program says is one line of its own.
 func oneLine(stderr string) bool {
-	return strings.HasPrefix(stderr, "mechpatch: ") && strings.Count(stderr, "\n") == 1 && strings.HasSuffix(stderr, "\n")
+	return strings.HasPrefix(stderr, "mechpatch: ") && strings.Count(stderr, "\n") == 1 &&
+		strings.HasSuffix(stderr, "\n")
 }

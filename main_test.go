@@ -24,8 +24,10 @@ import (
 // TestMainCommand runs the example as the README does and checks everything that it leaves behind.
 func TestMainCommand(t *testing.T) {
 	dir := t.TempDir()
-	image, result, matrix := filepath.Join(dir, "h.png"), filepath.Join(dir, "r.json"), filepath.Join(dir, "m.csv")
-	code, stdout, stderr := command(t, "clean.txt", "corrupt.txt", "-o", image, "Jones", "-json", result, "Smith", "-csv", matrix)
+	image, result, matrix := filepath.Join(dir, "h.png"), filepath.Join(dir, "r.json"),
+		filepath.Join(dir, "m.csv")
+	code, stdout, stderr := command(t,
+		"clean.txt", "corrupt.txt", "-o", image, "Jones", "-json", result, "Smith", "-csv", matrix)
 	if code != 0 {
 		t.Fatal(code, stderr)
 	}
@@ -86,9 +88,12 @@ func TestMainCommand(t *testing.T) {
 	if err := d.Decode(&r); err != nil {
 		t.Fatalf("%v in %s", err, data)
 	}
-	if r.Model.Name != "circuit" || r.Model.Layers != 12 || r.Model.Vocab != 50257 || r.Metric != "logit(Smith) - logit(Jones)" || r.Site != "resid" ||
-		r.Answer.Clean.ID != 5437 || r.Answer.Corrupt.Token != " Smith" || r.Clean.Text != exampleClean || r.Corrupt.Tokens[1] != " Smith" ||
-		len(r.Clean.Top) != 20 || r.Clean.Top[0].Token != " Jones" || len(r.Matrix) != 12 || len(r.Matrix[0]) != 11 ||
+	if r.Model.Name != "circuit" || r.Model.Layers != 12 || r.Model.Vocab != 50257 ||
+		r.Metric != "logit(Smith) - logit(Jones)" || r.Site != "resid" ||
+		r.Answer.Clean.ID != 5437 || r.Answer.Corrupt.Token != " Smith" ||
+		r.Clean.Text != exampleClean || r.Corrupt.Tokens[1] != " Smith" ||
+		len(r.Clean.Top) != 20 || r.Clean.Top[0].Token != " Jones" ||
+		len(r.Matrix) != 12 || len(r.Matrix[0]) != 11 ||
 		r.Matrix[0][0] != r.Corrupt.Metric || !(r.Matrix[0][1] < -10) {
 		t.Errorf("JSON: %s", data)
 	}
@@ -98,7 +103,8 @@ func TestMainCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
-	if err != nil || len(rows) != 13 || rows[0][2] != " Smith" || rows[12][0] != "11" || len(rows[5]) != 12 {
+	if err != nil || len(rows) != 13 || rows[0][2] != " Smith" || rows[12][0] != "11" ||
+		len(rows[5]) != 12 {
 		t.Errorf("CSV: %v\n%s", err, data)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 3 {
@@ -115,15 +121,17 @@ func TestStandardOutput(t *testing.T) {
 		t.Errorf("-json -: %d %s %s", code, stderr, stdout)
 	}
 	code, stdout, stderr = command(t, append(args, "-csv", "-")...)
-	if code != 0 || !strings.HasPrefix(stdout, `layer,Michelle," Smith"," was",`) || strings.Count(stdout, "\n") != 13 {
+	if code != 0 || !strings.HasPrefix(stdout, `layer,Michelle," Smith"," was",`) ||
+		strings.Count(stdout, "\n") != 13 {
 		t.Errorf("-csv -: %d %s %s", code, stderr, stdout)
 	}
 }
 
-// TestPictureFlags checks that the picture is that of the study, in the colours and the size that were asked for, wherever it
-// is written; on standard output it is alone.
+// TestPictureFlags checks that the picture is that of the study, in the colours and the size that
+// were asked for, wherever it is written; on standard output it is alone.
 func TestPictureFlags(t *testing.T) {
-	pairs := file(t, "pairs.tsv", strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t"))
+	pairs := file(t, "pairs.tsv",
+		strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t"))
 	r := study(t, Study{site: "resid", metric: metricDiff})
 	means := Means{}
 	if err := means.add(r); err != nil {
@@ -144,7 +152,8 @@ func TestPictureFlags(t *testing.T) {
 		if err := r.figure(c.colorMap, c.scale).write(&want); err != nil {
 			t.Fatal(err)
 		}
-		if _, figures := means.figures("-", c.colorMap, c.scale); c.scale == 1 { // dividing the sum again would change nothing: it is one pair
+		// It is one pair: dividing the sum again would change nothing.
+		if _, figures := means.figures("-", c.colorMap, c.scale); c.scale == 1 {
 			if err := figures[0].write(&mean); err != nil {
 				t.Fatal(err)
 			}
@@ -158,7 +167,8 @@ func TestPictureFlags(t *testing.T) {
 		args := append(c.flags, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o")
 		image := filepath.Join(t.TempDir(), "h.png")
 		code, _, stderr := command(t, append(args, image)...)
-		if got, err := os.ReadFile(image); code != 0 || err != nil || !bytes.Equal(got, want.Bytes()) {
+		if got, err := os.ReadFile(image); code != 0 || err != nil ||
+			!bytes.Equal(got, want.Bytes()) {
 			t.Errorf("%q: %d, %s %v: another picture", c.flags, code, stderr, err)
 		}
 		code, stdout, stderr := command(t, append(args, "-")...)
@@ -167,7 +177,8 @@ func TestPictureFlags(t *testing.T) {
 		}
 		if c.scale == 1 {
 			code, _, stderr = command(t, append(c.flags, "-pairs", pairs, "-o", image)...)
-			if got, err := os.ReadFile(image); code != 0 || err != nil || !bytes.Equal(got, mean.Bytes()) {
+			if got, err := os.ReadFile(image); code != 0 || err != nil ||
+				!bytes.Equal(got, mean.Bytes()) {
 				t.Errorf("%q -pairs: %d, %s %v: another picture", c.flags, code, stderr, err)
 			}
 		}
@@ -180,14 +191,17 @@ func TestPictureFlags(t *testing.T) {
 // TestTopFlag checks that as many next tokens are listed as are asked for, in JSON and in words.
 func TestTopFlag(t *testing.T) {
 	for _, n := range []int{0, 1, 7} {
-		args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "", "-top", strconv.Itoa(n)}
+		args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "", "-top",
+			strconv.Itoa(n)}
 		var r struct{ Clean, Corrupt struct{ Top []any } }
 		_, stdout, _ := command(t, append(args, "-json", "-")...)
 		decodeJSON(t, stdout, &r)
 		_, words, _ := command(t, args...)
-		listed := len(regexp.MustCompile(`(?m)^ +[0-9]+ +[0-9]+  ".*" +[01]\.[0-9]{4}$`).FindAllString(words, -1))
+		line := regexp.MustCompile(`(?m)^ +[0-9]+ +[0-9]+  ".*" +[01]\.[0-9]{4}$`)
+		listed := len(line.FindAllString(words, -1))
 		if len(r.Clean.Top) != n || len(r.Corrupt.Top) != n || listed != 2*n {
-			t.Errorf("-top %d: %d, %d, in words %d", n, len(r.Clean.Top), len(r.Corrupt.Top), listed)
+			t.Errorf("-top %d: %d, %d, in words %d", n, len(r.Clean.Top), len(r.Corrupt.Top),
+				listed)
 		}
 	}
 }
@@ -203,7 +217,8 @@ func TestTextFiles(t *testing.T) {
 			t.Errorf("%q: %d %s %q, want %q", c.content, code, stderr, got, c.want)
 		}
 	}
-	if code, _, stderr := command(t, "tokens", file(t, "text.txt", "\xff\xfea\x00")); code != 1 || !strings.Contains(stderr, "UTF-16") {
+	if code, _, stderr := command(t, "tokens", file(t, "text.txt", "\xff\xfea\x00")); code != 1 ||
+		!strings.Contains(stderr, "UTF-16") {
 		t.Errorf("UTF-16: %d %s", code, stderr)
 	}
 }
@@ -218,10 +233,13 @@ func TestOtherCommands(t *testing.T) {
 		{[]string{"-e", "tokens", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
 		{[]string{"-model", "circuit", "next", "-e", exampleClean}, []string{`" Jones"`}},
 		{[]string{"tokens", "-e", "--", "-a"}, []string{"-/a\n2 tokens"}},
-		{[]string{"tokens", "-json", "-", "-e", "Hello world"}, []string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"}},
+		{[]string{"tokens", "-json", "-", "-e", "Hello world"},
+			[]string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"}},
 		{[]string{"tokens", "-e", ""}, []string{"0 tokens"}},
-		{[]string{"next", "-e", exampleClean, "-top", "3"}, []string{`       1         5437  " Jones"`, "       3"}},
-		{[]string{"next", "-e", exampleClean, "-json", "-"}, []string{`{"model":{"name":"circuit"`, `"top":[{"id":5437,`}},
+		{[]string{"next", "-e", exampleClean, "-top", "3"},
+			[]string{`       1         5437  " Jones"`, "       3"}},
+		{[]string{"next", "-e", exampleClean, "-json", "-"},
+			[]string{`{"model":{"name":"circuit"`, `"top":[{"id":5437,`}},
 		{[]string{"-h"}, []string{"CLEAN_ANSWER", "-cmap MAP"}},
 		{[]string{"next", "-h"}, []string{"TEXT.txt", "-top N"}},
 		{[]string{"-version"}, []string{"mechpatch " + version}},
@@ -268,26 +286,31 @@ func TestOutputsApart(t *testing.T) {
 	pair, circuit := "clean.txt corrupt.txt Jones Smith ", "-model circuit "
 	for _, c := range []struct{ line, want string }{
 		{pair + "-o clean.txt", "-o clean.txt would overwrite the clean text"},
-		{pair + "-json links/links/clean.txt", "-json links/links/clean.txt would overwrite the clean text"},
+		{pair + "-json links/links/clean.txt",
+			"-json links/links/clean.txt would overwrite the clean text"},
 		{pair + "-csv corrupt-hard", "-csv corrupt-hard would overwrite the corrupt text"},
 		{pair + "-o clean-link", "-o clean-link would overwrite the clean text"},
-		{pair + "-model m.safetensors -o m.safetensors", "-o m.safetensors would overwrite the model"},
+		{pair + "-model m.safetensors -o m.safetensors",
+			"-o m.safetensors would overwrite the model"},
 		{pair + "-model m.safetensors -json m-link", "-json m-link would overwrite the model"},
 		{pair + "-o new -json new", "-o and -json would both be written to new"},
 		{pair + "-o new-link -csv new", "-o and -csv would both be written to new"},
-		{pair + "-json new -csv ./links/new", "-json and -csv would both be written to ./links/new"},
+		{pair + "-json new -csv ./links/new",
+			"-json and -csv would both be written to ./links/new"},
 		{pair + "-json - -csv -", "-json and -csv would both be written to standard output"},
 		{"-pairs pairs.tsv -json pairs.tsv", "-json pairs.tsv would overwrite the file of pairs"},
 		{"-pairs pairs.tsv -json pairs-link", "-json pairs-link would overwrite the file of pairs"},
 		{"-pairs pairs-link -o pairs.tsv", "-o pairs.tsv would overwrite the file of pairs"},
 		{"-pairs pairs.tsv -o new -json new", "-o and -json would both be written to new"},
 		{circuit + "next clean.txt -json clean-link", "-json clean-link would overwrite the text"},
-		{"next clean.txt -model m.safetensors -json m-link", "-json m-link would overwrite the model"},
+		{"next clean.txt -model m.safetensors -json m-link",
+			"-json m-link would overwrite the model"},
 		{"tokens clean.txt -json clean.txt", "-json clean.txt would overwrite the text"},
 		{"convert m.safetensors m.safetensors", "OUT m.safetensors would overwrite the model"},
 		{"convert m.safetensors m-link -dtype f16", "OUT m-link would overwrite the model"},
 		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
-		{"bundle -exe program m.safetensors program-link", "OUT program-link would overwrite the program"},
+		{"bundle -exe program m.safetensors program-link",
+			"OUT program-link would overwrite the program"},
 	} {
 		code, stdout, stderr := invoke(strings.Fields(c.line)...)
 		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
@@ -328,7 +351,8 @@ func TestTokensJSON(t *testing.T) {
 	code, stdout, stderr := command(t, "tokens", "-e", "Hello world", "-json", out)
 	data, err := os.ReadFile(out)
 	want := `{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"
-	if code != 0 || err != nil || string(data) != want || !strings.HasPrefix(stdout, "Hello/ world\n") {
+	if code != 0 || err != nil || string(data) != want ||
+		!strings.HasPrefix(stdout, "Hello/ world\n") {
 		t.Errorf("%d %v %s %s %s", code, err, data, stdout, stderr)
 	}
 }
@@ -343,10 +367,12 @@ func TestPanic(t *testing.T) {
 		"elsewhere": func() error { parallel(100, indexOutOfRange); return nil },
 	} {
 		var stderr bytes.Buffer
-		code := (&program{stdout: bufio.NewWriter(io.Discard), stderr: &stderr}).end(withoutPanic(f))
+		p := &program{stdout: bufio.NewWriter(io.Discard), stderr: &stderr}
+		code := p.end(withoutPanic(f))
 		said := stderr.String()
 		if code != 1 || !strings.HasPrefix(said, "mechpatch: this is a fault of the program") ||
-			!strings.Contains(said, "index out of range") || !strings.Contains(said, "indexOutOfRange(") {
+			!strings.Contains(said, "index out of range") ||
+			!strings.Contains(said, "indexOutOfRange(") {
 			t.Errorf("%s: %d %s", name, code, said)
 		}
 	}
@@ -367,7 +393,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"a", "b", "c", "d", "e"}, 2, "5 arguments"},
 		{[]string{"-colour", "red"}, 2, "-colour"},
 		{append(pair, "Jones"), 2, "3 arguments"},
-		{append(pair, "Jones", "Smith", "-cmap", "jet"), 2, "-cmap jet: there are viridis and rdbu"},
+		{append(pair, "Jones", "Smith", "-cmap", "jet"), 2,
+			"-cmap jet: there are viridis and rdbu"},
 		{append(pair, "Jones", "Smith", "-scale", "0"), 2, "-scale 0"},
 		{append(pair, "Jones", "Smith", "-top", "-1"), 2, "-top -1"},
 		{append(pair, "Jones", "Smith", "-site", "soul"), 2, "-site soul: there are"},
@@ -380,23 +407,30 @@ func TestErrors(t *testing.T) {
 		{append(pair, "Jones", "Smith", "-pairs", "x"), 2, "-pairs"},
 		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
 		{[]string{"tokens", "a", "b"}, 2, "2 arguments; expected: TEXT.txt"},
-		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1, "reading the clean text none.txt: no such file"},
-		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1, "reading the clean text .: is a directory"},
+		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1,
+			"reading the clean text none.txt: no such file"},
+		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1,
+			"reading the clean text .: is a directory"},
 		{[]string{"-e", "", "a", "Jones", "Smith"}, 1, "the clean text is empty"},
 		{[]string{"-e", "a b", "a b", "Jones", "Smith"}, 1, "are the same text"},
 		{append(pair, "Jones", "Jones"), 1, `both answers are the token " Jones"`},
 		{append(pair, "Jones", ""), 1, "the corrupt answer: it is empty"},
 		{append(pair, "=", "Smith"), 1, "the clean answer: it is empty"},
 		{append(pair, "#50257", "Smith"), 1, `"#50257" is no token id`},
-		{append(pair, "Kowalczyk", "Smith"), 1, `the clean answer: " Kowalczyk" is not one token but 5,  K/ow/al/c/zyk: take the first, which is what the model predicts, as "= K" or #509`},
+		{append(pair, "Kowalczyk", "Smith"), 1,
+			`the clean answer: " Kowalczyk" is not one token but 5,  K/ow/al/c/zyk: ` +
+				`take the first, which is what the model predicts, as "= K" or #509`},
 		{append(pair, "Jones", "Smith", "-layers", "5:20"), 1, "-layers 5:20"},
 		{append(pair, "Jones", "Smith", "-positions", "x"), 1, "-positions x"},
-		{append(pair, "Jones", "Smith", "-o", "/no/such/folder/h.png"), 1, "writing /no/such/folder/h.png: no such file"},
-		{[]string{"-e", "one two three four", "one two drei four", "a", "b"}, 1, "clean    one/ two/ three /"},
+		{append(pair, "Jones", "Smith", "-o", "/no/such/folder/h.png"), 1,
+			"writing /no/such/folder/h.png: no such file"},
+		{[]string{"-e", "one two three four", "one two drei four", "a", "b"}, 1,
+			"clean    one/ two/ three /"},
 	} {
 		args := c.args
 		code, stdout, stderr := command(t, args...)
-		if code != c.code || !strings.HasPrefix(stderr, "mechpatch: ") || !strings.Contains(strings.ToLower(stderr), strings.ToLower(c.want)) {
+		if code != c.code || !strings.HasPrefix(stderr, "mechpatch: ") ||
+			!strings.Contains(strings.ToLower(stderr), strings.ToLower(c.want)) {
 			t.Errorf("%q: exit code %d, %s; want %d, %s", args, code, stderr, c.code, c.want)
 		}
 		if code == 2 && stdout != "" {
@@ -408,8 +442,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestFlagsAnywhere checks that flags may stand before, between and after a command's name and its arguments, and what a word
-// is that could be a command's name.
+// TestFlagsAnywhere checks that flags may stand before, between and after a command's name and its
+// arguments, and what a word is that could be a command's name.
 func TestFlagsAnywhere(t *testing.T) {
 	for _, c := range []struct {
 		line string
@@ -418,9 +452,10 @@ func TestFlagsAnywhere(t *testing.T) {
 	}{
 		{"next -e -top 1 Michelle", 0, "built-in circuit"},
 		{"-top 1 -e next Michelle", 0, "built-in circuit"},
-		{"-e Michelle next", 2, "2 arguments; expected: CLEAN.txt"},               // the first word is the main command's clean text
-		{"-model next next -e Michelle", 1, "-model next: there is no such file"}, // a flag's value is no command
-		{"-e -- next tokens", 2, "2 arguments; expected: CLEAN.txt"},              // nor is what follows --
+		// A command's name is the first word, but no flag's value and nothing after --.
+		{"-e Michelle next", 2, "2 arguments; expected: CLEAN.txt"},
+		{"-model next next -e Michelle", 1, "-model next: there is no such file"},
+		{"-e -- next tokens", 2, "2 arguments; expected: CLEAN.txt"},
 		{"-o next -e a b c", 2, "3 arguments"},
 		{"tokens -e -- -version", 0, "2 tokens"},
 		{"tokens -version", 0, "mechpatch " + version},
@@ -431,19 +466,22 @@ func TestFlagsAnywhere(t *testing.T) {
 		{"convert a", 2, "1 argument; expected: IN OUT.safetensors"},
 	} {
 		code, stdout, stderr := command(t, strings.Fields(c.line)...)
-		if code != c.code || !strings.Contains(stdout+stderr, c.want) || code != 0 && !oneLine(stderr) {
-			t.Errorf("%s: exit code %d, %q %q; want %d, %q", c.line, code, stdout, stderr, c.code, c.want)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) ||
+			code != 0 && !oneLine(stderr) {
+			t.Errorf("%s: exit code %d, %q %q; want %d, %q", c.line, code, stdout, stderr, c.code,
+				c.want)
 		}
 	}
-	if words, err := parseFlags(newFlags(), []string{"a", "--", "-b", "--"}); err != nil || !slices.Equal(words, []string{"a", "-b", "--"}) {
+	if words, err := parseFlags(newFlags(), []string{"a", "--", "-b", "--"}); err != nil ||
+		!slices.Equal(words, []string{"a", "-b", "--"}) {
 		t.Errorf("after --: %q, %v", words, err)
 	}
 }
 
 const circuitNote = "this is the built-in circuit, not GPT-2"
 
-// TestWithoutWeights runs the program where no weights are: it asks the hub unless it may not, and says when the circuit takes
-// GPT-2's place.
+// TestWithoutWeights runs the program where no weights are: it asks the hub unless it may not, and
+// says when the circuit takes GPT-2's place.
 func TestWithoutWeights(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -459,45 +497,55 @@ func TestWithoutWeights(t *testing.T) {
 		{"-model circuit", []string{"-model", "circuit"}, nil, 0, false, ""},
 		{"MECHPATCH_MODEL=circuit", nil, []string{"MECHPATCH_MODEL", "circuit"}, 0, false, ""},
 		{"-model gpt2", []string{"-model", "gpt2"}, nil, 1, true, "fetching gpt2: "},
-		{"-model gpt2 -offline", []string{"-model", "gpt2", "-offline"}, nil, 1, false, "-offline forbids"},
-		{"-model before MECHPATCH_MODEL", []string{"-model", "gpt2", "-offline"}, []string{"MECHPATCH_MODEL", "circuit"}, 1, false, "-offline forbids"},
+		{"-model gpt2 -offline", []string{"-model", "gpt2", "-offline"}, nil, 1, false,
+			"-offline forbids"},
+		{"-model before MECHPATCH_MODEL", []string{"-model", "gpt2", "-offline"},
+			[]string{"MECHPATCH_MODEL", "circuit"}, 1, false, "-offline forbids"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+			hub := newHub(t,
+				func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
 			bareMachine(t, hub.URL)
 			if c.variables != nil {
 				t.Setenv(c.variables[0], c.variables[1])
 			}
 			code, stdout, stderr := invoke(append(c.args, "next", "-e", exampleClean)...)
-			if code != c.code || (code == 0) != strings.Contains(stdout, "built-in circuit (not GPT-2)") {
+			if code != c.code ||
+				(code == 0) != strings.Contains(stdout, "built-in circuit (not GPT-2)") {
 				t.Errorf("exit code %d, %s %s", code, stdout, stderr)
 			}
 			if asked := hub.requests() != ""; asked != c.asks {
 				t.Errorf("the hub got: %s", hub.requests())
 			}
-			if c.says == "" && stderr != "" || !strings.Contains(stderr, c.says) || strings.Contains(stderr, circuitNote) != (c.says == circuitNote) {
+			if c.says == "" && stderr != "" || !strings.Contains(stderr, c.says) ||
+				strings.Contains(stderr, circuitNote) != (c.says == circuitNote) {
 				t.Errorf("it says %q, want %q", stderr, c.says)
 			}
 		})
 	}
 }
 
-// TestModelFlag checks that -model FILE is the model that runs, though another one is in MECHPATCH_MODEL.
+// TestModelFlag checks that -model FILE is the model that runs, though another one is in
+// MECHPATCH_MODEL.
 func TestModelFlag(t *testing.T) {
-	code, _, stderr := command(t, "next", "-model", filepath.Join("testdata", "oracle", "heads.safetensors"), "-e", exampleClean)
-	if code != 1 || !oneLine(stderr) || !strings.Contains(stderr, "the vocabulary of heads, which has 96") {
+	code, _, stderr := command(t, "next", "-model",
+		filepath.Join("testdata", "oracle", "heads.safetensors"), "-e", exampleClean)
+	if code != 1 || !oneLine(stderr) ||
+		!strings.Contains(stderr, "the vocabulary of heads, which has 96") {
 		t.Errorf("%d %s", code, stderr)
 	}
 }
 
 // smallGPT2 is a checkpoint with GPT-2's vocabulary and hardly anything else, as a file.
 func smallGPT2() []byte {
-	ck := randomCheckpoint(Config{layers: 1, heads: 1, width: 8, context: 16, vocab: vocabSize}, 32, "F32")
+	ck := randomCheckpoint(Config{layers: 1, heads: 1, width: 8, context: 16, vocab: vocabSize}, 32,
+		"F32")
 	ck.meta["n_head"] = "1"
 	return encodeCheckpoint(ck, 0)
 }
 
-// TestDownloadedModel asks for a published model by its name: it is fetched once, and gives the same numbers as its file does.
+// TestDownloadedModel asks for a published model by its name: it is fetched once, and gives the
+// same numbers as its file does.
 func TestDownloadedModel(t *testing.T) {
 	weights := smallGPT2()
 	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
@@ -518,7 +566,8 @@ func TestDownloadedModel(t *testing.T) {
 	run := func(model string, more ...string) (string, any) {
 		t.Helper()
 		var r map[string]any
-		code, stdout, stderr := invoke(append(more, "-model", model, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "", "-json", "-")...)
+		code, stdout, stderr := invoke(append(more, "-model", model, "-o", "", "-json", "-",
+			"-e", exampleClean, exampleCorrupt, "Jones", "Smith")...)
 		if code != 0 {
 			t.Fatal(code, stderr)
 		}
@@ -533,7 +582,8 @@ func TestDownloadedModel(t *testing.T) {
 		t.Errorf("a file is fetched: %s", hub.requests())
 	}
 	said, got := run("distilgpt2")
-	if !reflect.DeepEqual(got, want) || hub.requests() != "HEAD, GET" || !strings.Contains(said, "fetching distilgpt2 (1.6 MB) from "+hub.URL) {
+	if !reflect.DeepEqual(got, want) || hub.requests() != "HEAD, GET" ||
+		!strings.Contains(said, "fetching distilgpt2 (1.6 MB) from "+hub.URL) {
 		t.Errorf("%s, %s: %v, want %v", hub.requests(), said, got, want)
 	}
 	said, got = run("distilgpt2", "-offline")
@@ -543,14 +593,17 @@ func TestDownloadedModel(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	code, stdout, stderr := invoke("fetch", "distilgpt2", "-o", out)
-	if data, err := os.ReadFile(out); code != 0 || stdout != out+"\n" || err != nil || !bytes.Equal(data, weights) {
+	if data, err := os.ReadFile(out); code != 0 || stdout != out+"\n" || err != nil ||
+		!bytes.Equal(data, weights) {
 		t.Errorf("fetch -o: %d %s %s %v", code, stdout, stderr, err)
 	}
 }
 
 // TestConvertCommand converts a PyTorch file into every format.
 func TestConvertCommand(t *testing.T) {
-	for flag, want := range map[string]string{"": "F32", "f32": "F32", "f16": "F16", "bf16": "BF16", "BF16": "BF16"} {
+	for flag, want := range map[string]string{
+		"": "F32", "f32": "F32", "f16": "F16", "bf16": "BF16", "BF16": "BF16",
+	} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
 		args := []string{"convert", tinySource(t, "module-zip"), out}
 		if flag != "" {
@@ -587,9 +640,11 @@ func TestBundleCommand(t *testing.T) {
 	}
 }
 
-// TestSetupErrors checks that whatever goes wrong with weights ends in one clear line and the right exit code.
+// TestSetupErrors checks that whatever goes wrong with weights ends in one clear line and the right
+// exit code.
 func TestSetupErrors(t *testing.T) {
-	model, text := tinySource(t, "module-zip"), file(t, "text.txt", "no model at all, and no program")
+	model, text := tinySource(t, "module-zip"),
+		file(t, "text.txt", "no model at all, and no program")
 	absent, out := filepath.Join(t.TempDir(), "absent"), filepath.Join(t.TempDir(), "out")
 	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
 	bareMachine(t, hub.URL)
@@ -598,7 +653,8 @@ func TestSetupErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"convert", model, out, "-dtype", "f64"}, 2, "-dtype f64: there are f32, f16 and bf16"},
+		{[]string{"convert", model, out, "-dtype", "f64"}, 2,
+			"-dtype f64: there are f32, f16 and bf16"},
 		{[]string{"convert", model}, 2, "IN OUT.safetensors"},
 		{[]string{"convert", model, out, out}, 2, "IN OUT.safetensors"},
 		{[]string{"convert", model, out, "-top", "3"}, 2, "-top"},
@@ -611,15 +667,18 @@ func TestSetupErrors(t *testing.T) {
 		{[]string{"bundle", absent, out}, 1, "absent: there is no such file or folder"},
 		{[]string{"bundle", "circuit", out}, 1, "there is no file of it"},
 		{[]string{"bundle", model, out, "-exe", absent}, 1, "absent: "},
-		{[]string{"bundle", model, out, "-exe", text}, 1, "text.txt: not a program for Linux (ELF), Windows (PE) or macOS"},
-		{[]string{"fetch", "gpt3"}, 1, "fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
+		{[]string{"bundle", model, out, "-exe", text}, 1,
+			"text.txt: not a program for Linux (ELF), Windows (PE) or macOS"},
+		{[]string{"fetch", "gpt3"}, 1,
+			"fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
 		{[]string{"fetch", "circuit"}, 1, "it is built into the program"},
 		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "expected: NAME"},
 		{[]string{"fetch", "-offline"}, 2, "-offline"}, // it could only fail
 	} {
 		code, stdout, stderr := invoke(c.args...)
 		if code != c.code || !oneLine(stderr) || !strings.Contains(stderr, c.want) || stdout != "" {
-			t.Errorf("%q: exit code %d, %q %q; want %d, %q", c.args, code, stdout, stderr, c.code, c.want)
+			t.Errorf("%q: exit code %d, %q %q; want %d, %q", c.args, code, stdout, stderr, c.code,
+				c.want)
 		}
 		if _, err := os.Stat(out); err == nil {
 			t.Fatalf("%q leaves a file", c.args)
@@ -628,7 +687,8 @@ func TestSetupErrors(t *testing.T) {
 	if hub.requests() != "" {
 		t.Errorf("the hub got: %s", hub.requests())
 	}
-	if code, stdout, stderr := invoke("fetch", "distilgpt2"); code != 1 || stdout != "" || !strings.Contains(stderr, "404") || hub.requests() == "" {
+	if code, stdout, stderr := invoke("fetch", "distilgpt2"); code != 1 || stdout != "" ||
+		!strings.Contains(stderr, "404") || hub.requests() == "" {
 		t.Errorf("a hub without the model: %d %s %s", code, stdout, stderr)
 	}
 }
