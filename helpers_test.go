@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -94,4 +95,34 @@ func invoke(args ...string) (code int, stdout, stderr string) {
 func oneLine(stderr string) bool {
 	return strings.HasPrefix(stderr, "mechpatch: ") && strings.Count(stderr, "\n") == 1 &&
 		strings.HasSuffix(stderr, "\n")
+}
+
+// question asks the circuit's kind of question.
+func question(t *testing.T, clean, corrupt string, metric Metric) Question {
+	t.Helper()
+	q, err := newQuestion(Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith", metric)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+// study runs a study of the example on the circuit.
+func study(t *testing.T, s Study) *Report {
+	t.Helper()
+	q := question(t, exampleClean, exampleCorrupt, s.metric)
+	r, err := s.run(newCircuit(), q, func(float64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// numbered is the labels "0", "1", … "n−1".
+func numbered(n int) []string {
+	labels := make([]string, n)
+	for i := range labels {
+		labels[i] = strconv.Itoa(i)
+	}
+	return labels
 }

@@ -692,3 +692,45 @@ func TestSetupErrors(t *testing.T) {
 		t.Errorf("a hub without the model: %d %s %s", code, stdout, stderr)
 	}
 }
+
+// TestCellPainter checks when there are colours, and which.
+func TestCellPainter(t *testing.T) {
+	f := &Figure{colorMap: "viridis", panels: []Panel{{matrix: [][]float64{{0, 1}}}}}
+	for _, c := range []struct {
+		terminal                 bool
+		noColor, term, colorTerm string
+		want                     string // how a painted 1 begins; "" for no colours
+	}{
+		{false, "", "xterm", "truecolor", ""},
+		{true, "1", "xterm", "truecolor", ""},
+		{true, "0", "xterm", "truecolor", ""}, // no-color.org: any value but the empty one
+		{true, "", "dumb", "truecolor", ""},
+		{true, "", "xterm", "truecolor", "\x1b[48;2;253;231;37;"},
+		{true, "", "xterm", "24bit", "\x1b[48;2;253;231;37;"},
+		{true, "", "xterm", "", "\x1b[48;5;"},
+		{true, "", "", "yes", "\x1b[48;5;"},
+	} {
+		t.Setenv("NO_COLOR", c.noColor)
+		t.Setenv("TERM", c.term)
+		t.Setenv("COLORTERM", c.colorTerm)
+		paint := (&program{terminal: c.terminal}).cellPainter(f)
+		painted := ""
+		if paint != nil {
+			painted = paint(1, "x")
+		}
+		if (painted != "") != (c.want != "") || !strings.HasPrefix(painted, c.want) {
+			t.Errorf("%+v: colours: %v", c, paint != nil)
+		}
+	}
+}
+
+// TestNoColorsInFiles checks that what is not printed to a terminal has no colour codes in it.
+func TestNoColorsInFiles(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	t.Setenv("COLORTERM", "truecolor")
+	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", ""}
+	code, stdout, stderr := command(t, args...)
+	if code != 0 || strings.Contains(stdout+stderr, "\x1b") || !strings.Contains(stdout, "resid") {
+		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
+}

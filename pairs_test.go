@@ -10,148 +10,9 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 )
-
-func TestSelection(t *testing.T) {
-	for _, c := range []struct {
-		list string
-		want string // of five
-	}{
-		{"0", "x----"}, {"1,3:", "-x-xx"}, {"0:2", "xx---"}, {":3", "xxx--"}, {"-1", "----x"},
-		{"-2:", "---xx"}, {" 1 , 2 ", "-xx--"}, {":", "xxxxx"},
-		{"5", ""}, {"3:3", ""}, {"4:2", ""}, {"0:6", ""}, {"-6", ""}, {"a", ""}, {"1,", ""},
-		{"1:2:3", ""}, {"99999999999999999999", ""},
-	} {
-		chosen, err := selection(c.list, 5)
-		got := ""
-		for _, x := range chosen {
-			got += map[bool]string{true: "x", false: "-"}[x]
-		}
-		if got != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("%q chooses %q, %v, want %q", c.list, got, err, c.want)
-		}
-	}
-	if chosen, err := selection("", 5); chosen != nil || err != nil {
-		t.Error("no list does not stand for all")
-	}
-}
-
-// TestMetrics holds every metric to its formula, computed from the whole logits of whole forward
-// passes.
-func TestMetrics(t *testing.T) {
-	m := randomModel(Config{2, 2, 16, 16, 40}, 8)
-	pair := randomPair(m, 6, 1, 9)
-	s, err := m.sweep(pair, Plan{probabilities: true}, func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	logits := func(hook Hook, ids []int) (clean, corrupt, pClean, pCorrupt float64) {
-		b, err := m.begin(ids)
-		if err == nil {
-			err = m.forward(b, 0, hook)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		y, err := m.logits(b.last())
-		if err != nil {
-			t.Fatal(err)
-		}
-		sum := 0.
-		for _, v := range y {
-			sum += math.Exp(float64(v))
-		}
-		clean, corrupt = float64(y[pair.cleanAnswer]), float64(y[pair.corruptAnswer])
-		return clean, corrupt, math.Exp(clean) / sum, math.Exp(corrupt) / sum
-	}
-	var stream []float32
-	cleanA, cleanB, _, _ := logits(func(site Site, layer int, act []float32) []float32 {
-		if site == siteResid && layer == 1 {
-			stream = slices.Clone(act)
-		}
-		return act
-	}, pair.clean)
-	corruptA, corruptB, _, _ := logits(leaveAlone, pair.corrupt)
-	a, b, pA, pB := logits(func(site Site, layer int, act []float32) []float32 {
-		if site == siteResid && layer == 1 {
-			copy(act[5*16:], stream[5*16:])
-		}
-		return act
-	}, pair.corrupt)
-	for metric, want := range map[Metric]float64{
-		metricDiff:     b - a,
-		metricLogit:    a,
-		metricProb:     pB - pA,
-		metricRestored: (b - a - (corruptB - corruptA)) / (cleanB - cleanA - (corruptB - corruptA)),
-	} {
-		if got := metric.of(s.cells[1][5], s.clean, s.corrupt); math.Abs(got-want) > 1e-6 {
-			t.Errorf("%s is %g, want %g", metric, got, want)
-		}
-	}
-}
-
-// TestStudies runs every site and metric, and parts of a sweep, as a user would.
-func TestStudies(t *testing.T) {
-	image := filepath.Join(t.TempDir(), "h.png")
-	run := func(args ...string) map[string]any {
-		t.Helper()
-		args = append(args, "-e", exampleClean, exampleCorrupt, "Jones", "Smith")
-		code, stdout, stderr := command(t, append(args, "-o", image, "-json", "-")...)
-		if code != 0 {
-			t.Fatal(args, stderr)
-		}
-		var r map[string]any
-		if err := json.Unmarshal([]byte(stdout), &r); err != nil {
-			t.Fatal(args, err)
-		}
-		return r
-	}
-	for _, metric := range []string{"diff", "logit", "prob", "restored"} {
-		for _, site := range []string{"resid", "attn", "mlp", "head"} {
-			r := run("-site", site, "-metric", metric)
-			columns := map[string]int{"head": 4}[site]
-			if columns == 0 {
-				columns = 11
-			}
-			matrix := r["matrix"].([]any)
-			if r["site"] != site || len(matrix) != 12 || len(matrix[0].([]any)) != columns {
-				t.Errorf("-site %s -metric %s: %v", site, metric, r)
-			}
-		}
-	}
-	r := run("-site", "all", "-metric", "restored")
-	sites := r["matrices"].(map[string]any)
-	induction := sites["attn"].([]any)[6].([]any)[10].(float64)
-	if len(sites) != 3 || r["matrix"] != nil || induction < .9 {
-		t.Errorf("-site all: %v", r)
-	}
-	r = run("-lens")
-	top := r["lens"].(map[string]any)["clean"].([]any)
-	if len(r["matrices"].(map[string]any)) != 2 || len(top) != 12 {
-		t.Errorf("-lens: %v", r)
-	}
-	whole := run()["matrix"].([]any)
-	part := run("-layers", "5:7", "-positions", "1,9:")["matrix"].([]any)
-	for l := range part {
-		for p, got := range part[l].([]any) {
-			want := any(nil)
-			if (l == 5 || l == 6) && (p == 1 || p >= 9) {
-				want = whole[l].([]any)[p]
-			}
-			if got != want {
-				t.Errorf("part of a sweep: layer %d, position %d is %v, want %v", l, p, got, want)
-			}
-		}
-	}
-	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "-metric", "logit", "-o", image}
-	code, stdout, stderr := command(t, args...)
-	if code != 0 || !strings.Contains(stdout, "logit(Jones): clean") {
-		t.Errorf("-metric logit without a corrupt answer: %d %s", code, stderr)
-	}
-}
 
 // TestPairs runs a file of pairs of two token counts, among them some that cannot be run.
 func TestPairs(t *testing.T) {
@@ -207,27 +68,6 @@ func TestPairs(t *testing.T) {
 	if code != 0 || err != nil || !strings.Contains(stdout, `"metric":"p(Smith) - p(Jones)"`) {
 		t.Errorf("one pair: %d %s %v", code, stderr, err)
 	}
-}
-
-// question asks the circuit's kind of question.
-func question(t *testing.T, clean, corrupt string, metric Metric) Question {
-	t.Helper()
-	q, err := newQuestion(Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith", metric)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return q
-}
-
-// study runs a study of the example on the circuit.
-func study(t *testing.T, s Study) *Report {
-	t.Helper()
-	q := question(t, exampleClean, exampleCorrupt, s.metric)
-	r, err := s.run(newCircuit(), q, func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 // TestMeans holds a mean heat map to the mean of the pairs' matrices.
@@ -286,15 +126,6 @@ func TestMeans(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-// numbered is the labels "0", "1", … "n−1".
-func numbered(n int) []string {
-	labels := make([]string, n)
-	for i := range labels {
-		labels[i] = strconv.Itoa(i)
-	}
-	return labels
 }
 
 // TestNothingToRestore runs a model in which no position reaches another one, on texts with the
