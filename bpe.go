@@ -2,27 +2,34 @@ package main
 
 // Byte-level byte-pair encoding: GPT-2's map between text and token ids.
 //
-// Byte-pair encoding (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words with Subword Units") learns a vocabulary
-// by counting: start from single symbols, merge the most frequent adjacent pair of the training texts into one new symbol, repeat. The
-// merges, in the order in which they were learnt, are the whole tokenizer: a word is encoded by splitting it into single symbols and
-// repeating the merges in that order. GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2)
-// takes the 256 bytes for its symbols, so that there is no text that it cannot encode, and first splits the text into words (splitWord
-// below), so that no token mixes kinds of characters, as in "dog!".
+// Byte-pair encoding (Sennrich, Haddow and Birch 2016, "Neural Machine Translation of Rare Words
+// with Subword Units") learns a vocabulary by counting: start from single symbols, merge the most
+// frequent adjacent pair of the training texts into one new symbol, repeat. The merges, in the
+// order in which they were learnt, are the whole tokenizer: a word is encoded by splitting it
+// into single symbols and repeating the merges in that order. GPT-2 (Radford et al. 2019,
+// "Language Models are Unsupervised Multitask Learners", section 2.2) takes the 256 bytes for its
+// symbols, so that there is no text that it cannot encode, and first splits the text into words
+// (splitWord below), so that no token mixes kinds of characters, as in "dog!".
 //
-// vocab.bpe lists 50,000 merges, one on each line: "Ġ t" merges " " and "t". To make the file printable, every byte is written as a
-// character that can be seen: a byte that is a printable character of Latin-1 as that character, the 68 others as U+0100, U+0101, … in
-// order (the space is the 33rd of them: Ġ, U+0120). The ids follow from the file and need no other:
+// vocab.bpe lists 50,000 merges, one on each line: "Ġ t" merges " " and "t". To make the file
+// printable, every byte is written as a character that can be seen: a byte that is a printable
+// character of Latin-1 as that character, the 68 others as U+0100, U+0101, … in order (the space is
+// the 33rd of them: Ġ, U+0120). The ids follow from the file and need no other:
 //
 //	0–255    the single bytes: first those printable in Latin-1, then the 68 others, each in order
 //	256+i    the token that merge i makes; so a lower id is an earlier merge
-//	50256    <|endoftext|>, which separated the training texts; encode never makes it: in a text it is 13 plain characters
+//	50256    <|endoftext|>, which separated the training texts; encode never makes it: in a text
+//	         it is 13 plain characters
 //
-// No two merges make the same token, and every token encoded by itself gives that one token (a test checks both). It follows that a
-// table from a token's bytes to its id is all that encode needs. A word that is a token, as most words are, takes one look into it. And
-// neighbours may be merged exactly if their bytes together are a token, whose id tells how early the merge comes.
+// No two merges make the same token, and every token encoded by itself gives that one token (a test
+// checks both). It follows that a table from a token's bytes to its id is all that encode needs. A
+// word that is a token, as most words are, takes one look into it. And neighbours may be merged
+// exactly if their bytes together are a token, whose id tells how early the merge comes.
 
 import (
 	_ "embed"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -33,18 +40,63 @@ import (
 var vocabFile string
 
 const (
-	vocabSize    = 50257
-	endOfText    = vocabSize - 1
-	noToken      = vocabSize // greater than every id
-	longestToken = 128       // in bytes
+	vocabSize = 50257
+	endOfText = vocabSize - 1
 )
 
-// encode returns the token ids of a text, which may be any bytes: a byte that is not part of valid UTF-8 counts as one character of the
-// kind of U+FFFD (neither space nor letter nor number) and is kept as it is, so that decode(encode(text)) == text always holds.
-// Like decode and token it is safe for concurrent use.
-func encode(text string) []int {
-	v := loadVocabulary()
-	ids := make([]int, 0, len(text)/4+1) // English has about four bytes to a token
+// tokenizer maps texts to token ids and back, as a model was trained. nil is GPT-2's own. It is
+// safe for concurrent use.
+type tokenizer struct{}
+
+// gpt2 is GPT-2's own tokenizer.
+var gpt2 *tokenizer
+
+// encode returns the token ids of a text, which may be any bytes: a byte that is not part of valid
+// UTF-8 counts as one character of the kind of U+FFFD (neither space nor letter nor number) and is
+// kept as it is, so that decode(encode(text)) == text always holds.
+func (t *tokenizer) encode(text string) ([]int, error) {
+	return gpt2Vocabulary().encode(text), nil
+}
+
+// decode returns the text that token ids stand for: the bytes of the tokens, one after the other.
+func (t *tokenizer) decode(ids []int) string { return strings.Join(t.tokens(ids), "") }
+
+// tokens are the texts of the tokens.
+func (t *tokenizer) tokens(ids []int) []string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = t.token(id)
+	}
+	return texts
+}
+
+// token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
+// only a part of a UTF-8 sequence. An id that is not in 0 … vocabSize-1 has no bytes: "".
+func (t *tokenizer) token(id int) string {
+	switch {
+	case id < 0 || id >= vocabSize:
+		return ""
+	case id == endOfText:
+		return "<|endoftext|>"
+	}
+	return gpt2Vocabulary().token(id)
+}
+
+// vocabulary is a byte-level BPE: the tokens, and how they merge.
+type vocabulary struct {
+	bytes   string                // of all tokens, in the order of their ids
+	start   [vocabSize]uint32     // token id is bytes[start[id]:start[id+1]]
+	slots   [1 << slotBits]uint16 // ids by the hash of their bytes: id+1, or 0 where it is empty
+	letters [256]int32            // the tokens of the single bytes
+}
+
+// encode returns the ids of a text.
+func (v *vocabulary) encode(text string) []int {
+	room := len(text)/4 + 1 // English has about four bytes to a token
+	if len(text) > 1<<20 {
+		room = len(text) // for any text; what is not used is never touched, and nothing is copied
+	}
+	ids := make([]int, 0, room)
 	for len(text) > 0 {
 		n := splitWord(text)
 		ids = v.appendWord(ids, text[:n])
@@ -53,35 +105,16 @@ func encode(text string) []int {
 	return ids
 }
 
-// decode returns the text that token ids stand for: the bytes of the tokens, one after the other.
-func decode(ids []int) string {
-	var text strings.Builder
-	for _, id := range ids {
-		text.WriteString(token(id))
-	}
-	return text.String()
-}
-
-// token returns the bytes of one token: a word with its leading space, or a part of one, sometimes only a part of a UTF-8 sequence.
-// An id that is not in 0 … vocabSize-1 has no bytes: "".
-func token(id int) string {
-	switch {
-	case id < 0 || id >= vocabSize:
-		return ""
-	case id == endOfText:
-		return "<|endoftext|>"
-	}
-	return loadVocabulary().token(id)
-}
-
-// splitWord returns the length in bytes of the first word of a text that is not empty. It is GPT-2's regular expression
+// splitWord returns the length in bytes of the first word of a text that is not empty. It is
+// GPT-2's regular expression
 //
 //	's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //
-// in which the first alternative that matches wins: the end of an English contraction; a run of letters, of numbers or of other
-// characters, with one space (U+0020) before it; or white space. Of white space between words the last character is left for the next
-// word, so that a space can join it: "a   b" is "a", "  ", " b". That is the meaning of \s+(?!\S), which gives one character back unless
-// the text ends here. Where there is only one to give, the last alternative takes it.
+// in which the first alternative that matches wins: the end of an English contraction; a run of
+// letters, of numbers or of other characters, with one space (U+0020) before it; or white space. Of
+// white space between words the last character is left for the next word, so that a space can join
+// it: "a   b" is "a", "  ", " b". That is the meaning of \s+(?!\S), which gives one character back
+// unless the text ends here. Where there is only one to give, the last alternative takes it.
 func splitWord(text string) int {
 	if text[0] == '\'' {
 		for _, suffix := range [...]string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"} {
@@ -92,7 +125,7 @@ func splitWord(text string) int {
 	}
 	kind, n := firstKind(text)
 	if text[0] == ' ' && len(text) > 1 {
-		if next, size := firstKind(text[1:]); next != space {
+		if next, size := firstKind(text[1:]); next != charSpace {
 			kind, n = next, 1+size
 		}
 	}
@@ -100,7 +133,7 @@ func splitWord(text string) int {
 	for n < len(text) {
 		next, size := firstKind(text[n:])
 		if next != kind {
-			if kind == space && n > last {
+			if kind == charSpace && n > last {
 				n -= last
 			}
 			break
@@ -113,13 +146,14 @@ func splitWord(text string) int {
 
 // The kinds of characters that splitWord tells apart.
 const (
-	other   byte = iota // [^\s\p{L}\p{N}]
-	letter              // \p{L}
-	numeral             // \p{N}
-	space               // \s: the Unicode property White_Space
+	charOther  byte = iota // [^\s\p{L}\p{N}]
+	charLetter             // \p{L}
+	charNumber             // \p{N}
+	charSpace              // \s: the Unicode property White_Space
 )
 
-// firstKind returns the kind of the first character of a text that is not empty, and its size in bytes.
+// firstKind returns the kind of the first character of a text that is not empty, and its size in
+// bytes.
 func firstKind(text string) (kind byte, size int) {
 	if c := text[0]; c < utf8.RuneSelf {
 		return asciiKind[c], 1
@@ -138,117 +172,195 @@ var asciiKind = func() (kinds [utf8.RuneSelf]byte) {
 func kindOf(r rune) byte {
 	switch {
 	case unicode.IsLetter(r) || unicode.Is(newLetters, r):
-		return letter
+		return charLetter
 	case unicode.IsNumber(r) || unicode.Is(newNumbers, r):
-		return numeral
+		return charNumber
 	case unicode.IsSpace(r):
-		return space
+		return charSpace
 	}
-	return other
+	return charOther
 }
 
 // appendWord appends the ids of one word.
 func (v *vocabulary) appendWord(ids []int, word string) []int {
 	if id := v.find(word); id != noToken {
-		return append(ids, id)
+		return append(ids, int(id))
 	}
 	if len(word) <= shortWord {
 		return v.mergeShort(ids, word)
 	}
-	return v.mergeLong(ids, word)
+	return v.mergeLong(ids, word, mergeWindow)
+}
+
+// merged is what two neighbours become: a token, and how early; the lowest rank comes first.
+type merged struct {
+	rank, id int32
+}
+
+// noToken stands for an id or a rank where there is none. It is greater than all of them.
+const noToken = math.MaxInt32
+
+// merge returns what neighbours merge to whose bytes together are these.
+func (v *vocabulary) merge(joined string) merged {
+	id := v.find(joined)
+	return merged{id, id}
 }
 
 // shortWord is the length in bytes up to which mergeShort is the faster one.
 const shortWord = 48
 
-// mergeShort appends the ids of a word of at most shortWord bytes by the definition of byte-pair encoding: of all neighbours that can be
-// merged, merge those that make the lowest id, the leftmost of equals, until none can. Its time grows with the square of the length.
+// mergeShort appends the ids of a word of at most shortWord bytes by the definition of byte-pair
+// encoding: of all neighbours that can be merged, merge those of the lowest rank, the leftmost of
+// equals, until none can. Its time grows with the square of the length.
 func (v *vocabulary) mergeShort(ids []int, word string) []int {
 	var start [shortWord + 1]int // part i is word[start[i]:start[i+1]]
-	var merged [shortWord]int    // the id of parts i and i+1 as one, or noToken
+	var id [shortWord]int32      // its token
+	var next [shortWord]merged   // what parts i and i+1 merge to
 	parts := len(word)
-	for i := 0; i <= parts; i++ {
-		start[i] = i
+	for i := 0; i < parts; i++ {
+		start[i+1] = i + 1
+		id[i] = v.letters[word[i]]
 	}
 	for i := 0; i+1 < parts; i++ {
-		merged[i] = v.find(word[i : i+2])
+		next[i] = v.merge(word[i : i+2])
 	}
 	for parts > 1 {
 		best := 0
-		for i, id := range merged[:parts-1] {
-			if id < merged[best] {
+		for i := range next[:parts-1] {
+			if next[i].rank < next[best].rank {
 				best = i
 			}
 		}
-		if merged[best] == noToken {
+		if next[best].rank == noToken {
 			break
 		}
+		id[best] = next[best].id
 		copy(start[best+1:parts], start[best+2:parts+1])
-		copy(merged[best:parts-2], merged[best+1:parts-1])
+		copy(id[best+1:parts-1], id[best+2:parts])
+		copy(next[best:parts-2], next[best+1:parts-1])
 		parts--
 		if best+1 < parts {
-			merged[best] = v.find(word[start[best]:start[best+2]])
+			next[best] = v.merge(word[start[best]:start[best+2]])
 		}
 		if best > 0 {
-			merged[best-1] = v.find(word[start[best-1]:start[best+1]])
+			next[best-1] = v.merge(word[start[best-1]:start[best+1]])
 		}
 	}
-	for i := 0; i < parts; i++ {
-		ids = append(ids, v.find(word[start[i]:start[i+1]]))
+	for _, token := range id[:parts] {
+		ids = append(ids, int(token))
 	}
 	return ids
 }
 
-// mergeLong appends the ids of a word of any length, the same ones as mergeShort would, in time that grows as n log n: the possible
-// merges wait in a priority queue, and a merge that is made changes only those with its two neighbours.
-func (v *vocabulary) mergeLong(ids []int, word string) []int {
-	type part struct {
-		previous int // where the part before this one starts
-		end      int // where this part ends, which is where the next one starts
-		merged   int // the id of this part and the next as one, or noToken
-	}
-	parts := make([]part, len(word)) // by the position of their first byte
-	for i := range parts {
-		parts[i] = part{i - 1, i + 1, noToken}
-	}
-	var queue mergeQueue
-	consider := func(i int) {
-		parts[i].merged = noToken
-		if end := parts[i].end; end < len(word) {
-			parts[i].merged = v.find(word[i:parts[end].end])
+// mergeWindow is how much of a long word is merged at a time, in bytes.
+const mergeWindow = 1 << 16
+
+// mergeLong appends the ids of a word of any length, the same ones as mergeShort would, in time
+// that grows as n log n and in memory that hardly grows: only a window of the word is merged at a
+// time. The next window begins with a token near the end of the last one. That is exact where
+// the next window, too, makes a boundary behind that token's bytes. For let a word be a·b·c, let
+// merging a·b never cross the boundary between a and b, and merging b·c never the one between b
+// and c. Then of the merges that are possible in a·b·c, the first is also the first that is
+// possible in a·b, or in b·c, or, within b, in both: so it crosses neither boundary, and what
+// remains is such a word again. Where a window lacks that boundary, all is
+// done again with larger ones.
+func (v *vocabulary) mergeLong(ids []int, word string, window int) []int {
+	var m merger
+	done := len(ids)
+	for rest, shared := word, 0; ; {
+		n := min(window, len(rest))
+		m.merge(v, rest[:n])
+		start := m.boundary(n - n/8)
+		end := m.boundary(start + 1)
+		switch {
+		case m.boundary(shared) != shared || end == n && n < len(rest):
+			return v.mergeLong(ids[:done], word, 2*window)
+		case n == len(rest):
+			return m.appendIDs(ids, n)
 		}
-		if parts[i].merged != noToken {
-			queue.push(uint64(parts[i].merged)<<48 | uint64(i))
-		}
+		ids = m.appendIDs(ids, start)
+		rest, shared = rest[start:], end-start
 	}
-	for i := range parts {
-		consider(i)
+}
+
+// merger merges a word: the possible merges wait in a priority queue, and a merge that is made
+// changes only those with its two neighbours.
+type merger struct {
+	parts []mergePart // by the position of their first byte
+	queue mergeQueue
+}
+
+type mergePart struct {
+	previous int32  // where the part before this one starts
+	end      int32  // where this part ends, which is where the next one starts
+	id       int32  // its token
+	next     merged // what this part and the next one merge to
+}
+
+// merge merges the bytes of word until no more can be.
+func (m *merger) merge(v *vocabulary, word string) {
+	m.parts = slices.Grow(m.parts[:0], len(word))[:len(word)]
+	for i := range m.parts {
+		m.parts[i] = mergePart{int32(i) - 1, int32(i) + 1, v.letters[word[i]], merged{}}
 	}
-	for len(queue) > 0 {
-		first := queue.pop()
-		id, i := int(first>>48), int(first&(1<<48-1))
-		if parts[i].merged != id {
+	for i := range m.parts {
+		m.consider(v, word, int32(i))
+	}
+	for len(m.queue) > 0 {
+		first := m.queue.pop()
+		rank, i := int32(first>>32), int32(first)
+		p := &m.parts[i]
+		if p.next.rank != rank {
 			continue // this part or the next has since been merged otherwise
 		}
-		swallowed := parts[i].end
-		parts[swallowed].merged = noToken
-		parts[i].end = parts[swallowed].end
-		if parts[i].end < len(word) {
-			parts[parts[i].end].previous = i
+		p.id = p.next.id
+		swallowed := &m.parts[p.end]
+		swallowed.next.rank = noToken
+		p.end = swallowed.end
+		if int(p.end) < len(word) {
+			m.parts[p.end].previous = i
 		}
-		consider(i)
+		m.consider(v, word, i)
 		if i > 0 {
-			consider(parts[i].previous)
+			m.consider(v, word, p.previous)
 		}
 	}
-	for i := 0; i < len(word); i = parts[i].end {
-		ids = append(ids, v.find(word[i:parts[i].end]))
+}
+
+// consider puts what the part at i and the next one merge to into the queue.
+func (m *merger) consider(v *vocabulary, word string, i int32) {
+	p := &m.parts[i]
+	p.next.rank = noToken
+	if int(p.end) == len(word) {
+		return
+	}
+	p.next = v.merge(word[i:m.parts[p.end].end])
+	if p.next.rank != noToken {
+		m.queue.push(uint64(p.next.rank)<<32 | uint64(i))
+	}
+}
+
+// boundary returns where the first part begins that begins at position i or later; the word's end
+// where none does.
+func (m *merger) boundary(i int) int {
+	at := 0
+	for at < min(i, len(m.parts)) {
+		at = int(m.parts[at].end)
+	}
+	return at
+}
+
+// appendIDs appends the tokens of the parts before position end.
+func (m *merger) appendIDs(ids []int, end int) []int {
+	for i := 0; i < end; i = int(m.parts[i].end) {
+		ids = append(ids, int(m.parts[i].id))
 	}
 	return ids
 }
 
-// mergeQueue is a binary heap with the smallest element first. An element is a possible merge: the id that it makes in the upper 16
-// bits, its position in the word in the lower 48, so that the lowest id comes first, and of equal ids the leftmost.
+// mergeQueue is a binary heap with the smallest element first. An element is a possible merge: its
+// rank in the upper 32 bits, its position in the word in the lower ones, so that the lowest rank
+// comes first, and of equal ranks the leftmost.
 type mergeQueue []uint64
 
 func (q *mergeQueue) push(x uint64) {
@@ -261,7 +373,8 @@ func (q *mergeQueue) push(x uint64) {
 	heap[i] = x
 }
 
-// pop removes the first element of a queue that is not empty. The last one takes its place and sinks to where it belongs.
+// pop removes the first element of a queue that is not empty. The last one takes its place and
+// sinks to where it belongs.
 func (q *mergeQueue) pop() uint64 {
 	n := len(*q) - 1
 	first, x, heap := (*q)[0], (*q)[n], (*q)[:n]
@@ -281,20 +394,19 @@ func (q *mergeQueue) pop() uint64 {
 	return first
 }
 
-// vocabulary holds all tokens but <|endoftext|>. It finds the id of given bytes in a hash table with open addressing, which, unlike a map
-// of strings, is built in about two milliseconds, so that a short text is encoded at once.
-type vocabulary struct {
-	bytes string                // of all tokens, in the order of their ids
-	start [endOfText + 1]uint32 // token id is bytes[start[id]:start[id+1]]
-	slots [1 << slotBits]uint16 // id+1, or 0 where empty; three of eight are taken
-}
-
+// slotBits makes the hash table of GPT-2's vocabulary so large that three of eight slots are
+// taken. Unlike a map of strings it is built in about two milliseconds, so a short text is
+// encoded at once.
 const slotBits = 17
 
-// loadVocabulary builds the vocabulary when it is first asked for.
-var loadVocabulary = sync.OnceValue(newVocabulary)
+// longestToken is the length of GPT-2's longest token in bytes.
+const longestToken = 128
 
-// newVocabulary reads vocab.bpe. The two halves of a merge stand side by side, so a line without its space is the token that it makes.
+// gpt2Vocabulary builds GPT-2's vocabulary when it is first asked for.
+var gpt2Vocabulary = sync.OnceValue(newVocabulary)
+
+// newVocabulary reads vocab.bpe. The two halves of a merge stand side by side, so a line without
+// its space is the token that it makes.
 func newVocabulary() *vocabulary {
 	v := new(vocabulary)
 	bytes := make([]byte, 0, len(vocabFile))
@@ -308,6 +420,7 @@ func newVocabulary() *vocabulary {
 	for b := 0; b < 256; b++ {
 		if printable(b) {
 			byteOf[b] = byte(b)
+			v.letters[b] = int32(id)
 			bytes = append(bytes, byte(b))
 			endToken()
 		}
@@ -316,6 +429,7 @@ func newVocabulary() *vocabulary {
 	for b := 0; b < 256; b++ {
 		if !printable(b) {
 			byteOf[unseen] = byte(b)
+			v.letters[b] = int32(id)
 			unseen++
 			bytes = append(bytes, byte(b))
 			endToken()
@@ -344,7 +458,8 @@ func newVocabulary() *vocabulary {
 	return v
 }
 
-// printable tells whether vocab.bpe writes a byte as the Latin-1 character that it is. (U+00AD, left out, is the soft hyphen.)
+// printable tells whether vocab.bpe writes a byte as the Latin-1 character that it is. (U+00AD,
+// left out, is the soft hyphen.)
 func printable(b int) bool {
 	return '!' <= b && b <= '~' || '¡' <= b && b <= '¬' || '®' <= b && b <= 'ÿ'
 }
@@ -353,13 +468,13 @@ func printable(b int) bool {
 func (v *vocabulary) token(id int) string { return v.bytes[v.start[id]:v.start[id+1]] }
 
 // find returns the id of the token that consists of these bytes, noToken if there is none.
-func (v *vocabulary) find(token string) int {
+func (v *vocabulary) find(token string) int32 {
 	if len(token) > longestToken {
 		return noToken
 	}
 	for i := slotOf(token); v.slots[i] != 0; i = (i + 1) % uint32(len(v.slots)) {
 		if id := int(v.slots[i]) - 1; v.token(id) == token {
-			return id
+			return int32(id)
 		}
 	}
 	return noToken
@@ -374,32 +489,27 @@ func slotOf(s string) uint32 {
 	return (h>>slotBits ^ h) % (1 << slotBits)
 }
 
-// A tokenizer's \p{L} and \p{N} depend on the version of Unicode that it was built with. These are the letters and numbers that Unicode
-// 15.1 and 16.0 added: Go's package unicode stands at 15.0 (in Go 1.22), OpenAI's tiktoken at 16.0. Characters of still later
-// versions count as letters and numbers as soon as Go knows them, and do not before.
+// A tokenizer's \p{L} and \p{N} depend on the version of Unicode that it was built with. These
+// are the letters and numbers that Unicode 15.1 and 16.0 added: Go's package unicode stands at
+// 15.0 (in Go 1.22), OpenAI's tiktoken at 16.0. Characters of still later versions count as
+// letters and numbers as soon as Go knows them, and do not before.
 var (
 	newLetters = &unicode.RangeTable{
 		R16: []unicode.Range16{{0x1c89, 0x1c8a, 1}, {0xa7cb, 0xa7cd, 1}, {0xa7da, 0xa7dc, 1}},
 		R32: []unicode.Range32{
-			{0x105c0, 0x105f3, 1}, {0x10d4a, 0x10d65, 1}, {0x10d6f, 0x10d85, 1}, {0x10ec2, 0x10ec4, 1}, {0x11380, 0x11389, 1},
-			{0x1138b, 0x1138e, 3}, {0x11390, 0x113b5, 1}, {0x113b7, 0x113d1, 26}, {0x113d3, 0x113d3, 1}, {0x11bc0, 0x11be0, 1},
-			{0x13460, 0x143fa, 1}, {0x16100, 0x1611d, 1}, {0x16d40, 0x16d6c, 1}, {0x18cff, 0x18cff, 1}, {0x1e5d0, 0x1e5ed, 1},
+			{0x105c0, 0x105f3, 1}, {0x10d4a, 0x10d65, 1}, {0x10d6f, 0x10d85, 1},
+			{0x10ec2, 0x10ec4, 1}, {0x11380, 0x11389, 1}, {0x1138b, 0x1138e, 3},
+			{0x11390, 0x113b5, 1}, {0x113b7, 0x113d1, 26}, {0x113d3, 0x113d3, 1},
+			{0x11bc0, 0x11be0, 1}, {0x13460, 0x143fa, 1}, {0x16100, 0x1611d, 1},
+			{0x16d40, 0x16d6c, 1}, {0x18cff, 0x18cff, 1}, {0x1e5d0, 0x1e5ed, 1},
 			{0x1e5f0, 0x1e5f0, 1}, {0x2ebf0, 0x2ee5d, 1},
 		},
 	}
 	newNumbers = &unicode.RangeTable{
 		R32: []unicode.Range32{
-			{0x10d40, 0x10d49, 1}, {0x116d0, 0x116e3, 1}, {0x11bf0, 0x11bf9, 1}, {0x16130, 0x16139, 1}, {0x16d70, 0x16d79, 1},
-			{0x1ccf0, 0x1ccf9, 1}, {0x1e5f1, 0x1e5fa, 1},
+			{0x10d40, 0x10d49, 1}, {0x116d0, 0x116e3, 1}, {0x11bf0, 0x11bf9, 1},
+			{0x16130, 0x16139, 1}, {0x16d70, 0x16d79, 1}, {0x1ccf0, 0x1ccf9, 1},
+			{0x1e5f1, 0x1e5fa, 1},
 		},
 	}
 )
-
-// tokens are the texts of the tokens.
-func tokens(ids []int) []string {
-	t := make([]string, len(ids))
-	for i, id := range ids {
-		t[i] = token(id)
-	}
-	return t
-}

@@ -23,12 +23,13 @@ func TestVocabFile(t *testing.T) {
 	sum := sha256.Sum256([]byte(vocabFile))
 	const want = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 	if hex.EncodeToString(sum[:]) != want {
-		t.Errorf("vocab/vocab.bpe: %d bytes with SHA-256 %x, want 456318 bytes with %s", len(vocabFile), sum, want)
+		t.Errorf("%d bytes with SHA-256 %x, want 456318 with %s", len(vocabFile), sum, want)
 	}
 }
 
-// testdata/bpe.jsonl holds awkward texts and their ids according to OpenAI's tiktoken 1.0.22 (the npm package of its Rust core,
-// encoding gpt2, encode_ordinary): 279 written by hand, and 200 taken from 110,000 random ones, all of which agreed.
+// testdata/bpe.jsonl holds awkward texts and their ids according to OpenAI's tiktoken 1.0.22 (the
+// npm package of its Rust core, encoding gpt2, encode_ordinary): 279 written by hand, and 200
+// taken from 110,000 random ones, all of which agreed.
 func TestEncodeGolden(t *testing.T) {
 	file, err := os.ReadFile("testdata/bpe.jsonl")
 	if err != nil {
@@ -43,10 +44,10 @@ func TestEncodeGolden(t *testing.T) {
 		if err := json.Unmarshal(lines.Bytes(), &golden); err != nil {
 			t.Fatalf("line %d: %v", texts+1, err)
 		}
-		if got := encode(golden.Text); !slices.Equal(got, golden.IDs) {
+		if got := gpt2Vocabulary().encode(golden.Text); !slices.Equal(got, golden.IDs) {
 			t.Errorf("encode(%+q)\n got %v\nwant %v", golden.Text, got, golden.IDs)
 		}
-		if got := decode(golden.IDs); got != golden.Text {
+		if got := gpt2.decode(golden.IDs); got != golden.Text {
 			t.Errorf("decode(%v) = %+q, want %+q", golden.IDs, got, golden.Text)
 		}
 	}
@@ -94,20 +95,21 @@ func TestSplitWord(t *testing.T) {
 	}
 }
 
-// Every token is what encode makes of its own bytes, and no two are alike. On this rests that a table from bytes to ids can stand for
-// the list of merges: where a merge makes the token "abc" out of "ab" and "c", then "a" and "bc" never stand side by side.
+// Every token is what encode makes of its own bytes, and no two are alike. On this rests that a
+// table from bytes to ids can stand for the list of merges: where a merge makes the token "abc"
+// out of "ab" and "c", then "a" and "bc" never stand side by side.
 func TestEveryTokenIsItsOwnEncoding(t *testing.T) {
-	v := loadVocabulary()
+	v := gpt2Vocabulary()
 	seen := map[string]int{}
 	longest := 0
 	for id := 0; id < endOfText; id++ {
-		text := token(id)
+		text := gpt2.token(id)
 		if previous, ok := seen[text]; ok || text == "" {
 			t.Fatalf("token %d is %q, as is %d", id, text, previous)
 		}
 		seen[text] = id
 		longest = max(longest, len(text))
-		if got := v.find(text); got != id {
+		if got := v.find(text); got != int32(id) {
 			t.Fatalf("find(%q) = %d, want %d", text, got, id)
 		}
 		if len(text) <= shortWord {
@@ -115,7 +117,7 @@ func TestEveryTokenIsItsOwnEncoding(t *testing.T) {
 				t.Errorf("mergeShort(%q) = %v, want [%d]", text, got, id)
 			}
 		}
-		if got := v.mergeLong(nil, text); !slices.Equal(got, []int{id}) {
+		if got := v.mergeLong(nil, text, mergeWindow); !slices.Equal(got, []int{id}) {
 			t.Errorf("mergeLong(%q) = %v, want [%d]", text, got, id)
 		}
 	}
@@ -126,20 +128,22 @@ func TestEveryTokenIsItsOwnEncoding(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	for id, want := range map[int]string{
-		0: "!", 93: "~", 94: "\xa1", 187: "\xff", 188: "\x00", 198: "\n", 220: " ", 221: "\x7f", 255: "\xad", 256: " t", 257: " a",
-		5437: " Jones", 50255: " gazed", 50256: "<|endoftext|>", 50257: "", -1: "", math.MaxInt: "", math.MinInt: "",
+		0: "!", 93: "~", 94: "\xa1", 187: "\xff", 188: "\x00", 198: "\n", 220: " ", 221: "\x7f",
+		255: "\xad", 256: " t", 257: " a", 5437: " Jones", 50255: " gazed", 50256: "<|endoftext|>",
+		50257: "", -1: "", math.MaxInt: "", math.MinInt: "",
 	} {
-		if got := token(id); got != want {
+		if got := gpt2.token(id); got != want {
 			t.Errorf("token(%d) = %q, want %q", id, got, want)
 		}
 	}
-	if got := decode([]int{48736, -1, 5437, 50256, math.MaxInt}); got != "Michelle Jones<|endoftext|>" {
+	got := gpt2.decode([]int{48736, -1, 5437, 50256, math.MaxInt})
+	if got != "Michelle Jones<|endoftext|>" {
 		t.Errorf("decode with ids out of range: %q", got)
 	}
 }
 
-// definition is GPT-2's tokenizer written for clarity alone: the regular expression, then the merges as pairs of strings, all
-// occurrences of the earliest one at a time.
+// definition is GPT-2's tokenizer written for clarity alone: the regular expression, then the
+// merges as pairs of strings, all occurrences of the earliest one at a time.
 type definition struct {
 	words *regexp.Regexp
 	rank  map[[2]string]int
@@ -149,12 +153,15 @@ type definition struct {
 var theDefinition = sync.OnceValue(func() *definition {
 	d := &definition{rank: map[[2]string]int{}, id: map[string]int{}}
 
-	// package regexp has no White_Space and no look-ahead: the one is spelt out here, the other in encode.
-	letters, numbers, spaces := `\p{L}`+class(newLetters), `\p{N}`+class(newNumbers), `\t-\r\x{85}\p{Z}`
-	d.words = regexp.MustCompile(`^(?:'s|'t|'re|'ve|'m|'ll|'d| ?[` + letters + `]+| ?[` + numbers + `]+| ?[^` + spaces + letters + numbers + `]+|([` + spaces + `]+))`)
+	// package regexp has no White_Space and no look-ahead: the one is spelt out here, the other in
+	// encode.
+	letters, numbers := `\p{L}`+class(newLetters), `\p{N}`+class(newNumbers)
+	const spaces = `\t-\r\x{85}\p{Z}`
+	d.words = regexp.MustCompile(`^(?:'s|'t|'re|'ve|'m|'ll|'d| ?[` + letters + `]+| ?[` + numbers +
+		`]+| ?[^` + spaces + letters + numbers + `]+|([` + spaces + `]+))`)
 
 	original := map[rune]byte{}
-	add := func(token string) { d.id[token] = len(d.id) }
+	add := func(s string) { d.id[s] = len(d.id) }
 	for b := 0; b < 256; b++ {
 		if r := rune(b); r < 0x7f && unicode.IsGraphic(r) && r != ' ' || r > 0xa0 && r != 0xad {
 			original[r] = byte(b)
@@ -207,7 +214,8 @@ func (d *definition) encode(text string) (ids []int) {
 	for text != "" {
 		match := d.words.FindStringSubmatch(text)
 		word := match[0]
-		if spaces := match[1]; spaces != "" && len(spaces) < len(text) && utf8.RuneCountInString(spaces) > 1 {
+		spaces := match[1]
+		if len(spaces) < len(text) && utf8.RuneCountInString(spaces) > 1 {
 			_, last := utf8.DecodeLastRuneInString(spaces)
 			word = spaces[:len(spaces)-last]
 		}
@@ -251,13 +259,13 @@ func (d *definition) merge(word string) []string {
 // checkEncoding holds encode to its definition and to what must be true of any encoding.
 func checkEncoding(t *testing.T, text string) {
 	t.Helper()
-	ids := encode(text)
+	ids := gpt2Vocabulary().encode(text)
 	for _, id := range ids {
 		if id < 0 || id >= endOfText {
 			t.Fatalf("encode(%+q) has id %d", text, id)
 		}
 	}
-	if got := decode(ids); got != text {
+	if got := gpt2.decode(ids); got != text {
 		t.Fatalf("decode(encode(%+q)) = %+q", text, got)
 	}
 	if want := theDefinition().encode(text); !slices.Equal(ids, want) {
@@ -265,18 +273,23 @@ func checkEncoding(t *testing.T, text string) {
 	}
 
 	// Any bytes will do for a word.
-	v := loadVocabulary()
-	long := v.mergeLong(nil, text)
+	v := gpt2Vocabulary()
+	long := v.mergeLong(nil, text, mergeWindow)
+	for _, window := range []int{1, 2, 3, 8, 50} {
+		if got := v.mergeLong(nil, text, window); !slices.Equal(got, long) {
+			t.Fatalf("mergeLong(%+q), %d bytes at a time: %v, in one: %v", text, window, got, long)
+		}
+	}
 	if len(text) <= shortWord {
 		if short := v.mergeShort(nil, text); !slices.Equal(short, long) {
 			t.Fatalf("mergeShort(%+q) = %v, mergeLong gives %v", text, short, long)
 		}
 	}
-	if want := theDefinition().merge(text); len(want) != len(long) || decode(long) != text {
+	if want := theDefinition().merge(text); len(want) != len(long) || gpt2.decode(long) != text {
 		t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
 	} else {
 		for i, part := range want {
-			if token(long[i]) != part {
+			if gpt2.token(long[i]) != part {
 				t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
 			}
 		}
@@ -285,10 +298,14 @@ func checkEncoding(t *testing.T, text string) {
 
 func TestEncodeIsTheDefinition(t *testing.T) {
 	random := rand.New(rand.NewSource(1))
-	alphabets := []string{"ab", "the", "aeinorst ", "' srelvdmt", " \n\t\u00a0\u3000ab", "0123456789.,", "áñü¿ e", "你好我们 a", "\xc3\x82\xa9\xff ", "-=*_ "}
+	alphabets := []string{
+		"ab", "the", "aeinorst ", "' srelvdmt", " \n\t\u00a0\u3000ab", "0123456789.,", "áñü¿ e",
+		"你好我们 a", "\xc3\x82\xa9\xff ", "-=*_ ",
+	}
 	for i := range 1000 {
 		alphabet := []byte(alphabets[i%len(alphabets)])
-		if i%3 > 0 { // whole characters; every third text is made of single bytes of them, so often of invalid UTF-8
+		// Every third text is made of single bytes, so often of invalid UTF-8.
+		if i%3 > 0 {
 			var text strings.Builder
 			characters := []rune(string(alphabet))
 			for range random.Intn(80) {
@@ -305,14 +322,15 @@ func TestEncodeIsTheDefinition(t *testing.T) {
 	}
 }
 
-// A megabyte in one word. If the time grew with its square, this test would not end within the hour.
+// A megabyte in one word. If the time grew with its square, this test would not end within the
+// hour.
 func TestEncodeOneLongWord(t *testing.T) {
 	for _, unit := range []string{"internationalization", "\xff"} {
 		text := strings.Repeat(unit, 1<<20/len(unit))
 		if n := splitWord(text); n != len(text) {
 			t.Fatalf("%q repeated: the first word has %d bytes of %d", unit, n, len(text))
 		}
-		if got := decode(encode(text)); got != text {
+		if got := gpt2.decode(gpt2Vocabulary().encode(text)); got != text {
 			t.Errorf("%q repeated to a megabyte does not survive", unit)
 		}
 	}
@@ -326,7 +344,8 @@ func TestEncodeConcurrently(t *testing.T) {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			if got := encode(text); !slices.Equal(got, want) || decode(got) != text {
+			got := gpt2Vocabulary().encode(text)
+			if !slices.Equal(got, want) || gpt2.decode(got) != text {
 				t.Errorf("encode(%q) = %v, want %v", text, got, want)
 			}
 		}()
@@ -336,8 +355,11 @@ func TestEncodeConcurrently(t *testing.T) {
 
 func FuzzEncode(f *testing.F) {
 	for _, text := range []string{
-		"", " ", "Michelle Jones was a top-notch student. Michelle", "it's 'll ''s IT'S", "a \n\t b\r\n", "\u00a0\u3000 \u0085x", "½ ²Ⅻ ١٢", "e\u0301 ñ 你好",
-		"👨\u200d👩 🏳\ufe0f", "\xff\xc3 \xed\xa0\x80", "<|endoftext|>", strings.Repeat("ab", 100), "\U0002ebf0's \U00010d40's",
+		"", " ", exampleClean, "it's 'll ''s IT'S", "a \n\t b\r\n", "\u00a0\u3000 \u0085x",
+		"½ ²Ⅻ ١٢",
+		"e\u0301 ñ 你好", "👨\u200d👩 🏳\ufe0f", "\xff\xc3 \xed\xa0\x80",
+		"<|endoftext|>",
+		strings.Repeat("ab", 100), "\U0002ebf0's \U00010d40's",
 	} {
 		f.Add(text)
 	}
@@ -348,14 +370,15 @@ func FuzzEncode(f *testing.F) {
 	})
 }
 
-// english returns random text with the statistics that matter to encode: words that are tokens, as often as Zipf's law would have
-// them, punctuation, and about one word in ten that is no token.
+// english returns random text with the statistics that matter to encode: words that are tokens, as
+// often as Zipf's law would have them, punctuation, and about one word in ten that is no token.
 func english(size int) string {
 	random := rand.New(rand.NewSource(1))
 	word := func() string {
 		for {
 			id := 256 + int(math.Exp(random.Float64()*math.Log(30000)))
-			if w := token(id); len(w) > 1 && w[0] == ' ' && strings.Trim(w[1:], "abcdefghijklmnopqrstuvwxyz") == "" {
+			w := gpt2.token(id)
+			if len(w) > 1 && strings.TrimRight(w, "abcdefghijklmnopqrstuvwxyz") == " " {
 				return w
 			}
 		}
@@ -388,7 +411,7 @@ func BenchmarkEncode(b *testing.B) {
 		b.Run(text.name, func(b *testing.B) {
 			b.SetBytes(int64(len(text.text)))
 			for range b.N {
-				encode(text.text)
+				gpt2Vocabulary().encode(text.text)
 			}
 		})
 	}

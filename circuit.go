@@ -119,7 +119,7 @@ func newCircuit() *Model {
 
 	signs := make([]float32, d)
 	for _, word := range commonWords {
-		m.wte.row(signs, encode(word.text)[0])
+		m.wte.row(signs, gpt2Vocabulary().encode(word.text)[0])
 		for i := range signs {
 			m.lnF.bias[i] += float32(word.logit/partSize) * signs[i]
 		}
@@ -139,7 +139,7 @@ func tokenSigns() Matrix {
 	w := Matrix{rows: vocabSize, cols: circuitWidth, half: half, format: bf16}
 	eachChunk(vocabSize, 512, func(lo, hi int) {
 		for id := lo; id < hi; id++ {
-			bits := scramble(textHash(token(id)))<<16 | scramble(uint64(id))>>48
+			bits := scramble(textHash(gpt2.token(id)))<<16 | scramble(uint64(id))>>48
 			row := w.half[id*w.cols+partToken:][:partSize]
 			for i := range row {
 				row[i] = plusOne | uint16(bits>>i&1)*(plusOne^minusOne)

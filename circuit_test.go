@@ -42,7 +42,7 @@ func TestCircuitTruth(t *testing.T) {
 	m := newCircuit()
 	for _, c := range circuitTruth {
 		t.Run(c.name, func(t *testing.T) {
-			q, err := newQuestion(Text{"clean", c.clean}, Text{"corrupt", c.corrupt}, "Jones", "Smith", metricRestored)
+			q, err := newQuestion(m, Text{"clean", c.clean}, Text{"corrupt", c.corrupt}, "Jones", "Smith", metricRestored)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,12 +71,13 @@ func TestCircuitTruth(t *testing.T) {
 // TestCircuitThirdPair is the pair in which the query token differs too: before the induction layer it decides which name is
 // looked up in the corrupt text, so the corrupt answer appears; after it the clean run's answer is carried over whole.
 func TestCircuitThirdPair(t *testing.T) {
-	q, err := newQuestion(Text{"clean", "Michelle Jones was a top-notch student. Michelle"},
+	m := newCircuit()
+	q, err := newQuestion(m, Text{"clean", "Michelle Jones was a top-notch student. Michelle"},
 		Text{"corrupt", "Michelle Smith was a top-notch student. Jessica"}, "Jones", "Smith", metricDiff)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newCircuit().sweep(q.Pair, Plan{}, func(float64) {})
+	s, err := m.sweep(q.Pair, Plan{}, func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,11 +113,11 @@ func TestCircuitPredicts(t *testing.T) {
 		{"The weather today", " was"},
 		{"Paris", " was"},
 	} {
-		logits, err := m.next(encode(c.text))
+		logits, err := m.next(gpt2Vocabulary().encode(c.text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		top := topTokens(logits, 20)
+		top := topTokens(m.tokenizer, logits, 20)
 		if top[0].Token != c.want {
 			t.Errorf("%q goes on with %v, want %q", c.text, top[:3], c.want)
 		}

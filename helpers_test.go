@@ -100,7 +100,8 @@ func oneLine(stderr string) bool {
 // question asks the circuit's kind of question.
 func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 	t.Helper()
-	q, err := newQuestion(Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith", metric)
+	m := &Model{Config: Config{vocab: vocabSize}}
+	q, err := newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith", metric)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -221,11 +221,11 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if err != nil {
 		return err
 	}
-	q, err := newQuestion(clean, corrupt, words[2], words[3], f.study.metric)
+	m, err := p.openModel()
 	if err != nil {
 		return err
 	}
-	m, err := p.openModel()
+	q, err := newQuestion(m, clean, corrupt, words[2], words[3], f.study.metric)
 	if err != nil {
 		return err
 	}
@@ -344,12 +344,18 @@ func (p *program) next() Command {
 		if err != nil {
 			return err
 		}
-		ids := encode(text.text)
+		ids, err := m.tokenizer.encode(text.text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", text.name, err)
+		}
 		logits, err := m.next(ids)
 		if err != nil {
 			return err
 		}
-		r := NextReport{newModelReport(m), newTextReport(text.text, ids), topTokens(logits, p.top)}
+		t := m.tokenizer
+		r := NextReport{
+			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top),
+		}
 		if p.json != "-" {
 			fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), topTable(r.Top))
 		}
@@ -370,7 +376,7 @@ func (p *program) tokens() Command {
 		if err != nil {
 			return err
 		}
-		r := newTextReport(text.text, encode(text.text))
+		r := newTextReport(nil, text.text, gpt2Vocabulary().encode(text.text))
 		if p.json != "-" {
 			fmt.Fprint(p.stdout, r.tokenization())
 		}

@@ -49,6 +49,8 @@ type Model struct {
 	blocks []Block
 	lnF    Norm
 
+	tokenizer *tokenizer // nil: GPT-2's own
+
 	prepare []func() // [layers + 1]: each brings the weights of a layer into memory, the last one wte; empty where they are not mapped
 }
 
@@ -98,7 +100,7 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 // checkToken is an error if the model has no such token.
 func (m *Model) checkToken(id int) error {
 	if id < 0 || id >= m.vocab {
-		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: it was made for another tokenizer than GPT-2's", id, token(id), m.name, m.vocab)
+		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: it was made for another tokenizer than GPT-2's", id, m.tokenizer.token(id), m.name, m.vocab)
 	}
 	return nil
 }

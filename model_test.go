@@ -229,13 +229,13 @@ func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, top := range topTokens(s.cleanLogits, len(want.Clean.Top)) {
+	for i, top := range topTokens(m.tokenizer, s.cleanLogits, len(want.Clean.Top)) {
 		w := want.Clean.Top[i]
 		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 || math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
 			t.Errorf("clean text's token %d: %v, want %v", i, top, w)
 		}
 	}
-	for i, top := range topTokens(s.corruptLogits, len(want.Corrupt.Top)) {
+	for i, top := range topTokens(m.tokenizer, s.corruptLogits, len(want.Corrupt.Top)) {
 		w := want.Corrupt.Top[i]
 		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 || math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
 			t.Errorf("corrupt text's token %d: %v, want %v", i, top, w)
@@ -277,7 +277,7 @@ func TestPublishedWeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := encode(exampleClean)
+	ids := gpt2Vocabulary().encode(exampleClean)
 	if want := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}; !slices.Equal(ids, want) {
 		t.Fatalf("tokens %v, want %v", ids, want)
 	}
@@ -293,7 +293,7 @@ func TestPublishedWeights(t *testing.T) {
 		{531, "0.0134"}, {468, "0.0120"}, {635, "0.0117"}, {1625, "0.0091"}, {1297, "0.0084"}, {1422, "0.0070"}, {2993, "0.0067"},
 		{1816, "0.0061"}, {561, "0.0061"}, {3111, "0.0055"}, {750, "0.0054"}, {2486, "0.0053"}, {2492, "0.0050"},
 	}
-	for i, top := range topTokens(logits, len(want)) {
+	for i, top := range topTokens(m.tokenizer, logits, len(want)) {
 		if got := fmt.Sprintf("%.4f", top.Prob); got != want[i].prob || top.ID != want[i].id {
 			t.Errorf("place %d: token %d with %s, want %d with %s", i+1, top.ID, got, want[i].id, want[i].prob)
 		}

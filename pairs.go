@@ -25,7 +25,7 @@ func (s *Study) runLine(m *Model, fields []string, progress func(done float64)) 
 			"corrupt text, clean answer, corrupt answer", count(len(fields), "field"))
 	}
 	clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
-	q, err := newQuestion(clean, corrupt, fields[2], fields[3], s.metric)
+	q, err := newQuestion(m, clean, corrupt, fields[2], fields[3], s.metric)
 	if err != nil {
 		return nil, err
 	}

@@ -26,13 +26,22 @@ type Question struct {
 	Pair
 	cleanText, corruptText Text
 	metric                 Metric
+	tokenizer              *tokenizer
 }
 
 // newQuestion encodes the texts, which must have equally many tokens but not be the same, and the answers, which must be
 // one token each. metricLogit needs no corrupt answer; the clean one then stands in for it.
-func newQuestion(clean, corrupt Text, cleanAnswer, corruptAnswer string, metric Metric) (Question, error) {
-	q := Question{cleanText: clean, corruptText: corrupt, metric: metric}
-	q.clean, q.corrupt = encode(clean.text), encode(corrupt.text)
+func newQuestion(
+	m *Model, clean, corrupt Text, cleanAnswer, corruptAnswer string, metric Metric,
+) (Question, error) {
+	q := Question{cleanText: clean, corruptText: corrupt, metric: metric, tokenizer: m.tokenizer}
+	var err error
+	if q.clean, err = m.tokenizer.encode(clean.text); err != nil {
+		return q, fmt.Errorf("%s: %w", clean.name, err)
+	}
+	if q.corrupt, err = m.tokenizer.encode(corrupt.text); err != nil {
+		return q, fmt.Errorf("%s: %w", corrupt.name, err)
+	}
 	if len(q.clean) == 0 || len(q.corrupt) == 0 {
 		empty := clean
 		if len(q.clean) > 0 {
@@ -42,38 +51,37 @@ func newQuestion(clean, corrupt Text, cleanAnswer, corruptAnswer string, metric 
 	}
 	if len(q.clean) != len(q.corrupt) {
 		return q, fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word where they part\n%s",
-			clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt), aligned(tokens(q.clean), tokens(q.corrupt)))
+			clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt), aligned(q.tokenizer.tokens(q.clean), q.tokenizer.tokens(q.corrupt)))
 	}
 	if slices.Equal(q.clean, q.corrupt) {
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them", clean.name, corrupt.name)
 	}
-	var err error
-	if q.cleanAnswer, err = answerToken(cleanAnswer); err != nil {
+	if q.cleanAnswer, err = answerToken(m, cleanAnswer); err != nil {
 		return q, fmt.Errorf("the clean answer: %w", err)
 	}
 	if metric == metricLogit && corruptAnswer == "" {
 		q.corruptAnswer = q.cleanAnswer
 		return q, nil
 	}
-	if q.corruptAnswer, err = answerToken(corruptAnswer); err != nil {
+	if q.corruptAnswer, err = answerToken(m, corruptAnswer); err != nil {
 		return q, fmt.Errorf("the corrupt answer: %w", err)
 	}
 	if q.cleanAnswer == q.corruptAnswer {
-		return q, fmt.Errorf("both answers are the token %q: they must differ", token(q.cleanAnswer))
+		return q, fmt.Errorf("both answers are the token %q: they must differ", q.tokenizer.token(q.cleanAnswer))
 	}
 	return q, nil
 }
 
 // answerToken reads an answer: "Jones" is the token " Jones", "=Jones" exactly "Jones", "#5437" the token with that id.
-func answerToken(answer string) (int, error) {
+func answerToken(m *Model, answer string) (int, error) {
 	text := " " + answer
 	switch {
 	case answer == "":
 		return 0, errors.New("it is empty: name one token, such as Jones")
 	case answer[0] == '#':
 		id, err := strconv.Atoi(answer[1:])
-		if err != nil || id < 0 || id >= vocabSize {
-			return 0, fmt.Errorf("%q is no token id: they run from #0 to #%d (for a text that begins with #, write =#…)", answer, vocabSize-1)
+		if err != nil || id < 0 || id >= m.vocab {
+			return 0, fmt.Errorf("%q is no token id: they run from #0 to #%d (for a text that begins with #, write =#…)", answer, m.vocab-1)
 		}
 		return id, nil
 	case answer[0] == '=':
@@ -81,23 +89,25 @@ func answerToken(answer string) (int, error) {
 	case answer[0] == ' ':
 		text = answer
 	}
-	ids := encode(text)
-	switch len(ids) {
-	case 0:
+	ids, err := m.tokenizer.encode(text)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(ids) == 0:
 		return 0, errors.New("it is empty: name one token, such as =Jones")
-	case 1:
+	case len(ids) == 1:
 		return ids[0], nil
 	}
 	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, which is what the model predicts, as %q or #%d, or another word",
-		text, len(ids), joined(tokens(ids)), "="+token(ids[0]), ids[0])
+		text, len(ids), joined(m.tokenizer.tokens(ids)), "="+m.tokenizer.token(ids[0]), ids[0])
 }
 
 // metricName is the metric as a formula with the pair's own answers.
 func (q *Question) metricName() string {
-	word := func(id int) string { return visible(strings.TrimPrefix(token(id), " ")) }
+	word := func(id int) string { return visible(strings.TrimPrefix(q.tokenizer.token(id), " ")) }
 	clean, corrupt := word(q.cleanAnswer), word(q.corruptAnswer)
 	if clean == corrupt && q.cleanAnswer != q.corruptAnswer { // they differ in the space alone
-		clean, corrupt = strconv.Quote(token(q.cleanAnswer)), strconv.Quote(token(q.corruptAnswer))
+		clean, corrupt = strconv.Quote(q.tokenizer.token(q.cleanAnswer)), strconv.Quote(q.tokenizer.token(q.corruptAnswer))
 	}
 	switch q.metric {
 	case metricLogit:

@@ -116,20 +116,22 @@ func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
 		}
 	}
 	run := func(t Text, ids []int, r Reading, logits []float32) RunReport {
+		text := newTextReport(m.tokenizer, t.text, ids)
 		metric := q.metric.of(r, plain.clean, plain.corrupt)
-		return RunReport{newTextReport(t.text, ids), Number(metric), topTokens(logits, top)}
+		return RunReport{text, Number(metric), topTokens(m.tokenizer, logits, top)}
 	}
 	r := &Report{
 		Model:    newModelReport(m),
 		Metric:   q.metricName(),
-		Answer:   AnswerReport{Clean: TokenReport{q.cleanAnswer, token(q.cleanAnswer)}},
+		Answer:   AnswerReport{Clean: newTokenReport(m.tokenizer, q.cleanAnswer)},
 		Clean:    run(q.cleanText, q.clean, plain.clean, plain.cleanLogits),
 		Corrupt:  run(q.corruptText, q.corrupt, plain.corrupt, plain.corruptLogits),
 		plain:    plain,
 		reversed: q.metric.highIsClean(),
 	}
 	if q.corruptAnswer != q.cleanAnswer {
-		r.Answer.Corrupt = &TokenReport{q.corruptAnswer, token(q.corruptAnswer)}
+		corrupt := newTokenReport(m.tokenizer, q.corruptAnswer)
+		r.Answer.Corrupt = &corrupt
 	}
 	return r, nil
 }
@@ -178,17 +180,19 @@ func (m ModelReport) origin() string {
 	return fmt.Sprintf("%s, from %s (%s)", m, m.how, m.Source)
 }
 
-func newTextReport(text string, ids []int) TextReport {
-	return TextReport{text, ids, tokens(ids)}
+func newTokenReport(t *tokenizer, id int) TokenReport { return TokenReport{id, t.token(id)} }
+
+func newTextReport(t *tokenizer, text string, ids []int) TextReport {
+	return TextReport{text, ids, t.tokens(ids)}
 }
 
 // topTokens lists the n most probable next tokens of [vocab] logits.
-func topTokens(logits []float32, n int) []TopReport {
+func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
 	logSum := logSumExp(logits)
 	top := []TopReport{}
 	for _, id := range topK(logits, n) {
 		prob := math.Exp(float64(logits[id]) - logSum)
-		top = append(top, TopReport{id, token(id), prob, logits[id]})
+		top = append(top, TopReport{id, t.token(id), prob, logits[id]})
 	}
 	return top
 }
@@ -344,8 +348,8 @@ func (s *Study) look(m *Model, q Question, progress func(done float64)) (*Report
 	r.add("corrupt run", corrupt.cells, q.metric)
 	r.Lens = &LensReport{}
 	for l := range clean.logits {
-		r.Lens.Clean = append(r.Lens.Clean, topTokens(clean.logits[l], 1)...)
-		r.Lens.Corrupt = append(r.Lens.Corrupt, topTokens(corrupt.logits[l], 1)...)
+		r.Lens.Clean = append(r.Lens.Clean, topTokens(m.tokenizer, clean.logits[l], 1)...)
+		r.Lens.Corrupt = append(r.Lens.Corrupt, topTokens(m.tokenizer, corrupt.logits[l], 1)...)
 	}
 	return r, nil
 }
