@@ -123,13 +123,20 @@ func arrows(t *testing.T, system string) map[[2]string][]string {
 	return found
 }
 
-// TestSizes checks that there are few files, and that each is worth opening.
+// TestSizes checks that there are few files, that each is worth opening, and that the README leads
+// to it.
 func TestSizes(t *testing.T) {
 	all, err := filepath.Glob("*.go")
 	if err != nil || len(all) == 0 {
 		t.Skip("the source is not here")
 	}
-	files := slices.DeleteFunc(all, func(file string) bool { return strings.HasSuffix(file, "_test.go") })
+	files := slices.DeleteFunc(all, func(file string) bool {
+		return strings.HasSuffix(file, "_test.go")
+	})
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if most := 40; len(files) > most {
 		t.Errorf("%d files without the tests, where %d are enough", len(files), most)
 	}
@@ -139,8 +146,12 @@ func TestSizes(t *testing.T) {
 			t.Fatal(err)
 		}
 		platform := strings.Contains(file, "_")
-		if lines := bytes.Count(source, []byte("\n")); lines < 50 && !platform && file != "look.go" {
+		lines := bytes.Count(source, []byte("\n"))
+		if lines < 50 && !platform && file != "look.go" {
 			t.Errorf("%s has %d lines: too few for a room of its own", file, lines)
+		}
+		if !platform && !bytes.Contains(readme, []byte("`"+file+"`")) {
+			t.Errorf("the README does not name %s", file)
 		}
 	}
 }
