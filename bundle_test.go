@@ -32,19 +32,7 @@ const bundleRun = "MECHPATCH_TEST_BUNDLE"
 // first has new weights and not both.
 func TestBundleRuns(t *testing.T) {
 	if os.Getenv(bundleRun) != "" {
-		exe, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		offset, length, ok, err := bundled(exe)
-		if err != nil || !ok {
-			t.Fatal("no bundle found: ", err)
-		}
-		ck, err := openSafetensorsAt(exe, offset, length)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := loadModel(ck, ck.meta["source"], 0)
+		m, err := (&program{stderr: os.Stderr, offline: true}).openModel()
 		if err != nil {
 			t.Fatal(err)
 		}

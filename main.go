@@ -460,6 +460,7 @@ func (p *program) source(model, out string, env Env) (string, error) {
 // openModel finds the weights, fetches them if it must, and opens them.
 func (p *program) openModel() (*Model, error) {
 	env := systemEnv(p.offline)
+	env.bundled = bundled
 	found, err := findModel(p.model, env)
 	if err != nil {
 		return nil, err
