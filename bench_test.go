@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// The benchmarks of the program as a whole; those of its parts stand beside their tests. Machines differ and are shared, so
-// what counts is the ratio of two figures of one run: go test -bench . -run '^$'
+// The benchmarks of the program as a whole; those of its parts stand beside their tests. Machines
+// differ and are shared, so what counts is the ratio of two figures of one run: go test -bench .
+// -run '^$'
 
 // gpt2Shape makes a model of GPT-2 small's shape with weights of the right size, quickly.
 func gpt2Shape() *Model {
@@ -25,7 +26,8 @@ func gpt2Shape() *Model {
 	return m
 }
 
-// sweepFLOPs counts the multiplications and additions of a sweep's matrix products: 24·d² for each row in each layer.
+// sweepFLOPs counts the multiplications and additions of a sweep's matrix products: 24·d² for each
+// row in each layer.
 func sweepFLOPs(m *Model, pair Pair) float64 {
 	live, _ := m.cells(pair, Plan{})
 	T, d := len(pair.clean), float64(m.width)
@@ -36,7 +38,8 @@ func sweepFLOPs(m *Model, pair Pair) float64 {
 	return float64(rows) * 24 * d * d
 }
 
-// BenchmarkSweep sweeps pairs of some lengths, as a whole and as a rate of arithmetic, which should stay near the matrix product's.
+// BenchmarkSweep sweeps pairs of some lengths, as a whole and as a rate of arithmetic, which should
+// stay near the matrix product's.
 func BenchmarkSweep(b *testing.B) {
 	m := gpt2Shape()
 	for _, T := range []int{11, 40, 128} {
@@ -52,8 +55,8 @@ func BenchmarkSweep(b *testing.B) {
 	}
 }
 
-// BenchmarkSweepAgainstNaive reports how many times as long as the sweep the definition takes: a whole forward pass for each cell,
-// with the same kernels.
+// BenchmarkSweepAgainstNaive reports how many times as long as the sweep the definition takes: a
+// whole forward pass for each cell, with the same kernels.
 func BenchmarkSweepAgainstNaive(b *testing.B) {
 	m := gpt2Shape()
 	pair := randomPair(m, 11, 1, 1)

@@ -8,7 +8,8 @@ import (
 	"unsafe"
 )
 
-// guarded returns n values that end where a page ends, with an unmapped page behind: reading past the slice is a fault.
+// guarded returns n values that end where a page ends, with an unmapped page behind: reading past
+// the slice is a fault.
 func guarded(t testing.TB, n int) []float32 {
 	page := syscall.Getpagesize()
 	size := (4*n+page-1)/page*page + page

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// tile is what a micro-kernel computes: to = from + a·b + bias, [rows, k]·[k, cols] → [rows, cols], where rows is
-// at most the kernel's and cols is the kernel's. k is at least 1.
+// tile is what a micro-kernel computes: to = from + a·b + bias, [rows, k]·[k, cols] → [rows, cols],
+// where rows is at most the kernel's and cols is the kernel's. k is at least 1.
 type tile struct {
 	rows, k int
 	a       *float32 // packed: value (i, l) at a[l·stride + i]
@@ -23,30 +23,47 @@ type tile struct {
 	ld   int      // from one row to the next of from and to
 }
 
-// microKernel is one way to compute a tile, and the sizes that suit it.
-type microKernel struct {
+// kernel is everything that is written more than once because processors differ: the micro-kernel
+// that computes a tile, with the sizes that suit it, and the functions of single rows.
+type kernel struct {
 	name       string
 	rows, cols int  // of a tile
 	stride     int  // of packed x: rows, perhaps rounded up
 	strip      int  // columns of a task: a few panels
 	rowBlock   int  // rows of a task
 	depth      int  // values of k that are summed at a time
-	inPlace    bool // the first tile of a column panel reads w where it lies, and packs it for the others
-	tile       func(t *tile)
-	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so on, and has what lies ahead values
-	// further on in src fetched into the cache. nil: there is none.
+	inPlace    bool // the first tile of a panel reads w where it lies, and packs it for the others
+
+	tile func(t *tile)
+	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so
+	// on, and has what lies ahead values further on in src fetched into the cache. nil: there is none.
 	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
-	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there is none.
+	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there is
+	// none.
 	turn func(dst *float32, ldd int, src *float32, lds, fours, eights int)
+
+	// Functions of one row, each with its plain definition in vecmath.go.
+	activate            [3]func(x []float32) // by Activation
+	softmax             func(x []float32)
+	layerNorm           func(y, x []float32, n Norm, epsilon float32)
+	widenF16, widenBF16 func(dst []float32, src []uint16)
 }
 
 // maxTileRows and maxTileCols bound the tiles of all kernels.
 const maxTileRows, maxTileCols = 14, 32
 
-var goKernel = &microKernel{name: "go", rows: 4, cols: 4, stride: 4, strip: 16, rowBlock: 64, depth: 256, inPlace: true, tile: tileGo}
+// goKernel is the plain kernel, which runs everywhere. The others give its numbers but for the last
+// bits, since a fused multiply-add rounds once where Go rounds twice.
+var goKernel = &kernel{
+	name: "go", rows: 4, cols: 4, stride: 4, strip: 16, rowBlock: 64, depth: 256, inPlace: true,
+	tile:     tileGo,
+	activate: [3]func(x []float32){geluTanh: geluTanhGo, geluExact: geluExactGo, relu: reluGo},
+	softmax:  softmaxGo, layerNorm: layerNormGo,
+	widenF16: widenF16Go, widenBF16: widenBF16Go,
+}
 
-// tileGo is the definition of a tile, in plain Go. The conversions to float32 keep the compiler from fusing multiplication
-// and addition on some processors and not on others.
+// tileGo is the definition of a tile, in plain Go. The conversions to float32 keep the compiler
+// from fusing multiplication and addition on some processors and not on others.
 func tileGo(t *tile) {
 	const rows, cols = 4, 4
 	a := unsafe.Slice(t.a, t.k*rows)
@@ -81,9 +98,9 @@ func tileGo(t *tile) {
 	}
 }
 
-// spread copies a row of a matrix into column panels that are stride values apart, cols values to each, and has what lies ahead
-// values further on in the row's matrix fetched into the cache.
-func (u *microKernel) spread(panels []float32, stride int, row []float32, ahead int) {
+// spread copies a row of a matrix into column panels that are stride values apart, cols values to
+// each, and has what lies ahead values further on in the row's matrix fetched into the cache.
+func (u *kernel) spread(panels []float32, stride int, row []float32, ahead int) {
 	c := 0
 	if whole := len(row) / u.cols; u.packRow != nil && whole > 0 {
 		_ = panels[(whole-1)*stride+u.cols-1] // the kernel checks no bounds
@@ -95,8 +112,9 @@ func (u *microKernel) spread(panels []float32, stride int, row []float32, ahead 
 	}
 }
 
-// transpose writes the [rows, cols] matrix src as the [cols, rows] matrix dst: dst[c·ldd + r] = src[r·lds + c].
-func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+// transpose writes the [rows, cols] matrix src as the [cols, rows] matrix dst: dst[c·ldd + r] =
+// src[r·lds + c].
+func (u *kernel) transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	if u.turn == nil || rows < 4 || cols < 8 {
 		for r := 0; r < rows; r++ {
 			for c, v := range src[r*lds : r*lds+cols] {
@@ -106,7 +124,8 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 		return
 	}
 	_, _ = src[(rows-1)*lds+cols-1], dst[(cols-1)*ldd+rows-1] // the kernel checks no bounds
-	// Where 4 or 8 does not divide, the last rows or columns overlap those before them, which are written twice, alike.
+	// Where 4 or 8 does not divide, the last rows or columns overlap those before them, which are
+	// written twice, alike.
 	lastRows, lastCols := rows-4, cols-8
 	u.turn(&dst[0], ldd, &src[0], lds, rows/4, cols/8)
 	if rows%4 != 0 {
@@ -118,30 +137,29 @@ func (u *microKernel) transpose(dst []float32, ldd int, src []float32, lds, rows
 	}
 }
 
-// kernel is the name of the micro-kernel in use and micro the kernel itself: the fastest that the processor has, or the one
-// that the environment variable MECHPATCH_KERNEL names. If it names one that is not there, kernelErr says so.
+// chosen is the kernel in use: the fastest that the processor has, or the one that the environment
+// variable MECHPATCH_KERNEL names. If it names one that is not there, kernelErr says so.
 var (
-	kernel    string
-	micro     *microKernel
+	chosen    *kernel
 	kernelErr = chooseKernel(os.Getenv("MECHPATCH_KERNEL"))
 )
 
-// microKernels lists the kernels that this processor can run, the fastest first.
-func microKernels() []*microKernel {
+// kernels lists those that this processor can run, the fastest first.
+func kernels() []*kernel {
 	return append(vectorKernels(), goKernel)
 }
 
 // chooseKernel makes the kernel of the given name the one in use, or the fastest if the name is empty.
 func chooseKernel(name string) error {
-	all := microKernels()
 	var names []string
-	for _, u := range all {
+	for _, u := range kernels() {
 		if name == "" || u.name == name {
-			kernel, micro = u.name, u
+			chosen = u
 			return nil
 		}
 		names = append(names, u.name)
 	}
-	kernel, micro = all[0].name, all[0]
-	return fmt.Errorf("MECHPATCH_KERNEL=%s: no such kernel on this machine, which has %s", name, strings.Join(names, ", "))
+	chosen = kernels()[0]
+	return fmt.Errorf("MECHPATCH_KERNEL=%s: no such kernel on this machine, which has %s",
+		name, strings.Join(names, ", "))
 }

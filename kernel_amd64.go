@@ -2,17 +2,18 @@ package main
 
 import "math"
 
-// What this processor can do, and what its operating system lets a program use.
-// hasAVX2 stands for AVX2, FMA and F16C together, hasAVX512 for the foundation set (AVX512F) on top of them.
+// What this processor can do, and what its operating system lets a program use. hasAVX2 stands for
+// AVX2, FMA and F16C together, hasAVX512 for the foundation set (AVX512F) on top of them.
 var hasAVX2, hasAVX512 = detectVectors()
 
 // cpuid executes the CPUID instruction; xgetbv reads extended control register 0.
 func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 func xgetbv() uint32
 
-// detectVectors asks the processor for its vector instructions and the operating system, through extended
-// control register 0, whether it saves the registers they use when it switches between threads: without that, another
-// program would overwrite our sums. (Intel 64 and IA-32 Software Developer's Manual, volume 1, sections 14.3 and 15.2.)
+// detectVectors asks the processor for its vector instructions and the operating system, through
+// extended control register 0, whether it saves the registers they use when it switches between
+// threads: without that, another program would overwrite our sums. (Intel 64 and IA-32 Software
+// Developer's Manual, volume 1, sections 14.3 and 15.2.)
 func detectVectors() (avx2, avx512 bool) {
 	const (
 		fma, osxsave, avx, f16c = 1 << 12, 1 << 27, 1 << 28, 1 << 29 // leaf 1, ECX
@@ -35,25 +36,37 @@ func detectVectors() (avx2, avx512 bool) {
 	return avx2, avx512
 }
 
-// The tiles are explained in matmul_amd64.s, the other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in
-// rows of 16 for 14, 2.2 MB) may be a little larger than the second-level cache, because it is read in order and fetched ahead, and
-// the larger it is the less often w is read. A strip of packed w is 0.6 MB, for AVX2, which older processors with less cache
-// have, half of that.
-var (
-	avx512Kernel = &microKernel{name: "avx512", rows: 14, cols: 32, stride: 16, strip: 192, rowBlock: 616, depth: 768,
-		inPlace: true, tile: tileAVX512, packRow: packRowAVX512, turn: transposeAVX2}
-	avx2Kernel = &microKernel{name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
-		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2}
-)
-
-func vectorKernels() (list []*microKernel) {
+// vectorKernels lists the kernels of this processor. The tiles are explained in matmul_amd64.s, the
+// other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in rows of 16 for 14,
+// 2.2 MB) may be a little larger than the second-level cache, because it is read in order and fetched
+// ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB, for AVX2, which
+// older processors with less cache have, half of that.
+//
+// With AVX-512 the functions of single rows are AVX2's too: with 16 lanes in place of 8 GELU is 1.3
+// times as fast, less than 1 % of a sweep and not worth a second kernel.
+func vectorKernels() (all []*kernel) {
+	avx2 := &kernel{
+		name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
+		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2,
+		activate: [3]func(x []float32){
+			geluTanh:  func(x []float32) { byVectors(geluTanhVectors, x) },
+			geluExact: geluExactGo,
+			relu:      reluGo,
+		},
+		softmax: softmaxAVX2, layerNorm: layerNormAVX2,
+		widenF16: widenF16AVX2, widenBF16: widenBF16AVX2,
+	}
 	if hasAVX512 {
-		list = append(list, avx512Kernel)
+		u := *avx2
+		u.name, u.rows, u.cols, u.stride = "avx512", 14, 32, 16
+		u.strip, u.rowBlock, u.depth, u.inPlace = 192, 616, 768, true
+		u.tile, u.packRow = tileAVX512, packRowAVX512
+		all = append(all, &u)
 	}
 	if hasAVX2 {
-		list = append(list, avx2Kernel)
+		all = append(all, avx2)
 	}
-	return list
+	return all
 }
 
 //go:noescape
@@ -71,98 +84,70 @@ func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 
-// widenF16s writes F16 numbers as float32, eight at a time as far as there are eight.
-func widenF16s(dst []float32, src []uint16) {
-	if eights := len(src) / 8; eights > 0 && kernel != goKernel.name {
-		widenF16AVX2(&dst[0], &src[0], eights)
-		dst, src = dst[8*eights:], src[8*eights:]
-	}
-	widenF16sGo(dst, src)
+// widenF16AVX2 writes F16 numbers as float32, eight at a time as far as there are eight.
+func widenF16AVX2(dst []float32, src []uint16) {
+	whole := len(src) &^ 7
+	widenF16Vectors(dst[:whole], src)
+	widenF16Go(dst[whole:], src[whole:])
 }
 
-// widenBF16s writes BF16 numbers as float32.
-func widenBF16s(dst []float32, src []uint16) {
-	if eights := len(src) / 8; eights > 0 && kernel != goKernel.name {
-		widenBF16AVX2(&dst[0], &src[0], eights)
-		dst, src = dst[8*eights:], src[8*eights:]
-	}
-	widenBF16sGo(dst, src)
+// widenBF16AVX2 writes BF16 numbers as float32.
+func widenBF16AVX2(dst []float32, src []uint16) {
+	whole := len(src) &^ 7
+	widenBF16Vectors(dst[:whole], src)
+	widenBF16Go(dst[whole:], src[whole:])
 }
+
+// widenF16Vectors and widenBF16Vectors write as many numbers as dst has, a multiple of 8.
+//
+//go:noescape
+func widenF16Vectors(dst []float32, src []uint16)
 
 //go:noescape
-func widenF16AVX2(dst *float32, src *uint16, blocks int)
+func widenBF16Vectors(dst []float32, src []uint16)
 
-//go:noescape
-func widenBF16AVX2(dst *float32, src *uint16, blocks int)
-
-// The vector kernels of GELU, softmax and layer norm (vecmath_amd64.s), for processors with AVX2 and FMA. AVX-512 machines use
-// them too: with 16 lanes in place of 8 GELU is 1.3 times as fast, less than 1 % of a sweep and not worth a second kernel.
-
-// gelu applies GELU to every element of x; geluGo has the formula. The error is at most 2 ulp of the result, and an element's
-// result does not depend on its place in the row. Results below 2^−124 in size, where x < −10, may come out as −0.
-func gelu(x []float32) {
-	if kernel == "go" {
-		geluGo(x)
-	} else {
-		geluAVX2(x)
-	}
-}
-
-// softmax turns a row of scores into probabilities; softmaxGo has the formula. It adds the terms in eight partial sums, element i
-// to sum i mod 8, and those in a fixed tree, so the order depends on nothing but the length. A score more than 87.7 below the
-// row's largest gets the probability 0.
-func softmax(x []float32) {
-	if kernel == "go" {
-		softmaxGo(x)
-	} else {
-		softmaxAVX2(x)
-	}
-}
-
-// layerNorm normalises the row x into y; layerNormGo has the formula. The row gives NaN if its squares overflow float32.
-func layerNorm(y, x []float32, n Norm) {
-	if kernel == "go" {
-		layerNormGo(y, x, n)
-	} else {
-		layerNormAVX2(y, x, n)
-	}
-}
-
-func geluAVX2(x []float32) {
+// byVectors applies a function of whole vectors to a row of any length.
+func byVectors(f func(x []float32), x []float32) {
 	whole := len(x) &^ 7
-	geluVectors(x[:whole])
+	f(x[:whole])
 	if tail := x[whole:]; len(tail) > 0 {
 		var vector [8]float32
 		copy(vector[:], tail)
-		geluVectors(vector[:])
+		f(vector[:])
 		copy(tail, vector[:])
 	}
 }
 
-// layerNormAVX2 leaves widths that the kernel does not take to the plain version: every GPT-2 is a multiple of 64 wide.
-func layerNormAVX2(y, x []float32, n Norm) {
-	d := len(x)
-	if d == 0 || d%32 != 0 {
-		layerNormGo(y, x, n)
-		return
-	}
-	layerNormVectors(y[:d], x, n.gain[:d], n.bias[:d])
-}
-
-// geluVectors is GELU for a length that is a multiple of 8.
+// geluTanhVectors is GELU for a length that is a multiple of 8; geluTanhGo has the formula. The error
+// is at most 2 ulp of the result. Results below 2^−124 in size, where x < −10, may come out as −0.
 //
 //go:noescape
-func geluVectors(x []float32)
+func geluTanhVectors(x []float32)
 
-// softmaxAVX2 is softmax for any length.
+// softmaxAVX2 turns a row of scores into probabilities; softmaxGo has the formula. It adds the terms in
+// eight partial sums, element i to sum i mod 8, and those in a fixed tree, so the order depends on
+// nothing but the length. A score more than 87.7 below the row's largest gets the probability 0.
 //
 //go:noescape
 func softmaxAVX2(x []float32)
 
-// layerNormVectors is layer norm for a width that is a multiple of 32 and not 0. All four slices have the same length.
+// layerNormAVX2 normalises the row x into y; layerNormGo has the formula. The row gives NaN if its
+// squares overflow float32. Widths that the vectors do not take are left to the plain version: every
+// GPT-2 is a multiple of 64 wide.
+func layerNormAVX2(y, x []float32, n Norm, epsilon float32) {
+	d := len(x)
+	if d == 0 || d%32 != 0 {
+		layerNormGo(y, x, n, epsilon)
+		return
+	}
+	layerNormVectors(y[:d], x, n.gain[:d], n.bias[:d], epsilon)
+}
+
+// layerNormVectors is layer norm for a width that is a multiple of 32 and not 0. All four slices have
+// the same length.
 //
 //go:noescape
-func layerNormVectors(y, x, gain, bias []float32)
+func layerNormVectors(y, x, gain, bias []float32, epsilon float32)
 
 // lanes is one number repeated in each lane of a 256-bit register.
 type lanes [8]float32
@@ -174,11 +159,12 @@ func repeat(v float64) (l lanes) {
 	return l
 }
 
-// vectorConstants holds the numbers that the kernels load. The assembler knows the offset of each field by its name.
+// vectorConstants holds the numbers that the kernels load. The assembler knows the offset of each
+// field by its name.
 type vectorConstants struct {
 	one, taylor1, taylor2, taylor3, taylor4, taylor5, taylor6, taylor7 lanes
 
-	round   lanes // added to t it leaves round(t) + 127 in the low bits, ready to become an exponent
+	round   lanes // added to t it leaves round(t) + 127 in the low bits: an exponent
 	largest lanes // 2^127, the largest power of two
 
 	geluLow, geluHigh                        lanes
@@ -188,13 +174,12 @@ type vectorConstants struct {
 	lowest              lanes // −MaxFloat32
 	softmaxLow          lanes
 
-	epsilon lanes
-
 	mask [16]int32 // 8 lanes on, 8 lanes off: 32 bytes from lane 8−n select the first n
 }
 
-// A product that needs more than the 24 bits of a float32 has its constant in two parts, High + Low. geluAHigh has only
-// 16 significant bits, so that the sum geluAHigh + geluBHigh·x² can be taken apart again exactly.
+// A product that needs more than the 24 bits of a float32 has its constant in two parts, High +
+// Low. geluAHigh has only 16 significant bits, so that the sum geluAHigh + geluBHigh·x² can be
+// taken apart again exactly.
 const (
 	geluAHigh = -37719.0 / 16384
 	geluBHigh = float32(geluB)
@@ -214,7 +199,8 @@ var constants = vectorConstants{
 	round:   repeat(3<<22 + 127),
 	largest: repeat(1 << 127),
 
-	// GELU's power of two reaches 2^128, which is +Inf, just before the low end, and 2^−126 at the high end.
+	// GELU's power of two reaches 2^128, which is +Inf, just before the low end, and 2^−126 at the
+	// high end.
 	geluLow:   repeat(-10.0625),
 	geluHigh:  repeat(10),
 	geluAHigh: repeat(geluAHigh),
@@ -226,8 +212,6 @@ var constants = vectorConstants{
 	log2eLow:   repeat(math.Log2E - float64(log2eHigh)),
 	lowest:     repeat(-math.MaxFloat32),
 	softmaxLow: repeat(-88), // 2^−127: its exponent bits are those of 0
-
-	epsilon: repeat(layerNormEpsilon),
 
 	mask: [16]int32{-1, -1, -1, -1, -1, -1, -1, -1},
 }

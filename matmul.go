@@ -6,31 +6,33 @@ import (
 	"unsafe"
 )
 
-// How the matrices are multiplied is from K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
-// (ACM Transactions on Mathematical Software 34, 2008). y is cut into tiles of the size that a processor's vector
-// registers hold (kernel.go), and what a tile needs is laid out beforehand in the order in which it is read:
+// How the matrices are multiplied is from K. Goto and R. van de Geijn, "Anatomy of High-Performance
+// Matrix Multiplication" (ACM Transactions on Mathematical Software 34, 2008). y is cut into tiles
+// of the size that a processor's vector registers hold (kernel.go), and what a tile needs is laid
+// out beforehand in the order in which it is read:
 //
-//   - x in row panels, as many rows as a tile has: for each k, the panel's values of x[·, k] side by side;
-//   - w in column panels, as many columns as a tile has: for each k, the panel's values of w[k, ·] side by side.
+//   - x in row panels of as many rows as a tile has: for each k, the panel's x[·, k] side by side;
+//   - w in column panels of as many columns: for each k, the panel's w[k, ·] side by side.
 //
-// A task, which the threads take from a common counter, is a strip of a few column panels times a block of row panels. Only a portion
-// of k, depth values, is summed at a time: unfinished sums are put down in y and taken up again. A packed strip of that depth stays in
-// a core's second-level cache while the row panels are multiplied with it one after the other, and each row panel is near while
-// it is multiplied with the strip's column panels.
+// A task, which the threads take from a common counter, is a strip of a few column panels times a
+// block of row panels. Only a portion of k, depth values, is summed at a time: unfinished sums are
+// put down in y and taken up again. A packed strip of that depth stays in a core's second-level
+// cache while the row panels are multiplied with it one after the other, and each row panel is near
+// while it is multiplied with the strip's column panels.
 //
-// Every element of y is one chain of fused multiply-adds over k in ascending order that begins with zero; the bias comes
-// last. In which tile the element lies, how many other rows there are and how many threads work makes no difference to it,
-// and every vector kernel gives the same bits. The plain Go kernel rounds each product before it adds, and so differs from
-// them in the last bits.
+// Every element of y is one chain of fused multiply-adds over k in ascending order that begins with
+// zero; the bias comes last. In which tile the element lies, how many other rows there are and how
+// many threads work makes no difference to it, and every vector kernel gives the same bits. The
+// plain Go kernel rounds each product before it adds, and so differs from them in the last bits.
 
 // matMul computes y = x·w + bias: [m, k]·[k, n] + [n] → [m, n]. A nil bias is none.
 func matMul(y, x []float32, w Matrix, bias []float32) {
 	multiply(product{y: y, x: x, w: w, bias: bias})
 }
 
-// matMulGELU computes y = gelu(x·w + bias): [m, k]·[k, n] + [n] → [m, n].
-func matMulGELU(y, x []float32, w Matrix, bias []float32) {
-	multiply(product{y: y, x: x, w: w, bias: bias, gelu: true})
+// matMulActivated computes y = f(x·w + bias), with f the activation: [m, k]·[k, n] + [n] → [m, n].
+func matMulActivated(y, x []float32, w Matrix, bias []float32, f Activation) {
+	multiply(product{y: y, x: x, w: w, bias: bias, activate: chosen.activate[f]})
 }
 
 // matMulT computes y = x·wᵀ, the tied unembedding: [m, k]·[n, k]ᵀ → [m, n].
@@ -38,14 +40,15 @@ func matMulT(y, x []float32, w Matrix) {
 	multiply(product{y: y, x: x, w: w, transposed: true})
 }
 
-// product is one multiplication: y = x·w (+ bias), perhaps through GELU: [m, k]·[k, n] + [n] → [m, n].
+// product is one multiplication: y = x·w (+ bias), perhaps through GELU: [m, k]·[k, n] + [n] → [m,
+// n].
 type product struct {
 	y, x       []float32
 	w          Matrix
 	bias       []float32 // nil for none
 	m, n, k    int
-	transposed bool // w is [n, k]
-	gelu       bool // the finished sum goes through GELU
+	transposed bool              // w is [n, k]
+	activate   func(x []float32) // what the finished sums go through, or nil
 }
 
 // multiply fills in the sizes of a product of dense matrices and runs it.
@@ -80,18 +83,20 @@ func (p *product) biasAlone() {
 			copy(row, p.y[:p.n])
 		default:
 			copy(row, p.bias)
-			if p.gelu {
-				gelu(row)
+			if p.activate != nil {
+				p.activate(row)
 			}
 		}
 	}
 }
 
-// maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of very tall products.
+// maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of
+// very tall products.
 const maxBlocks = 2
 
-// gap is the values between the packed column panels of a strip. Panels a power of two apart would crowd the same lines of the cache.
-const gap = 16
+// stripGap is the values between the packed column panels of a strip. Panels a power of two apart would
+// crowd the same lines of the cache.
+const stripGap = 16
 
 // aheadRows is how many rows before it is packed a row of w is fetched from main memory.
 const aheadRows = 8
@@ -103,7 +108,7 @@ const worthThreads = 1 << 18
 func compute(p product) {
 	s := schedules.get()
 	s.product = p
-	u := micro
+	u := chosen
 	s.depths = (p.k + u.depth - 1) / u.depth
 	s.depth = (p.k + s.depths - 1) / s.depths
 	blocks := (p.m + u.rowBlock - 1) / u.rowBlock
@@ -120,10 +125,10 @@ func compute(p product) {
 	schedules.put(s)
 }
 
-// reserve makes room for the packed x of products up to [m, k]·[k, n], so that those of a batch that grows from layer to layer do not
-// outgrow it again and again.
+// reserve makes room for the packed x of products up to [m, k]·[k, n], so that those of a batch
+// that grows from layer to layer do not outgrow it again and again.
 func reserve(m, k int) {
-	u := micro
+	u := chosen
 	s := schedules.get()
 	panels := min(m, maxBlocks*u.rowBlock)/u.rows + 2*maxBlocks
 	s.packedX = grow(s.packedX, panels*(k+k/u.depth+1)*u.stride)
@@ -133,11 +138,11 @@ func reserve(m, k int) {
 // schedule is a product under way: how it is cut up, what is done, and scratch memory.
 type schedule struct {
 	product
-	depth, depths int   // values of k that are summed at a time, and how many such portions there are
-	strip, strips int   // columns of a strip, and how many strips there are
+	depth, depths int   // values of k that are summed at a time, and how many such portions
+	strip, strips int   // columns of a strip, and how many strips
 	blocks        int   // of the rows under way
 	panels        int   // row panels in a block
-	firstRow      []int // [blocks·panels + 1]: where each row panel begins, and where the last one ends
+	firstRow      []int // [blocks·panels + 1]: where the row panels begin, and where the last ends
 
 	packedX []float32    // [blocks][depths][panels][depth][stride]
 	next    atomic.Int32 // the next task
@@ -145,9 +150,10 @@ type schedule struct {
 	broken  atomic.Bool  // a goroutine has panicked, and its tasks will not be done
 }
 
-// slab multiplies rows row0 … row1−1, cut into the given number of blocks. Blocks and panels have nearly equally many rows each.
+// slab multiplies rows row0 … row1−1, cut into the given number of blocks. Blocks and panels have
+// nearly equally many rows each.
 func (s *schedule) slab(row0, row1, blocks int) {
-	u := micro
+	u := chosen
 	rows := row1 - row0
 	s.blocks = blocks
 	s.panels = ((rows+blocks-1)/blocks + u.rows - 1) / u.rows
@@ -166,7 +172,8 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	parallel(workers, func(int) { s.work() })
 }
 
-// work takes tasks until none is left: first x is packed, then the strips are multiplied, block after block.
+// work takes tasks until none is left: first x is packed, then the strips are multiplied, block
+// after block.
 func (s *schedule) work() {
 	w := workspaces.get()
 	finished := false
@@ -208,12 +215,12 @@ func (s *schedule) portion(d int) (k0, k int) {
 
 // packedPanel is row panel i of block b over portion d of k.
 func (s *schedule) packedPanel(b, d, i int) []float32 {
-	return s.packedX[((b*s.depths+d)*s.panels+i)*s.depth*micro.stride:]
+	return s.packedX[((b*s.depths+d)*s.panels+i)*s.depth*chosen.stride:]
 }
 
 // packX packs row panel i of block b.
 func (s *schedule) packX(b, i int) {
-	u := micro
+	u := chosen
 	from, to := s.panel(b, i)
 	for d := 0; d < s.depths; d++ {
 		k0, k := s.portion(d)
@@ -232,25 +239,27 @@ func (s *schedule) multiply(w *workspace, b, j int) {
 			s.rowPanel(w, b, d, i, c0, c1, strip)
 		}
 	}
-	if s.gelu {
+	if s.activate != nil {
 		for r := s.firstRow[b*s.panels]; r < s.firstRow[(b+1)*s.panels]; r++ {
-			gelu(s.y[r*s.n+c0 : r*s.n+c1])
+			s.activate(s.y[r*s.n+c0 : r*s.n+c1])
 		}
 	}
 }
 
-// readInPlace reports whether the first row panel reads column panels where the matrix lies, and packs them for the others on the
-// way. Only whole panels can be read so, and only where they need neither widening nor turning about.
+// readInPlace reports whether the first row panel reads column panels where the matrix lies, and
+// packs them for the others on the way. Only whole panels can be read so, and only where they need
+// neither widening nor turning about.
 func (s *schedule) readInPlace() bool {
-	return micro.inPlace && !s.transposed && s.w.half == nil
+	return chosen.inPlace && !s.transposed && s.w.half == nil
 }
 
-// packStrip packs columns c0 … c1−1 of rows k0 … k0+k−1 of w, as [panels][k][cols] with gap values between the panels, but for the
-// panels that the first row panel will read in place and pack itself, for which it leaves room.
+// packStrip packs columns c0 … c1−1 of rows k0 … k0+k−1 of w, as [panels][k][cols] with gap values
+// between the panels, but for the panels that the first row panel will read in place and pack
+// itself, for which it leaves room.
 func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
-	u := micro
-	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*(k*u.cols+gap))
-	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*(k*u.cols+gap):] }
+	u := chosen
+	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*(k*u.cols+stripGap))
+	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*(k*u.cols+stripGap):] }
 	if s.transposed {
 		for c := c0; c < c1; c += u.cols {
 			s.packTurned(w, panel(c), k0, k, c, min(u.cols, c1-c))
@@ -272,12 +281,13 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 			row = w.wide
 			s.w.widen(row, at)
 		}
-		u.spread(panel(from)[l*u.cols:], k*u.cols+gap, row, ahead)
+		u.spread(panel(from)[l*u.cols:], k*u.cols+stripGap, row, ahead)
 	}
 	return w.strip
 }
 
-// packTurned packs columns c … c+cols−1 of rows k0 … k0+k−1 of w as one panel, where w is transposed.
+// packTurned packs columns c … c+cols−1 of rows k0 … k0+k−1 of w as one panel, where w is
+// transposed.
 func (s *schedule) packTurned(w *workspace, panel []float32, k0, k, c, cols int) {
 	rows, ld := s.w.f32, s.w.cols
 	if s.w.half == nil {
@@ -289,12 +299,12 @@ func (s *schedule) packTurned(w *workspace, panel []float32, k0, k, c, cols int)
 		}
 		rows, ld = w.wide, k
 	}
-	micro.transpose(panel, micro.cols, rows, ld, cols, k)
+	chosen.transpose(panel, chosen.cols, rows, ld, cols, k)
 }
 
 // rowPanel multiplies row panel i of block b with columns c0 … c1−1 over portion d of k.
 func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) {
-	u, t := micro, &w.tile
+	u, t := chosen, &w.tile
 	k0, k := s.portion(d)
 	from, to := s.panel(b, i)
 	inPlace := i == 0 && s.readInPlace()
@@ -318,7 +328,7 @@ func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) 
 		}
 		if c+u.cols <= c1 {
 			u.tile(t)
-			strip = strip[k*u.cols+gap:]
+			strip = strip[k*u.cols+stripGap:]
 		} else {
 			w.edge(c1 - c)
 		}
@@ -328,16 +338,18 @@ func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) 
 // workspace is the scratch memory of one goroutine.
 type workspace struct {
 	tile  tile
-	strip []float32                          // packed column panels of w: [panels][depth][cols], gap values apart
-	left  []float32                          // a row panel of a small product: [k][stride]
-	wide  []float32                          // rows of w, widened to float32
-	sums  [maxTileRows * maxTileCols]float32 // of a tile at the right edge, with all the kernel's columns
-	bias  [maxTileCols]float32               // of such a tile
+	strip []float32 // packed column panels of w: [panels][depth][cols], stripGap values apart
+	left  []float32 // a row panel of a small product: [k][stride]
+	wide  []float32 // rows of w, widened to float32
+
+	// A tile at the right edge, with all the kernel's columns: its sums and bias.
+	sums [maxTileRows * maxTileCols]float32
+	bias [maxTileCols]float32
 }
 
 // edge computes a tile that has fewer columns than the kernel's, in scratch memory.
 func (w *workspace) edge(cols int) {
-	u, t := micro, &w.tile
+	u, t := chosen, &w.tile
 	saved := *t
 	t.ld = u.cols
 	t.to = &w.sums[0]
@@ -354,7 +366,8 @@ func (w *workspace) edge(cols int) {
 	*t = saved
 }
 
-// copyRows copies a [rows, cols] matrix whose rows are lds values apart to where they are ldd apart.
+// copyRows copies a [rows, cols] matrix whose rows are lds values apart to where they are ldd
+// apart.
 func copyRows(dst *float32, ldd int, src *float32, lds, rows, cols int) {
 	d := unsafe.Slice(dst, (rows-1)*ldd+cols)
 	s := unsafe.Slice(src, (rows-1)*lds+cols)
@@ -368,7 +381,8 @@ var (
 	workspaces pool[workspace]
 )
 
-// grow returns a slice of n values that begins on a cache line, s itself if it is large enough. Its content is arbitrary.
+// grow returns a slice of n values that begins on a cache line, s itself if it is large enough. Its
+// content is arbitrary.
 func grow(s []float32, n int) []float32 {
 	const line = 64 // bytes
 	if cap(s) >= n {
@@ -379,15 +393,16 @@ func grow(s []float32, n int) []float32 {
 	return s[skip : skip+n]
 }
 
-// packed is a matrix [k, n] in column panels, the form in which a tile reads its right-hand side: [panels][k][cols].
-type packed struct {
+// columnPanels is a matrix [k, n] in column panels, the form in which a tile reads its right-hand side:
+// [panels][k][cols].
+type columnPanels struct {
 	k      int
 	values []float32
 }
 
 // pack packs a matrix [k, n] whose rows are ld values apart.
-func (p *packed) pack(rows []float32, ld, k, n int) {
-	u := micro
+func (p *columnPanels) pack(rows []float32, ld, k, n int) {
+	u := chosen
 	p.fit(k, n)
 	for l := 0; l < k; l++ {
 		u.spread(p.values[l*u.cols:], k*u.cols, rows[l*ld:l*ld+n], 0)
@@ -395,8 +410,8 @@ func (p *packed) pack(rows []float32, ld, k, n int) {
 }
 
 // packTurned packs the transpose of a matrix [n, k] whose rows are ld values apart.
-func (p *packed) packTurned(rows []float32, ld, k, n int) {
-	u := micro
+func (p *columnPanels) packTurned(rows []float32, ld, k, n int) {
+	u := chosen
 	p.fit(k, n)
 	for c := 0; c < n; c += u.cols {
 		u.transpose(p.panel(c), u.cols, rows[c*ld:], ld, min(u.cols, n-c), k)
@@ -404,21 +419,23 @@ func (p *packed) packTurned(rows []float32, ld, k, n int) {
 }
 
 // fit makes room for [k, n].
-func (p *packed) fit(k, n int) {
-	panels := (n + micro.cols - 1) / micro.cols
-	p.k, p.values = k, grow(p.values, panels*k*micro.cols)
+func (p *columnPanels) fit(k, n int) {
+	panels := (n + chosen.cols - 1) / chosen.cols
+	p.k, p.values = k, grow(p.values, panels*k*chosen.cols)
 }
 
 // panel is the column panel that begins with column c.
-func (p *packed) panel(c int) []float32 { return p.values[c*p.k:] }
+func (p *columnPanels) panel(c int) []float32 { return p.values[c*p.k:] }
 
-// multiplySmall computes c = a·b, or c += a·b with accumulate, where b is the first k rows and n columns of a packed matrix:
-// [m, k]·[k, n] → [m, n]. Rows of a and c are lda and ldc values apart. Where k is 0, c stays as it is.
-func (w *workspace) multiplySmall(c []float32, ldc int, a []float32, lda int, b *packed, m, n, k int, accumulate bool) {
+// multiplySmall computes c = a·b, or c += a·b with accumulate, where b is the first k rows and n
+// columns of a packed matrix: [m, k]·[k, n] → [m, n]. Rows of a and c are lda and ldc values apart.
+// Where k is 0, c stays as it is.
+func (w *workspace) multiplySmall(c []float32, ldc int, a []float32, lda int, b *columnPanels,
+	m, n, k int, accumulate bool) {
 	if n == 0 || k == 0 {
 		return
 	}
-	u := micro
+	u := chosen
 	panels := (m + u.rows - 1) / u.rows
 	for i := 0; i < panels; i++ {
 		from, to := i*m/panels, (i+1)*m/panels
@@ -426,7 +443,8 @@ func (w *workspace) multiplySmall(c []float32, ldc int, a []float32, lda int, b 
 		u.transpose(w.left, u.stride, a[from*lda:], lda, to-from, k)
 		for col := 0; col < n; col += u.cols {
 			t := &w.tile
-			*t = tile{rows: to - from, k: k, a: &w.left[0], b: &b.panel(col)[0], ldb: u.cols, to: &c[from*ldc+col], ld: ldc}
+			*t = tile{rows: to - from, k: k, a: &w.left[0], b: &b.panel(col)[0], ldb: u.cols,
+				to: &c[from*ldc+col], ld: ldc}
 			if accumulate {
 				t.from = t.to
 			}

@@ -1,45 +1,50 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The micro-kernels compute a tile: to = from + a·b + bias. The tile's sums stay in vector registers from the first
-// step over k to the last. A step takes one column of a (a value for each row of the tile) and one row of b (a value for
-// each column): a value of a is copied into all lanes of a register, multiplied with the row of b, and added to the
-// sums of its row.
+// The micro-kernels compute a tile: to = from + a·b + bias. The tile's sums stay in vector
+// registers from the first step over k to the last. A step takes one column of a (a value for each
+// row of the tile) and one row of b (a value for each column): a value of a is copied into all
+// lanes of a register, multiplied with the row of b, and added to the sums of its row.
 //
 // AVX-512: 14 rows × 32 columns, 16 values in a register.
 //   Z0 … Z27  the sums, two registers for a row
 //   Z28, Z29  the row of b
 //   Z30, Z31  a value of a in all lanes; two registers in turn
-// That is all 32 registers. A processor starts two multiply-adds in a cycle and each takes four cycles, so at least 8 registers
-// of sums must be under way: 28 are. The 28 multiply-adds of a step take 14 cycles, in which 14 values of a and 2
-// registers of b are loaded, little more than half of the loads that are possible. A squarer tile would load less, but 16 × 32
-// has no registers left for a and b.
+// That is all 32 registers. A processor starts two multiply-adds in a cycle and each takes four
+// cycles, so at least 8 registers of sums must be under way: 28 are. The 28 multiply-adds of a step
+// take 14 cycles, in which 14 values of a and 2 registers of b are loaded, little more than half of
+// the loads that are possible. A squarer tile would load less, but 16 × 32 has no registers left
+// for a and b.
 //
 // AVX2: 6 rows × 16 columns, 8 values in a register, by the same rules.
 //   Y0 … Y11  the sums      Y12, Y13  the row of b      Y14, Y15  a value of a in all lanes
 //
-// There is a loop for every number of rows, so that a tile of few rows costs little. In all of them:
+// There is a loop for every number of rows, so that a tile of few rows costs little. In all of
+// them:
 //   DI   the description of the tile; in the loop over k: 32 rows of b, in bytes
 //   CX   rows of the tile               R13  bytes from one of them to the next
 //   R9   a row of the tile in memory    AX   rows left; in the loop over k: steps left
 //   SI   the column of a                BX   the row of b           R8  bytes from one row of b to the next
 //   R10  in LOAD, bytes to the tile below; in the loop over k: where b is packed to, or nil
-// After the loop R9 is first the bias. These are the registers of the tiles; the other functions have their own.
+// After the loop R9 is first the bias. These are the registers of the tiles; the other functions
+// have their own.
 
-// ROW adds one value of a times the row of b to the sums of row i. at is the column of a, in bytes from SI.
+// ROW adds one value of a times the row of b to the sums of row i. at is the column of a, in bytes
+// from SI.
 #define ROW(i, at, lo, hi, b0, b1, value) \
 	VBROADCASTSS (4*i+at)(SI), value; \
 	VFMADD231PS  b0, value, lo; \
 	VFMADD231PS  b1, value, hi
 
-// STEP is step i of a round of the loop over k. width is the bytes of a register, column those of a column of a.
+// STEP is step i of a round of the loop over k. width is the bytes of a register, column those of a
+// column of a.
 #define STEP(ROWS, i, b0, b1, width, column) \
 	VMOVUPS (2*i*width)(BX), b0; \
 	VMOVUPS ((2*i+1)*width)(BX), b1; \
 	ROWS((i*column))
 
-// The rounds: two steps with AVX-512, where more take no less time, and four with AVX2. The columns of a are fetched into the
-// first-level cache 2 KB and 1 KB ahead, a line at a time.
+// The rounds: two steps with AVX-512, where more take no less time, and four with AVX2. The columns
+// of a are fetched into the first-level cache 2 KB and 1 KB ahead, a line at a time.
 #define AVX512_ROUND(ROWS) \
 	STEP(ROWS, 0, Z28, Z29, 64, 64); \
 	STEP(ROWS, 1, Z28, Z29, 64, 64); \
@@ -54,7 +59,8 @@
 	PREFETCHT0 1024(SI); \
 	PREFETCHT0 1088(SI)
 
-// PACKED is the loop over k for one number of rows, in rounds of some steps; the last steps come singly.
+// PACKED is the loop over k for one number of rows, in rounds of some steps; the last steps come
+// singly.
 #define PACKED(enter, loop, rest, single, ROWS, ROUND, steps, b0, b1, width, column) \
 enter: \
 	SUBQ    $steps, AX; \
@@ -76,9 +82,10 @@ single: \
 	JNZ     single; \
 	JMP     summed
 
-// INPLACE is the loop where b is read from the weight matrix, step by step. It fetches the row of b that comes 32 steps later, 256
-// bytes for this column panel and the next ones, and packs this row if it is to be packed. AVX2 has no such loop: 16 columns are one
-// cache line, for which alone it does not pay to visit a row.
+// INPLACE is the loop where b is read from the weight matrix, step by step. It fetches the row of b
+// that comes 32 steps later, 256 bytes for this column panel and the next ones, and packs this row
+// if it is to be packed. AVX2 has no such loop: 16 columns are one cache line, for which alone it
+// does not pay to visit a row.
 #define INPLACE(loop, next, ROWS, b0, b1, width, column) \
 loop: \
 	VMOVUPS    (BX), b0; \
@@ -105,8 +112,8 @@ next: \
 	CMPQ CX, $rows; \
 	JEQ  label
 
-// LOAD and STORE go down the rows of the tile in memory and leave after the last. LOAD also fetches the rows of the
-// tile below, which will come soon; R10 is how far below.
+// LOAD and STORE go down the rows of the tile in memory and leave after the last. LOAD also fetches
+// the rows of the tile below, which will come soon; R10 is how far below.
 #define LOAD(lo, hi, width) \
 	VMOVUPS (R9), lo; \
 	VMOVUPS width(R9), hi; \
@@ -149,7 +156,8 @@ panel: \
 done: \
 	RET
 
-// ARGUMENTS loads what the loops need. Its flags are for JNZ: not zero means that b is read in place, which AVX2 never does.
+// ARGUMENTS loads what the loops need. Its flags are for JNZ: not zero means that b is read in
+// place, which AVX2 never does.
 #define ARGUMENTS \
 	MOVQ tile_k(DI), AX; \
 	MOVQ tile_a(DI), SI; \
@@ -374,9 +382,9 @@ TEXT ·packRowAVX2(SB), NOSPLIT, $0-40
 
 // func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 //
-// Four rows of eight values are interleaved value by value and then pair by pair. That leaves in each register two columns of four:
-// column c in its lower half and column c+4 in its upper half. The inner loop goes down the rows, so that dst is written
-// in long stretches.
+// Four rows of eight values are interleaved value by value and then pair by pair. That leaves in
+// each register two columns of four: column c in its lower half and column c+4 in its upper half.
+// The inner loop goes down the rows, so that dst is written in long stretches.
 TEXT ·transposeAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DX
 	MOVQ ldd+8(FP), R8
@@ -431,11 +439,13 @@ four:
 	VZEROUPPER
 	RET
 
-// func widenF16AVX2(dst *float32, src *uint16, blocks int)
-TEXT ·widenF16AVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ blocks+16(FP), CX
+// func widenF16Vectors(dst []float32, src []uint16)
+TEXT ·widenF16Vectors(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ src_base+24(FP), SI
+	SHRQ $3, CX
+	JZ   done
 
 eight:
 	VCVTPH2PS (SI), Y0
@@ -445,13 +455,17 @@ eight:
 	DECQ      CX
 	JNZ       eight
 	VZEROUPPER
+
+done:
 	RET
 
-// func widenBF16AVX2(dst *float32, src *uint16, blocks int)
-TEXT ·widenBF16AVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ blocks+16(FP), CX
+// func widenBF16Vectors(dst []float32, src []uint16)
+TEXT ·widenBF16Vectors(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ src_base+24(FP), SI
+	SHRQ $3, CX
+	JZ   done
 
 eight:
 	VPMOVZXWD (SI), Y0
@@ -462,6 +476,8 @@ eight:
 	DECQ      CX
 	JNZ       eight
 	VZEROUPPER
+
+done:
 	RET
 
 // func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)

@@ -1,24 +1,25 @@
 #include "textflag.h"
 #include "go_asm.h"
 
-// The micro-kernel computes a tile of 8 rows × 12 columns: to = from + a·b + bias. The tile's sums stay in vector
-// registers from the first step over k to the last. A step takes one column of a (8 values) and one row of b (12 values),
-// and multiplies each value of the one with each value of the other. A tile of fewer rows is computed like a whole one, and
-// only its rows are stored.
+// The micro-kernel computes a tile of 8 rows × 12 columns: to = from + a·b + bias. The tile's sums
+// stay in vector registers from the first step over k to the last. A step takes one column of a (8
+// values) and one row of b (12 values), and multiplies each value of the one with each value of the
+// other. A tile of fewer rows is computed like a whole one, and only its rows are stored.
 //
 //   V0, V1    the column of a, 4 values in a register
 //   V2 … V4   the row of b
 //   V8 … V31  the sums: row i is in V(8+3i), V(9+3i), V(10+3i)
 //
-// A processor starts two to four multiply-adds in a cycle and each takes about four cycles, so 16 sums must be under way
-// at once: 24 are. A step of 24 multiply-adds loads only 5 registers.
+// A processor starts two to four multiply-adds in a cycle and each takes about four cycles, so 16
+// sums must be under way at once: 24 are. A step of 24 multiply-adds loads only 5 registers.
 //
 //   R0 the tile's description    R1 its rows                     R2 bytes from one of its rows to the next
 //   R3 the column of a           R4 the row of b                 R5 bytes from one row of b to the next
 //   R6 steps left                R7 where b is packed            R8 a row of the tile in memory    R9 rows left
 
-// FMLA adds n times value i of m to d: d += n·m[i]. FADD adds n to d. Go's assembler has no names for these two, so they are
-// given as numbers (Arm Architecture Reference Manual, "FMLA (by element)" and "FADD (vector)"), and so are their registers.
+// FMLA adds n times value i of m to d: d += n·m[i]. FADD adds n to d. Go's assembler has no names
+// for these two, so they are given as numbers (Arm Architecture Reference Manual, "FMLA (by
+// element)" and "FADD (vector)"), and so are their registers.
 #define FMLA(d, n, m, i) WORD $(0x4f801000 | ((i)&1)<<21 | ((i)>>1)<<11 | (m)<<16 | (n)<<5 | (d))
 #define FADD(d, n) WORD $(0x4e20d400 | (n)<<16 | (d)<<5 | (d))
 
@@ -123,9 +124,10 @@ done:
 
 // func transposeNEON(dst *float32, ldd int, src *float32, lds, fours, eights int)
 //
-// Four rows of src are taken four columns at a time. Taking the even (TRN1) or odd (TRN2) values of two registers in turn,
-// first single values and then pairs, makes columns of rows. The inner loop goes down the rows, so that dst is written in long
-// stretches. R5 counts the fours of columns, R4 those of rows.
+// Four rows of src are taken four columns at a time. Taking the even (TRN1) or odd (TRN2) values of
+// two registers in turn, first single values and then pairs, makes columns of rows. The inner loop
+// goes down the rows, so that dst is written in long stretches. R5 counts the fours of columns, R4
+// those of rows.
 TEXT ·transposeNEON(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD ldd+8(FP), R1

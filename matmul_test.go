@@ -14,11 +14,11 @@ import (
 
 // eachKernel runs a test with every kernel that this machine has, by name.
 func eachKernel(t *testing.T, test func(t *testing.T)) {
-	was := kernel
+	was := chosen.name
 	defer chooseKernel(was)
-	for _, u := range microKernels() {
-		if err := chooseKernel(u.name); err != nil || kernel != u.name {
-			t.Fatalf("chooseKernel(%q): %v, kernel is %q", u.name, err, kernel)
+	for _, u := range kernels() {
+		if err := chooseKernel(u.name); err != nil || chosen.name != u.name {
+			t.Fatalf("chooseKernel(%q): %v, kernel is %q", u.name, err, chosen.name)
 		}
 		t.Run(u.name, test)
 	}
@@ -32,14 +32,15 @@ func withThreads(n int, f func()) {
 	f()
 }
 
-// step is one step of the chain of sums that defines an element of a product: sum + a·b, rounded once, except by the
-// plain Go kernel, which rounds the product too.
+// step is one step of the chain of sums that defines an element of a product: sum + a·b, rounded
+// once, except by the plain Go kernel, which rounds the product too.
 func step(sum, a, b float32) float32 {
-	if kernel == goKernel.name {
+	if chosen.name == goKernel.name {
 		return sum + float32(a*b)
 	}
-	// In float64 the product is exact. The sum is rounded there to odd (its last bit set if anything was lost), so that
-	// rounding it again to float32 gives what rounding once would have given.
+	// In float64 the product is exact. The sum is rounded there to odd (its last bit set if
+	// anything was lost), so that rounding it again to float32 gives what rounding once would have
+	// given.
 	p, s := float64(a)*float64(b), float64(sum)
 	r := p + s
 	v := r - p
@@ -49,7 +50,8 @@ func step(sum, a, b float32) float32 {
 	return float32(r)
 }
 
-// chain is the definition of an element: the sum over k of a[i·da]·b[i·db] in ascending order, beginning with sum.
+// chain is the definition of an element: the sum over k of a[i·da]·b[i·db] in ascending order,
+// beginning with sum.
 func chain(sum float32, a []float32, da int, b []float32, db, k int) float32 {
 	for i := 0; i < k; i++ {
 		sum = step(sum, a[i*da], b[i*db])
@@ -68,7 +70,8 @@ func randoms(seed int64, n int) []float32 {
 
 const canary = 12345.5
 
-// fenced returns n values of a slice that has canaries on both sides, and a function that tells whether they live.
+// fenced returns n values of a slice that has canaries on both sides, and a function that tells
+// whether they live.
 func fenced(n int) (values []float32, alive func() bool) {
 	const fence = 64
 	all := make([]float32, n+2*fence)
@@ -90,8 +93,8 @@ func sameBits(a, b []float32) bool {
 	return bytes.Equal(unsafe.Slice((*byte)(unsafe.Pointer(&a[0])), 4*len(a)), unsafe.Slice((*byte)(unsafe.Pointer(&b[0])), 4*len(b)))
 }
 
-// Every product of 1 … 40 rows, columns and steps (of the plain Go kernel a sample) has the bits of the chain that defines it, reads nothing past x, w and bias and
-// writes nothing beside y.
+// Every product of 1 … 40 rows, columns and steps (of the plain Go kernel a sample) has the bits of
+// the chain that defines it, reads nothing past x, w and bias and writes nothing beside y.
 func TestMatMulEdges(t *testing.T) {
 	const most = 40
 	x, w, bias := randoms(1, most*most), randoms(2, most*most), randoms(3, most)
@@ -116,7 +119,7 @@ func TestMatMulEdges(t *testing.T) {
 					y[m*n+i] = canary
 				}
 				for k := 1; k <= most; k++ {
-					if kernel == goKernel.name && (m*n+k)%7 != 0 && m*n*k > 1000 {
+					if chosen.name == goKernel.name && (m*n+k)%7 != 0 && m*n*k > 1000 {
 						continue // it is slow, and its tile small
 					}
 					xs, ws, bs, ys, want := guardX[most*most-m*k:], guardW[most*most-k*n:], guardBias[most-n:], y[:m*n], want[:m*n]
@@ -160,13 +163,14 @@ func TestMatMulEdges(t *testing.T) {
 	})
 }
 
-// large are shapes that are cut into several row blocks, portions of k and column panels, with remainders everywhere.
+// large are shapes that are cut into several row blocks, portions of k and column panels, with
+// remainders everywhere.
 var large = []struct{ m, k, n int }{
 	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33}, {701, 90, 45}, {1301, 35, 13}, {15, 70, 1001},
 }
 
-// Large products agree with a product in float64 to 1e-5 of the sum of magnitudes, and have the same bits from 1, 2 and 7
-// threads, by each vector kernel, and for every row alone.
+// Large products agree with a product in float64 to 1e-5 of the sum of magnitudes, and have the
+// same bits from 1, 2 and 7 threads, by each vector kernel, and for every row alone.
 func TestMatMulLarge(t *testing.T) {
 	for _, s := range large {
 		x, w, bias, y0 := randoms(1, s.m*s.k), randoms(2, s.k*s.n), randoms(3, s.n), randoms(4, s.m*s.n)
@@ -190,9 +194,9 @@ func TestMatMulLarge(t *testing.T) {
 		var vector []float32 // the result of the first vector kernel
 		eachKernel(t, func(t *testing.T) {
 			products := map[string]func(y, x []float32){
-				"matMul":     func(y, x []float32) { matMul(y, x, matrix, bias) },
-				"matMulGELU": func(y, x []float32) { matMulGELU(y, x, matrix, bias) },
-				"matMulT":    func(y, x []float32) { matMulT(y, x, turned) },
+				"matMul":          func(y, x []float32) { matMul(y, x, matrix, bias) },
+				"matMulActivated": func(y, x []float32) { matMulActivated(y, x, matrix, bias, geluTanh) },
+				"matMulT":         func(y, x []float32) { matMulT(y, x, turned) },
 			}
 			for name, product := range products {
 				one := slices.Clone(y0)
@@ -216,16 +220,16 @@ func TestMatMulLarge(t *testing.T) {
 					if name != "matMulT" {
 						want, scale = want+float64(bias[i%s.n]), scale+1
 					}
-					if name == "matMulGELU" {
+					if name == "matMulActivated" {
 						v := []float32{float32(want)}
-						gelu(v)
+						chosen.activate[geluTanh](v)
 						want = float64(v[0])
 					}
 					if !(math.Abs(float64(one[i])-want) <= 1e-5*scale) {
 						t.Fatalf("%s %v: element %d is %v, want %v", name, s, i, one[i], want)
 					}
 				}
-				if name != "matMul" || kernel == goKernel.name {
+				if name != "matMul" || chosen.name == goKernel.name {
 					continue
 				}
 				if vector == nil {
@@ -238,8 +242,8 @@ func TestMatMulLarge(t *testing.T) {
 	}
 }
 
-// multiplySmall works on parts of larger matrices and leaves the rest alone, at the sizes of attention. The packed matrix is larger
-// than the part that is used, as that of a base run is.
+// multiplySmall works on parts of larger matrices and leaves the rest alone, at the sizes of
+// attention. The packed matrix is larger than the part that is used, as that of a base run is.
 func TestMultiplySmall(t *testing.T) {
 	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0}}
 	const moreK, moreN, extra = 3, 5, 5
@@ -257,7 +261,7 @@ func TestMultiplySmall(t *testing.T) {
 					copy(a, randoms(1, len(a)))
 					copy(b, randoms(2, len(b)))
 					c, alive := fenced((s.m-1)*ldc + s.n)
-					right, w := new(packed), new(workspace)
+					right, w := new(columnPanels), new(workspace)
 					along, down := 1, ldb // from one column and row of the packed matrix to the next
 					if turned {
 						along, down = ldb, 1
@@ -298,7 +302,7 @@ func TestTranspose(t *testing.T) {
 				src := guarded(t, (rows-1)*lds+cols)
 				copy(src, randoms(1, len(src)))
 				dst, alive := fenced((cols-1)*ldd + rows)
-				micro.transpose(dst, ldd, src, lds, rows, cols)
+				chosen.transpose(dst, ldd, src, lds, rows, cols)
 				for i, v := range dst {
 					want := float32(canary)
 					if r := i % ldd; r < rows {
@@ -368,9 +372,9 @@ func TestMatMulZero(t *testing.T) {
 	matMul(y, x, zero, nil)
 	check("matMul without bias", y, func(int) float32 { return 0 })
 	row := slices.Clone(bias)
-	gelu(row)
-	matMulGELU(y, x, zero, bias)
-	check("matMulGELU", y, func(i int) float32 { return row[i%n] })
+	chosen.activate[geluTanh](row)
+	matMulActivated(y, x, zero, bias, geluTanh)
+	check("matMulActivated", y, func(i int) float32 { return row[i%n] })
 	y = slices.Clone(y0)[:m*k]
 	matMulT(y, x, Matrix{rows: k, cols: k})
 	check("matMulT", y, func(int) float32 { return 0 })
@@ -394,22 +398,23 @@ func TestParallel(t *testing.T) {
 }
 
 func TestChooseKernel(t *testing.T) {
-	was := kernel
+	was := chosen.name
 	defer chooseKernel(was)
 	err := chooseKernel("abacus")
 	if err == nil || !strings.Contains(err.Error(), "abacus") || !strings.Contains(err.Error(), "go") {
 		t.Errorf("error for a kernel that there is not: %v", err)
 	}
-	if kernel != microKernels()[0].name {
-		t.Errorf("after the error the kernel is %q", kernel)
+	if chosen.name != kernels()[0].name {
+		t.Errorf("after the error the kernel is %q", chosen.name)
 	}
 }
 
-// BenchmarkMatMul multiplies at the sweep's shapes; the weights are never those of the last product, as in a model.
+// BenchmarkMatMul multiplies at the sweep's shapes; the weights are never those of the last
+// product, as in a model.
 func BenchmarkMatMul(b *testing.B) {
-	was := kernel
+	was := chosen.name
 	defer chooseKernel(was)
-	for _, u := range microKernels() {
+	for _, u := range kernels() {
 		for _, s := range []struct{ m, k, n int }{{605, 768, 3072}, {605, 3072, 768}, {22, 768, 3072}, {22, 3072, 768}, {11, 768, 3072}, {11, 3072, 768}} {
 			b.Run(fmt.Sprintf("%s/%dx%dx%d", u.name, s.m, s.k, s.n), func(b *testing.B) {
 				chooseKernel(u.name)
@@ -430,12 +435,12 @@ func BenchmarkMatMul(b *testing.B) {
 
 // BenchmarkMatMulT is the unembedding of two rows, which reads the whole of wte once.
 func BenchmarkMatMulT(b *testing.B) {
-	was := kernel
+	was := chosen.name
 	defer chooseKernel(was)
 	const vocab, width = 50257, 768
 	x, y := randoms(1, 2*width), make([]float32, 2*vocab)
 	w := Matrix{rows: vocab, cols: width, f32: randoms(2, vocab*width)}
-	for _, u := range microKernels() {
+	for _, u := range kernels() {
 		b.Run(u.name, func(b *testing.B) {
 			chooseKernel(u.name)
 			for i := 0; i < b.N; i++ {
@@ -446,8 +451,8 @@ func BenchmarkMatMulT(b *testing.B) {
 	}
 }
 
-// TestParallelPanic checks that a panic in one of many goroutines can be recovered from where they were started, and that none of
-// the others waits for ever for what the broken one was to do.
+// TestParallelPanic checks that a panic in one of many goroutines can be recovered from where they
+// were started, and that none of the others waits for ever for what the broken one was to do.
 func TestParallelPanic(t *testing.T) {
 	defer func(n int) { threads = n }(threads)
 	threads = 3
@@ -463,7 +468,8 @@ func TestParallelPanic(t *testing.T) {
 	w := Matrix{rows: k, cols: n, f32: make([]float32, k*n)}
 	y, x := make([]float32, m*n), make([]float32, m*k)
 	eachKernel(t, func(t *testing.T) {
-		// The last row panel alone lacks a value, so that the goroutines that packed the others wait for it.
+		// The last row panel alone lacks a value, so that the goroutines that packed the others
+		// wait for it.
 		short := product{y: y, x: x[: m*k-1 : m*k-1], w: w, m: m, k: k, n: n}
 		for i := 0; i < 50; i++ {
 			if cause := caught(func() { compute(short) }); cause == nil {

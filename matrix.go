@@ -1,13 +1,10 @@
 package main
 
-import (
-	"math"
-	"unsafe"
-)
+import "unsafe"
 
-// Matrix is a weight matrix, row-major [rows, cols], in the number format in which the checkpoint stores it: F32
-// data is used where it lies (memory-mapped); 16-bit data is widened to float32 on its way into the kernel. With
-// neither slice set the matrix is all zeros and costs nothing.
+// Matrix is a weight matrix, row-major [rows, cols], in the number format in which the checkpoint
+// stores it: F32 data is used where it lies (memory-mapped); 16-bit data is widened to float32 on
+// its way into the kernel. With neither slice set the matrix is all zeros and costs nothing.
 type Matrix struct {
 	rows, cols int
 	f32        []float32
@@ -62,40 +59,8 @@ func (w *Matrix) widen(dst []float32, at int) {
 	case w.half == nil:
 		copy(dst, w.f32[at:])
 	case w.format == bf16:
-		widenBF16s(dst, w.half[at:at+len(dst)])
+		chosen.widenBF16(dst, w.half[at:at+len(dst)])
 	default:
-		widenF16s(dst, w.half[at:at+len(dst)])
-	}
-}
-
-// widenF16 returns the value of an F16 bit pattern. Every F16 value is also a float32, so nothing is rounded.
-func widenF16(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exponent, fraction := uint32(h>>10&0x1f), uint32(h&0x3ff)
-	switch exponent {
-	case 0: // zero and subnormal: fraction · 2⁻²⁴
-		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
-	case 0x1f: // infinity, or not a number: made a quiet one, as the processor's own conversion does
-		if fraction != 0 {
-			fraction |= 0x200
-		}
-		return math.Float32frombits(sign | 0xff<<23 | fraction<<13)
-	}
-	return math.Float32frombits(sign | (exponent+127-15)<<23 | fraction<<13)
-}
-
-// widenBF16 returns the value of a bfloat16, which is the upper half of a float32.
-func widenBF16(bits uint16) float32 { return math.Float32frombits(uint32(bits) << 16) }
-
-// widenF16sGo and widenBF16sGo write 16-bit numbers as float32.
-func widenF16sGo(dst []float32, src []uint16) {
-	for i, h := range src {
-		dst[i] = widenF16(h)
-	}
-}
-
-func widenBF16sGo(dst []float32, src []uint16) {
-	for i, h := range src {
-		dst[i] = widenBF16(h)
+		chosen.widenF16(dst, w.half[at:at+len(dst)])
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// All 65536 patterns of both 16-bit formats are widened to the value that the format's definition gives, by every kernel.
+// All 65536 patterns of both 16-bit formats are widened to the value that the format's definition
+// gives, by every kernel.
 func TestWiden(t *testing.T) {
 	all := make([]uint16, 1<<16)
 	for i := range all {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync/atomic"
 )
 
 // This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. Read Model for what
@@ -15,11 +14,6 @@ import (
 // Config is the shape of a model. GPT-2 small is {12, 12, 768, 1024, 50257}.
 type Config struct {
 	layers, heads, width, context, vocab int
-}
-
-// Norm is a layer norm's gain and bias, [d] each.
-type Norm struct {
-	gain, bias []float32
 }
 
 // Linear is a linear map x·w + b. GPT-2 stores w as [in, out], so that no transpose is needed.
@@ -141,9 +135,9 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 
 	R = b.rows()
 	h, u := b.h[:R*d], b.wide[:R*w.fc.w.cols]
-	layerNorms(h, b.x, w.ln2)              // [R, d] → [R, d]
-	matMulGELU(u, h, w.fc.w, w.fc.b)       // [R, d] → [R, 4d]
-	matMul(h, u, w.mlpProj.w, w.mlpProj.b) // [R, 4d] → [R, d]
+	layerNorms(h, b.x, w.ln2)                       // [R, d] → [R, d]
+	matMulActivated(u, h, w.fc.w, w.fc.b, geluTanh) // [R, d] → [R, 4d]
+	matMul(h, u, w.mlpProj.w, w.mlpProj.b)          // [R, 4d] → [R, d]
 	out = hook(siteMLP, l, h)
 	ok := addTo(b.x, out)
 
@@ -178,9 +172,9 @@ func (m *Model) attention(z, qkv []float32, b *Batch) {
 
 // attentionSpace is one goroutine's scratch memory for attention.
 type attentionSpace struct {
-	base               int    // the run whose keys and values baseKeys and baseValues hold, or −1
-	baseKeys, keys     packed // [d/heads, positions]
-	baseValues, values packed // [positions, d/heads]
+	base               int          // the run whose keys and values baseKeys and baseValues hold, or −1
+	baseKeys, keys     columnPanels // [d/heads, positions]
+	baseValues, values columnPanels // [positions, d/heads]
 	scores             []float32
 }
 
@@ -218,7 +212,7 @@ func (m *Model) attend(w *workspace, s *attentionSpace, z, qkv []float32, b *Bat
 		w.multiplySmall(s.scores[from:], keys, q, 3*d, &s.keys, rows, hi, size, false)
 		for r := 0; r < rows; r++ {
 			seen := from + lo + r + 1
-			softmax(s.scores[r*keys : r*keys+seen])
+			chosen.softmax(s.scores[r*keys : r*keys+seen])
 			clear(s.scores[r*keys+seen : (r+1)*keys])
 		}
 		w.multiplySmall(z, d, s.scores, keys, &s.baseValues, rows, size, from, false)
@@ -393,45 +387,7 @@ func layerNorms(y, x []float32, n Norm) {
 	d := len(n.gain)
 	eachChunk(len(x)/d, rows, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
-			layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n)
+			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, layerNormEpsilon)
 		}
 	})
-}
-
-// addChunk is how many values a goroutine takes at a time.
-const addChunk = 1 << 14
-
-// addTo is y += x. It reports whether the sums are finite: none a NaN or an infinity.
-func addTo(y, x []float32) (ok bool) {
-	var broken atomic.Bool
-	eachChunk(len(y), addChunk, func(lo, hi int) {
-		sums := y[lo:hi]
-		for i, v := range x[lo:hi] {
-			sums[i] += v
-		}
-		if !finite(sums) {
-			broken.Store(true)
-		}
-	})
-	return !broken.Load()
-}
-
-// finite reports whether no value is a NaN or an infinity: no exponent has all its bits set.
-func finite(x []float32) bool {
-	var largest uint32
-	for _, v := range x {
-		largest = max(largest, math.Float32bits(v)<<1)
-	}
-	return largest < 0xff<<24
-}
-
-// allFinite is finite for many values, on all cores.
-func allFinite(x []float32) bool {
-	var broken atomic.Bool
-	eachChunk(len(x), addChunk, func(lo, hi int) {
-		if !finite(x[lo:hi]) {
-			broken.Store(true)
-		}
-	})
-	return !broken.Load()
 }

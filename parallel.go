@@ -8,15 +8,15 @@ import (
 	"sync/atomic"
 )
 
-// This file shares loops out among the cores. What a round of a loop computes does not depend on who
-// runs it or in which order, so the results are the same bits with any number of threads.
+// This file shares loops out among the cores. What a round of a loop computes does not depend on
+// who runs it or in which order, so the results are the same bits with any number of threads.
 
 // threads is how many goroutines a parallel loop runs on.
 var threads = runtime.GOMAXPROCS(0)
 
-// parallel calls f(0) … f(n−1) on up to threads goroutines, each of which takes the next number when
-// it is done with one. A panic in one of them is handed on to the caller, where it can be recovered
-// from: mapped weights may fail to be read.
+// parallel calls f(0) … f(n−1) on up to threads goroutines, each of which takes the next number
+// when it is done with one. A panic in one of them is handed on to the caller, where it can be
+// recovered from: mapped weights may fail to be read.
 func parallel(n int, f func(i int)) {
 	g := min(n, threads)
 	if g <= 1 {
@@ -72,8 +72,8 @@ func eachChunk(n, size int, f func(lo, hi int)) {
 	parallel((n+size-1)/size, func(i int) { f(i*size, min(n, (i+1)*size)) })
 }
 
-// pool keeps scratch memory for its next user. Unlike a sync.Pool it is never emptied: fresh memory is
-// slow where it is touched for the first time.
+// pool keeps scratch memory for its next user. Unlike a sync.Pool it is never emptied: fresh memory
+// is slow where it is touched for the first time.
 type pool[T any] struct {
 	mu   sync.Mutex
 	free []*T

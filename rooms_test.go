@@ -34,7 +34,7 @@ var rooms = []string{
 	// the story, downstairs
 	"model.go",
 	// the speed
-	"matmul.go", "kernel.go kernel_amd64.go kernel_arm64.go kernel_other.go", "matrix.go",
+	"matmul.go", "matrix.go", "kernel.go kernel_amd64.go kernel_arm64.go kernel_other.go",
 	"vecmath.go", "parallel.go",
 	// what everybody uses
 	"bpe.go", "progress.go",
@@ -44,9 +44,7 @@ var rooms = []string{
 // runBack are arrows that still run back.
 var runBack = []string{
 	"hub.go → fetch.go", "hub.go → find.go", "fetch.go → find.go",
-	"matrix.go → kernel_amd64.go", "matrix.go → kernel_arm64.go", "matrix.go → kernel_other.go",
-	"vecmath.go → model.go", "kernel_amd64.go → model.go", "kernel_arm64.go → model.go",
-	"kernel_other.go → model.go", "files_unix.go → fetch.go", "files_windows.go → fetch.go",
+	"files_unix.go → fetch.go", "files_windows.go → fetch.go",
 	"files_other.go → fetch.go",
 }
 

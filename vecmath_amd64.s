@@ -3,8 +3,9 @@
 
 // GELU, softmax and layer norm with AVX2 and FMA: eight float32 at a time.
 //
-// How to read this. Y0 … Y15 are registers of eight float32 lanes. X0 … X15 are their lower halves; an instruction that ends in
-// SS uses lane 0 only, as a scalar. Operands stand in the order source, source, destination, and a source may be memory:
+// How to read this. Y0 … Y15 are registers of eight float32 lanes. X0 … X15 are their lower halves;
+// an instruction that ends in SS uses lane 0 only, as a scalar. Operands stand in the order source,
+// source, destination, and a source may be memory:
 //
 //	VSUBPS      a, b, c    c = b − a        VDIVPS likewise c = b / a
 //	VFMADD231PS a, b, c    c = a·b + c      rounded once, at the end, as are the next three
@@ -12,11 +13,13 @@
 //	VFMSUB231PS a, b, c    c = a·b − c
 //	VFMSUB213PS a, b, c    c = b·c − a
 //
-// ·constants+vectorConstants_one(SB) is the field one of the Go variable constants in vecmath_amd64.go.
+// ·constants+vectorConstants_one(SB) is the field one of the Go variable constants in
+// vecmath_amd64.go.
 //
-// Powers of two are computed as by exp2 in vecmath.go: t = n + r, with n the integer nearest to t. Here n is found by adding
-// "round", 1.5·2²³ + 127, to t: float32 numbers of that size are integers, so the sum is rounded to one, and its lowest bits
-// are n + 127. Shifted left by 23 these are the bits of 2^n, from 0 for n = −127 to +Inf for n = 128.
+// Powers of two are computed as by exp2 in vecmath.go: t = n + r, with n the integer nearest to t.
+// Here n is found by adding "round", 1.5·2²³ + 127, to t: float32 numbers of that size are
+// integers, so the sum is rounded to one, and its lowest bits are n + 127. Shifted left by 23 these
+// are the bits of 2^n, from 0 for n = −127 to +Inf for n = 128.
 
 // TAYLOR computes p = (2^r − 1) / r for |r| ≤ 1/2.
 #define TAYLOR(r, p) \
@@ -28,7 +31,8 @@
 	VFMADD213PS ·constants+vectorConstants_taylor2(SB), r, p; \
 	VFMADD213PS ·constants+vectorConstants_taylor1(SB), r, p
 
-// SUMLANES adds the eight lanes of y, whose lower half is x, into lane 0 of x: ((0+4)+(2+6)) + ((1+5)+(3+7)).
+// SUMLANES adds the eight lanes of y, whose lower half is x, into lane 0 of x: ((0+4)+(2+6)) +
+// ((1+5)+(3+7)).
 #define SUMLANES(y, x, temp) \
 	VEXTRACTF128 $1, y, temp; \
 	VADDPS       temp, x, x; \
@@ -37,11 +41,12 @@
 	VMOVSHDUP    x, temp; \
 	VADDSS       temp, x, x
 
-// func geluVectors(x []float32)
+// func geluTanhVectors(x []float32)
 //
-// gelu(x) = x / (1 + 2^t), t = x·(a + b·x²). An error in t is a relative error of 2^t, and t reaches 128: it needs 7 bits
-// before the point and 26 after it, more than a float32 has. So x² and a + b·x² are each carried as a rounded number and what
-// the rounding lost, which FMA gives exactly, and the large n is taken away from t before the small parts come in.
+// gelu(x) = x / (1 + 2^t), t = x·(a + b·x²). An error in t is a relative error of 2^t, and t
+// reaches 128: it needs 7 bits before the point and 26 after it, more than a float32 has. So x² and
+// a + b·x² are each carried as a rounded number and what the rounding lost, which FMA gives
+// exactly, and the large n is taken away from t before the small parts come in.
 //
 //	Y0  x
 //	Y1  x within [geluLow, geluHigh]; beyond, the result is −0 or x whatever t is
@@ -51,7 +56,7 @@
 //	Y5  what s lost          later (2^r − 1) / r
 //	Y6  1 + 2^t
 //	Y12 a, Y13 b (high parts), Y14 round, Y15 one
-TEXT ·geluVectors(SB), NOSPLIT, $0-24
+TEXT ·geluTanhVectors(SB), NOSPLIT, $0-24
 	MOVQ    x_base+0(FP), DI
 	MOVQ    x_len+8(FP), CX
 	VMOVUPS ·constants+vectorConstants_geluAHigh(SB), Y12
@@ -85,8 +90,8 @@ geluLoop:
 	VFMADD231PS Y1, Y5, Y4   // r = (x·s − n) + x·(what s lost)
 	TAYLOR(Y4, Y5)
 
-	// 1 + 2^n·2^r, with 2^r also as a rounded number and what it lost. 2^n may be +Inf, which must not meet the lost part,
-	// whose sign may be negative: Inf − Inf would be NaN.
+	// 1 + 2^n·2^r, with 2^r also as a rounded number and what it lost. 2^n may be +Inf, which must
+	// not meet the lost part, whose sign may be negative: Inf − Inf would be NaN.
 	VMOVAPS     Y15, Y2
 	VFMADD231PS Y4, Y5, Y2   // 2^r = 1 + r·p
 	VSUBPS      Y2, Y15, Y6
@@ -106,7 +111,8 @@ geluDone:
 	VZEROUPPER
 	RET
 
-// EXP replaces x by exp(x − max), with max in Y0 and log2(e), high part, round and one in Y12, Y14, Y15.
+// EXP replaces x by exp(x − max), with max in Y0 and log2(e), high part, round and one in Y12, Y14,
+// Y15.
 #define EXP(x, n, r, p) \
 	VSUBPS      Y0, x, x; \
 	VMAXPS      ·constants+vectorConstants_softmaxLow(SB), x, x; \
@@ -122,9 +128,9 @@ geluDone:
 
 // func softmaxAVX2(x []float32)
 //
-// Three passes over the row: the maximum, the exponentials and their sum, the division by the sum. Each takes whole vectors
-// first, until CX reaches the number of whole elements in R8, and then the last 1 … 7 elements under a mask, which keeps loads
-// and stores inside the row.
+// Three passes over the row: the maximum, the exponentials and their sum, the division by the sum.
+// Each takes whole vectors first, until CX reaches the number of whole elements in R8, and then the
+// last 1 … 7 elements under a mask, which keeps loads and stores inside the row.
 //
 //	DI  x                    CX  index of the next element
 //	R8  elements in whole vectors    R9  elements after them, 0 … 7
@@ -245,19 +251,21 @@ divideDone:
 	VADDPS c, a, a; \
 	SUMLANES(a, x, temp)
 
-// func layerNormVectors(y, x, gain, bias []float32)
+// func layerNormVectors(y, x, gain, bias []float32, epsilon float32)
 //
-// Three passes: the mean; the deviations from it and their squares; the result. The mean as rounded to a float32 is off by a
-// little, δ. The second pass measures it, since the deviations then sum to d·δ in place of 0, and both the variance and the result
-// are corrected by it (the corrected two-pass algorithm; Chan, Golub and LeVeque, 1983, "Algorithms for Computing the Sample
-// Variance"). Sums run in four registers at once, because an addition takes four cycles but two can start in each.
+// Three passes: the mean; the deviations from it and their squares; the result. The mean as rounded
+// to a float32 is off by a little, δ. The second pass measures it, since the deviations then sum to
+// d·δ in place of 0, and both the variance and the result are corrected by it (the corrected
+// two-pass algorithm; Chan, Golub and LeVeque, 1983, "Algorithms for Computing the Sample
+// Variance"). Sums run in four registers at once, because an addition takes four cycles but two can
+// start in each.
 //
 //	DI y, SI x, R8 gain, R9 bias, DX width, CX index of the next element
 //	Y0 … Y3   partial sums, of x and then of x − mean
 //	Y4 … Y7   partial sums of (x − mean)²
 //	Y8 … Y11  the vectors at hand
 //	Y12 0, Y13 the width, then 1 / √(variance + ε), Y14 mean, Y15 δ
-TEXT ·layerNormVectors(SB), NOSPLIT, $0-96
+TEXT ·layerNormVectors(SB), NOSPLIT, $0-100
 	MOVQ y_base+0(FP), DI
 	MOVQ x_base+24(FP), SI
 	MOVQ x_len+32(FP), DX
@@ -311,7 +319,7 @@ deviationLoop:
 	VDIVSS       X13, X4, X4
 	VFNMADD231SS X0, X0, X4             // variance = mean of squares − δ²
 	VMAXSS       X4, X12, X4            // not below 0 by rounding; NaN stays
-	VADDSS       ·constants+vectorConstants_epsilon(SB), X4, X5
+	VADDSS       epsilon+96(FP), X4, X5
 	VSQRTSS      X5, X5, X5
 	VMOVSS       ·constants+vectorConstants_one(SB), X13
 	VDIVSS       X5, X13, X13

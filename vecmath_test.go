@@ -8,21 +8,18 @@ import (
 	"testing"
 )
 
-// rowKernel is one implementation of the three functions that have several. Files for one architecture add theirs to
-// rowKernels if the machine has what they need.
-type rowKernel struct {
-	name      string
-	gelu      func(x []float32)
-	softmax   func(x []float32)
-	layerNorm func(y, x []float32, n Norm)
-}
-
-var rowKernels = []rowKernel{{"go", geluGo, softmaxGo, layerNormGo}}
-
-func eachRowKernel(t *testing.T, test func(t *testing.T, k rowKernel)) {
-	for _, k := range append(rowKernels, rowKernel{"chosen", gelu, softmax, layerNorm}) {
+// eachRowKernel runs a test of the functions of single rows with every kernel that has its own.
+func eachRowKernel(t *testing.T, test func(t *testing.T, k *kernel)) {
+	for _, k := range rowKernels() {
 		t.Run(k.name, func(t *testing.T) { test(t, k) })
 	}
+}
+
+// rowKernels are the fastest kernel and the plain one; those between have the functions of the
+// fastest.
+func rowKernels() []*kernel {
+	all := kernels()
+	return []*kernel{all[0], all[len(all)-1]}
 }
 
 var (
@@ -30,7 +27,8 @@ var (
 	nan32 = float32(math.NaN())
 )
 
-// ulp32 is the distance from |v|, rounded down to a float32, to the next float32; at least that of the denormal numbers.
+// ulp32 is the distance from |v|, rounded down to a float32, to the next float32; at least that of
+// the denormal numbers.
 func ulp32(v float64) float64 {
 	_, exponent := math.Frexp(v)
 	return math.Ldexp(1, max(exponent-24, -149))
@@ -46,27 +44,30 @@ func randomRow(r *rand.Rand, length int, scale float64) []float32 {
 	return x
 }
 
-// geluReference is x / (1 + exp(−2u)) in float64, accurate to about 1e-14 of its value also where gelu is tiny.
+// geluReference is x / (1 + exp(−2u)) in float64, accurate to about 1e-14 of its value also where
+// gelu is tiny.
 func geluReference(x float32) float64 {
 	f := float64(x)
 	return f / (1 + math.Exp(-2*math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f)))
 }
 
-// geluTanh is the formula as it is published. Below about x = −3 it loses digits by cancellation: it is within 4e-16·|x|.
-func geluTanh(x float32) float64 {
+// geluPublished is the formula as it is published. Below about x = −3 it loses digits by
+// cancellation: it is within 4e-16·|x|.
+func geluPublished(x float32) float64 {
 	f := float64(x)
 	return 0.5 * f * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(f+0.044715*f*f*f)))
 }
 
-// Every float32 exponent and sign, with a sample of mantissas: all of the range in which gelu is neither x nor 0 nor x/2 densely, the
-// rest thinly. The bound is 2 ulp of the result; where the result is below 2^−124, 2^−124.
+// Every float32 exponent and sign, with a sample of mantissas: all of the range in which gelu is
+// neither x nor 0 nor x/2 densely, the rest thinly. The bound is 2 ulp of the result; where the
+// result is below 2^−124, 2^−124.
 func TestGELUError(t *testing.T) {
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		worst, worstAt := 0.0, float32(0)
 		row, in := make([]float32, 4096), make([]float32, 0, 4096)
 		check := func() {
 			copy(row, in)
-			k.gelu(row[:len(in)])
+			k.activate[geluTanh](row[:len(in)])
 			for i, x := range in {
 				want, got := geluReference(x), float64(row[i])
 				err := math.Abs(got - want)
@@ -76,8 +77,8 @@ func TestGELUError(t *testing.T) {
 					}
 					continue
 				}
-				if math.Abs(float64(row[i])-geluTanh(x)) > 2*ulp32(want)+4e-16*math.Abs(float64(x)) {
-					t.Fatalf("gelu(%g) = %g, but the tanh form gives %g", x, got, geluTanh(x))
+				if math.Abs(float64(row[i])-geluPublished(x)) > 2*ulp32(want)+4e-16*math.Abs(float64(x)) {
+					t.Fatalf("gelu(%g) = %g, but the tanh form gives %g", x, got, geluPublished(x))
 				}
 				if ulps := err / ulp32(want); !(ulps <= worst) {
 					worst, worstAt = ulps, x
@@ -118,7 +119,7 @@ func TestGELUError(t *testing.T) {
 
 func TestGELUSpecialValues(t *testing.T) {
 	negativeZero := float32(math.Copysign(0, -1))
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		for _, c := range []struct{ x, want float32 }{
 			{0, 0}, {negativeZero, negativeZero}, {inf32, inf32}, {-inf32, nan32}, {nan32, nan32},
 			{math.MaxFloat32, math.MaxFloat32}, {-math.MaxFloat32, negativeZero},
@@ -128,7 +129,7 @@ func TestGELUSpecialValues(t *testing.T) {
 			for _, length := range []int{8, 11} {
 				x := make([]float32, length)
 				x[length-1] = c.x
-				k.gelu(x)
+				k.activate[geluTanh](x)
 				if got := x[length-1]; math.Float32bits(got) != math.Float32bits(c.want) && !(isNaN32(got) && isNaN32(c.want)) {
 					t.Errorf("gelu(%g) = %g, want %g", c.x, got, c.want)
 				}
@@ -138,15 +139,15 @@ func TestGELUSpecialValues(t *testing.T) {
 }
 
 func TestGELUDoesNotDependOnPosition(t *testing.T) {
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		in := randomRow(rand.New(rand.NewSource(1)), 70, 3)
 		want := slices.Clone(in)
 		for i := range want {
-			k.gelu(want[i : i+1])
+			k.activate[geluTanh](want[i : i+1])
 		}
 		for from := 0; from < 9; from++ {
 			got := slices.Clone(in)
-			k.gelu(got[from:])
+			k.activate[geluTanh](got[from:])
 			if !slices.Equal(got[from:], want[from:]) {
 				t.Errorf("row from %d on: %v, want %v", from, got[from:], want[from:])
 			}
@@ -155,7 +156,7 @@ func TestGELUDoesNotDependOnPosition(t *testing.T) {
 }
 
 func TestSoftmaxError(t *testing.T) {
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		r := rand.New(rand.NewSource(2))
 		worst := 0.0
 		for length := 1; length <= 1100; length += 1 + length/40 {
@@ -191,7 +192,7 @@ func TestSoftmaxError(t *testing.T) {
 
 // In a row of 0 and d < −17 the sum rounds to 1 and d's probability is exp(d) itself.
 func TestSoftmaxExponentialError(t *testing.T) {
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		worst := 0.0
 		for d := float32(-17.5); d > -87; d -= 0.00037 {
 			x := []float32{0, d}
@@ -207,7 +208,7 @@ func TestSoftmaxExponentialError(t *testing.T) {
 }
 
 func TestSoftmaxSpecialValues(t *testing.T) {
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		for _, bad := range []float32{nan32, inf32, -inf32} {
 			for length := 1; length <= 40; length++ {
 				for at := 0; at < length; at++ {
@@ -233,11 +234,12 @@ func TestSoftmaxSpecialValues(t *testing.T) {
 	})
 }
 
-// layerNormError returns the largest error of a row in units of 2^−24 of the numbers that are rounded on the way: (1 + |z|)·gain
-// and bias, where z is the normalised x and 1 the row's standard deviation.
-func layerNormError(k rowKernel, x []float32, n Norm) float64 {
+// layerNormError returns the largest error of a row in units of 2^−24 of the numbers that are
+// rounded on the way: (1 + |z|)·gain and bias, where z is the normalised x and 1 the row's standard
+// deviation.
+func layerNormError(k *kernel, x []float32, n Norm) float64 {
 	y := make([]float32, len(x))
-	k.layerNorm(y, x, n)
+	k.layerNorm(y, x, n, layerNormEpsilon)
 	mean, variance := 0.0, 0.0
 	for _, v := range x {
 		mean += float64(v) / float64(len(x))
@@ -269,7 +271,7 @@ func TestLayerNormError(t *testing.T) {
 	outsized := func(v float32) func(x []float32) {
 		return func(x []float32) { x[len(x)/3] = v }
 	}
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		r := rand.New(rand.NewSource(3))
 		for _, c := range []struct {
 			name   string
@@ -303,7 +305,7 @@ func TestLayerNormError(t *testing.T) {
 }
 
 func TestLayerNormSpecialValues(t *testing.T) {
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		for _, d := range []int{7, 64, 96} {
 			n := Norm{make([]float32, d), make([]float32, d)}
 			for i := range n.gain {
@@ -314,7 +316,7 @@ func TestLayerNormSpecialValues(t *testing.T) {
 				for i := range x {
 					x[i] = constant
 				}
-				k.layerNorm(y, x, n)
+				k.layerNorm(y, x, n, layerNormEpsilon)
 				if !slices.Equal(y, n.bias) {
 					t.Errorf("constant row of %d times %g: %v, want the bias", d, constant, y)
 				}
@@ -323,15 +325,15 @@ func TestLayerNormSpecialValues(t *testing.T) {
 				for at := range x {
 					clear(x)
 					x[at] = bad
-					k.layerNorm(y, x, n)
+					k.layerNorm(y, x, n, layerNormEpsilon)
 					if slices.ContainsFunc(y, func(v float32) bool { return v == v }) {
 						t.Fatalf("%g at %d of %d: %v, want NaN throughout", bad, at, d, y)
 					}
 				}
 			}
 			in := randomRow(rand.New(rand.NewSource(4)), d, 1)
-			k.layerNorm(y, in, n)
-			k.layerNorm(in, in, n)
+			k.layerNorm(y, in, n, layerNormEpsilon)
+			k.layerNorm(in, in, n, layerNormEpsilon)
 			if !slices.Equal(y, in) {
 				t.Errorf("width %d: in place the result differs", d)
 			}
@@ -342,11 +344,11 @@ func TestLayerNormSpecialValues(t *testing.T) {
 // layerNorm must refuse, not overrun, slices shorter than the row.
 func TestLayerNormShortSlices(t *testing.T) {
 	row := func(d int) []float32 { return make([]float32, d) }
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		for i, call := range []func(){
-			func() { k.layerNorm(row(32), row(64), Norm{row(64), row(64)}) },
-			func() { k.layerNorm(row(64), row(64), Norm{row(32), row(64)}) },
-			func() { k.layerNorm(row(64), row(64), Norm{row(64), row(32)}) },
+			func() { k.layerNorm(row(32), row(64), Norm{row(64), row(64)}, layerNormEpsilon) },
+			func() { k.layerNorm(row(64), row(64), Norm{row(32), row(64)}, layerNormEpsilon) },
+			func() { k.layerNorm(row(64), row(64), Norm{row(64), row(32)}, layerNormEpsilon) },
 		} {
 			func() {
 				defer func() {
@@ -360,11 +362,12 @@ func TestLayerNormShortSlices(t *testing.T) {
 	})
 }
 
-// All lengths around the vector's, with canaries on both sides, twice for the same bits, and against the plain version.
+// All lengths around the vector's, with canaries on both sides, twice for the same bits, and
+// against the plain version.
 func TestVectorKernelsLengths(t *testing.T) {
 	const canary = 12345
 	r := rand.New(rand.NewSource(5))
-	eachRowKernel(t, func(t *testing.T, k rowKernel) {
+	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		for length := 0; length <= 140; length++ {
 			in := randomRow(r, length, 2)
 			n := Norm{randomRow(r, length, 1), randomRow(r, length, 1)}
@@ -372,9 +375,9 @@ func TestVectorKernelsLengths(t *testing.T) {
 				name       string
 				run, plain func(x []float32)
 			}{
-				{"gelu", k.gelu, geluGo},
+				{"gelu", k.activate[geluTanh], geluTanhGo},
 				{"softmax", k.softmax, softmaxGo},
-				{"layerNorm", func(x []float32) { k.layerNorm(x, x, n) }, func(x []float32) { layerNormGo(x, x, n) }},
+				{"layerNorm", func(x []float32) { k.layerNorm(x, x, n, layerNormEpsilon) }, func(x []float32) { layerNormGo(x, x, n, layerNormEpsilon) }},
 			} {
 				want := slices.Clone(in)
 				f.plain(want)
@@ -406,6 +409,27 @@ func TestVectorKernelsLengths(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAddTo adds more than one chunk, and notices what is not a number wherever it is.
+func TestAddTo(t *testing.T) {
+	const n = 2*addChunk + 5
+	for _, at := range []int{-1, 0, addChunk, n - 1} {
+		y, x := randoms(1, n), randoms(2, n)
+		if at >= 0 {
+			x[at] = float32(math.Inf(-1))
+		}
+		want := make([]float32, n)
+		for i := range want {
+			want[i] = y[i] + x[i]
+		}
+		if finite := addTo(y, x); finite != (at < 0) {
+			t.Errorf("finite is %v with an infinity at %d", finite, at)
+		}
+		if !sameBits(y, want) {
+			t.Errorf("wrong sums, with an infinity at %d", at)
+		}
+	}
 }
 
 func TestLogSumExp(t *testing.T) {
@@ -480,7 +504,7 @@ func TestTopK(t *testing.T) {
 	if got, want := topK(x, 20), topKByDefinition(x, 20); !slices.Equal(got, want) {
 		t.Errorf("top 20 of 50257: %v, want %v", got, want)
 	}
-	if got := topK(x, 1<<62); len(got) != len(x) {
+	if got := topK(x, math.MaxInt); len(got) != len(x) {
 		t.Errorf("k beyond the length gave %d indices of %d", len(got), len(x))
 	}
 }
@@ -502,7 +526,8 @@ func TestExp2(t *testing.T) {
 	}
 }
 
-// benchmarkRow runs f on a fresh copy of the same row each time and reports the time for one element.
+// benchmarkRow runs f on a fresh copy of the same row each time and reports the time for one
+// element.
 func benchmarkRow(b *testing.B, name string, length int, f func(x []float32)) {
 	b.Run(fmt.Sprintf("%s/%d", name, length), func(b *testing.B) {
 		in := randomRow(rand.New(rand.NewSource(8)), length, 2)
@@ -520,11 +545,11 @@ func benchmarkRow(b *testing.B, name string, length int, f func(x []float32)) {
 func BenchmarkGELU(b *testing.B) {
 	benchmarkRow(b, "tanh", 3072, func(x []float32) {
 		for i, v := range x {
-			x[i] = float32(geluTanh(v))
+			x[i] = float32(geluPublished(v))
 		}
 	})
-	for _, k := range rowKernels {
-		benchmarkRow(b, k.name, 3072, k.gelu)
+	for _, k := range rowKernels() {
+		benchmarkRow(b, k.name, 3072, k.activate[geluTanh])
 	}
 }
 
@@ -540,7 +565,7 @@ func BenchmarkSoftmax(b *testing.B) {
 				x[i] /= sum
 			}
 		})
-		for _, k := range rowKernels {
+		for _, k := range rowKernels() {
 			benchmarkRow(b, k.name, length, k.softmax)
 		}
 	}
@@ -548,8 +573,8 @@ func BenchmarkSoftmax(b *testing.B) {
 
 func BenchmarkLayerNorm(b *testing.B) {
 	n := Norm{make([]float32, 768), make([]float32, 768)}
-	for _, k := range rowKernels {
-		benchmarkRow(b, k.name, 768, func(x []float32) { k.layerNorm(x, x, n) })
+	for _, k := range rowKernels() {
+		benchmarkRow(b, k.name, 768, func(x []float32) { k.layerNorm(x, x, n, layerNormEpsilon) })
 	}
 }
 
