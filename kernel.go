@@ -35,11 +35,12 @@ type kernel struct {
 	inPlace    bool // the first tile of a panel reads w where it lies, and packs it for the others
 
 	tile func(t *tile)
-	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and so
-	// on, and has what lies ahead values further on in src fetched into the cache. nil: there is none.
-	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
-	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there is
+	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and
+	// so on, and has what lies ahead values further on in src fetched into the cache. nil: there is
 	// none.
+	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
+	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there
+	// is none.
 	turn func(dst *float32, ldd int, src *float32, lds, fours, eights int)
 
 	// Functions of one row, each with its plain definition in vecmath.go.
@@ -149,7 +150,8 @@ func kernels() []*kernel {
 	return append(vectorKernels(), goKernel)
 }
 
-// chooseKernel makes the kernel of the given name the one in use, or the fastest if the name is empty.
+// chooseKernel makes the kernel of the given name the one in use, or the fastest if the name is
+// empty.
 func chooseKernel(name string) error {
 	var names []string
 	for _, u := range kernels() {

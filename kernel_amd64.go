@@ -19,7 +19,7 @@ func detectVectors() (avx2, avx512 bool) {
 		fma, osxsave, avx, f16c = 1 << 12, 1 << 27, 1 << 28, 1 << 29 // leaf 1, ECX
 		leaf7AVX2, leaf7AVX512F = 1 << 5, 1 << 16                    // leaf 7, EBX
 		savesYMM                = 1<<1 | 1<<2                        // XCR0: SSE and AVX state
-		savesZMM                = savesYMM | 1<<5 | 1<<6 | 1<<7      // and mask registers, upper halves, Z16–Z31
+		savesZMM                = savesYMM | 1<<5 | 1<<6 | 1<<7      // and masks, upper halves, Z16–Z31
 	)
 	leaves, _, _, _ := cpuid(0, 0)
 	if leaves < 7 {
@@ -37,10 +37,10 @@ func detectVectors() (avx2, avx512 bool) {
 }
 
 // vectorKernels lists the kernels of this processor. The tiles are explained in matmul_amd64.s, the
-// other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in rows of 16 for 14,
-// 2.2 MB) may be a little larger than the second-level cache, because it is read in order and fetched
-// ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB, for AVX2, which
-// older processors with less cache have, half of that.
+// other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in rows of 16 for
+// 14, 2.2 MB) may be a little larger than the second-level cache, because it is read in order and
+// fetched ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB, for
+// AVX2, which older processors with less cache have, half of that.
 //
 // With AVX-512 the functions of single rows are AVX2's too: with 16 lanes in place of 8 GELU is 1.3
 // times as fast, less than 1 % of a sweep and not worth a second kernel.
@@ -50,8 +50,8 @@ func vectorKernels() (all []*kernel) {
 		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2,
 		activate: [3]func(x []float32){
 			geluTanh:  func(x []float32) { byVectors(geluTanhVectors, x) },
-			geluExact: geluExactGo,
-			relu:      reluGo,
+			geluExact: func(x []float32) { byVectors(geluExactVectors, x) },
+			relu:      func(x []float32) { byVectors(reluVectors, x) },
 		},
 		softmax: softmaxAVX2, layerNorm: layerNormAVX2,
 		widenF16: widenF16AVX2, widenBF16: widenBF16AVX2,
@@ -118,22 +118,33 @@ func byVectors(f func(x []float32), x []float32) {
 	}
 }
 
-// geluTanhVectors is GELU for a length that is a multiple of 8; geluTanhGo has the formula. The error
-// is at most 2 ulp of the result. Results below 2^−124 in size, where x < −10, may come out as −0.
+// geluTanhVectors is GELU for a length that is a multiple of 8; geluTanhGo has the formula. The
+// error is at most 2 ulp of the result. Results below 2^−124 in size, where x < −10, may come out
+// as −0.
 //
 //go:noescape
 func geluTanhVectors(x []float32)
 
-// softmaxAVX2 turns a row of scores into probabilities; softmaxGo has the formula. It adds the terms in
-// eight partial sums, element i to sum i mod 8, and those in a fixed tree, so the order depends on
-// nothing but the length. A score more than 87.7 below the row's largest gets the probability 0.
+// geluExactVectors is GELU in its exact form; geluExactGo has the formula. The error is at most 4
+// ulp of the result. Results below 2^−124 in size, where x < −12, may come out as −0.
+//
+//go:noescape
+func geluExactVectors(x []float32)
+
+//go:noescape
+func reluVectors(x []float32)
+
+// softmaxAVX2 turns a row of scores into probabilities; softmaxGo has the formula. It adds the
+// terms in eight partial sums, element i to sum i mod 8, and those in a fixed tree, so the order
+// depends on nothing but the length. A score more than 87.7 below the row's largest gets the
+// probability 0.
 //
 //go:noescape
 func softmaxAVX2(x []float32)
 
 // layerNormAVX2 normalises the row x into y; layerNormGo has the formula. The row gives NaN if its
-// squares overflow float32. Widths that the vectors do not take are left to the plain version: every
-// GPT-2 is a multiple of 64 wide.
+// squares overflow float32. Widths that the vectors do not take are left to the plain version:
+// every GPT-2 is a multiple of 64 wide.
 func layerNormAVX2(y, x []float32, n Norm, epsilon float32) {
 	d := len(x)
 	if d == 0 || d%32 != 0 {
@@ -143,8 +154,8 @@ func layerNormAVX2(y, x []float32, n Norm, epsilon float32) {
 	layerNormVectors(y[:d], x, n.gain[:d], n.bias[:d], epsilon)
 }
 
-// layerNormVectors is layer norm for a width that is a multiple of 32 and not 0. All four slices have
-// the same length.
+// layerNormVectors is layer norm for a width that is a multiple of 32 and not 0. All four slices
+// have the same length.
 //
 //go:noescape
 func layerNormVectors(y, x, gain, bias []float32, epsilon float32)
@@ -169,6 +180,11 @@ type vectorConstants struct {
 
 	geluLow, geluHigh                        lanes
 	geluAHigh, geluALow, geluBHigh, geluBLow lanes
+
+	geluExactHigh, negativeZero            lanes
+	halfLog2eHigh, halfLog2eLow            lanes // of −log2(e)/2
+	geluP0, geluP1, geluP2, geluP3, geluP4 lanes
+	geluR1, geluR2, geluR3, geluR4, geluR5 lanes
 
 	log2eHigh, log2eLow lanes
 	lowest              lanes // −MaxFloat32
@@ -207,6 +223,26 @@ var constants = vectorConstants{
 	geluALow:  repeat(geluA - geluAHigh),
 	geluBHigh: repeat(float64(geluBHigh)),
 	geluBLow:  repeat(geluB - float64(geluBHigh)),
+
+	// From here on −a²·log2(e)/2 rounds to −127, whose power of two has the exponent bits of 0.
+	geluExactHigh: repeat(13.25),
+	negativeZero:  repeat(math.Copysign(0, -1)),
+	halfLog2eHigh: repeat(float64(-log2eHigh / 2)),
+	halfLog2eLow:  repeat((float64(log2eHigh) - math.Log2E) / 2),
+
+	// Q(a) = e^(a²/2)·Φ(−a) = (P0 + P1·a + … + P4·a⁴) / (1 + R1·a + … + R5·a⁵). The coefficients,
+	// all of them float32 numbers, are a least-squares fit of the relative error whose weights were
+	// raised, again and again, where the error was largest (Lawson's algorithm), up to a = 13.3.
+	geluP0: repeat(0.5),
+	geluP1: repeat(0.43500346),
+	geluP2: repeat(0.18077856),
+	geluP3: repeat(0.039800048),
+	geluP4: repeat(0.0039912383),
+	geluR1: repeat(1.6678917),
+	geluR2: repeat(1.1923386),
+	geluR3: repeat(0.46298134),
+	geluR4: repeat(0.09977142),
+	geluR5: repeat(0.010004406),
 
 	log2eHigh:  repeat(float64(log2eHigh)),
 	log2eLow:   repeat(math.Log2E - float64(log2eHigh)),

@@ -94,8 +94,8 @@ func (p *product) biasAlone() {
 // very tall products.
 const maxBlocks = 2
 
-// stripGap is the values between the packed column panels of a strip. Panels a power of two apart would
-// crowd the same lines of the cache.
+// stripGap is the values between the packed column panels of a strip. Panels a power of two apart
+// would crowd the same lines of the cache.
 const stripGap = 16
 
 // aheadRows is how many rows before it is packed a row of w is fetched from main memory.
@@ -393,8 +393,8 @@ func grow(s []float32, n int) []float32 {
 	return s[skip : skip+n]
 }
 
-// columnPanels is a matrix [k, n] in column panels, the form in which a tile reads its right-hand side:
-// [panels][k][cols].
+// columnPanels is a matrix [k, n] in column panels, the form in which a tile reads its right-hand
+// side: [panels][k][cols].
 type columnPanels struct {
 	k      int
 	values []float32

@@ -24,7 +24,7 @@
 //   DI   the description of the tile; in the loop over k: 32 rows of b, in bytes
 //   CX   rows of the tile               R13  bytes from one of them to the next
 //   R9   a row of the tile in memory    AX   rows left; in the loop over k: steps left
-//   SI   the column of a                BX   the row of b           R8  bytes from one row of b to the next
+//   SI   the column of a                BX   the row of b           R8  bytes from one to the next
 //   R10  in LOAD, bytes to the tile below; in the loop over k: where b is packed to, or nil
 // After the loop R9 is first the bias. These are the registers of the tiles; the other functions
 // have their own.

@@ -13,9 +13,10 @@
 // A processor starts two to four multiply-adds in a cycle and each takes about four cycles, so 16
 // sums must be under way at once: 24 are. A step of 24 multiply-adds loads only 5 registers.
 //
-//   R0 the tile's description    R1 its rows                     R2 bytes from one of its rows to the next
-//   R3 the column of a           R4 the row of b                 R5 bytes from one row of b to the next
-//   R6 steps left                R7 where b is packed            R8 a row of the tile in memory    R9 rows left
+//   R0 the tile's description    R1 its rows              R2 bytes from one of them to the next
+//   R3 the column of a           R4 the row of b          R5 bytes from one row of b to the next
+//   R6 steps left                R7 where b is packed
+//   R8 a row of the tile in memory                        R9 rows left
 
 // FMLA adds n times value i of m to d: d += n·m[i]. FADD adds n to d. Go's assembler has no names
 // for these two, so they are given as numbers (Arm Architecture Reference Manual, "FMLA (by

@@ -90,7 +90,8 @@ func fenced(n int) (values []float32, alive func() bool) {
 
 // sameBits compares two slices by their bits, at the speed of memory.
 func sameBits(a, b []float32) bool {
-	return bytes.Equal(unsafe.Slice((*byte)(unsafe.Pointer(&a[0])), 4*len(a)), unsafe.Slice((*byte)(unsafe.Pointer(&b[0])), 4*len(b)))
+	raw := func(v []float32) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v)) }
+	return bytes.Equal(raw(a), raw(b))
 }
 
 // Every product of 1 … 40 rows, columns and steps (of the plain Go kernel a sample) has the bits of
@@ -122,7 +123,8 @@ func TestMatMulEdges(t *testing.T) {
 					if chosen.name == goKernel.name && (m*n+k)%7 != 0 && m*n*k > 1000 {
 						continue // it is slow, and its tile small
 					}
-					xs, ws, bs, ys, want := guardX[most*most-m*k:], guardW[most*most-k*n:], guardBias[most-n:], y[:m*n], want[:m*n]
+					xs, ws := guardX[most*most-m*k:], guardW[most*most-k*n:]
+					bs, ys, want := guardBias[most-n:], y[:m*n], want[:m*n]
 					for i := 0; i < m; i++ {
 						copy(xs[i*k:(i+1)*k], x[i*most:])
 						copy(want[i*n:(i+1)*n], sums[k][i*most:])
@@ -166,14 +168,16 @@ func TestMatMulEdges(t *testing.T) {
 // large are shapes that are cut into several row blocks, portions of k and column panels, with
 // remainders everywhere.
 var large = []struct{ m, k, n int }{
-	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33}, {701, 90, 45}, {1301, 35, 13}, {15, 70, 1001},
+	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33},
+	{701, 90, 45}, {1301, 35, 13}, {15, 70, 1001},
 }
 
 // Large products agree with a product in float64 to 1e-5 of the sum of magnitudes, and have the
 // same bits from 1, 2 and 7 threads, by each vector kernel, and for every row alone.
 func TestMatMulLarge(t *testing.T) {
 	for _, s := range large {
-		x, w, bias, y0 := randoms(1, s.m*s.k), randoms(2, s.k*s.n), randoms(3, s.n), randoms(4, s.m*s.n)
+		x, w := randoms(1, s.m*s.k), randoms(2, s.k*s.n)
+		bias, y0 := randoms(3, s.n), randoms(4, s.m*s.n)
 		exact, magnitude := make([]float64, s.m*s.n), make([]float64, s.m*s.n)
 		for i := 0; i < s.m; i++ {
 			for l := 0; l < s.k; l++ {
@@ -195,7 +199,9 @@ func TestMatMulLarge(t *testing.T) {
 		eachKernel(t, func(t *testing.T) {
 			products := map[string]func(y, x []float32){
 				"matMul":          func(y, x []float32) { matMul(y, x, matrix, bias) },
-				"matMulActivated": func(y, x []float32) { matMulActivated(y, x, matrix, bias, geluTanh) },
+				"matMulActivated": func(y, x []float32) {
+					matMulActivated(y, x, matrix, bias, geluTanh)
+				},
 				"matMulT":         func(y, x []float32) { matMulT(y, x, turned) },
 			}
 			for name, product := range products {
@@ -245,7 +251,10 @@ func TestMatMulLarge(t *testing.T) {
 // multiplySmall works on parts of larger matrices and leaves the rest alone, at the sizes of
 // attention. The packed matrix is larger than the part that is used, as that of a base run is.
 func TestMultiplySmall(t *testing.T) {
-	shapes := []struct{ m, n, k int }{{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11}, {5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0}}
+	shapes := []struct{ m, n, k int }{
+		{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11},
+		{5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0},
+	}
 	const moreK, moreN, extra = 3, 5, 5
 	eachKernel(t, func(t *testing.T) {
 		for _, s := range shapes {
@@ -262,7 +271,7 @@ func TestMultiplySmall(t *testing.T) {
 					copy(b, randoms(2, len(b)))
 					c, alive := fenced((s.m-1)*ldc + s.n)
 					right, w := new(columnPanels), new(workspace)
-					along, down := 1, ldb // from one column and row of the packed matrix to the next
+					along, down := 1, ldb // from one packed column and row to the next
 					if turned {
 						along, down = ldb, 1
 						right.packTurned(b, ldb, s.k+moreK, s.n+moreN)
@@ -283,7 +292,8 @@ func TestMultiplySmall(t *testing.T) {
 							want = chain(want, a[r*lda:], 1, b[j*along:], down, s.k)
 						}
 						if c[i] != want {
-							t.Fatalf("%+v turned=%v accumulate=%v: c[%d, %d] = %v, want %v", s, turned, accumulate, r, j, c[i], want)
+							t.Fatalf("%+v turned=%v accumulate=%v: c[%d, %d] = %v, want %v",
+								s, turned, accumulate, r, j, c[i], want)
 						}
 					}
 				}
@@ -401,7 +411,8 @@ func TestChooseKernel(t *testing.T) {
 	was := chosen.name
 	defer chooseKernel(was)
 	err := chooseKernel("abacus")
-	if err == nil || !strings.Contains(err.Error(), "abacus") || !strings.Contains(err.Error(), "go") {
+	if err == nil || !strings.Contains(err.Error(), "abacus") ||
+		!strings.Contains(err.Error(), "go") {
 		t.Errorf("error for a kernel that there is not: %v", err)
 	}
 	if chosen.name != kernels()[0].name {
@@ -415,7 +426,10 @@ func BenchmarkMatMul(b *testing.B) {
 	was := chosen.name
 	defer chooseKernel(was)
 	for _, u := range kernels() {
-		for _, s := range []struct{ m, k, n int }{{605, 768, 3072}, {605, 3072, 768}, {22, 768, 3072}, {22, 3072, 768}, {11, 768, 3072}, {11, 3072, 768}} {
+		for _, s := range []struct{ m, k, n int }{
+			{605, 768, 3072}, {605, 3072, 768},
+			{22, 768, 3072}, {22, 3072, 768}, {11, 768, 3072}, {11, 3072, 768},
+		} {
 			b.Run(fmt.Sprintf("%s/%dx%dx%d", u.name, s.m, s.k, s.n), func(b *testing.B) {
 				chooseKernel(u.name)
 				x, y := randoms(1, s.m*s.k), make([]float32, s.m*s.n)
@@ -427,7 +441,8 @@ func BenchmarkMatMul(b *testing.B) {
 				for i := 0; i < b.N; i++ {
 					matMul(y, x, layers[i%len(layers)], nil)
 				}
-				b.ReportMetric(2*float64(s.m*s.k*s.n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				flops := 2 * float64(s.m*s.k*s.n) * float64(b.N)
+				b.ReportMetric(flops/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 			})
 		}
 	}
@@ -461,7 +476,8 @@ func TestParallelPanic(t *testing.T) {
 		f()
 		return nil
 	}
-	if cause := caught(func() { eachChunk(100, 1, func(i, _ int) { _ = []int{1}[i] }) }); cause == nil {
+	beyond := func(i int) { _ = []int{1}[i] }
+	if cause := caught(func() { parallel(100, beyond) }); cause == nil {
 		t.Error("a panic was lost")
 	}
 	const m, k, n = 600, 64, 512

@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// The parts of the forward pass that are not matrix products: the activations of the MLP, softmax and
-// layer norm, sums of rows, 16-bit numbers, and how logits are read out (logSumExp, topK).
+// The parts of the forward pass that are not matrix products: the activations of the MLP, softmax
+// and layer norm, sums of rows, 16-bit numbers, and how logits are read out (logSumExp, topK).
 //
 // What a name in Go ends is the definition, in float64 inside, and runs on every machine. A kernel
-// (kernel.go) may have a vector version, which computes the same in float32. The two may differ in the
-// last bits. Each gives the same bits on every run, and an element of an activation does not depend on
-// its place in the row.
+// (kernel.go) may have a vector version, which computes the same in float32. The two may differ in
+// the last bits. Each gives the same bits on every run, and an element of an activation does not
+// depend on its place in the row.
 //
 // A NaN or an infinity in a row never comes out as an ordinary number (+Inf may stay +Inf in an
 // activation), so that broken weights are noticed further down.
@@ -34,8 +34,8 @@ const (
 	geluB = 0.044715 * geluA
 )
 
-// geluTanhGo applies the Gaussian error linear unit to every element of x, in the tanh form that GPT-2
-// uses (Hendrycks and Gimpel, 2016, "Gaussian Error Linear Units"):
+// geluTanhGo applies the Gaussian error linear unit to every element of x, in the tanh form that
+// GPT-2 uses (Hendrycks and Gimpel, 2016, "Gaussian Error Linear Units"):
 //
 //	gelu(x) = x/2 · (1 + tanh(u)) = x / (1 + exp(−2u)),   u = √(2/π)·(x + 0.044715·x³)
 //
@@ -48,8 +48,8 @@ func geluTanhGo(x []float32) {
 	}
 }
 
-// geluExactGo applies GELU to every element of x as it is defined (Hendrycks and Gimpel, 2016): x times
-// the share of a normal distribution that lies below x,
+// geluExactGo applies GELU to every element of x as it is defined (Hendrycks and Gimpel, 2016): x
+// times the share of a normal distribution that lies below x,
 //
 //	gelu(x) = x·Φ(x) = x/2 · erfc(−x/√2)
 //

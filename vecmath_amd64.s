@@ -111,6 +111,108 @@ geluDone:
 	VZEROUPPER
 	RET
 
+// func geluExactVectors(x []float32)
+//
+// gelu(x) = x·Φ(x). With a = |x| and Φ(−a) = 2^t·Q(a), t = −a²·log2(e)/2, which is e^(−a²/2)·Q(a),
+// both signs of x have
+//
+//	gelu(x) = max(x, 0) − a·2^t·Q(a)
+//
+// in which nothing cancels. Q falls smoothly from 1/2 like 1/a and is a quotient of two
+// polynomials, Q = P/R, to 1.4e-8 of its value. t reaches −127, so a² is carried as a rounded
+// number and what the rounding lost.
+//
+//	Y0  x
+//	Y1  a
+//	Y2  max(x, 0), later the result
+//	Y3  a up to geluExactHigh, beyond which 2^t is 0
+//	Y4  a², rounded
+//	Y5  what a² lost
+//	Y6  t + round, then a·2^n
+//	Y7  n, then r
+//	Y8  (2^r − 1) / r, then 2^r − 1
+//	Y9  P        Y10 R
+//	Y11 −0, Y12 all bits but the sign, Y13 −log2(e)/2 (high part), Y14 round, Y15 one
+TEXT ·geluExactVectors(SB), NOSPLIT, $0-24
+	MOVQ    x_base+0(FP), DI
+	MOVQ    x_len+8(FP), CX
+	VMOVUPS ·constants+vectorConstants_negativeZero(SB), Y11
+	VPCMPEQD Y12, Y12, Y12
+	VPSRLD  $1, Y12, Y12
+	VMOVUPS ·constants+vectorConstants_halfLog2eHigh(SB), Y13
+	VMOVUPS ·constants+vectorConstants_round(SB), Y14
+	VMOVUPS ·constants+vectorConstants_one(SB), Y15
+	TESTQ   CX, CX
+	JZ      exactDone
+
+exactLoop:
+	VMOVUPS (DI), Y0
+	VANDPS  Y0, Y12, Y1
+	VMAXPS  Y0, Y11, Y2 // NaN stays
+	VMINPS  ·constants+vectorConstants_geluExactHigh(SB), Y1, Y3
+
+	VMULPS      Y3, Y3, Y4
+	VMOVAPS     Y4, Y5
+	VFMSUB231PS Y3, Y3, Y5   // a·a − fl(a²)
+	VMULPS      Y13, Y4, Y6
+	VADDPS      Y14, Y6, Y6
+	VSUBPS      Y14, Y6, Y7  // n
+	VFMSUB231PS Y13, Y4, Y7
+	VFMADD231PS ·constants+vectorConstants_halfLog2eLow(SB), Y4, Y7
+	VFMADD231PS Y13, Y5, Y7  // r = t − n
+	TAYLOR(Y7, Y8)
+	VMULPS      Y7, Y8, Y8   // 2^r − 1
+	VPSLLD      $23, Y6, Y6  // 2^n
+	VMULPS      Y1, Y6, Y6   // a·2^n, exact; a not cut off: with an infinity ∞·0 makes NaN
+
+	VMOVUPS     ·constants+vectorConstants_geluP4(SB), Y9
+	VMOVUPS     ·constants+vectorConstants_geluR5(SB), Y10
+	VFMADD213PS ·constants+vectorConstants_geluP3(SB), Y3, Y9
+	VFMADD213PS ·constants+vectorConstants_geluR4(SB), Y3, Y10
+	VFMADD213PS ·constants+vectorConstants_geluP2(SB), Y3, Y9
+	VFMADD213PS ·constants+vectorConstants_geluR3(SB), Y3, Y10
+	VFMADD213PS ·constants+vectorConstants_geluP1(SB), Y3, Y9
+	VFMADD213PS ·constants+vectorConstants_geluR2(SB), Y3, Y10
+	VFMADD213PS ·constants+vectorConstants_geluP0(SB), Y3, Y9
+	VFMADD213PS ·constants+vectorConstants_geluR1(SB), Y3, Y10
+	VFMADD213PS Y15, Y3, Y10
+
+	VFMADD231PS Y9, Y8, Y9   // 2^r·P
+	VDIVPS      Y10, Y9, Y9
+	VFNMADD231PS Y9, Y6, Y2
+	VMOVUPS     Y2, (DI)
+
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JNZ  exactLoop
+
+exactDone:
+	VZEROUPPER
+	RET
+
+// func reluVectors(x []float32)
+//
+// max(x, 0) + 0·x: the second term is NaN where x is not finite.
+TEXT ·reluVectors(SB), NOSPLIT, $0-24
+	MOVQ   x_base+0(FP), DI
+	MOVQ   x_len+8(FP), CX
+	VXORPS Y1, Y1, Y1
+	TESTQ  CX, CX
+	JZ     reluDone
+
+reluLoop:
+	VMOVUPS     (DI), Y0
+	VMAXPS      Y0, Y1, Y2
+	VFMADD231PS Y0, Y1, Y2
+	VMOVUPS     Y2, (DI)
+	ADDQ        $32, DI
+	SUBQ        $8, CX
+	JNZ         reluLoop
+
+reluDone:
+	VZEROUPPER
+	RET
+
 // EXP replaces x by exp(x − max), with max in Y0 and log2(e), high part, round and one in Y12, Y14,
 // Y15.
 #define EXP(x, n, r, p) \

@@ -10,7 +10,8 @@ import (
 // outside the row ends the test with a fault, even one that would put back what it found.
 func TestVectorKernelsStayInsideTheRow(t *testing.T) {
 	page := syscall.Getpagesize()
-	memory, err := syscall.Mmap(-1, 0, 3*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	memory, err := syscall.Mmap(-1, 0, 3*page, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		t.Skipf("no guard pages: %v", err)
 	}
@@ -27,7 +28,9 @@ func TestVectorKernelsStayInsideTheRow(t *testing.T) {
 				// The row stands in each of the four places in turn; the other slices are ordinary
 				// ones.
 				other := func() []float32 { return make([]float32, length) }
-				k.activate[geluTanh](x)
+				for _, f := range k.activate {
+					f(x)
+				}
 				k.softmax(x)
 				k.layerNorm(x, other(), Norm{other(), other()}, layerNormEpsilon)
 				k.layerNorm(other(), x, Norm{other(), other()}, layerNormEpsilon)
