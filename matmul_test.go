@@ -198,11 +198,11 @@ func TestMatMulLarge(t *testing.T) {
 		var vector []float32 // the result of the first vector kernel
 		eachKernel(t, func(t *testing.T) {
 			products := map[string]func(y, x []float32){
-				"matMul":          func(y, x []float32) { matMul(y, x, matrix, bias) },
+				"matMul": func(y, x []float32) { matMul(y, x, matrix, bias) },
 				"matMulActivated": func(y, x []float32) {
 					matMulActivated(y, x, matrix, bias, geluTanh)
 				},
-				"matMulT":         func(y, x []float32) { matMulT(y, x, turned) },
+				"matMulT": func(y, x []float32) { matMulT(y, x, turned) },
 			}
 			for name, product := range products {
 				one := slices.Clone(y0)
