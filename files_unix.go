@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"syscall"
 )
 
@@ -57,3 +58,9 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.
 func obeysEscapes(*os.File) bool { return true }
+
+// errPipeClosed is the error of a write to a pipe that nobody reads any more.
+var errPipeClosed = syscall.EPIPE
+
+// ignoreClosedPipes lets such a write fail like any other, where the system would end the program.
+func ignoreClosedPipes() { signal.Ignore(syscall.SIGPIPE) }

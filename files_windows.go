@@ -77,3 +77,8 @@ func obeysEscapes(f *os.File) bool {
 }
 
 var setConsoleMode = syscall.NewLazyDLL("kernel32.dll").NewProc("SetConsoleMode")
+
+// errPipeClosed is the error of a write to a pipe that nobody reads any more.
+const errPipeClosed = syscall.Errno(232) // ERROR_NO_DATA, "The pipe is being closed"
+
+func ignoreClosedPipes() {}

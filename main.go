@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -65,6 +66,7 @@ type program struct {
 }
 
 func main() {
+	ignoreClosedPipes()
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -88,12 +90,15 @@ func execute(args []string, stdout, stderr io.Writer) int {
 
 // end reports how the run ended, and returns the exit code.
 func (p *program) end(err error) int {
-	if flushed := p.stdout.Flush(); flushed != nil {
+	flushed := p.stdout.Flush()
+	if flushed != nil && !errors.Is(flushed, errPipeClosed) {
 		err = fmt.Errorf("writing to standard output: %w", reason(flushed))
 	}
 	var wrong usageError
 	var broken *crash
 	switch {
+	case flushed != nil && (err == nil || errors.Is(err, errPipeClosed)):
+		return 1 // and no word: whoever was reading, such as head, has had enough
 	case err == nil || err == errDone:
 		return 0
 	case errors.As(err, &wrong):
@@ -162,6 +167,10 @@ func (p *program) patch() Command {
 	c.run = func(words []string) error {
 		if err := f.check(len(words)); err != nil {
 			return usageError{err}
+		}
+		if f.image == "-" && p.terminal {
+			return usageError{errors.New("-o -: a terminal shows no picture: " +
+				"send it on to a file or a program")}
 		}
 		f.study.top = p.top
 		for _, out := range []fileUse{
@@ -248,10 +257,11 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if p.json == "-" || f.csv == "-" || f.image == "-" {
 		return nil
 	}
-	fmt.Fprint(p.stdout, r.text(p.cellPainter(figure)))
+	text := r.text(p.cellPainter(figure))
 	if f.image != "" {
-		fmt.Fprintf(p.stdout, "\nThe heat map is in %s\n", f.image)
+		text += fmt.Sprintf("\nThe heat map is in %s\n", inOneLine(f.image))
 	}
+	p.print(text)
 	return nil
 }
 
@@ -277,9 +287,19 @@ func (p *program) patchPairs(f *patchFlags) error {
 	if _, err := selection(f.study.layers, m.layers); err != nil {
 		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
 	}
-	write := func(r *Report) error { return cmp.Or(writeJSON(p.stdout, r), p.stdout.Flush()) }
+	write := func(r *Report) error {
+		err := cmp.Or(p.output("-", func(w io.Writer) error { return writeJSON(w, r) }), p.stdout.Flush())
+		if err != nil && f.image != "" {
+			return nil // it waits in p.stdout for the end: there is a picture yet to paint
+		}
+		return err
+	}
 	finish := func(err error) error { return err }
 	if p.json != "" && p.json != "-" {
+		partial := throughLinks(p.json) + ".partial"
+		if err := p.use(fileUse{"-json's", partial, true}); err != nil {
+			return err
+		}
 		lines, err := openLines(p.json)
 		if err != nil {
 			return err
@@ -357,7 +377,7 @@ func (p *program) next() Command {
 			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top),
 		}
 		if p.json != "-" {
-			fmt.Fprintf(p.stdout, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), topTable(r.Top))
+			p.print(r.Model.origin() + "\n\n" + r.tokenization() + "\n" + topTable(r.Top))
 		}
 		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 	}
@@ -378,7 +398,7 @@ func (p *program) tokens() Command {
 		}
 		r := newTextReport(nil, text.text, gpt2Vocabulary().encode(text.text))
 		if p.json != "-" {
-			fmt.Fprint(p.stdout, r.tokenization())
+			p.print(r.tokenization())
 		}
 		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 	}
@@ -393,7 +413,7 @@ func (p *program) fetch() Command {
 	c.run = func(words []string) error {
 		path, err := p.download(systemEnv(false), append(words, "gpt2")[0], *file, false)
 		if err == nil {
-			fmt.Fprintln(p.stdout, path)
+			p.print(path + "\n")
 		}
 		return err
 	}
@@ -497,7 +517,7 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 	bar := newProgress(p.stderr)
 	d.note = func(line string) {
 		bar.clear()
-		fmt.Fprintln(p.stderr, "mechpatch:", line)
+		p.note(errors.New(line))
 	}
 	d.progress = bar.bytes
 	path, err := d.fetch(ctx, name, file)
@@ -529,23 +549,52 @@ func (p *program) text(arg, what string) (Text, error) {
 	return Text{arg, s}, nil
 }
 
-// output writes one of the results. The name "-" is standard output, whose errors wait in
-// p.stdout for the end, and no name is no output.
+// output writes one of the results. The name "-" is standard output, and no name is no output.
 func (p *program) output(name string, write func(io.Writer) error) error {
-	switch name {
-	case "":
+	switch {
+	case name == "":
 		return nil
-	case "-":
+	case name != "-":
+		return writeFile(name, write)
+	case !p.terminal:
 		if err := write(p.stdout); err != nil && p.stdout.Flush() == nil {
 			return err
 		}
-		return nil
+		return nil // an error of standard output itself waits in p.stdout for the end
 	}
-	return writeFile(name, write)
+	var text strings.Builder
+	if err := write(&text); err != nil {
+		return err
+	}
+	p.print(text.String())
+	return nil
 }
 
-// note tells something beside the results.
-func (p *program) note(what error) { fmt.Fprintf(p.stderr, "mechpatch: %v\n", what) }
+// print prints text on standard output. All that a person reads passes through here or through
+// note: a model, a file or a token may be named by a stranger, and no name may move the cursor,
+// change the terminal's title or pass for a line of the program's own.
+func (p *program) print(text string) {
+	end := 0
+	for _, at := range formatting.FindAllStringIndex(text, -1) {
+		p.stdout.WriteString(inOneLine(text[end:at[0]]) + text[at[0]:at[1]])
+		end = at[1]
+	}
+	p.stdout.WriteString(inOneLine(text[end:]))
+}
+
+// formatting is what of a text is no character: the ends of lines, and the colours of cellPainter.
+var formatting = regexp.MustCompile("\n|\x1b\\[[0-9;]*m")
+
+// note prints a line beside the results, on standard error.
+func (p *program) note(what error) {
+	fmt.Fprintf(p.stderr, "mechpatch: %s\n", inOneLine(what.Error()))
+	var more detailed
+	if errors.As(what, &more) {
+		for _, line := range more.lines {
+			fmt.Fprintln(p.stderr, inOneLine(line))
+		}
+	}
+}
 
 // cellPainter returns a function that gives a cell's text the colour of its value in the figure, or
 // nil where nobody would see the colour. See no-color.org for NO_COLOR.
@@ -714,7 +763,7 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 		return nil, usageError{
 			fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)}
 	case *showVersion:
-		fmt.Fprintln(p.stdout, "mechpatch", version)
+		p.print("mechpatch " + version + "\n")
 		return nil, errDone
 	case p.top < 0:
 		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
@@ -776,13 +825,13 @@ func (p *program) textFlags(flags *flag.FlagSet) {
 
 // help prints the usage and the command's flags.
 func (p *program) help(flags *flag.FlagSet) {
-	fmt.Fprint(p.stdout, usage)
+	p.print(usage)
 	flags.VisitAll(func(f *flag.Flag) {
 		value, what := flag.UnquoteUsage(f)
 		what = strings.TrimSuffix(what, " ("+value+")")
 		if f.DefValue != "" && f.DefValue != "false" {
 			what += ", by default " + f.DefValue
 		}
-		fmt.Fprintf(p.stdout, "  %-17s %s\n", strings.TrimSpace("-"+f.Name+" "+value), what)
+		p.print(fmt.Sprintf("  %-17s %s\n", strings.TrimSpace("-"+f.Name+" "+value), what))
 	})
 }

@@ -357,6 +357,79 @@ func TestTokensJSON(t *testing.T) {
 	}
 }
 
+// TestStrangersNames checks that no name of a file, model, flag or variable reaches the terminal
+// as it is: it could clear the screen or pass for a line of the program's own.
+func TestStrangersNames(t *testing.T) {
+	elsewhere(t)
+	evil := "\x1b[2J\nmechpatch: all is well\u009b\u202e"
+	t.Setenv("MECHPATCH_MODEL", evil)
+	dirty := regexp.MustCompile(`[^\P{C}\n]|mechpatch: all is well[^\\]`)
+	pair := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
+	for _, args := range [][]string{
+		pair,
+		append(pair, "-model", evil),
+		append(pair, "-"+evil),
+		append(pair, "-site", evil),
+		append(pair, "-model", "circuit", "-layers", evil),
+		append(pair, "-model", "circuit", "-o", evil+"/picture"),
+		append(pair, "-model", "circuit", "-o", evil),
+		append(pair, "-model", "circuit", "-o", evil, "-json", evil),
+		{"-pairs", evil, "-model", "circuit"},
+		{"tokens", evil}, {"tokens", "-e", evil}, {"fetch", evil},
+		{"convert", evil, "x"}, {"bundle", "-exe", evil, "x", "y"}, {"bundle", "-exe", evil, "-h"},
+		{"-model", "circuit", "-e", evil, "a", "Jones", "Smith"},
+		{"-model", "circuit", "-e", exampleClean, exampleCorrupt, evil, "Smith"},
+	} {
+		code, stdout, stderr := invoke(args...)
+		if found := dirty.FindString(stdout + stderr); found != "" {
+			t.Errorf("%q: %q\n%s%s", args, found, stdout, stderr)
+		}
+		lines := strings.Count(stderr, "\n")
+		if aligned := strings.Contains(stderr, "\n  clean "); code != 0 && lines != 1 && !aligned {
+			t.Errorf("%q: %d lines: %s", args, lines, stderr)
+		}
+	}
+}
+
+// TestClosedPipe checks that files are written though nobody reads standard output, and that this
+// is no error worth a word.
+func TestClosedPipe(t *testing.T) {
+	elsewhere(t)
+	pairs := strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t")
+	if err := os.WriteFile("pairs.tsv", []byte(strings.Repeat(pairs+"\n", 3)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MECHPATCH_MODEL", "circuit")
+	pair := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
+	for _, c := range []struct {
+		args  []string
+		files string
+	}{
+		{append(pair, "-o", "1.png", "-json", "1.json", "-csv", "1.csv"), "1.png 1.json 1.csv"},
+		{append(pair, "-o", "2.png", "-json", "-", "-csv", "2.csv"), "2.png 2.csv"},
+		{append(pair, "-o", "-", "-json", "3.json", "-csv", "3.csv"), "3.json 3.csv"},
+		{[]string{"-pairs", "pairs.tsv", "-o", "4.png"}, "4.png"},
+		{[]string{"next", "-e", exampleClean, "-json", "5.json"}, "5.json"},
+		{[]string{"tokens", "-e", exampleClean, "-json", "6.json"}, "6.json"},
+	} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var stderr bytes.Buffer
+		if code := execute(c.args, w, &stderr); code != 1 || stderr.Len() > 0 {
+			t.Errorf("%q: exit code %d, %s", c.args, code, &stderr)
+		}
+		w.Close()
+		for _, file := range strings.Fields(c.files) {
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%q: %v", c.args, err)
+			}
+		}
+	}
+}
+
 // TestPanic checks that a panic, also of another goroutine, reaches the user as a request to report
 // it, with the stack of the place where it happened.
 func TestPanic(t *testing.T) {

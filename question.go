@@ -50,8 +50,11 @@ func newQuestion(
 		return q, fmt.Errorf("%s is empty: the model needs at least one token", empty.name)
 	}
 	if len(q.clean) != len(q.corrupt) {
-		return q, fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word where they part\n%s",
-			clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt), aligned(q.tokenizer.tokens(q.clean), q.tokenizer.tokens(q.corrupt)))
+		return q, detailed{
+			fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word where they part",
+				clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt)),
+			aligned(q.tokenizer.tokens(q.clean), q.tokenizer.tokens(q.corrupt)),
+		}
 	}
 	if slices.Equal(q.clean, q.corrupt) {
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them", clean.name, corrupt.name)
@@ -176,6 +179,12 @@ var siteNames = map[string][]Site{
 	"resid": {siteResid}, "attn": {siteAttn}, "mlp": {siteMLP}, "head": {siteHead}, "all": {siteResid, siteAttn, siteMLP},
 }
 
+// detailed is an error with more to show below its line.
+type detailed struct {
+	error
+	lines []string
+}
+
 // count is "1 token", "2 tokens".
 func count(n int, what string) string {
 	if n != 1 {
@@ -199,6 +208,23 @@ func visible(token string) string {
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
+// inOneLine makes a name or a message fit for one line of a terminal: control characters, what else
+// cannot be seen, and broken UTF-8 become escapes. Unlike visible it leaves a backslash alone, of
+// which the names of files on Windows are full.
+func inOneLine(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if broken := r == utf8.RuneError && size == 1; strconv.IsPrint(r) && !broken {
+			b.WriteString(s[:size])
+		} else {
+			b.WriteString(escape(s[:size]))
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
 // pad fills s up to n characters.
 func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
@@ -206,7 +232,7 @@ func pad(s string, n int) string {
 
 // aligned shows two tokenizations one under the other. What lies between their common beginning and end stands in equal
 // width, so that one sees which word to change.
-func aligned(clean, corrupt []string) string {
+func aligned(clean, corrupt []string) []string {
 	head := 0
 	for head < min(len(clean), len(corrupt)) && clean[head] == corrupt[head] {
 		head++
@@ -240,5 +266,5 @@ func aligned(clean, corrupt []string) string {
 		}
 		return s
 	}
-	return fmt.Sprintf("  clean    %s\n  corrupt  %s", line(clean), line(corrupt))
+	return []string{"  clean    " + line(clean), "  corrupt  " + line(corrupt)}
 }

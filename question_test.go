@@ -14,7 +14,8 @@ func TestAligned(t *testing.T) {
 		{"1|2|3|4|5|6|7|8|x|1|2|3|4|5|6|7", "1|2|3|4|5|6|7|8|x|y|1|2|3|4|5|6|7",
 			"  clean    …4/5/6/7/8/x/ /1/2/3/4/5/6…\n  corrupt  …4/5/6/7/8/x/y/1/2/3/4/5/6…"},
 	} {
-		if got := aligned(words(c.clean), words(c.corrupt)); got != c.want {
+		got := strings.Join(aligned(words(c.clean), words(c.corrupt)), "\n")
+		if got != c.want {
 			t.Errorf("%s, %s:\n%q, want\n%q", c.clean, c.corrupt, got, c.want)
 		}
 	}
@@ -26,6 +27,17 @@ func TestVisible(t *testing.T) {
 	} {
 		if got := visible(token); got != want {
 			t.Errorf("%q: %s, want %s", token, got, want)
+		}
+	}
+}
+
+func TestInOneLine(t *testing.T) {
+	for s, want := range map[string]string{
+		`C:\new "x" ñ`: `C:\new "x" ñ`, "a\nb\r\x1b]0;title\a": `a\nb\r\x1b]0;title\a`,
+		"\xe4": `\xe4`, "\u009b2J": `\u009b2J`, "\u202eabc": `\u202eabc`, "\ufffd": "\ufffd",
+	} {
+		if got := inOneLine(s); got != want {
+			t.Errorf("%q: %s, want %s", s, got, want)
 		}
 	}
 }
