@@ -7,29 +7,38 @@ import (
 	"io"
 	"math"
 	"slices"
-	"sort"
 )
 
-// Figure is everything that a heat map shows: one or more matrices on one colour scale, the names
-// of their rows and columns, and a colour bar.
+// This file paints heat maps. First a layout says where everything goes, then it is painted; the
+// canvas knows about pixels, colours and letters, the scale about numbers.
+
+// Figure is everything that a heat map shows: one or more matrices of one shape on one colour
+// scale, the names of their rows and columns, and a colour bar.
 type Figure struct {
-	title       string // the first line: the metric
-	subtitle    string // the second line: the model
-	panels      []Panel
-	rows        []string // [rows] labels, the first row on top
-	rowTitle    string
-	columns     []string // [columns] tokens as they are; the painter makes all of them visible
-	beside      []string // [columns] the clean token where it differs, else "" (nil: none does)
-	columnTitle string
-	colorMap    string  // "viridis" or "rdbu"
-	reversed    bool    // the colour map from its end to its beginning
-	center      float64 // the value that lies in the middle of rdbu
-	marks       []Mark
-	scale       int // pixels of the picture for each pixel of the layout
+	title    string // the first line: the metric
+	subtitle string // the second line: what was done, and the model
+	panels   []Panel
+	across   int // how many panels stand side by side; 0 for all
+	rows     Axis
+	columns  Axis
+	group    int     // the rows stand in groups of so many, a layer's heads; 0 for no groups
+	blank    bool    // a cell without a value is nothing, not one that was left out
+	reversed bool    // the colour map from its end to its beginning
+	center   float64 // the value in the middle of rdbu
+	centered bool    // and of every colour map
+	marks    []Mark
+	style
 }
 
-// Panel is one matrix [rows, columns] of a figure. NaN stands for a cell that was not run and is
-// hatched.
+// Axis names the rows or the columns.
+type Axis struct {
+	title  string
+	names  []string // the first row on top
+	beside []string // the clean text's token where it differs, else "" (nil: none does)
+	tokens bool     // the names are tokens: each of their spaces is shown
+}
+
+// Panel is one matrix [rows][columns] of a figure. NaN stands for a cell that has no value.
 type Panel struct {
 	title  string // "" for none
 	matrix [][]float64
@@ -42,21 +51,32 @@ type Mark struct {
 	label string
 }
 
+// style is what a user chooses.
+type style struct {
+	colorMap  string  // "viridis" or "rdbu"
+	scale     int     // pixels of the picture for each pixel of the layout
+	low, high float64 // what the colours span, if low < high; else they span the values
+}
+
 // Measures of the layout, in pixels at scale 1.
 const (
 	margin        = 20
-	largestCell   = 48
+	usualCell     = 48
+	largestCell   = 96   // where numbers need as many digits to be told apart
 	gridCell      = 20   // smaller cells touch each other
 	smallestValue = 22   // cells below have no room for a number
 	labelPitch    = 14   // lines of text closer than this run into each other
 	usualWidth    = 1440 // cells shrink to fit in here, as long as every column can have its label
 	largestWidth  = 4900 // beyond that labels are thinned
 	largestHeight = 2304
+	groupGap      = 4
+	titleLine     = 20 // from a panel's title to the panel
 	tickLength    = 4
 	letterHeight  = 10
 	barWidth      = 18
 	barIndent     = 11 // from the bar to the texts beside it
 	smallestBar   = 180
+	largestBar    = 900
 	mostTicks     = 14
 	panelGap      = 24
 	longestLabel  = 150
@@ -88,10 +108,9 @@ func (f *Figure) paint() (*image.Paletted, error) {
 	c.text(l.large, l.left, l.titleY, textRun{l.title, ink})
 	c.text(l.body, l.left, l.subtitleY, textRun{l.subtitle, paleInk})
 	c.text(l.body, l.left, l.legendY, l.legend...)
-	for i, panel := range f.panels {
-		f.paintPanel(c, l, panel, l.panels[i])
+	for i := range f.panels {
+		f.paintPanel(c, l, i)
 	}
-	f.paintRowLabels(c, l)
 	f.paintBar(c, l)
 	return c.picture, nil
 }
@@ -105,13 +124,14 @@ type layout struct {
 	title, subtitle   string
 	titleY, subtitleY int // baselines
 	cell, gap         int // side of a cell with the white line beside it, width of that line
+	group             int // rows after which the gap between groups follows
+	across            int
 	panels            []image.Rectangle
-	labels            [][]textRun // [columns] what stands below a column, nil where thinned out
-	upright           bool        // labels so short that they need not be turned
+	rowLabels, labels [][]textRun // what stands beside a row or below a column, nil where thinned
+	upright           bool        // column labels so short that they need not be turned
 	legend            []textRun   // below the labels
 	legendY           int
-	rowStep           int
-	decimals          int // of the values in the cells, -1 if they do not fit
+	decimals          int // of the values in the cells, noValues if they do not fit
 	scale             colorScale
 	bar               image.Rectangle
 	ticks             []barLabel
@@ -128,32 +148,171 @@ type barLabel struct {
 
 func (f *Figure) layout() (*layout, error) {
 	rows, columns := len(f.panels[0].matrix), len(f.panels[0].matrix[0])
-	l := &layout{cell: cellSize(rows, columns*len(f.panels))}
+	l := &layout{across: f.across, group: f.group, scale: f.colorScale()}
+	if l.across == 0 {
+		l.across = panelsAcross(len(f.panels), rows, columns)
+	}
+	if l.group == 0 {
+		l.group = rows
+	}
+	l.body = newFont(1, bodyPen, f.scale)
+	l.large = newFont(titleSize, titlePen, f.scale)
+	l.cell = cellSize(rows, columns*l.across)
 	if l.cell < 1 {
 		return nil, fmt.Errorf("heat map: %d × %d cells are too many for one picture "+
-			"(at most %d × %d)", rows, columns*len(f.panels), largestHeight, largestWidth)
+			"(at most %d × %d)", rows, columns*l.across, largestHeight, largestWidth)
 	}
+	f.fitValues(l, rows, columns*l.across)
 	if l.cell >= gridCell {
 		l.gap = 1
 	}
-	l.body, l.large = newFont(1, bodyPen, f.scale), newFont(titleSize, titlePen, f.scale)
-	l.scale = f.colorScale()
-	l.decimals = f.cellDecimals(l)
-	l.labels = f.columnLabels(l)
+	l.labels = axisLabels(&f.columns, columns, l.cell, 0, l.body)
+	l.rowLabels = axisLabels(&f.rows, rows, l.cell, f.group, l.body)
 	l.legend = f.legendText(l.body)
-	f.placeDown(l, rows*l.cell+l.gap, columns*l.cell+l.gap)
+	f.placeDown(l, rows, columns)
 	f.labelBar(l)
-	f.placeAcross(l)
-	if float64(l.width)*float64(l.height)*float64(f.scale*f.scale) > largestPixels {
+	f.placeAcross(l, columns)
+	scale := f.scale
+	if float64(l.width)*float64(l.height)*float64(scale*scale) > largestPixels {
 		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: "+
-			"use a smaller scale", l.width*f.scale, l.height*f.scale)
+			"use a smaller scale", l.width*scale, l.height*scale)
 	}
 	return l, nil
 }
 
-// placeDown places everything from top to bottom: titles, panels and the colour bar, column labels,
-// legend. The panels and the bar are placed at x = 0.
-func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
+// panelsAcross is how many panels stand side by side: all, or fewer where that would be too wide
+// and the lines of panels are not too high.
+func panelsAcross(panels, rows, columns int) int {
+	across := panels
+	for across > 1 && columns*across*labelPitch > usualWidth {
+		lines := (panels + across - 2) / (across - 1)
+		if lines*rows*cellSize(rows, columns*(across-1)) > largestHeight {
+			break
+		}
+		across--
+	}
+	return across
+}
+
+// cellSize is the side of a cell: as large as a number needs, smaller where there are many, and
+// smaller than a label only where it must be.
+func cellSize(rows, columns int) int {
+	if size := min(usualCell, usualWidth/columns, largestHeight/rows); size >= labelPitch {
+		return size
+	}
+	return min(labelPitch, largestWidth/columns, largestHeight/rows)
+}
+
+// noValues is the number of decimals where cells are too small for their values.
+const noValues = math.MinInt
+
+// fitValues finds the decimals with which every value fits into its cell: as many as are usual, or
+// one less. Where it takes more digits to tell the colours apart, cells may grow.
+func (f *Figure) fitValues(l *layout, rows, columns int) {
+	l.decimals = noValues
+	if l.cell < smallestValue {
+		return
+	}
+	usual, least := l.scale.decimals()
+	for decimals := usual; decimals >= max(least, usual-1); decimals-- {
+		need, largest := f.widestValue(l.body, decimals)+6, l.cell
+		if decimals == least {
+			largest = max(l.cell, min(largestCell, usualWidth/columns, largestHeight/rows))
+		}
+		if need <= largest {
+			l.cell, l.decimals = max(l.cell, need), decimals
+			return
+		}
+	}
+}
+
+func (f *Figure) widestValue(body *font, decimals int) int {
+	widest := 0
+	for _, panel := range f.panels {
+		for _, row := range panel.matrix {
+			for _, v := range row {
+				if !math.IsNaN(v) {
+					widest = max(widest, body.width(formatValue(v, decimals)))
+				}
+			}
+		}
+	}
+	return widest
+}
+
+// axisLabels gives the texts of the n rows or columns. Where labels would touch, those come first
+// for which the texts differ, then every second, fifth, tenth … one, or where they stand in groups
+// those that divide a group evenly.
+func axisLabels(a *Axis, n, cell, group int, body *font) [][]textRun {
+	step := 1
+	for step*cell < labelPitch {
+		step = nextStep(step, group)
+	}
+	chosen := make([]bool, n)
+	choose := func(wanted func(i int) bool) {
+		for i := range min(n, len(a.names)) {
+			if !wanted(i) {
+				continue
+			}
+			free := true
+			for near := max(0, i-step+1); near < min(n, i+step); near++ {
+				if chosen[near] && abs(near-i)*cell < labelPitch {
+					free = false
+				}
+			}
+			chosen[i] = free
+		}
+	}
+	differs := func(i int) bool { return i < len(a.beside) && a.beside[i] != "" }
+	choose(differs)
+	choose(func(i int) bool { return i%step == 0 && !chosen[i] })
+
+	labels := make([][]textRun, n)
+	for i := range labels {
+		switch {
+		case !chosen[i]:
+		case !a.tokens:
+			labels[i] = []textRun{{clip(body, legible(a.names[i]), longestLabel), ink}}
+		default:
+			if differs(i) {
+				labels[i] = tokenRuns(body, a.beside[i], longestLabel, accent)
+				labels[i] = append(labels[i], textRun{"→", paleInk})
+			}
+			labels[i] = append(labels[i], tokenRuns(body, a.names[i], longestLabel, ink)...)
+		}
+	}
+	return labels
+}
+
+// nextStep continues 1, 2, 5, 10, 20, 50, … or, among the rows of groups, the divisors of a group.
+func nextStep(step, group int) int {
+	for next := step + 1; next <= group; next++ {
+		if group%next == 0 {
+			return next
+		}
+	}
+	return nextRound(step/max(group, 1)) * max(group, 1)
+}
+
+// legendText is the column title and, where the texts differ, the key to the labels.
+func (f *Figure) legendText(body *font) []textRun {
+	var legend []textRun
+	if f.columns.title != "" {
+		legend = append(legend, textRun{clip(body, legible(f.columns.title), longestTitle), ink})
+	}
+	if slices.ContainsFunc(f.columns.beside, func(s string) bool { return s != "" }) {
+		if legend != nil {
+			legend = append(legend, textRun{"; where they differ: ", paleInk})
+		}
+		arrow := textRun{"→", paleInk}
+		legend = append(legend, textRun{"clean", accent}, arrow, textRun{"corrupt", ink})
+	}
+	return legend
+}
+
+// placeDown places everything from top to bottom: titles, lines of panels with their column labels
+// and the colour bar beside the first, legend. The panels and the bar are placed at x = 0.
+func (f *Figure) placeDown(l *layout, rows, columns int) {
 	y := margin
 	if f.title != "" {
 		l.titleY = y + 13
@@ -166,29 +325,29 @@ func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
 	if y > margin {
 		y += 14
 	}
-	for _, panel := range f.panels {
-		if panel.title != "" {
-			y += 20
-			break
-		}
-	}
-	for range f.panels {
-		l.panels = append(l.panels, image.Rect(0, y, panelWidth, y+panelHeight))
-	}
-	l.bar = image.Rect(0, y, barWidth, y+max(panelHeight, smallestBar))
-
-	longest := 0
-	for _, label := range l.labels {
-		longest = max(longest, runsWidth(l.body, label))
-	}
-	l.upright = longest <= l.cell-6
-	if l.upright {
+	titled := slices.ContainsFunc(f.panels, func(p Panel) bool { return p.title != "" })
+	panelHeight := rows*l.cell + l.gap + (rows-1)/l.group*groupGap
+	longest := widestRuns(l.body, l.labels)
+	if l.upright = longest <= l.cell-6; l.upright {
 		longest = letterHeight
 	}
-	y += panelHeight + tickLength + 5 + longest
-	if runsWidth(l.body, l.legend) > len(f.panels)*(panelWidth+panelGap) {
-		// The legend reaches below the colour bar.
-		y = max(y, l.bar.Max.Y)
+	for i := range f.panels {
+		if i%l.across == 0 {
+			if i > 0 {
+				y += panelGap
+			}
+			if titled {
+				y += titleLine
+			}
+			y += panelHeight + tickLength + 5 + longest
+		}
+		bottom := y - tickLength - 5 - longest
+		l.panels = append(l.panels, image.Rect(0, bottom-panelHeight, 0, bottom))
+	}
+	top := l.panels[0].Min.Y
+	l.bar = image.Rect(0, top, barWidth, top+min(max(panelHeight, smallestBar), largestBar))
+	if runsWidth(l.body, l.legend) > l.across*(columns*l.cell+l.gap+panelGap) {
+		y = max(y, l.bar.Max.Y) // the legend reaches below the colour bar
 	}
 	if l.legend != nil {
 		l.legendY = y + 18
@@ -198,124 +357,97 @@ func (f *Figure) placeDown(l *layout, panelHeight, panelWidth int) {
 }
 
 // placeAcross places everything from left to right: row title and labels, panels, colour bar with
-// its labels and title.
-func (f *Figure) placeAcross(l *layout) {
+// its labels.
+func (f *Figure) placeAcross(l *layout, columns int) {
 	x := margin
-	if f.rowTitle != "" {
+	if f.rows.title != "" {
 		x += labelPitch + 6
 	}
-	for l.rowStep = 1; l.rowStep*l.cell < labelPitch; {
-		l.rowStep = nextRound(l.rowStep)
+	l.left = x + widestRuns(l.body, l.rowLabels) + 5 + tickLength
+	panelWidth := columns*l.cell + l.gap
+	pitch := panelWidth
+	for _, panel := range f.panels {
+		pitch = max(pitch, min(l.body.width(legible(panel.title)), longestLabel))
 	}
-	widest := 0
-	for row := 0; row < len(f.panels[0].matrix) && row < len(f.rows); row += l.rowStep {
-		widest = max(widest, l.body.width(clip(l.body, legible(f.rows[row]), longestLabel)))
-	}
-	l.left = x + widest + 5 + tickLength
-	x = l.left
 	for i := range l.panels {
-		l.panels[i] = l.panels[i].Add(image.Pt(x, 0))
-		x = l.panels[i].Max.X + panelGap
+		left := l.left + i%l.across*(pitch+panelGap)
+		l.panels[i].Min.X, l.panels[i].Max.X = left, left+panelWidth
 	}
-	l.bar = l.bar.Add(image.Pt(x, 0))
-	widest = 0
-	for _, labels := range [][]barLabel{l.ticks, l.marks} {
-		for _, label := range labels {
-			widest = max(widest, l.body.width(label.text))
-		}
+	l.bar = l.bar.Add(image.Pt(l.left+l.across*(pitch+panelGap), 0))
+	widest := 0
+	for _, label := range slices.Concat(l.ticks, l.marks) {
+		widest = max(widest, l.body.width(label.text))
 	}
-	x = l.bar.Max.X + barIndent + widest
-	l.title = clip(l.large, legible(f.title), max(longestTitle, x-l.left))
-	l.subtitle = clip(l.body, legible(f.subtitle), max(longestTitle, x-l.left))
+	right := l.bar.Max.X + barIndent + widest
+	l.title = clip(l.large, legible(f.title), max(longestTitle, right-l.left))
+	l.subtitle = clip(l.body, legible(f.subtitle), max(longestTitle, right-l.left))
 	text := max(l.large.width(l.title), l.body.width(l.subtitle), runsWidth(l.body, l.legend))
-	l.width = margin + max(x, l.left+text)
+	l.width = margin + max(right, l.left+text)
 }
 
-// cellSize is the side of a cell: as large as a number needs, smaller where there are many, and
-// smaller than a label only where it must be.
-func cellSize(rows, columns int) int {
-	if size := min(largestCell, usualWidth/columns, largestHeight/rows); size >= labelPitch {
-		return size
+func widestRuns(body *font, labels [][]textRun) int {
+	widest := 0
+	for _, label := range labels {
+		widest = max(widest, runsWidth(body, label))
 	}
-	return min(labelPitch, largestWidth/columns, largestHeight/rows)
+	return widest
 }
 
-// columnLabels gives the text below each column. Where two labels would touch, the columns in which
-// the texts differ come first, then every second, fifth, tenth … column.
-func (f *Figure) columnLabels(l *layout) [][]textRun {
-	columns, step := len(f.panels[0].matrix[0]), 1
-	for step*l.cell < labelPitch {
-		step = nextRound(step)
+// labelBar places the ticks and the marks. Marks that would overlap are moved apart, and a tick in
+// a mark's way keeps its line and loses its number.
+func (f *Figure) labelBar(l *layout) {
+	at := func(v float64) int {
+		up := int(math.Round(l.scale.position(v) * float64(l.bar.Dy()-1)))
+		return l.bar.Max.Y - 1 - up
 	}
-	chosen := make([]bool, columns)
-	choose := func(wanted func(column int) bool) {
-		for c := range chosen {
-			if c >= len(f.columns) || !wanted(c) {
-				continue
-			}
-			free := true
-			for near := c - step + 1; near < c+step; near++ {
-				if near >= 0 && near < columns && chosen[near] && abs(near-c)*l.cell < labelPitch {
-					free = false
-				}
-			}
-			chosen[c] = free
-		}
-	}
-	choose(func(c int) bool { return c < len(f.beside) && f.beside[c] != "" })
-	choose(func(c int) bool { return c%step == 0 && !chosen[c] })
-
-	labels := make([][]textRun, columns)
-	for c := range labels {
-		if !chosen[c] {
+	for _, mark := range f.marks {
+		if math.IsNaN(mark.value) {
 			continue
 		}
-		if c < len(f.beside) && f.beside[c] != "" {
-			labels[c] = append(labels[c], tokenRuns(l.body, f.beside[c], longestLabel, accent)...)
-			labels[c] = append(labels[c], textRun{"→", paleInk})
+		decimals, _ := l.scale.decimals()
+		text := mark.label + " " + formatValue(mark.value, decimals)
+		label := barLabel{text: text, y: at(mark.value), ink: ink}
+		if mark.label == "clean" {
+			label.ink = accent
 		}
-		labels[c] = append(labels[c], tokenRuns(l.body, f.columns[c], longestLabel, ink)...)
+		l.marks = append(l.marks, label)
 	}
-	return labels
-}
-
-// legendText is the column title and, where the texts differ, the key to the labels.
-func (f *Figure) legendText(body *font) []textRun {
-	var legend []textRun
-	if f.columnTitle != "" {
-		legend = append(legend, textRun{clip(body, legible(f.columnTitle), longestTitle), ink})
+	slices.SortStableFunc(l.marks, func(a, b barLabel) int { return a.y - b.y })
+	for i := range l.marks {
+		l.marks[i].labelY = l.marks[i].y
+		if i > 0 {
+			l.marks[i].labelY = max(l.marks[i].y, l.marks[i-1].labelY+labelPitch+2)
+		}
 	}
-	for _, token := range f.beside {
-		if token != "" {
-			if legend != nil {
-				legend = append(legend, textRun{"; where they differ: ", paleInk})
+	for i := len(l.marks) - 1; i >= 0; i-- { // and not below the bar
+		lowest := l.bar.Max.Y - 1
+		if i+1 < len(l.marks) {
+			lowest = l.marks[i+1].labelY - labelPitch - 2
+		}
+		l.marks[i].labelY = min(l.marks[i].labelY, lowest)
+	}
+	values, texts := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
+	for i, v := range values {
+		t := barLabel{texts[i], at(v), at(v), ink}
+		for _, m := range l.marks {
+			if abs(m.labelY-t.labelY) < labelPitch {
+				t.text = ""
 			}
-			arrow := textRun{"→", paleInk}
-			return append(legend, textRun{"clean", accent}, arrow, textRun{"corrupt", ink})
 		}
+		l.ticks = append(l.ticks, t)
 	}
-	return legend
 }
 
-// paintPanel draws one matrix with its frame, its values and its column labels.
-func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Rectangle) {
-	title := clip(l.body, legible(panel.title), frame.Dx())
+// paintPanel draws one matrix with its frame, its values and its labels.
+func (f *Figure) paintPanel(c *canvas, l *layout, i int) {
+	frame, panel := l.panels[i], f.panels[i]
+	title := clip(l.body, legible(panel.title), max(frame.Dx(), longestLabel))
 	c.text(l.body, frame.Min.X, frame.Min.Y-8, textRun{title, ink})
 	c.fill(frame.Inset(-1), frameGrey)
 	c.fill(frame, white)
 	for row, values := range panel.matrix {
 		for column, value := range values {
-			cell := l.cellAt(frame, row, column)
-			if math.IsNaN(value) {
-				c.hatch(cell)
-				continue
-			}
-			c.fill(cell, l.scale.step(value))
-			if l.decimals >= 0 {
-				text := formatValue(value, l.decimals)
-				x := cell.Min.X + (cell.Dx()-l.body.width(text)+1)/2
-				c.text(l.body, x, cell.Min.Y+cell.Dy()/2+letterHeight/2, textRun{text, ink})
-			}
+			f.paintCell(c, l, l.cellAt(frame, row, column), value)
 		}
 	}
 	for column, label := range l.labels {
@@ -330,34 +462,53 @@ func (f *Figure) paintPanel(c *canvas, l *layout, panel Panel, frame image.Recta
 			}
 		}
 	}
+	if i%l.across == 0 {
+		f.paintRowLabels(c, l, frame)
+	}
+}
+
+func (f *Figure) paintCell(c *canvas, l *layout, cell image.Rectangle, value float64) {
+	switch {
+	case math.IsNaN(value) && f.blank:
+		return
+	case math.IsNaN(value):
+		c.hatch(cell)
+		return
+	}
+	c.fill(cell, l.scale.step(value))
+	if l.decimals != noValues {
+		text := formatValue(value, l.decimals)
+		x := cell.Min.X + (cell.Dx()-l.body.width(text)+1)/2
+		c.text(l.body, x, cell.Min.Y+cell.Dy()/2+letterHeight/2, textRun{text, ink})
+	}
 }
 
 // cellAt is the place of one cell of the panel that lies in frame, without the white lines around
 // it.
 func (l *layout) cellAt(frame image.Rectangle, row, column int) image.Rectangle {
-	x, y := frame.Min.X+column*l.cell+l.gap, frame.Min.Y+row*l.cell+l.gap
+	x := frame.Min.X + column*l.cell + l.gap
+	y := frame.Min.Y + row*l.cell + l.gap + row/l.group*groupGap
 	return image.Rect(x, y, x+l.cell-l.gap, y+l.cell-l.gap)
 }
 
-// paintRowLabels draws what stands to the left of the first panel.
-func (f *Figure) paintRowLabels(c *canvas, l *layout) {
-	frame := l.panels[0]
-	for row := 0; row < len(f.rows) && row < len(f.panels[0].matrix); row += l.rowStep {
-		cell := l.cellAt(frame, row, 0)
-		y := cell.Min.Y + cell.Dy()/2
-		c.fill(image.Rect(frame.Min.X-1-tickLength, y, frame.Min.X-1, y+1), frameGrey)
-		text := clip(l.body, legible(f.rows[row]), longestLabel)
-		x := frame.Min.X - tickLength - 4 - l.body.width(text)
-		c.text(l.body, x, y+letterHeight/2, textRun{text, ink})
+// paintRowLabels draws what stands to the left of a panel.
+func (f *Figure) paintRowLabels(c *canvas, l *layout, frame image.Rectangle) {
+	for row, label := range l.rowLabels {
+		if label != nil {
+			cell := l.cellAt(frame, row, 0)
+			y := cell.Min.Y + cell.Dy()/2
+			c.fill(image.Rect(frame.Min.X-1-tickLength, y, frame.Min.X-1, y+1), frameGrey)
+			x := frame.Min.X - tickLength - 4 - runsWidth(l.body, label)
+			c.text(l.body, x, y+letterHeight/2, label...)
+		}
 	}
-	if f.rowTitle != "" {
-		text := clip(l.body, legible(f.rowTitle), max(frame.Dy(), smallestBar))
-		y := max((frame.Min.Y+frame.Max.Y+l.body.width(text))/2, frame.Min.Y+l.body.width(text))
-		c.textUp(l.body, margin+11, y, textRun{text, ink})
-	}
+	text := clip(l.body, legible(f.rows.title), max(frame.Dy(), smallestBar))
+	width := l.body.width(text)
+	y := max((frame.Min.Y+frame.Max.Y+width)/2, frame.Min.Y+width)
+	c.textUp(l.body, margin+11, y, textRun{text, ink})
 }
 
-// paintBar draws the colour bar with its ticks, its marks and its title.
+// paintBar draws the colour bar with its ticks and its marks.
 func (f *Figure) paintBar(c *canvas, l *layout) {
 	c.fill(l.bar.Inset(-1), frameGrey)
 	c.gradient(l.bar)
@@ -382,9 +533,12 @@ func (f *Figure) anchors() []uint32 {
 	return anchors
 }
 
-// colorScale spans the colours over all values and marks. The scale of rdbu reaches equally far on
-// both sides of its centre.
+// colorScale spans the colours over all values and marks, unless the user has said what to span.
+// A scale with a centre reaches equally far on both sides of it.
 func (f *Figure) colorScale() colorScale {
+	if f.low < f.high {
+		return newColorScale(f.low, f.high)
+	}
 	low, high := math.Inf(1), math.Inf(-1)
 	include := func(v float64) {
 		if !math.IsNaN(v) && !math.IsInf(v, 0) {
@@ -401,84 +555,12 @@ func (f *Figure) colorScale() colorScale {
 	for _, mark := range f.marks {
 		include(mark.value)
 	}
-	if f.colorMap == "rdbu" && !math.IsNaN(f.center) && !math.IsInf(f.center, 0) {
+	if (f.centered || f.colorMap == "rdbu") && !math.IsNaN(f.center) && !math.IsInf(f.center, 0) {
 		include(f.center)
 		reach := math.Max(high-f.center, f.center-low)
 		low, high = f.center-reach, f.center+reach
 	}
 	return newColorScale(low, high)
-}
-
-// cellDecimals is the number of decimals with which every value fits into its cell: as many as
-// decimalsFor asks, or one less; -1 if that is still too wide.
-func (f *Figure) cellDecimals(l *layout) int {
-	if l.cell < smallestValue {
-		return -1
-	}
-	wanted := decimalsFor(l.scale.size())
-	for decimals := wanted; decimals >= max(0, wanted-1); decimals-- {
-		if f.widestValue(l.body, decimals) <= l.cell-6 {
-			return decimals
-		}
-	}
-	return -1
-}
-
-func (f *Figure) widestValue(body *font, decimals int) int {
-	widest := 0
-	for _, panel := range f.panels {
-		for _, row := range panel.matrix {
-			for _, v := range row {
-				if !math.IsNaN(v) {
-					widest = max(widest, body.width(formatValue(v, decimals)))
-				}
-			}
-		}
-	}
-	return widest
-}
-
-// labelBar places the ticks and the marks. Marks that would overlap are moved apart, and a tick in
-// a mark's way keeps its line and loses its number.
-func (f *Figure) labelBar(l *layout) {
-	at := func(v float64) int {
-		return l.bar.Max.Y - 1 - int(math.Round(l.scale.position(v)*float64(l.bar.Dy()-1)))
-	}
-	for _, mark := range f.marks {
-		if math.IsNaN(mark.value) {
-			continue
-		}
-		text := mark.label + " " + formatValue(mark.value, decimalsFor(l.scale.size()))
-		label := barLabel{text: text, y: at(mark.value), ink: ink}
-		if mark.label == "clean" {
-			label.ink = accent
-		}
-		l.marks = append(l.marks, label)
-	}
-	sort.SliceStable(l.marks, func(i, j int) bool { return l.marks[i].y < l.marks[j].y })
-	for i := range l.marks {
-		l.marks[i].labelY = l.marks[i].y
-		if i > 0 {
-			l.marks[i].labelY = max(l.marks[i].y, l.marks[i-1].labelY+labelPitch+2)
-		}
-	}
-	for i := len(l.marks) - 1; i >= 0; i-- { // and not below the bar
-		lowest := l.bar.Max.Y - 1
-		if i+1 < len(l.marks) {
-			lowest = l.marks[i+1].labelY - labelPitch - 2
-		}
-		l.marks[i].labelY = min(l.marks[i].labelY, lowest)
-	}
-	values, texts := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
-	for i, v := range values {
-		t := barLabel{texts[i], at(v), at(v), ink}
-		for _, m := range l.marks {
-			if abs(m.labelY-t.labelY) < labelPitch {
-				t.text = ""
-			}
-		}
-		l.ticks = append(l.ticks, t)
-	}
 }
 
 func abs(n int) int { return max(n, -n) }

@@ -18,12 +18,15 @@ import (
 func exampleFigure() *Figure {
 	f := &Figure{
 		title: "logit( Smith) − logit( Jones)", subtitle: "GPT-2 small (gpt2.safetensors)",
-		rowTitle: "layer", columnTitle: "token of the corrupt text",
-		columns: []string{"Michelle", " Smith", " was", " a", " top", "-", "not", "ch", " student",
-			".", " Michelle"},
-		beside:   []string{"", " Jones", "", "", "", "", "", "", "", "", ""},
-		colorMap: "viridis", center: 1.02, marks: []Mark{{-3.38, "clean"}, {1.02, "corrupt"}},
-		scale: 1,
+		rows: Axis{title: "layer", names: numbered(12)},
+		columns: Axis{
+			title: "token of the corrupt text", tokens: true,
+			names: []string{"Michelle", " Smith", " was", " a", " top", "-", "not", "ch",
+				" student", ".", " Michelle"},
+			beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""},
+		},
+		center: 1.02, marks: []Mark{{-3.38, "clean"}, {1.02, "corrupt"}},
+		style: style{colorMap: "viridis", scale: 1},
 	}
 	var matrix [][]float64
 	for layer := 0; layer < 12; layer++ {
@@ -35,7 +38,6 @@ func exampleFigure() *Figure {
 		row[1] = 1.02 - 4.4/(1+math.Exp(float64(layer)-7))
 		row[10] = 1.02 - 4.4/(1+math.Exp(7-float64(layer)))
 		matrix = append(matrix, row)
-		f.rows = append(f.rows, fmt.Sprint(layer))
 	}
 	f.panels = []Panel{{"", matrix}}
 	return f
@@ -171,8 +173,8 @@ func TestEveryTextCanBeRead(t *testing.T) {
 	for _, scale := range []int{1, 2} {
 		f := exampleFigure()
 		f.scale = scale
-		f.columns = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\tb", "{|}~", "Ñandú",
-			"Æøß", " internationalizationisation", " Michelle"}
+		f.columns.names = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\tb", "{|}~",
+			"Ñandú", "Æøß", " internationalizationisation", " Michelle"}
 		f.panels = append(f.panels, f.panels[0])
 		f.panels[0].title, f.panels[1].title = "resid", "mlp"
 		picture, l := paintPNG(t, f)
@@ -200,7 +202,7 @@ func TestEveryTextCanBeRead(t *testing.T) {
 				check("column label", got, want)
 			}
 		}
-		for row, want := range f.rows {
+		for row, want := range f.rows.names {
 			cell := l.cellAt(l.panels[0], row, 0)
 			x := l.panels[0].Min.X - tickLength - 4 - l.body.width(want)
 			got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, 40)
@@ -411,18 +413,18 @@ func TestSamePixelsEveryTime(t *testing.T) {
 // in the clean text.
 func wideFigure(rows, columns int) *Figure {
 	f := exampleFigure()
-	f.columns, f.beside, f.rows = make([]string, columns), make([]string, columns), nil
-	for c := range f.columns {
-		f.columns[c] = " token"
+	f.rows.names = numbered(rows)
+	f.columns.names, f.columns.beside = make([]string, columns), make([]string, columns)
+	for c := range f.columns.names {
+		f.columns.names[c] = " token"
 	}
-	f.beside[columns/3], f.beside[columns/3+1] = " other", " too"
+	f.columns.beside[columns/3], f.columns.beside[columns/3+1] = " other", " too"
 	matrix := make([][]float64, rows)
 	for r := range matrix {
 		matrix[r] = make([]float64, columns)
 		for c := range matrix[r] {
 			matrix[r][c] = float64(r*c%17) / 4
 		}
-		f.rows = append(f.rows, fmt.Sprint(r))
 	}
 	f.panels[0].matrix = matrix
 	return f
@@ -444,7 +446,8 @@ func TestManyColumns(t *testing.T) {
 		f := wideFigure(test.rows, max(test.columns, 3))
 		if test.columns < 3 {
 			f = wideFigure(test.rows, 3)
-			f.columns, f.beside, f.panels[0].matrix = f.columns[:1], nil, [][]float64{{0.5}}
+			f.columns = Axis{names: f.columns.names[:1], tokens: true}
+			f.rows.names, f.panels[0].matrix = f.rows.names[:1], [][]float64{{0.5}}
 		}
 		l, err := f.layout()
 		if err != nil {
@@ -473,17 +476,27 @@ func TestManyColumns(t *testing.T) {
 		if test.columns >= 3 && differs != "␣other→␣token" {
 			t.Errorf("%d columns: the column that differs is labelled %q", test.columns, differs)
 		}
-		if l.rowStep*l.cell < labelPitch {
-			t.Errorf("%d rows: the labels touch", test.rows)
+		last, labelled = -labelPitch, 0
+		for row, label := range l.rowLabels {
+			if y := l.cellAt(l.panels[0], row, 0).Min.Y; label != nil {
+				if y-last < labelPitch {
+					t.Errorf("%d rows: the label of row %d touches another", test.rows, row)
+				}
+				last = y
+				labelled++
+			}
+		}
+		if labelled < min(test.rows, test.rows*l.cell/(3*labelPitch)) {
+			t.Errorf("%d rows: only %d labels", test.rows, labelled)
 		}
 	}
 }
 
 func TestShortLabelsStandUpright(t *testing.T) {
 	f := wideFigure(12, 12)
-	f.beside, f.columns = nil, strings.Fields("0 1 2 3 4 5 6 7 8 9 10 11")
+	f.columns = Axis{names: numbered(12)}
 	picture, l := paintPNG(t, f)
-	for column, want := range f.columns {
+	for column, want := range f.columns.names {
 		cell := l.cellAt(l.panels[0], 0, column)
 		x := cell.Min.X + cell.Dx()/2 - l.body.width(want)/2
 		y := l.panels[0].Max.Y + 1 + tickLength + 4 + letterHeight
@@ -523,8 +536,8 @@ func FuzzFigure(f *testing.F) {
 	f.Fuzz(func(t *testing.T, rows, columns, panels, scale uint8, diverging bool, a, b float64,
 		text, label string) {
 		rows, columns = 1+rows%40, 1+columns%70
-		figure := &Figure{title: text, subtitle: label, rowTitle: label, columnTitle: text,
-			colorMap: "viridis", center: b, scale: 1 + int(scale%2)}
+		figure := &Figure{title: text, subtitle: label, center: b,
+			style: style{colorMap: "viridis", scale: 1 + int(scale%2)}}
 		if diverging {
 			figure.colorMap = "rdbu"
 		}
@@ -539,18 +552,21 @@ func FuzzFigure(f *testing.F) {
 			}
 			figure.panels = append(figure.panels, Panel{label, matrix})
 		}
-		for len(figure.columns) < int(columns) {
-			figure.columns = append(figure.columns, text)
-			figure.beside = append(figure.beside, label)
+		figure.columns = Axis{title: text, tokens: rows%2 == 0}
+		for range columns {
+			figure.columns.names = append(figure.columns.names, text)
+			figure.columns.beside = append(figure.columns.beside, label)
 		}
-		for len(figure.rows) < int(rows) {
-			figure.rows = append(figure.rows, label)
+		figure.rows = Axis{title: label, tokens: rows%3 == 0}
+		for range rows {
+			figure.rows.names = append(figure.rows.names, label)
 		}
+		figure.across, figure.group, figure.blank = int(panels%4), int(rows%5), scale%2 == 0
 		picture, err := figure.paint()
 		if err != nil && !strings.HasPrefix(err.Error(), "heat map: ") {
 			t.Fatal(err)
 		}
-		if picture != nil && (picture.Rect.Dx() > 2*7000 || picture.Rect.Dy() > 2*4000) {
+		if picture != nil && (picture.Rect.Dx() > 2*7000 || picture.Rect.Dy() > 2*8000) {
 			t.Fatalf("the picture is %v", picture.Rect)
 		}
 	})
@@ -576,5 +592,213 @@ func BenchmarkWrite(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// kinds are figures of every kind and of awkward sizes.
+func kinds() map[string]*Figure {
+	matrix := func(rows, columns int, blank func(row, column int) bool) [][]float64 {
+		m := make([][]float64, rows)
+		for r := range m {
+			m[r] = make([]float64, columns)
+			for c := range m[r] {
+				m[r][c] = math.Sin(float64(7*r + c*c))
+				if blank(r, c) {
+					m[r][c] = math.NaN()
+				}
+			}
+		}
+		return m
+	}
+	none := func(int, int) bool { return false }
+	words := strings.Split("When| Mary| and| John| to| the| store|,| internationalization", "|")
+	tokens := func(title string, n int) Axis {
+		a := Axis{title: title, beside: make([]string, n), tokens: true}
+		for i := range n {
+			a.names = append(a.names, words[i%len(words)])
+		}
+		a.beside[n/3], a.beside[n-1] = " Susanne", " Peter"
+		return a
+	}
+	heads := Axis{title: "layer.head"}
+	for l := range 12 {
+		for h := range 12 {
+			heads.names = append(heads.names, fmt.Sprintf("%d.%d", l, h))
+		}
+	}
+	figure := func(f *Figure, m [][]float64, titles ...string) *Figure {
+		f.title, f.subtitle = "logit(Smith) − logit(Jones)", "patched: everything · GPT-2"
+		for _, title := range titles {
+			f.panels = append(f.panels, Panel{title, m})
+		}
+		f.style = style{colorMap: "viridis", scale: 1}
+		return f
+	}
+	all := map[string]*Figure{}
+	for _, n := range []int{2, 11, 60} {
+		layers := Axis{title: "layer", names: numbered(12)}
+		sites := &Figure{rows: layers, columns: tokens("token", n),
+			marks: []Mark{{-0.9, "clean"}, {0.9, "corrupt"}}}
+		all[fmt.Sprintf("sites of %d", n)] = figure(sites, matrix(12, n, none),
+			"resid_pre", "resid_mid", "resid", "attn", "mlp")
+		byPosition := &Figure{rows: heads, columns: tokens("token", n), group: 12}
+		all[fmt.Sprintf("heads by position of %d", n)] = figure(byPosition, matrix(144, n, none),
+			"z", "q", "k", "v", "pattern")
+		attention := &Figure{rows: tokens("destination", n), columns: tokens("source", n),
+			across: 2, blank: true}
+		all[fmt.Sprintf("attention of %d", n)] = figure(attention,
+			matrix(n, n, func(r, c int) bool { return c > r }),
+			"9.9, clean run", "9.9, corrupt run", "10.7, clean run", "10.7, corrupt run")
+	}
+	direct := &Figure{rows: Axis{title: "layer", names: numbered(12)}, blank: true, centered: true,
+		columns: Axis{title: "component", names: append(numbered(12), "attn_bias", "mlp", "embed")}}
+	all["direct"] = figure(direct, matrix(12, 15, func(r, c int) bool { return r > 0 && c == 14 }),
+		"clean run", "corrupt run")
+	all["one panel"] = figure(&Figure{rows: Axis{title: "layer", names: numbered(1)},
+		columns: Axis{title: "position", names: numbered(1)}}, matrix(1, 1, none), "")
+	return all
+}
+
+// TestNothingOverlaps holds every two things in a picture apart, and all of them inside it.
+func TestNothingOverlaps(t *testing.T) {
+	for name, f := range kinds() {
+		for _, f.scale = range []int{1, 2} {
+			l, err := f.layout()
+			if err != nil {
+				t.Errorf("%s, scale %d: %v", name, f.scale, err)
+				continue
+			}
+			things := boxes(f, l)
+			for a, box := range things {
+				if !box.In(image.Rect(0, 0, l.width, l.height)) {
+					t.Errorf("%s: %s at %v is outside", name, a, box)
+				}
+				for b, other := range things {
+					if a < b && box.Overlaps(other) {
+						t.Errorf("%s: %s at %v overlaps %s at %v", name, a, box, b, other)
+					}
+				}
+			}
+		}
+	}
+}
+
+// boxes says where the layout puts everything, in pixels at scale 1.
+func boxes(f *Figure, l *layout) map[string]image.Rectangle {
+	line := func(x, y, width int) image.Rectangle { // y is the baseline
+		return image.Rect(x, y-letterHeight, x+width, y+3)
+	}
+	all := map[string]image.Rectangle{
+		"title":    line(l.left, l.titleY, l.large.width(l.title)),
+		"subtitle": line(l.left, l.subtitleY, l.body.width(l.subtitle)),
+		"legend":   line(l.left, l.legendY, runsWidth(l.body, l.legend)),
+		"bar":      l.bar,
+	}
+	for _, label := range append(l.ticks, l.marks...) {
+		if label.text != "" {
+			y, width := label.labelY+letterHeight/2, l.body.width(label.text)
+			all["bar label "+label.text] = line(l.bar.Max.X+barIndent, y, width)
+		}
+	}
+	for i, frame := range l.panels {
+		all[fmt.Sprint("panel ", i)] = frame.Inset(-1)
+		title := l.body.width(f.panels[i].title)
+		all[fmt.Sprint("panel title ", i)] = line(frame.Min.X, frame.Min.Y-8, title)
+		for c, label := range l.labels {
+			if label != nil {
+				cell, width := l.cellAt(frame, 0, c), runsWidth(l.body, label)
+				x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1+tickLength+4
+				box := image.Rect(x-letterHeight/2, y, x+letterHeight/2, y+width)
+				if l.upright {
+					box = line(x-width/2, y+letterHeight, width)
+				}
+				all[fmt.Sprintf("column label %d of %d", c, i)] = box
+			}
+		}
+		for r, label := range l.rowLabels {
+			if label != nil && i%l.across == 0 {
+				cell, width := l.cellAt(frame, r, 0), runsWidth(l.body, label)
+				y := cell.Min.Y + cell.Dy()/2 + letterHeight/2
+				box := line(frame.Min.X-tickLength-4-width, y, width)
+				all[fmt.Sprintf("row label %d of %d", r, i)] = box
+			}
+		}
+		if i%l.across == 0 {
+			y := frame.Min.Y
+			all[fmt.Sprint("row title ", i)] = image.Rect(margin, y, margin+14, frame.Max.Y)
+		}
+	}
+	return all
+}
+
+// TestBlankCells checks that where a cell without a value is nothing, it has the paper's colour.
+func TestBlankCells(t *testing.T) {
+	f := kinds()["attention of 11"]
+	picture, l := paintPNG(t, f)
+	for i, panel := range f.panels {
+		for r, row := range panel.matrix {
+			for c, v := range row {
+				corner := l.cellAt(l.panels[i], r, c).Min
+				blank := picture.ColorIndexAt(corner.X, corner.Y) == white
+				if blank != math.IsNaN(v) {
+					t.Fatalf("panel %d, cell (%d, %d) of value %g is blank: %v", i, r, c, v, blank)
+				}
+			}
+		}
+	}
+}
+
+// TestFixedRange checks that with a range of the user's the same value has the same colour in every
+// picture, and that what lies beyond has the colour of the end.
+func TestFixedRange(t *testing.T) {
+	colour := func(values ...float64) uint8 { // of the first
+		f := exampleFigure()
+		f.columns.names, f.columns.beside = f.columns.names[:len(values)], nil
+		f.rows.names, f.panels[0].matrix = f.rows.names[:1], [][]float64{values}
+		f.low, f.high = -2, 2
+		picture, l := paintPNG(t, f)
+		corner := l.cellAt(l.panels[0], 0, 0).Min
+		return picture.ColorIndexAt(corner.X, corner.Y)
+	}
+	if a, b := colour(1, -7), colour(1, 99, 3); a != b || a != 3*(mapSteps-1)/4+1 {
+		t.Errorf("1 has the colours %d and %d", a, b)
+	}
+	if top, bottom := colour(3), colour(-3); top != mapSteps-1 || bottom != 0 {
+		t.Errorf("the colours of the ends are %d and %d", top, bottom)
+	}
+}
+
+// TestDigitsTellColoursApart checks that two cells whose colours a reader can tell apart have
+// different numbers in them, however small the range is beside the values.
+func TestDigitsTellColoursApart(t *testing.T) {
+	for _, size := range []float64{0, 1, -57.34, 153, 2600, -3e6, 1e-7} {
+		for _, width := range []float64{1e-3, 0.02, 0.3, 4.4, 50} {
+			if width < 2e-6*math.Abs(size) {
+				continue // beyond what float32 tells apart
+			}
+			f := exampleFigure()
+			for _, row := range f.panels[0].matrix {
+				for c, v := range row {
+					row[c] = size + v*width/4.4
+				}
+			}
+			f.marks = nil
+			l, err := f.layout()
+			if err != nil || l.decimals == noValues {
+				t.Errorf("%g ± %g: no numbers in the cells, %v", size, width, err)
+				continue
+			}
+			seen := map[string]uint8{}
+			for _, row := range f.panels[0].matrix {
+				for _, v := range row {
+					text, step := formatValue(v, l.decimals), l.scale.step(v)
+					if other, ok := seen[text]; ok && abs(int(other)-int(step)) > mapSteps/20 {
+						t.Fatalf("%g ± %g: %s stands on colours %d and %d",
+							size, width, text, other, step)
+					}
+					seen[text] = step
+				}
+			}
+		}
 	}
 }

@@ -134,8 +134,7 @@ func withoutPanic(f func() error) (err error) {
 type patchFlags struct {
 	study             Study
 	image, csv, pairs string
-	colorMap          string
-	scale             int
+	style
 }
 
 // patch is the main command.
@@ -244,7 +243,7 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if err != nil {
 		return err
 	}
-	figure := r.figure(f.colorMap, f.scale)
+	figure := r.figure(f.style)
 	if err := p.output(f.image, figure.write); err != nil {
 		return err
 	}
@@ -336,7 +335,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 	if err = finish(err); err != nil {
 		return err
 	}
-	files, figures := means.figures(f.image, f.colorMap, f.scale)
+	files, figures := means.figures(f.image, f.style)
 	for i, figure := range figures {
 		if err := p.output(files[i], figure.write); err != nil {
 			return err

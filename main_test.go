@@ -149,11 +149,11 @@ func TestPictureFlags(t *testing.T) {
 		{[]string{"-scale", "3", "-cmap", "rdbu"}, "rdbu", 3},
 	} {
 		var want, mean bytes.Buffer
-		if err := r.figure(c.colorMap, c.scale).write(&want); err != nil {
+		if err := r.figure(style{colorMap: c.colorMap, scale: c.scale}).write(&want); err != nil {
 			t.Fatal(err)
 		}
 		// It is one pair: dividing the sum again would change nothing.
-		if _, figures := means.figures("-", c.colorMap, c.scale); c.scale == 1 {
+		if _, figures := means.figures("-", style{colorMap: c.colorMap, scale: c.scale}); c.scale == 1 {
 			if err := figures[0].write(&mean); err != nil {
 				t.Fatal(err)
 			}
@@ -768,7 +768,7 @@ func TestSetupErrors(t *testing.T) {
 
 // TestCellPainter checks when there are colours, and which.
 func TestCellPainter(t *testing.T) {
-	f := &Figure{colorMap: "viridis", panels: []Panel{{matrix: [][]float64{{0, 1}}}}}
+	f := &Figure{style: style{colorMap: "viridis"}, panels: []Panel{{matrix: [][]float64{{0, 1}}}}}
 	for _, c := range []struct {
 		terminal                 bool
 		noColor, term, colorTerm string

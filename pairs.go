@@ -171,7 +171,7 @@ func (s Means) add(r *Report) error {
 
 // figures paints the means, in the order of token counts, each with the name of its file: image,
 // and where there are several, with the token count before the extension.
-func (s Means) figures(image, colorMap string, scale int) (files []string, figures []*Figure) {
+func (s Means) figures(image string, style style) (files []string, figures []*Figure) {
 	if image == "" {
 		return nil, nil
 	}
@@ -187,13 +187,13 @@ func (s Means) figures(image, colorMap string, scale int) (files []string, figur
 			file = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(image, extension), T, extension)
 		}
 		files = append(files, file)
-		figures = append(figures, mean.figure(T, colorMap, scale))
+		figures = append(figures, mean.figure(T, style))
 	}
 	return files, figures
 }
 
-func (s *Mean) figure(T int, colorMap string, scale int) *Figure {
-	f := s.like.figure(colorMap, scale)
+func (s *Mean) figure(T int, style style) *Figure {
+	f := s.like.figure(style)
 	pairs, tokens := count(s.pairs, "pair"), count(T, "token")
 	f.title = fmt.Sprintf("mean restored share, %s of %s", pairs, tokens)
 	f.panels = s.sum
@@ -207,10 +207,11 @@ func (s *Mean) figure(T int, colorMap string, scale int) *Figure {
 	f.reversed, f.center = metricRestored.highIsClean(), 0
 	f.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
 	if s.like.Site != "head" {
-		f.columnTitle, f.beside = "position", nil
-		for c := range f.columns {
-			f.columns[c] = strconv.Itoa(c)
+		names := make([]string, len(f.columns.names))
+		for c := range names {
+			names[c] = strconv.Itoa(c)
 		}
+		f.columns = Axis{title: "position", names: names}
 	}
 	return f
 }

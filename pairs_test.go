@@ -91,7 +91,7 @@ func TestMeans(t *testing.T) {
 				}
 			}
 		}
-		files, figures := means.figures("m.png", "rdbu", 2)
+		files, figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
 		if len(files) != 1 || files[0] != "m.png" || len(figures) != 1 {
 			t.Fatal(files, figures)
 		}
@@ -109,13 +109,14 @@ func TestMeans(t *testing.T) {
 		figure := &Figure{
 			title:    "mean restored share, 2 pairs of 11 tokens",
 			subtitle: "patched one site at a time · " + circuitSize, panels: got.panels,
-			rows: numbered(12), rowTitle: "layer", columns: numbered(11), columnTitle: "position",
-			colorMap: "rdbu", reversed: true, center: 0, scale: 2,
+			rows:     Axis{title: "layer", names: numbered(12)},
+			columns:  Axis{title: "position", names: numbered(11)},
+			reversed: true, center: 0, style: style{colorMap: "rdbu", scale: 2},
 			marks: []Mark{{1, "clean"}, {0, "corrupt"}},
 		}
 		panels := 3
 		if site == "head" {
-			figure.columns, figure.columnTitle, panels = numbered(4), "head", 1
+			figure.columns, panels = Axis{title: "head", names: numbered(4)}, 1
 			figure.subtitle = "patched: head · " + circuitSize
 		}
 		if !reflect.DeepEqual(got, figure) || len(got.panels) != panels {

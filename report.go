@@ -247,37 +247,36 @@ func (r *Report) columns() []string {
 }
 
 // figure is the heat map of the report.
-func (r *Report) figure(colorMap string, scale int) *Figure {
+func (r *Report) figure(s style) *Figure {
 	f := &Figure{
-		title:       strings.ReplaceAll(r.Metric, " - ", " − "),
-		subtitle:    r.what() + " · " + r.Model.String(),
-		panels:      r.panels,
-		rowTitle:    "layer",
-		columns:     slices.Clone(r.columns()),
-		columnTitle: "token of the corrupt text",
-		colorMap:    colorMap,
-		reversed:    r.reversed,
-		center:      float64(r.Corrupt.Metric),
-		scale:       scale,
+		title:    strings.ReplaceAll(r.Metric, " - ", " − "),
+		subtitle: r.what() + " · " + r.Model.String(),
+		panels:   r.panels,
+		rows:     Axis{title: "layer"},
+		columns:  Axis{title: "token of the corrupt text", names: r.columns()},
+		reversed: r.reversed,
+		center:   float64(r.Corrupt.Metric),
+		style:    s,
 	}
 	f.marks = []Mark{{float64(r.Clean.Metric), "clean"}, {float64(r.Corrupt.Metric), "corrupt"}}
 	if len(f.panels) == 1 {
 		f.panels = []Panel{{matrix: r.panels[0].matrix}} // the subtitle names the one site
 	}
 	for l := range r.panels[0].matrix {
-		f.rows = append(f.rows, strconv.Itoa(l))
+		f.rows.names = append(f.rows.names, strconv.Itoa(l))
 	}
 	switch r.Site {
 	case "head":
-		f.columnTitle = "head"
+		f.columns.title = "head"
 		return f
 	case "lens":
-		f.columnTitle = "token at this position"
+		f.columns.title = "token at this position"
 	}
-	f.beside = make([]string, len(f.columns))
+	f.columns.tokens = true
+	f.columns.beside = make([]string, len(f.columns.names))
 	for i, t := range r.Clean.Tokens {
-		if t != f.columns[i] {
-			f.beside[i] = t
+		if t != f.columns.names[i] {
+			f.columns.beside[i] = t
 		}
 	}
 	return f

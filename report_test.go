@@ -55,7 +55,7 @@ func TestFigure(t *testing.T) {
 			[]string{"clean run", "corrupt run"}, false},
 	} {
 		r := study(t, c.study)
-		got := r.figure(c.colorMap, c.scale)
+		got := r.figure(style{colorMap: c.colorMap, scale: c.scale})
 		clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
 		if c.reversed != (clean > corrupt) {
 			t.Errorf("%+v: clean %g, corrupt %g", c.study, clean, corrupt)
@@ -64,17 +64,19 @@ func TestFigure(t *testing.T) {
 			title: c.title, subtitle: map[bool]string{true: "patched: " + c.study.site,
 				false: "patched one site at a time"}[len(c.panels) == 1] + " · " + circuitSize,
 			panels: got.panels,
-			rows:   numbered(12), rowTitle: "layer",
-			columns: r.Corrupt.Tokens, columnTitle: "token of the corrupt text",
-			beside:   []string{"", " Jones", "", "", "", "", "", "", "", "", ""},
-			colorMap: c.colorMap, reversed: c.reversed, center: corrupt, scale: c.scale,
+			rows:   Axis{title: "layer", names: numbered(12)},
+			columns: Axis{title: "token of the corrupt text", names: r.Corrupt.Tokens, tokens: true,
+				beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""}},
+			style:    style{colorMap: c.colorMap, scale: c.scale},
+			reversed: c.reversed, center: corrupt,
 			marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
 		}
 		if c.heads {
-			want.columns, want.columnTitle, want.beside = numbered(4), "head", nil
+			want.columns = Axis{title: "head", names: numbered(4)}
 		}
 		if c.study.lens {
-			want.columnTitle, want.subtitle = "token at this position", "logit lens · "+circuitSize
+			want.columns.title = "token at this position"
+			want.subtitle = "logit lens · " + circuitSize
 		}
 		if len(c.panels) == 1 {
 			want.panels = []Panel{{matrix: matrix(r)}}
@@ -157,7 +159,8 @@ func TestCSV(t *testing.T) {
 
 // TestAnsiPainter checks the colour codes of a terminal.
 func TestAnsiPainter(t *testing.T) {
-	f := &Figure{colorMap: "viridis", panels: []Panel{{matrix: [][]float64{{0, 1, math.NaN()}}}}}
+	row := []float64{0, 1, math.NaN()}
+	f := &Figure{style: style{colorMap: "viridis"}, panels: []Panel{{matrix: [][]float64{row}}}}
 	if got := ansiPainter(f, true)(1, "x"); got != "\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m" {
 		t.Errorf("%q", got)
 	}
@@ -188,7 +191,7 @@ func TestTerminalWidth(t *testing.T) {
 				t.Fatal(err)
 			}
 			painted := 0
-			text := r.text(ansiPainter(r.figure("viridis", 1), true))
+			text := r.text(ansiPainter(r.figure(style{colorMap: "viridis", scale: 1}), true))
 			for _, line := range strings.Split(text, "\n") {
 				seen := ansiCode.ReplaceAllString(line, "")
 				if n := utf8.RuneCountInString(seen); n > 80 {

@@ -34,6 +34,23 @@ func newColorScale(low, high float64) colorScale {
 // size is the largest magnitude on the scale.
 func (s colorScale) size() float64 { return math.Max(math.Abs(s.low), math.Abs(s.high)) }
 
+// decimals is how many decimals its values are written with, and how many they must have at least:
+// a 25th of the range, a step that the eye sees as another colour, is another number. Both are
+// negative for numbers with an exponent, as formatValue wants them.
+func (s colorScale) decimals() (usual, least int) {
+	power := func(x float64) int { return int(math.Floor(math.Log10(x))) }
+	usual, least = decimalsFor(s.size()), -power((s.high-s.low)/25)
+	if usual < 0 {
+		least = 1 - min(max(least+power(s.size()), 2), 15)
+	} else {
+		least = max(least, 0)
+	}
+	if usual < 0 || least > usual {
+		usual = least
+	}
+	return usual, least
+}
+
 // position is where a value lies on the scale, 0 … 1. Infinities lie at the ends.
 func (s colorScale) position(value float64) float64 {
 	return math.Max(0, math.Min(1, (value-s.low)/(s.high-s.low)))
@@ -75,7 +92,7 @@ func ticks(low, high float64, most int) (values []float64, texts []string) {
 
 // decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 1 for
 // 31.4, 3 for 0.314. At least one hundredth is shown of what is a logit, so 31.4 has two as well.
-// -1 means that it should be written with an exponent.
+// −1 means that it should be written with an exponent.
 func decimalsFor(size float64) int {
 	switch {
 	case size == 0:
@@ -88,13 +105,14 @@ func decimalsFor(size float64) int {
 	return max(0, 2-int(math.Floor(math.Log10(size))))
 }
 
-// number writes a value with a true minus sign; with an exponent where decimals is -1.
+// formatValue writes a value with a true minus sign; where decimals is negative, with an exponent
+// and 1 − decimals decimals.
 func formatValue(value float64, decimals int) string {
 	if math.IsInf(value, 0) {
 		return minus(value) + "∞"
 	}
 	if decimals < 0 {
-		return exponent(value, 2)
+		return exponent(value, 1-decimals)
 	}
 	text := strconv.FormatFloat(math.Abs(value), 'f', decimals, 64)
 	if strings.Trim(text, "0.") == "" { // −0.00 is 0.00
