@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -418,32 +417,5 @@ func TestConvertErrors(t *testing.T) {
 			"not a regular file") {
 			t.Error(err)
 		}
-	}
-}
-
-// What fails half way, as on a full disk, leaves what was there before and nothing else.
-func TestReplaceFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	for _, c := range []struct {
-		write func(io.Writer) error
-		want  string
-	}{
-		{func(w io.Writer) error { _, err := io.WriteString(w, "first"); return err }, "first"},
-		{func(w io.Writer) error {
-			if _, err := w.Write(make([]byte, 5<<20)); err != nil {
-				return err
-			}
-			return errors.New("no space left on device")
-		}, "first"},
-		{func(w io.Writer) error { _, err := io.WriteString(w, "second"); return err }, "second"},
-	} {
-		err := replaceFile(path, 0o644, 5_000_000, c.write)
-		if err != nil && err.Error() != "writing "+path+" (5.0 MB): no space left on device" {
-			t.Error(err)
-		}
-		if got, err := os.ReadFile(path); err != nil || string(got) != c.want {
-			t.Errorf("%.20q, %v; want %q", got, err, c.want)
-		}
-		checkAlone(t, path)
 	}
 }

@@ -1,5 +1,7 @@
 package main
 
+// Files: weights mapped into memory, and results that are there whole or not at all.
+
 import (
 	"bufio"
 	"cmp"
@@ -10,12 +12,16 @@ import (
 	"math"
 	"math/rand"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"sync"
 )
 
-// readRange returns length bytes of a file from offset on, mapped into memory if possible, and the function that ends the mapping,
-// or nil where the bytes were read. A negative length means up to the end of the file.
+// readRange returns length bytes of a file from offset on, mapped into memory, and the function
+// that ends the mapping. A negative length means up to the end of the file. On a system that
+// cannot map this file the bytes are read, and there is no function; where it could but refuses,
+// as for lack of memory, that is an error: reading would need the same memory.
 func readRange(path string, offset, length int64) ([]byte, func() error, error) {
 	info, err := os.Stat(path) // before opening, since opening a pipe waits for its writer
 	if err != nil {
@@ -25,7 +31,8 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 		return nil, nil, errors.New("a directory: name the .safetensors file in it")
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, errors.New("not a regular file: weights are mapped into memory and cannot come through a pipe or a device")
+		return nil, nil, errors.New("not a regular file: weights are mapped into memory and " +
+			"cannot come through a pipe or a device")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -41,24 +48,30 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 		length = size - offset
 	}
 	if offset < 0 || length < 0 || offset > size || length > size-offset {
-		return nil, nil, fmt.Errorf("%d bytes from byte %d on lie outside the file of %d bytes", length, offset, size)
+		return nil, nil, fmt.Errorf("%d bytes from byte %d on lie outside the file of %d bytes",
+			length, offset, size)
 	}
 	if length == 0 {
 		return nil, nil, nil
 	}
 	before := offset % mapGranule
 	if length > math.MaxInt-before {
-		return nil, nil, fmt.Errorf("%d bytes are more than a program of %d bits can address", length, strconv.IntSize)
+		return nil, nil, fmt.Errorf("%d bytes are more than a program of %d bits can address",
+			length, strconv.IntSize)
 	}
-	if view, unmap, err := mapView(f, offset-before, int(before+length)); err == nil {
+	view, unmap, err := mapView(f, offset-before, int(before+length))
+	switch {
+	case err == nil:
 		return view[before:], unmap, nil
+	case errors.Is(err, errors.ErrUnsupported):
+		data, err := readUnmapped(f, offset, length)
+		return data, nil, err
 	}
-	data, err := readUnmapped(f, offset, length)
-	return data, nil, err
+	return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
 }
 
 // readUnmapped reads length bytes of a file from offset on into memory.
-func readUnmapped(f *os.File, offset, length int64) ([]byte, error) {
+func readUnmapped(f io.ReaderAt, offset, length int64) ([]byte, error) {
 	if length > maxRead {
 		return nil, fmt.Errorf("%d bytes can neither be mapped nor read into memory", length)
 	}
@@ -70,12 +83,205 @@ func readUnmapped(f *os.File, offset, length int64) ([]byte, error) {
 }
 
 const (
-	// mapGranule is what the start of a mapping must be a multiple of: Windows' rule, and a multiple of every page size in use.
+	// mapGranule is what the start of a mapping must be a multiple of: Windows' rule, and a
+	// multiple of every page size in use.
 	mapGranule = 64 << 10
-	// maxRead bounds what is read into memory where mapping is not possible. GPT-2 XL in F32, the largest there is, has 6.4 GB;
-	// the bound keeps a sparse file, which can claim any size, from taking all memory.
+	// maxRead bounds what is read into memory where mapping is not possible. GPT-2 XL in F32, the
+	// largest there is, has 6.4 GB; a sparse file can claim any size.
 	maxRead = 16 << 30
 )
+
+// writeFile writes one of a run's results whole or not at all. What is there but is no file, such
+// as a terminal or /dev/null, is written to as it is.
+func writeFile(name string, write func(io.Writer) error) error {
+	if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() {
+		return replaceFile(name, 0o666, 0, write)
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err == nil {
+		err = errors.Join(write(f), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	return nil
+}
+
+// replaceFile writes a file under a temporary name in the same folder, and renames it once it is
+// whole. Whatever fails, and whatever signal ends the program, what was there before is still
+// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed,
+// also one to a file that does not exist yet. size is that of a large file, which is on the disk
+// before it gets its name, and 0 for a small one. An error of write's own is returned as it is.
+func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
+	fail := func(err error) error {
+		if size > 0 {
+			return fmt.Errorf("writing %s (%.1f MB): %w", name, float64(size)/1e6, reason(err))
+		}
+		return fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	path, err := throughLinks(name)
+	if err != nil {
+		return fail(err)
+	}
+	info, err := os.Stat(path)
+	exists := err == nil
+	if exists {
+		if !info.Mode().IsRegular() {
+			return fail(errors.New("not a regular file"))
+		}
+		// A program stays one that can be started by whoever may read it.
+		kept := info.Mode().Perm()
+		mode = kept | mode&0o111&(kept>>2)
+	}
+
+	f, err := createTemporary(path, mode)
+	if err != nil {
+		return fail(err)
+	}
+	defer discard(f)
+	w := bufio.NewWriterSize(f, 1<<18)
+	failure := write(w)
+	err = w.Flush() // the first error of the file itself, also if write met it
+	if err == nil && failure != nil {
+		return failure
+	}
+	if err == nil && exists {
+		err = f.Chmod(mode) // the umask has no say in the mode of a file that was there
+	}
+	if err == nil && size > 0 {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil {
+		err = finish(f, path)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// throughLinks is the file that is written if name is: where links lead, also if nothing is there.
+func throughLinks(name string) (string, error) {
+	for links := 0; links < 40; links++ { // as many as Linux follows
+		target, err := os.Readlink(name)
+		if err != nil {
+			return name, nil // it is no link
+		}
+		if !filepath.IsAbs(target) {
+			// Put together as text: Join would resolve "..", which leads elsewhere behind a link.
+			folder, _ := filepath.Split(name)
+			target = folder + target
+		}
+		name = target
+	}
+	return "", errors.New("too many links")
+}
+
+// unfinished are the temporary files of this moment.
+var unfinished = struct {
+	sync.Mutex
+	files map[*os.File]bool
+}{files: map[*os.File]bool{}}
+
+// createTemporary makes a temporary file in path's folder. It must be finished or discarded.
+func createTemporary(path string, mode fs.FileMode) (*os.File, error) {
+	folder, _ := filepath.Split(path)
+	name := folder + fmt.Sprintf(".mechpatch-%016x.tmp", rand.Uint64()) // for long names too
+	removeUnfinishedOnSignal()
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err == nil {
+		unfinished.files[f] = true
+	}
+	return f, err
+}
+
+// finish gives a temporary file that is whole, and closed, its name.
+func finish(f *os.File, path string) error {
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	err := os.Rename(f.Name(), path)
+	if err == nil {
+		delete(unfinished.files, f)
+	}
+	return err
+}
+
+// discard removes a temporary file that was not finished.
+func discard(f *os.File) {
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	if unfinished.files[f] {
+		f.Close()
+		os.Remove(f.Name())
+		delete(unfinished.files, f)
+	}
+}
+
+// removeUnfinishedOnSignal has the temporary files removed before a signal ends the program. It is
+// the signal that ends it all the same, so that a shell or a batch system sees which.
+var removeUnfinishedOnSignal = sync.OnceFunc(func() {
+	signals := make(chan os.Signal, 1)
+	for _, s := range deadlySignals() {
+		signal.Notify(signals, s)
+	}
+	go func() {
+		s := <-signals
+		unfinished.Lock() // for good: nothing gets its name any more, and nobody tells of an error
+		for f := range unfinished.files {
+			f.Close() // Windows removes no open file
+			os.Remove(f.Name())
+		}
+		signal.Reset(s)
+		if process, err := os.FindProcess(os.Getpid()); err == nil && process.Signal(s) == nil {
+			select {}
+		}
+		os.Exit(1)
+	}()
+})
+
+// deadlySignals are the signals that end this program. Those that nohup or a shell's background job
+// has it ignore are not among them.
+func deadlySignals() []os.Signal {
+	var deadly []os.Signal
+	for _, s := range endingSignals {
+		if !signal.Ignored(s) {
+			deadly = append(deadly, s)
+		}
+	}
+	return deadly
+}
+
+// readBounded reads a small file or a pipe to its end, and refuses more than limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return readAtMost(file, limit)
+}
+
+// readRegular is readBounded for what must be a file: a pipe in its place is not waited for.
+func readRegular(path string, limit int64) ([]byte, error) {
+	file, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	return readAtMost(file, limit)
+}
+
+func readAtMost(file *os.File, limit int64) ([]byte, error) {
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return data, err
+}
 
 // firstBytes reads up to n bytes of a file.
 func firstBytes(path string, n int64) ([]byte, error) {
@@ -87,18 +293,13 @@ func firstBytes(path string, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, n))
 }
 
-// openRegular opens a file, but no folder, device or pipe: opening a pipe would wait for its writer.
+// openRegular opens a file, but no folder, device or pipe: opening a pipe would wait for its
+// writer.
 func openRegular(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return nil, cmp.Or(err, errors.New("not a regular file"))
 	}
 	return os.Open(path)
-}
-
-func sameFile(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // isFile tells whether path is a file, or a link that leads to one.
@@ -107,21 +308,15 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// readBounded reads a small file whole, and refuses one of more than limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("more than %d bytes", limit)
-	}
-	return data, err
+// sameFile tells whether two paths lead to the same file.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// reason is what went wrong with a file, without the operation and the paths that the os package puts before it.
+// reason is what went wrong with a file, without the operation and the paths that the os package
+// puts before it.
 func reason(err error) error {
 	var inPath *fs.PathError
 	var inLink *os.LinkError
@@ -134,7 +329,8 @@ func reason(err error) error {
 	return err
 }
 
-// quote puts a name from a file in quotation marks, fit for an error of one line: control characters escaped, not too long.
+// quote puts a name from a file in quotation marks, fit for an error of one line: control
+// characters escaped, not too long.
 func quote(name string) string {
 	return strconv.Quote(shorten(name))
 }
@@ -146,58 +342,4 @@ func shorten(s string) string {
 		return s[:most] + "…"
 	}
 	return s
-}
-
-// writeFile writes one of a run's results whole or not at all. What is there but is no file, such as a terminal or /dev/null, is
-// written to as it is.
-func writeFile(name string, write func(io.Writer) error) error {
-	target := name
-	if path, err := filepath.EvalSymlinks(name); err == nil {
-		target = path
-	}
-	if info, err := os.Stat(target); err != nil || info.Mode().IsRegular() {
-		return replaceFile(target, 0o666, 0, write)
-	}
-	f, err := os.OpenFile(target, os.O_WRONLY, 0)
-	if err == nil {
-		err = errors.Join(write(f), f.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return nil
-}
-
-// replaceFile writes a file under a temporary name in the same folder, and renames it once it is whole: if anything fails, what was
-// there before is still there and nothing else. size is that of a large file, which is on the disk before it is renamed, and 0 for a small one.
-func replaceFile(path string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
-	fail := func(err error) error {
-		if size > 0 {
-			return fmt.Errorf("writing %s (%.1f MB): %w", path, float64(size)/1e6, reason(err))
-		}
-		return fmt.Errorf("writing %s: %w", path, reason(err))
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fail(errors.New("not a regular file"))
-	}
-	f, err := os.OpenFile(fmt.Sprintf("%s.%016x.tmp", path, rand.Uint64()), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return fail(err)
-	}
-	w := bufio.NewWriterSize(f, 1<<18)
-	if err = write(w); err == nil {
-		err = w.Flush()
-	}
-	if err == nil && size > 0 {
-		err = f.Sync()
-	}
-	err = cmp.Or(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fail(err)
-	}
-	return nil
 }

@@ -4,19 +4,23 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 )
 
-// lockFile says that files cannot be locked here.
-func lockFile(string) (unlock func(), err error) { return nil, errNoLocks }
+// endingSignals are the signals that end a program unless it takes care of them.
+var endingSignals = []os.Signal{os.Interrupt}
 
-// diskFull does not know this system's errors.
-func diskFull(error) bool { return false }
+// hasTwoNames does not know a file's other names (hard links) here.
+func hasTwoNames(fs.FileInfo) bool { return false }
 
 // mapView says that files cannot be mapped into memory here: readRange reads them instead.
 func mapView(*os.File, int64, int) ([]byte, func() error, error) {
 	return nil, nil, errors.ErrUnsupported
 }
+
+// populate does nothing: here the pages of mapped memory are brought in as they are touched.
+func populate([]byte) {}
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.
 func obeysEscapes(*os.File) bool { return true }

@@ -3,12 +3,16 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 )
 
-// TestReadUnmapped reads what cannot be mapped, and refuses a size that only a hole in a file can have.
+// TestReadUnmapped reads what cannot be mapped, and refuses a size that only a hole in a file can
+// have.
 func TestReadUnmapped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	if err := os.WriteFile(path, []byte("0123456789"), 0o644); err != nil {
@@ -29,41 +33,100 @@ func TestReadUnmapped(t *testing.T) {
 	wantError(t, "a huge file", err, "17179869185 bytes can neither be mapped nor read into memory")
 }
 
-// TestWriteFile checks that a failure leaves the old file as it was and nothing beside it, and that
-// links are followed.
-func TestWriteFile(t *testing.T) {
-	dir := t.TempDir()
-	name := filepath.Join(dir, "out")
-	put := func(s string, err error) func(io.Writer) error {
+// TestReplaceFile writes files whole or not at all, and leaves nothing else behind.
+func TestReplaceFile(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "file")
+	good := func(text string) func(io.Writer) error {
 		return func(w io.Writer) error {
-			io.WriteString(w, s)
+			_, err := io.WriteString(w, text)
 			return err
 		}
 	}
-	content := func() string {
-		data, _ := os.ReadFile(name)
-		return string(data)
-	}
-	if err := writeFile(name, put("good", nil)); err != nil || content() != "good" {
-		t.Fatal(err, content())
-	}
-	err := writeFile(name, put("half", errors.New("the disk is full")))
-	if err == nil || err.Error() != "writing "+name+": the disk is full" || content() != "good" {
-		t.Error(err, content())
-	}
-	link := filepath.Join(dir, "link")
-	if os.Symlink("out", link) == nil {
-		if err := writeFile(link, put("better", nil)); err != nil || content() != "better" {
-			t.Error(err, content())
+	for _, test := range []struct {
+		path  string
+		write func(io.Writer) error
+		err   string
+		want  string // of path; "" for no file
+	}{
+		{path, good("first"), "", "first"},
+		{path, func(w io.Writer) error {
+			if _, err := w.Write(make([]byte, 5<<20)); err != nil {
+				return err
+			}
+			return errors.New("x.pt: cut short")
+		}, "x.pt: cut short", "first"}, // the fault is not the output's
+		{path, good("second"), "", "second"},
+		{filepath.Join(folder, strings.Repeat("n", 255)), good("long"), "", "long"},
+		{filepath.Join(folder, "no", "x"), good("x"), "writing " + filepath.Join(folder, "no", "x") +
+			" (5.0 MB): ", ""},
+		{folder, good("x"), "writing " + folder + " (5.0 MB): not a regular file", ""},
+	} {
+		err := replaceFile(test.path, 0o644, 5_000_000, test.write)
+		if test.err == "" && err != nil || test.err != "" && (err == nil ||
+			!strings.HasPrefix(err.Error(), test.err)) {
+			t.Errorf("%v, want %s", err, test.err)
 		}
-		if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
-			t.Error("the link was replaced")
+		if got, _ := os.ReadFile(test.path); string(got) != test.want {
+			t.Errorf("%.20q; want %q", got, test.want)
+		}
+		if left, _ := filepath.Glob(filepath.Join(folder, ".*")); left != nil {
+			t.Errorf("left over: %q", left)
 		}
 	}
-	if err := writeFile(filepath.Join(dir, "none", "out"), put("", nil)); err == nil {
-		t.Error("a folder that does not exist")
+	func() {
+		defer func() { recover() }()
+		replaceFile(path, 0o644, 0, func(w io.Writer) error { panic("a fault") })
+	}()
+	if left, _ := filepath.Glob(filepath.Join(folder, ".*")); left != nil {
+		t.Errorf("left over by a fault: %q", left)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(left) > 0 {
-		t.Error(left)
+}
+
+// TestReplaceFileKeepsMode replaces files that have a mode already.
+func TestReplaceFileKeepsMode(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there files have no such modes")
 	}
+	path := filepath.Join(t.TempDir(), "file")
+	for _, test := range []struct{ before, mode, want fs.FileMode }{
+		{0o600, 0o666, 0o600}, {0o666, 0o600, 0o666}, {0o600, 0o755, 0o700}, {0o644, 0o755, 0o755},
+	} {
+		os.WriteFile(path, nil, 0o600)
+		os.Chmod(path, test.before)
+		err := replaceFile(path, test.mode, 0, func(w io.Writer) error { return nil })
+		if info, _ := os.Stat(path); err != nil || info.Mode() != test.want {
+			t.Errorf("%v over %v: %v, %v; want %v", test.mode, test.before, info.Mode(), err, test.want)
+		}
+	}
+}
+
+// TestWriteFileThroughLinks writes where links lead, also if nothing is there yet.
+func TestWriteFileThroughLinks(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, map[string]string{
+		"a/b/file": "old", "folder": "-> a/b", // "../" behind folder is a, not the root
+		"link": "-> a/b/file", "second": "-> link", "dangling": "-> folder/../new",
+		"a/b/up": "-> ../up", "circle": "-> circle",
+	})
+	for name, target := range map[string]string{
+		"link": "a/b/file", "second": "a/b/file", "dangling": "a/new", "folder/up": "a/up",
+	} {
+		name, target = filepath.Join(root, name), filepath.Join(root, target)
+		err := writeFile(name, func(w io.Writer) error {
+			_, err := io.WriteString(w, name)
+			return err
+		})
+		data, readErr := os.ReadFile(target)
+		if info, _ := os.Lstat(target); err != nil || readErr != nil || string(data) != name ||
+			!info.Mode().IsRegular() {
+			t.Errorf("%s: %v, %v, %q", name, err, readErr, data)
+		}
+		if info, err := os.Lstat(name); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Errorf("%s was replaced", name)
+		}
+	}
+	circle := filepath.Join(root, "circle")
+	err := writeFile(circle, func(io.Writer) error { return nil })
+	wantError(t, "a circle", err, "writing "+circle+": too many links")
 }

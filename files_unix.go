@@ -4,56 +4,57 @@ package main
 
 import (
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
+	"unsafe"
 )
 
-// lockFile makes the file path and takes it for this process, or for one of its goroutines, alone. Its error is errLocked while another has
-// it, and errNoLocks on a file system without locks (flock, which some network file systems lack). unlock removes the file; the system ends the
-// lock of a process that dies.
-func lockFile(path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
-		file.Close()
-		return nil, errLocked
-	}
-	if err != nil {
-		os.Remove(path)
-		file.Close()
-		return nil, fmt.Errorf("%w: %v", errNoLocks, err)
-	}
-	// Between Open and Flock the former owner may have removed the file: then the lock is one on nothing.
-	here, hereErr := file.Stat()
-	there, thereErr := os.Stat(path)
-	if hereErr != nil || thereErr != nil || !os.SameFile(here, there) {
-		file.Close()
-		return nil, errLocked
-	}
-	return func() {
-		os.Remove(path)
-		file.Close()
-	}, nil
+// endingSignals are the signals that end a program unless it takes care of them, as far as people,
+// shells and batch systems send them.
+var endingSignals = []os.Signal{
+	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+	syscall.SIGALRM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXCPU,
 }
 
-// diskFull tells whether a file could not be written for want of space, on the disk or in the user's share of it.
-func diskFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+// hasTwoNames tells whether a file has another name besides (a hard link).
+func hasTwoNames(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Nlink > 1
 }
 
-// mapView maps length bytes of f, from offset on, into memory, to be read only, and returns them with the function that ends the
-// mapping. offset must be a multiple of mapGranule. The mapping outlives f's closing.
+// mapView maps length bytes of f, from offset on, into memory, to be read only, and returns them
+// with the function that ends the mapping. offset must be a multiple of mapGranule. The mapping
+// outlives f's closing.
 func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error) {
 	data, err := syscall.Mmap(int(f.Fd()), offset, length, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err == syscall.ENODEV { // some file systems have no mapping
+		err = errors.ErrUnsupported
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	return data, func() error { return syscall.Munmap(data) }, nil
+}
+
+// madvPopulateRead is advice that syscall has no name for, since Linux 5.14. Older kernels refuse
+// it, and nothing is lost.
+const madvPopulateRead = 22
+
+// populate has the pages of mapped memory brought in on Linux, if they are not yet there. Touching
+// them does the same, but is interrupted every few pages, and every thread that gets to a new page
+// waits for it.
+func populate(data []byte) {
+	if len(data) == 0 || runtime.GOOS != "linux" {
+		return
+	}
+	// The advice is for whole pages, so that it begins before data: a number, for there is no object
+	// that a pointer would point to.
+	address := uintptr(unsafe.Pointer(&data[0]))
+	before := address % uintptr(os.Getpagesize())
+	syscall.Syscall(syscall.SYS_MADVISE, address-before, uintptr(len(data))+before, madvPopulateRead)
 }
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.

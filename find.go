@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// Published is a GPT-2 that can be asked for by name, as it stands on the Hugging Face hub. Where revision, size and sum are set, exactly
-// that file is fetched; where they are not, the hub's main revision is, against the size and the sum that the hub announces.
+// Published is a GPT-2 that can be asked for by name, as it stands on the Hugging Face hub. Where
+// revision, size and sum are set, exactly that file is fetched; where they are not, the hub's
+// main revision is, against the size and the sum that the hub announces.
 type Published struct {
 	name     string
 	repo     string
-	former   string // the repository's name before it moved into an organisation: old caches still use it
 	revision string // commit of the repository
 	size     int64  // of model.safetensors, in bytes
 	sum      string // its SHA-256, in hexadecimal
@@ -24,14 +24,14 @@ type Published struct {
 
 var published = []Published{
 	{
-		name: "gpt2", repo: "openai-community/gpt2", former: "gpt2",
+		name: "gpt2", repo: "openai-community/gpt2",
 		revision: "607a30d783dfa663caf39e06633721c8d4cfcd7e", size: 548105171,
 		sum: "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
 	},
-	{name: "gpt2-medium", repo: "openai-community/gpt2-medium", former: "gpt2-medium"},
-	{name: "gpt2-large", repo: "openai-community/gpt2-large", former: "gpt2-large"},
-	{name: "gpt2-xl", repo: "openai-community/gpt2-xl", former: "gpt2-xl"},
-	{name: "distilgpt2", repo: "distilbert/distilgpt2", former: "distilgpt2"},
+	{name: "gpt2-medium", repo: "openai-community/gpt2-medium"},
+	{name: "gpt2-large", repo: "openai-community/gpt2-large"},
+	{name: "gpt2-xl", repo: "openai-community/gpt2-xl"},
+	{name: "distilgpt2", repo: "distilbert/distilgpt2"},
 }
 
 // weightsFile is what a checkpoint is called inside a folder or a repository.
@@ -51,7 +51,8 @@ type Found struct {
 	named    bool // the user asked for this model: nothing else may stand in for it
 }
 
-// Env is what of the program's surroundings decides where weights are looked for. Tests fill it with folders of their own.
+// Env is what of the program's surroundings decides where weights are looked for. Tests fill it
+// with folders of their own.
 type Env struct {
 	getenv  func(string) string
 	dir     string // the working directory
@@ -63,7 +64,8 @@ type Env struct {
 	bundled func(exe string) (offset, length int64, ok bool, err error) // the weights inside exe; nil: none
 }
 
-// systemEnv is the Env of this process. What the system cannot tell stays empty and is not looked at.
+// systemEnv is the Env of this process. What the system cannot tell stays empty and is not looked
+// at.
 func systemEnv(offline bool) Env {
 	env := Env{getenv: os.Getenv, dir: ".", offline: offline}
 	env.home, _ = os.UserHomeDir()
@@ -77,7 +79,8 @@ func systemEnv(offline bool) Env {
 	return env
 }
 
-// offlineBy names what forbids the network, "" if nothing does. The variables and the values that count as true are huggingface_hub's.
+// offlineBy names what forbids the network, "" if nothing does. The variables and the values that
+// count as true are huggingface_hub's.
 func (env Env) offlineBy() string {
 	if env.offline {
 		return "-offline"
@@ -92,7 +95,8 @@ func (env Env) offlineBy() string {
 	return ""
 }
 
-// findModel decides which model a run uses. spec is the value of -model, "" where it was not given. The first hit wins:
+// findModel decides which model a run uses. spec is the value of -model, "" where it was not
+// given. The first hit wins:
 //
 //  1. -model, else $MECHPATCH_MODEL: a file, a folder that holds model.safetensors, or the name of a published model or of the circuit;
 //  2. weights bundled into the program;
@@ -102,9 +106,10 @@ func (env Env) offlineBy() string {
 //  6. a download, unless the network is forbidden;
 //  7. the circuit.
 //
-// A published model that was asked for by name goes through 3 to 6; without any name the run is about gpt2. A file or folder of the
-// working directory comes before a published model of the same name, but "circuit" is always the built-in one ("./circuit" is a file).
-// Nothing but config.json is opened: whether the weights are sound is seen when they are read.
+// A published model that was asked for by name goes through 3 to 6; without any name the run is
+// about gpt2. A file or folder of the working directory comes before a published model of the
+// same name, but "circuit" is always the built-in one ("./circuit" is a file). Nothing but
+// config.json is opened: whether the weights are sound is seen when they are read.
 func findModel(spec string, env Env) (Found, error) {
 	origin := "-model"
 	if spec == "" {
@@ -139,7 +144,8 @@ func findModel(spec string, env Env) (Found, error) {
 	return found, nil
 }
 
-// open opens the weights that were found. They stay mapped into memory for as long as the program runs.
+// open opens the weights that were found. They stay mapped into memory for as long as the program
+// runs.
 func (f Found) open() (*Model, error) {
 	length := f.length
 	if length == 0 {
@@ -234,8 +240,9 @@ func names(table []Published) string {
 // errNoWeights is the error of a folder that has nothing to do with weights.
 var errNoWeights = errors.New("the folder has no " + weightsFile)
 
-// findInFolder finds the weights in a folder that the user named: model.safetensors, or a repository's folder of the Hugging Face cache.
-// The error says what the folder holds instead if that is a model too, and is errNoWeights if not.
+// findInFolder finds the weights in a folder that the user named: model.safetensors, or a
+// repository's folder of the Hugging Face cache. The error says what the folder holds instead if
+// that is a model too, and is errNoWeights if not.
 func findInFolder(folder string) (Found, error) {
 	path := filepath.Join(folder, weightsFile)
 	if !isFile(path) {
@@ -265,7 +272,8 @@ func findPublished(p Published, env Env) (Found, error) {
 		}
 	}
 	if hub := hubCache(env); hub != "" {
-		for _, repo := range []string{p.repo, p.former} {
+		// Caches of before 2024 know a repository by its name without an organisation.
+		for _, repo := range []string{p.repo, p.repo[strings.Index(p.repo, "/")+1:]} {
 			snapshot, ok := currentSnapshot(filepath.Join(hub, "models--"+strings.ReplaceAll(repo, "/", "--")))
 			if !ok {
 				continue
@@ -294,7 +302,8 @@ func places(name string, env Env) []place {
 	return list
 }
 
-// cacheFile is where the download of a published model is kept, "" where the system has no cache folder.
+// cacheFile is where the download of a published model is kept, "" where the system has no cache
+// folder.
 func cacheFile(name string, env Env) string {
 	if env.cache == "" {
 		return ""
@@ -302,8 +311,9 @@ func cacheFile(name string, env Env) string {
 	return filepath.Join(env.cache, "mechpatch", name+".safetensors")
 }
 
-// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub: the variables in this order, each with ~ and
-// variables of its own expanded. "" where there is no home folder either.
+// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub: the
+// variables in this order, each with ~ and variables of its own expanded. "" where there is no
+// home folder either.
 func hubCache(env Env) string {
 	expand := func(path string) string {
 		if path == "~" || strings.HasPrefix(path, "~/") || strings.HasPrefix(path, `~\`) {
@@ -327,7 +337,8 @@ func hubCache(env Env) string {
 	return filepath.Join(env.home, ".cache", "huggingface", "hub")
 }
 
-// currentSnapshot finds, in a repository's folder of the Hugging Face cache, the snapshot that the branch main stands at:
+// currentSnapshot finds, in a repository's folder of the Hugging Face cache, the snapshot that
+// the branch main stands at:
 //
 //	refs/main                            the commit
 //	snapshots/<commit>/model.safetensors a link to ../../blobs/<sha256>, or a plain file where the system has no links
@@ -357,8 +368,9 @@ func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// nameOf is the name of the model in a file: the file's own without its extension, and for a model.safetensors that of its folder. In the
-// Hugging Face cache that folder is a commit, and the name is the last part of models--OWNER--NAME above it.
+// nameOf is the name of the model in a file: the file's own without its extension, and for a
+// model.safetensors that of its folder. In the Hugging Face cache that folder is a commit, and
+// the name is the last part of models--OWNER--NAME above it.
 func nameOf(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -375,8 +387,9 @@ func nameOf(path string) string {
 	return filepath.Base(folder)
 }
 
-// headsBeside reads n_head from the config.json in the folder of a model.safetensors; 0 where there is none. Beside a file of another
-// name a config.json may be about anything, so it is left alone.
+// headsBeside reads n_head from the config.json in the folder of a model.safetensors; 0 where
+// there is none. Beside a file of another name a config.json may be about anything, so it is left
+// alone.
 func headsBeside(path string) (int, error) {
 	if filepath.Base(path) != weightsFile {
 		return 0, nil
@@ -395,9 +408,10 @@ func headsBeside(path string) (int, error) {
 	return 0, fmt.Errorf("%s: %w", file, reason(err))
 }
 
-// parseConfig reads a GPT-2's config.json and returns its n_head, 0 where it names none. The file may also ask for variants of the
-// architecture that no published GPT-2 has (other activations, attention scales or epsilons): the weights alone do not show them, and
-// the results would be wrong without a sign of it, so each is refused by name.
+// parseConfig reads a GPT-2's config.json and returns its n_head, 0 where it names none. The file
+// may also ask for variants of the architecture that no published GPT-2 has (other activations,
+// attention scales or epsilons): the weights alone do not show them, and the results would be
+// wrong without a sign of it, so each is refused by name.
 func parseConfig(data []byte) (heads int, err error) {
 	config := struct {
 		ModelType    string  `json:"model_type"`

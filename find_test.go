@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// put writes files below root, each given as its slash-separated path and its content; "-> TARGET" as the content makes a symbolic link.
+// put writes files below root, each given as its slash-separated path and its content; "->
+// TARGET" as the content makes a symbolic link.
 func put(t testing.TB, root string, files map[string]string) {
 	for path, content := range files {
 		path = filepath.Join(root, filepath.FromSlash(path))
@@ -57,8 +58,8 @@ func with(files map[string]string, more ...string) map[string]string {
 	return files
 }
 
-// TestFindModel lays files out below a root that has the folders work (the working directory), bin (the program's), home and cache. In the
-// expected path and the variables, ROOT is the root.
+// TestFindModel lays files out below a root that has the folders work (the working directory),
+// bin (the program's), home and cache. In the expected path and the variables, ROOT is the root.
 func TestFindModel(t *testing.T) {
 	const hub = "home/.cache/huggingface/hub/"
 	inSnapshot := hub + hubGPT2 + "snapshots/" + commit + "/model.safetensors"
@@ -215,7 +216,8 @@ func TestFindModel(t *testing.T) {
 	}
 }
 
-// TestFindModelAlone finds nothing where the system knows no folders at all, and does not look into the root of the file system.
+// TestFindModelAlone finds nothing where the system knows no folders at all, and does not look
+// into the root of the file system.
 func TestFindModelAlone(t *testing.T) {
 	env := Env{getenv: func(string) string { return "" }, dir: t.TempDir()}
 	found, err := findModel("", env)

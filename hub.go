@@ -1,5 +1,7 @@
 package main
 
+// The hub over HTTP: whom to ask, with which token, what an answer means, and asking again.
+
 import (
 	"context"
 	"crypto/sha256"
@@ -7,12 +9,178 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"math/rand"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// Downloader fetches published models from the Hugging Face hub, or from a mirror that answers as
+// the hub does.
+type Downloader struct {
+	env      Env
+	table    []Published
+	client   *http.Client
+	progress func(done, total int64) // is told how many bytes are there, also of an earlier run
+	note     func(line string)       // is told what begins, and why something is tried again
+
+	// quick is for a run that has the circuit to fall back on: whether the file can be had must
+	// show within startWithin. begun says that it can: a try has brought something worth it.
+	quick       bool
+	startWithin time.Duration
+	begun       bool
+	stall       time.Duration // a connection has to bring something worth it within this time
+
+	// What tests put their own in place of: time, and the disk.
+	after func(time.Duration, func()) timer
+	sleep func(context.Context, time.Duration) error
+	write func(*os.File, []byte) (int, error)
+}
+
+// timer is a *time.Timer.
+type timer interface {
+	Reset(time.Duration) bool
+	Stop() bool
+}
+
+// worth is how many bytes a connection has to bring in the time stall, and a try in all, to be
+// worth it. A server that sends a byte now and then would hold a run for ever. 3 kB a second
+// bring GPT-2 in two days.
+const worth = 100_000
+
+// newDownloader returns a Downloader that works in the surroundings of env, with the proxies that
+// HTTPS_PROXY, HTTP_PROXY and NO_PROXY name.
+func newDownloader(env Env, quick bool) *Downloader {
+	// What the standard library logs of an answer that nobody asked for is no line of this
+	// program's.
+	log.SetOutput(io.Discard)
+	d := &Downloader{
+		env: env, table: published, progress: func(int64, int64) {}, note: func(string) {},
+		quick: quick, startWithin: 8 * time.Second, stall: 30 * time.Second,
+		after: func(wait time.Duration, f func()) timer { return time.AfterFunc(wait, f) },
+		sleep: sleepContext, write: (*os.File).Write,
+	}
+	d.client = &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			OnProxyConnectResponse: d.proxyAnswer,
+			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			TLSHandshakeTimeout:    10 * time.Second,
+			DisableCompression:     true,
+			// HTTP/1.1 alone: a broken HTTP/2 connection would be used again by the next try.
+			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
+		},
+		CheckRedirect: checkRedirect,
+	}
+	return d
+}
+
+// sleepContext waits, or returns the context's error as soon as that ends.
+func sleepContext(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// failure is an error that the network is to blame for.
+type failure struct {
+	error
+	again   bool          // another try may succeed,
+	after   time.Duration // but not sooner
+	noStart bool          // and nothing worth it had arrived yet
+}
+
+func (f *failure) Unwrap() error        { return f.error }
+func (f *failure) Is(target error) bool { return target == errNoStart && f.noStart }
+
+var (
+	// errNoStart is what a fetch's error is, by errors.Is, if the network did not yield enough of
+	// the file to begin with: no route, no such host, refused, too slow, an error of the server or
+	// of a proxy, a login page in place of the file.
+	errNoStart     = errors.New("the download could not begin")
+	errInterrupted = errors.New("interrupted")
+	errSlow        = errors.New("too slow")
+)
+
+// persist calls try until it succeeds, or fails for good, or fails several times in a row without
+// bringing anything worth it; the pauses between the tries grow. try calls arrived with the number
+// of bytes whenever some of the file have arrived.
+func (d *Downloader) persist(ctx context.Context,
+	try func(ctx context.Context, arrived func(n int)) error) error {
+	const longestWait = 310 * time.Second // the hub counts requests by 300 s
+	startCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	started := func() {}
+	if d.quick && !d.begun {
+		tooLate := d.after(d.startWithin, func() { cancel(errSlow) })
+		started = func() { tooLate.Stop() }
+		defer started()
+	}
+
+	for tries := 1; ; tries++ { // in a row without getting further
+		brought := 0
+		err := try(startCtx, func(n int) {
+			if brought += n; brought >= worth {
+				started()
+				d.begun = true
+				tries = 0
+			}
+		})
+		var f *failure
+		if err == nil || !errors.As(err, &f) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
+		if context.Cause(startCtx) == errSlow {
+			f.error = fmt.Errorf("less than %s of the file within %s", bytesText(worth), d.startWithin)
+			f.noStart = true
+			return f
+		}
+		f.noStart = !d.begun
+		wait := max(pause(max(tries, 1)), f.after)
+		if !f.again || wait > longestWait || tries == d.mostTries(err) ||
+			d.quick && !d.begun && wait > d.startWithin {
+			return f
+		}
+		d.note(fmt.Sprintf("%v; trying again in %s", f, wait.Round(100*time.Millisecond)))
+		if err := d.sleep(startCtx, wait); err != nil && ctx.Err() != nil {
+			return errInterrupted
+		}
+	}
+}
+
+// mostTries is how many tries in a row may fail, the last one with err.
+func (d *Downloader) mostTries(err error) int {
+	var dial *net.OpError
+	switch {
+	case d.begun:
+		return 7
+	case !d.quick:
+		return 4
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return 1 // no network: a plain run has something better to do than wait for one
+	}
+	return 2
+}
+
+// pause is how long to wait after so many tries: 1, 2, 4 … 32 s, each more or less by up to a
+// quarter, lest the machines of a lab that were switched on together come back together too.
+func pause(tries int) time.Duration {
+	base := time.Second << min(tries-1, 5)
+	return base*3/4 + time.Duration(rand.Int63n(int64(base/2)))
+}
 
 // endpoint is the hub's address: $HF_ENDPOINT, or the hub itself.
 func endpoint(env Env) (*url.URL, error) {
@@ -23,6 +191,9 @@ func endpoint(env Env) (*url.URL, error) {
 	hub, err := url.Parse(address)
 	if err != nil || hub.Scheme != "https" && hub.Scheme != "http" || hub.Host == "" {
 		return nil, errors.New("HF_ENDPOINT is not an address such as https://huggingface.co")
+	}
+	if port := hub.Port(); port != "" && (parseLength(port) < 1 || parseLength(port) > 65535) {
+		return nil, fmt.Errorf("HF_ENDPOINT has the port %.20s, and ports end at 65535", port)
 	}
 	return hub, nil
 }
@@ -36,7 +207,8 @@ func fileURL(hub *url.URL, p Published) string {
 	return hub.JoinPath(p.repo, "resolve", revision, weightsFile).String()
 }
 
-// request makes a request, with the user's token if it goes to the hub: HF_TOKEN is for HF_ENDPOINT's scheme, host and port alone.
+// request makes a request, with the user's token if it goes to the hub: HF_TOKEN is for
+// HF_ENDPOINT's scheme, host and port alone.
 func (d *Downloader) request(ctx context.Context, method, address string) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -44,26 +216,36 @@ func (d *Downloader) request(ctx context.Context, method, address string) (*http
 	}
 	request.Header.Set("User-Agent", "mechpatch")
 	request.Header.Set("Accept-Encoding", "identity")
-	if token := d.token(); token != "" {
-		if hub, err := endpoint(d.env); err == nil && sameOrigin(request.URL, hub) {
+	if hub, err := endpoint(d.env); err == nil && sameOrigin(request.URL, hub) {
+		switch token := d.token(); {
+		case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
+			return nil, &failure{error: errors.New("HF_TOKEN is no token: it has a character that " +
+				"cannot be sent")}
+		case token != "":
 			request.Header.Set("Authorization", "Bearer "+token)
 		}
 	}
 	return request, nil
 }
 
-func (d *Downloader) token() string { return strings.TrimSpace(d.env.getenv("HF_TOKEN")) }
+// token is the user's, without line breaks, as huggingface_hub takes it.
+func (d *Downloader) token() string {
+	return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(d.env.getenv("HF_TOKEN")))
+}
 
-// checkRedirect is asked before a redirect is followed. The standard library takes the token along to subdomains of the host; here only to
-// the very same scheme, host and port.
+// checkRedirect is asked before a redirect is followed. The standard library takes the token along
+// to subdomains of the host; here only to the very same scheme, host and port.
 func checkRedirect(request *http.Request, via []*http.Request) error {
-	if len(via) >= 10 {
+	from, to := via[len(via)-1].URL, request.URL
+	switch {
+	case len(via) >= 10:
 		return &failure{error: errors.New("more than 10 redirects")}
+	case from.Scheme == "https" && to.Scheme != "https":
+		return &failure{error: fmt.Errorf("%s redirects to an address without HTTPS", from.Host)}
+	case to.Scheme != "https" && to.Scheme != "http":
+		return &failure{error: fmt.Errorf("%s redirects to an address without HTTP", from.Host)}
 	}
-	if via[len(via)-1].URL.Scheme == "https" && request.URL.Scheme != "https" {
-		return &failure{error: fmt.Errorf("%s redirects to an address without HTTPS", via[len(via)-1].URL.Host)}
-	}
-	if !sameOrigin(request.URL, via[0].URL) {
+	if !sameOrigin(to, via[0].URL) {
 		request.Header.Del("Authorization")
 	}
 	return nil
@@ -80,22 +262,21 @@ func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
-// announced asks the hub for the size, the SHA-256 and the commit of the newest version of p. The hub answers the request for a large file
-// with a redirect to where its bytes are, and tells of them in the redirect's X-Linked-Size, X-Linked-Etag and X-Repo-Commit. So the first answer
-// that has these is the last one asked for; one that has not (a repository that was renamed, a mirror) is followed.
+// announced asks the hub for the size, the SHA-256 and the commit of the newest version of p. The
+// hub answers the request for a large file with a redirect to where its bytes are, and tells of
+// them in the redirect's X-Linked-Size, X-Linked-Etag and X-Repo-Commit. So the first answer that
+// has these is the last one asked for; one that has not (a repository that was renamed, a mirror)
+// is followed.
 func (d *Downloader) announced(ctx context.Context, hub *url.URL, p Published) (Published, error) {
 	client := *d.client
 	client.CheckRedirect = func(request *http.Request, via []*http.Request) error {
-		if response := request.Response; response != nil && response.Header.Get("X-Linked-Etag") != "" {
+		if answer := request.Response; answer != nil && answer.Header.Get("X-Linked-Etag") != "" {
 			return http.ErrUseLastResponse
 		}
 		return checkRedirect(request, via)
 	}
-	begun := false
-	err := d.persist(ctx, &begun, func(ctx context.Context, _ func()) error {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		watchdog := time.AfterFunc(d.stall, func() { cancel(errStalled) })
+	err := d.persist(ctx, func(ctx context.Context, _ func(int)) error {
+		ctx, watchdog := d.watched(ctx, fmt.Errorf("no answer within %s", d.stall))
 		defer watchdog.Stop()
 		request, err := d.request(ctx, http.MethodHead, fileURL(hub, p))
 		if err != nil {
@@ -114,81 +295,39 @@ func (d *Downloader) announced(ctx context.Context, hub *url.URL, p Published) (
 			return &failure{error: fmt.Errorf("%s %w", response.Request.URL.Host, err)}
 		}
 		if commit := response.Header.Get("X-Repo-Commit"); len(commit) == 40 && isHex(commit) {
-			p.revision = commit // so that the file is of the version that was announced even if main moves on
+			p.revision = commit // so that the file is of the announced version even if main moves on
 		}
 		return nil
 	})
 	return p, err
 }
 
-// parseAnnouncement reads the size and the SHA-256 of a large file from the headers of the hub's answer. Without both, what arrives could
-// not be checked, and nothing is fetched.
+// watched is a context that ends with the failure slow unless the timer is reset within the time
+// stall, again and again. Stopping the timer does not free the context; that is done with ctx.
+func (d *Downloader) watched(ctx context.Context, slow error) (context.Context, timer) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, d.after(d.stall, func() { cancel(&failure{error: slow, again: true}) })
+}
+
+// parseAnnouncement reads the size and the SHA-256 of a large file from the headers of the hub's
+// answer. Without both, what arrives could not be checked, and nothing is fetched.
 func parseAnnouncement(header http.Header) (size int64, sum string, err error) {
 	etag := strings.TrimPrefix(strings.TrimSpace(header.Get("X-Linked-Etag")), "W/")
 	sum = strings.ToLower(strings.Trim(etag, `"`))
 	if len(sum) != 2*sha256.Size || !isHex(sum) {
-		return 0, "", errors.New("does not announce the file's SHA-256 (in X-Linked-Etag), so that it could not be checked")
+		return 0, "", errors.New("does not announce the file's SHA-256 (in X-Linked-Etag), " +
+			"so that it could not be checked")
 	}
 	size = parseLength(strings.TrimSpace(header.Get("X-Linked-Size")))
 	if size < 1 || size > 1<<40 {
-		return 0, "", errors.New("does not announce the file's size (in X-Linked-Size), so that it could not be checked")
+		return 0, "", errors.New("does not announce the file's size (in X-Linked-Size), " +
+			"so that it could not be checked")
 	}
 	return size, sum, nil
 }
 
-// position makes sure that the answer is the file, or its rest, and that part stands where the answer's body begins.
-func (d *Downloader) position(response *http.Response, part *partialFile) error {
-	host := response.Request.URL.Host
-	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return &failure{error: fmt.Errorf("%s sends the file encoded as %.20q, which was not asked for", host, encoding)}
-	}
-	switch response.StatusCode {
-	case http.StatusOK:
-		if n := response.ContentLength; n >= 0 && n != part.size {
-			return &failure{error: fmt.Errorf("wrong size: %s offers %d bytes%s, not %d", host, n, webPage(response), part.size)}
-		}
-		if page := webPage(response); response.ContentLength < 0 && page != "" {
-			return &failure{error: fmt.Errorf("%s answers with something else than the file%s", host, page)}
-		}
-		if part.done > 0 { // the server does not do ranges
-			return part.drop()
-		}
-		return nil
-
-	case http.StatusPartialContent:
-		first, total, ok := parseContentRange(response.Header.Get("Content-Range"))
-		if ok && total >= 0 && total != part.size {
-			return &failure{error: fmt.Errorf("wrong size: %s has %d bytes, not %d", host, total, part.size)}
-		}
-		if ok && first == part.done {
-			return nil
-		}
-		if err := part.drop(); err != nil {
-			return err
-		}
-		return &failure{error: fmt.Errorf("%s sends another part than was asked for", host), again: true}
-
-	case http.StatusRequestedRangeNotSatisfiable:
-		if part.done == 0 {
-			break
-		}
-		if err := part.drop(); err != nil {
-			return err
-		}
-		return &failure{error: fmt.Errorf("%s refuses to go on at the middle", host), again: true}
-	}
-	return d.refusal(response)
-}
-
-// webPage is a remark on an answer that is a page to be read by people.
-func webPage(response *http.Response) string {
-	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") {
-		return " (a web page: does this network ask for a login?)"
-	}
-	return ""
-}
-
-// parseContentRange reads a Content-Range, "bytes FIRST-LAST/TOTAL", where TOTAL may be "*" and is then -1 (RFC 9110, section 14.4).
+// parseContentRange reads a Content-Range, "bytes FIRST-LAST/TOTAL", where TOTAL may be "*" and is
+// then -1 (RFC 9110, section 14.4).
 func parseContentRange(s string) (first, total int64, ok bool) {
 	s, isBytes := strings.CutPrefix(s, "bytes ")
 	span, whole, hasTotal := strings.Cut(s, "/")
@@ -210,12 +349,10 @@ func parseLength(s string) int64 {
 
 // broken explains why a request got no answer, or not all of it.
 func broken(ctx context.Context, err error) error {
-	var known *failure
-	if errors.As(err, &known) {
-		return known
-	}
-	if context.Cause(ctx) == errStalled {
-		return &failure{error: errStalled, again: true}
+	for _, cause := range []error{err, context.Cause(ctx)} {
+		if known := (*failure)(nil); errors.As(cause, &known) {
+			return known
+		}
 	}
 	var inURL *url.Error
 	if errors.As(err, &inURL) {
@@ -225,11 +362,13 @@ func broken(ctx context.Context, err error) error {
 		err = errors.New("the connection broke off")
 	}
 	var certificate *tls.CertificateVerificationError
-	return &failure{error: err, again: !errors.As(err, &certificate)}
+	var address *net.AddrError
+	return &failure{error: err, again: !errors.As(err, &certificate) && !errors.As(err, &address)}
 }
 
 // proxyAnswer sees what a proxy answers to the wish for a connection to an HTTPS host.
-func (d *Downloader) proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request, response *http.Response) error {
+func (d *Downloader) proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request,
+	response *http.Response) error {
 	if response.StatusCode == http.StatusOK {
 		return nil
 	}
@@ -241,7 +380,10 @@ func (d *Downloader) proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Requ
 // refusal explains an answer that is not the file.
 func (d *Downloader) refusal(response *http.Response) *failure {
 	code := response.StatusCode
-	f := &failure{again: code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout}
+	f := &failure{
+		again: code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout,
+		after: retryAfter(response.Header),
+	}
 	advice := ""
 	switch code {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -262,13 +404,17 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 		from = response.Request.URL.Host + " "
 	}
 	f.error = fmt.Errorf("%sanswers %d %s%s", from, code, http.StatusText(code), advice)
-
-	if after := response.Header.Get("Retry-After"); after != "" { // seconds, or a date
-		if seconds := parseLength(after); seconds >= 0 {
-			f.after = time.Duration(min(seconds, 1<<20)) * time.Second
-		} else if date, err := http.ParseTime(after); err == nil {
-			f.after = time.Until(date)
-		}
-	}
 	return f
+}
+
+// retryAfter is how long a server wants to be left alone: in Retry-After, seconds or a date.
+func retryAfter(header http.Header) time.Duration {
+	after := header.Get("Retry-After")
+	if seconds := parseLength(after); seconds >= 0 {
+		return time.Duration(min(seconds, 1<<20)) * time.Second
+	}
+	if date, err := http.ParseTime(after); err == nil {
+		return time.Until(date)
+	}
+	return 0
 }

@@ -295,7 +295,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 	}
 	finish := func(err error) error { return err }
 	if p.json != "" && p.json != "-" {
-		partial := throughLinks(p.json) + ".partial"
+		partial := absolute(p.json) + ".partial"
 		if err := p.use(fileUse{"-json's", partial, true}); err != nil {
 			return err
 		}
@@ -669,7 +669,7 @@ func (f fileUse) is(other fileUse) bool {
 	if err == nil || otherErr == nil {
 		return false
 	}
-	a, b := throughLinks(f.path), throughLinks(other.path)
+	a, b := absolute(f.path), absolute(other.path)
 	ignoreCase := runtime.GOOS == "windows" || runtime.GOOS == "darwin"
 	return a == b || ignoreCase && strings.EqualFold(a, b)
 }
@@ -691,17 +691,10 @@ func (f fileUse) name() string {
 	return f.path
 }
 
-// throughLinks is the file that a path leads to in the end, which need not exist.
-func throughLinks(path string) string {
-	for range 40 {
-		target, err := os.Readlink(path)
-		if err != nil {
-			break
-		}
-		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(path), target)
-		}
-		path = target
+// absolute is the file that a path leads to in the end, which need not exist, from the root on.
+func absolute(path string) string {
+	if end, err := throughLinks(path); err == nil {
+		path = end
 	}
 	folder, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
