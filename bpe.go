@@ -44,62 +44,40 @@ const (
 	endOfText = vocabSize - 1
 )
 
-// tokenizer maps texts to token ids and back, as a model was trained. nil is GPT-2's own. It is
-// safe for concurrent use.
-type tokenizer struct{}
+// bpe is a byte-level BPE: the tokens, and how they merge. It is safe for concurrent use.
+type bpe struct {
+	bytes   string     // of all tokens, in the order of their ids
+	start   []uint32   // token id is bytes[start[id]:start[id+1]]
+	letters [256]int32 // the tokens of the single bytes, noToken where there is none
 
-// gpt2 is GPT-2's own tokenizer.
-var gpt2 *tokenizer
+	slots  *[1 << slotBits]uint16 // GPT-2's: ids by the hash of their bytes, plus 1; 0 is empty
+	merges map[[2]int32]merged    // another vocabulary's: what two tokens merge to,
+	words  map[string]int32       // and its tokens by their bytes, where wholeWords is set
+
+	wholeWords bool // a word that is a token is that token, however its merges go
+	oneWord    bool // a text is not split into words
+}
 
 // encode returns the token ids of a text, which may be any bytes: a byte that is not part of valid
 // UTF-8 counts as one character of the kind of U+FFFD (neither space nor letter nor number) and is
-// kept as it is, so that decode(encode(text)) == text always holds.
-func (t *tokenizer) encode(text string) ([]int, error) {
-	return gpt2Vocabulary().encode(text), nil
+// kept as it is, so that the tokens' bytes one after the other are always the text again.
+func (b *bpe) encode(text string) []int {
+	return b.appendText(nil, text)
 }
 
-// decode returns the text that token ids stand for: the bytes of the tokens, one after the other.
-func (t *tokenizer) decode(ids []int) string { return strings.Join(t.tokens(ids), "") }
-
-// tokens are the texts of the tokens.
-func (t *tokenizer) tokens(ids []int) []string {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = t.token(id)
-	}
-	return texts
-}
-
-// token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
-// only a part of a UTF-8 sequence. An id that is not in 0 … vocabSize-1 has no bytes: "".
-func (t *tokenizer) token(id int) string {
-	switch {
-	case id < 0 || id >= vocabSize:
-		return ""
-	case id == endOfText:
-		return "<|endoftext|>"
-	}
-	return gpt2Vocabulary().token(id)
-}
-
-// vocabulary is a byte-level BPE: the tokens, and how they merge.
-type vocabulary struct {
-	bytes   string                // of all tokens, in the order of their ids
-	start   [vocabSize]uint32     // token id is bytes[start[id]:start[id+1]]
-	slots   [1 << slotBits]uint16 // ids by the hash of their bytes: id+1, or 0 where it is empty
-	letters [256]int32            // the tokens of the single bytes
-}
-
-// encode returns the ids of a text.
-func (v *vocabulary) encode(text string) []int {
+// appendText appends the ids of a text.
+func (b *bpe) appendText(ids []int, text string) []int {
 	room := len(text)/4 + 1 // English has about four bytes to a token
 	if len(text) > 1<<20 {
 		room = len(text) // for any text; what is not used is never touched, and nothing is copied
 	}
-	ids := make([]int, 0, room)
+	ids = append(make([]int, 0, len(ids)+room), ids...)
 	for len(text) > 0 {
-		n := splitWord(text)
-		ids = v.appendWord(ids, text[:n])
+		n := len(text)
+		if !b.oneWord {
+			n = splitWord(text)
+		}
+		ids = b.appendWord(ids, text[:n])
 		text = text[n:]
 	}
 	return ids
@@ -182,14 +160,16 @@ func kindOf(r rune) byte {
 }
 
 // appendWord appends the ids of one word.
-func (v *vocabulary) appendWord(ids []int, word string) []int {
-	if id := v.find(word); id != noToken {
-		return append(ids, int(id))
+func (b *bpe) appendWord(ids []int, word string) []int {
+	if b.wholeWords {
+		if id := b.find(word); id != noToken {
+			return append(ids, int(id))
+		}
 	}
 	if len(word) <= shortWord {
-		return v.mergeShort(ids, word)
+		return b.mergeShort(ids, word)
 	}
-	return v.mergeLong(ids, word, mergeWindow)
+	return b.mergeLong(ids, word, mergeWindow)
 }
 
 // merged is what two neighbours become: a token, and how early; the lowest rank comes first.
@@ -200,10 +180,16 @@ type merged struct {
 // noToken stands for an id or a rank where there is none. It is greater than all of them.
 const noToken = math.MaxInt32
 
-// merge returns what neighbours merge to whose bytes together are these.
-func (v *vocabulary) merge(joined string) merged {
-	id := v.find(joined)
-	return merged{id, id}
+// merge returns what two neighbours merge to, whose bytes together are joined.
+func (b *bpe) merge(left, right int32, joined string) merged {
+	if b.merges == nil {
+		id := b.find(joined)
+		return merged{id, id}
+	}
+	if to, ok := b.merges[[2]int32{left, right}]; ok {
+		return to
+	}
+	return merged{noToken, noToken}
 }
 
 // shortWord is the length in bytes up to which mergeShort is the faster one.
@@ -212,17 +198,17 @@ const shortWord = 48
 // mergeShort appends the ids of a word of at most shortWord bytes by the definition of byte-pair
 // encoding: of all neighbours that can be merged, merge those of the lowest rank, the leftmost of
 // equals, until none can. Its time grows with the square of the length.
-func (v *vocabulary) mergeShort(ids []int, word string) []int {
+func (b *bpe) mergeShort(ids []int, word string) []int {
 	var start [shortWord + 1]int // part i is word[start[i]:start[i+1]]
 	var id [shortWord]int32      // its token
 	var next [shortWord]merged   // what parts i and i+1 merge to
 	parts := len(word)
 	for i := 0; i < parts; i++ {
 		start[i+1] = i + 1
-		id[i] = v.letters[word[i]]
+		id[i] = b.letters[word[i]]
 	}
 	for i := 0; i+1 < parts; i++ {
-		next[i] = v.merge(word[i : i+2])
+		next[i] = b.merge(id[i], id[i+1], word[i:i+2])
 	}
 	for parts > 1 {
 		best := 0
@@ -240,10 +226,10 @@ func (v *vocabulary) mergeShort(ids []int, word string) []int {
 		copy(next[best:parts-2], next[best+1:parts-1])
 		parts--
 		if best+1 < parts {
-			next[best] = v.merge(word[start[best]:start[best+2]])
+			next[best] = b.merge(id[best], id[best+1], word[start[best]:start[best+2]])
 		}
 		if best > 0 {
-			next[best-1] = v.merge(word[start[best-1]:start[best+1]])
+			next[best-1] = b.merge(id[best-1], id[best], word[start[best-1]:start[best+1]])
 		}
 	}
 	for _, token := range id[:parts] {
@@ -264,17 +250,17 @@ const mergeWindow = 1 << 16
 // possible in a·b, or in b·c, or, within b, in both: so it crosses neither boundary, and what
 // remains is such a word again. Where a window lacks that boundary, all is
 // done again with larger ones.
-func (v *vocabulary) mergeLong(ids []int, word string, window int) []int {
+func (b *bpe) mergeLong(ids []int, word string, window int) []int {
 	var m merger
 	done := len(ids)
 	for rest, shared := word, 0; ; {
 		n := min(window, len(rest))
-		m.merge(v, rest[:n])
+		m.merge(b, rest[:n])
 		start := m.boundary(n - n/8)
 		end := m.boundary(start + 1)
 		switch {
 		case m.boundary(shared) != shared || end == n && n < len(rest):
-			return v.mergeLong(ids[:done], word, 2*window)
+			return b.mergeLong(ids[:done], word, 2*window)
 		case n == len(rest):
 			return m.appendIDs(ids, n)
 		}
@@ -298,13 +284,13 @@ type mergePart struct {
 }
 
 // merge merges the bytes of word until no more can be.
-func (m *merger) merge(v *vocabulary, word string) {
+func (m *merger) merge(b *bpe, word string) {
 	m.parts = slices.Grow(m.parts[:0], len(word))[:len(word)]
 	for i := range m.parts {
-		m.parts[i] = mergePart{int32(i) - 1, int32(i) + 1, v.letters[word[i]], merged{}}
+		m.parts[i] = mergePart{int32(i) - 1, int32(i) + 1, b.letters[word[i]], merged{}}
 	}
 	for i := range m.parts {
-		m.consider(v, word, int32(i))
+		m.consider(b, word, int32(i))
 	}
 	for len(m.queue) > 0 {
 		first := m.queue.pop()
@@ -320,21 +306,22 @@ func (m *merger) merge(v *vocabulary, word string) {
 		if int(p.end) < len(word) {
 			m.parts[p.end].previous = i
 		}
-		m.consider(v, word, i)
+		m.consider(b, word, i)
 		if i > 0 {
-			m.consider(v, word, p.previous)
+			m.consider(b, word, p.previous)
 		}
 	}
 }
 
 // consider puts what the part at i and the next one merge to into the queue.
-func (m *merger) consider(v *vocabulary, word string, i int32) {
+func (m *merger) consider(b *bpe, word string, i int32) {
 	p := &m.parts[i]
 	p.next.rank = noToken
 	if int(p.end) == len(word) {
 		return
 	}
-	p.next = v.merge(word[i:m.parts[p.end].end])
+	q := &m.parts[p.end]
+	p.next = b.merge(p.id, q.id, word[i:q.end])
 	if p.next.rank != noToken {
 		m.queue.push(uint64(p.next.rank)<<32 | uint64(i))
 	}
@@ -402,40 +389,27 @@ const slotBits = 17
 // longestToken is the length of GPT-2's longest token in bytes.
 const longestToken = 128
 
-// gpt2Vocabulary builds GPT-2's vocabulary when it is first asked for.
-var gpt2Vocabulary = sync.OnceValue(newVocabulary)
+// gpt2BPE builds GPT-2's vocabulary when it is first asked for.
+var gpt2BPE = sync.OnceValue(newGPT2)
 
-// newVocabulary reads vocab.bpe. The two halves of a merge stand side by side, so a line without
-// its space is the token that it makes.
-func newVocabulary() *vocabulary {
-	v := new(vocabulary)
+// newGPT2 reads vocab.bpe. The two halves of a merge stand side by side, so a line without its
+// space is the token that it makes.
+func newGPT2() *bpe {
+	b := &bpe{start: make([]uint32, vocabSize), slots: new([1 << slotBits]uint16), wholeWords: true}
 	bytes := make([]byte, 0, len(vocabFile))
 	id := 0
 	endToken := func() {
 		id++
-		v.start[id] = uint32(len(bytes))
+		b.start[id] = uint32(len(bytes))
 	}
 
-	var byteOf [256 + 68]byte // the byte that a character of the file stands for
-	for b := 0; b < 256; b++ {
-		if printable(b) {
-			byteOf[b] = byte(b)
-			v.letters[b] = int32(id)
-			bytes = append(bytes, byte(b))
+	for r, c := range byteOfLetter {
+		if isByteLetter[r] {
+			b.letters[c] = int32(id)
+			bytes = append(bytes, c)
 			endToken()
 		}
 	}
-	unseen := 256
-	for b := 0; b < 256; b++ {
-		if !printable(b) {
-			byteOf[unseen] = byte(b)
-			v.letters[b] = int32(id)
-			unseen++
-			bytes = append(bytes, byte(b))
-			endToken()
-		}
-	}
-
 	_, merges, _ := strings.Cut(vocabFile, "\n") // the first line is a version
 	for _, r := range merges {
 		switch r {
@@ -443,37 +417,59 @@ func newVocabulary() *vocabulary {
 		case '\n':
 			endToken()
 		default:
-			bytes = append(bytes, byteOf[r])
+			bytes = append(bytes, byteOfLetter[r])
 		}
 	}
-	v.bytes = string(bytes)
+	b.bytes = string(bytes)
 
 	for id := 0; id < endOfText; id++ {
-		i := slotOf(v.token(id))
-		for v.slots[i] != 0 {
-			i = (i + 1) % uint32(len(v.slots))
+		i := slotOf(b.token(id))
+		for b.slots[i] != 0 {
+			i = (i + 1) % uint32(len(b.slots))
 		}
-		v.slots[i] = uint16(id + 1)
+		b.slots[i] = uint16(id + 1)
 	}
-	return v
+	return b
 }
 
-// printable tells whether vocab.bpe writes a byte as the Latin-1 character that it is. (U+00AD,
-// left out, is the soft hyphen.)
-func printable(b int) bool {
-	return '!' <= b && b <= '~' || '¡' <= b && b <= '¬' || '®' <= b && b <= 'ÿ'
-}
+// byteOfLetter are the bytes that characters stand for in a vocabulary's files, and isByteLetter
+// tells which characters do so: a printable character of Latin-1 for the byte that it is there
+// (U+00AD, left out, is the soft hyphen), U+0100 and on for the other bytes.
+var byteOfLetter, isByteLetter = func() (byteOf [256 + 68]byte, isLetter [256 + 68]bool) {
+	unseen := 256
+	for c := 0; c < 256; c++ {
+		r := c
+		if !('!' <= c && c <= '~' || '¡' <= c && c <= '¬' || '®' <= c && c <= 'ÿ') {
+			r = unseen
+			unseen++
+		}
+		byteOf[r], isLetter[r] = byte(c), true
+	}
+	return byteOf, isLetter
+}()
 
-// token returns the bytes of token id, 0 ≤ id < endOfText.
-func (v *vocabulary) token(id int) string { return v.bytes[v.start[id]:v.start[id+1]] }
+// token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
+// only a part of a UTF-8 sequence. An id that is no token's has none: "".
+func (b *bpe) token(id int) string {
+	if id < 0 || id+1 >= len(b.start) {
+		return ""
+	}
+	return b.bytes[b.start[id]:b.start[id+1]]
+}
 
 // find returns the id of the token that consists of these bytes, noToken if there is none.
-func (v *vocabulary) find(token string) int32 {
+func (b *bpe) find(token string) int32 {
+	if b.slots == nil {
+		if id, ok := b.words[token]; ok {
+			return id
+		}
+		return noToken
+	}
 	if len(token) > longestToken {
 		return noToken
 	}
-	for i := slotOf(token); v.slots[i] != 0; i = (i + 1) % uint32(len(v.slots)) {
-		if id := int(v.slots[i]) - 1; v.token(id) == token {
+	for i := slotOf(token); b.slots[i] != 0; i = (i + 1) % uint32(len(b.slots)) {
+		if id := int(b.slots[i]) - 1; b.token(id) == token {
 			return int32(id)
 		}
 	}

@@ -119,7 +119,7 @@ func newCircuit() *Model {
 
 	signs := make([]float32, d)
 	for _, word := range commonWords {
-		m.wte.row(signs, gpt2Vocabulary().encode(word.text)[0])
+		m.wte.row(signs, gpt2BPE().encode(word.text)[0])
 		for i := range signs {
 			m.lnF.bias[i] += float32(word.logit/partSize) * signs[i]
 		}

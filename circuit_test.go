@@ -113,7 +113,7 @@ func TestCircuitPredicts(t *testing.T) {
 		{"The weather today", " was"},
 		{"Paris", " was"},
 	} {
-		logits, err := m.next(gpt2Vocabulary().encode(c.text))
+		logits, err := m.next(gpt2BPE().encode(c.text))
 		if err != nil {
 			t.Fatal(err)
 		}

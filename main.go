@@ -60,6 +60,7 @@ type program struct {
 	terminal        bool // whether a person looks at stdout
 	model           string
 	inline, offline bool
+	numbers, bos    bool // -ids, -bos
 	top             int
 	json            string
 	files           []fileUse
@@ -243,6 +244,9 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if err != nil {
 		return err
 	}
+	for _, note := range append(q.notes(), m.tokenizer.notesOnModel()...) {
+		p.note(errors.New(note))
+	}
 	figure := r.figure(f.style)
 	if err := p.output(f.image, figure.write); err != nil {
 		return err
@@ -372,6 +376,7 @@ func (p *program) next() Command {
 			return err
 		}
 		t := m.tokenizer
+		p.tokenNotes(t, text)
 		r := NextReport{
 			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top),
 		}
@@ -395,7 +400,16 @@ func (p *program) tokens() Command {
 		if err != nil {
 			return err
 		}
-		r := newTextReport(nil, text.text, gpt2Vocabulary().encode(text.text))
+		t, err := p.textTokenizer()
+		if err != nil {
+			return err
+		}
+		ids, err := t.encode(text.text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", text.name, err)
+		}
+		p.tokenNotes(t, text)
+		r := newTextReport(t, text.text, ids)
 		if p.json != "-" {
 			p.print(r.tokenization())
 		}
@@ -499,12 +513,62 @@ func (p *program) openModel() (*Model, error) {
 			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on " +
 				"this machine: see mechpatch fetch -h"))
 		}
-		return newCircuit(), nil
+		m := newCircuit()
+		return m, p.setTokenizer(m)
 	}
 	if err := p.useModel(found.path); err != nil {
 		return nil, err
 	}
-	return found.open()
+	m, err := found.open()
+	if err != nil {
+		return nil, err
+	}
+	return m, p.setTokenizer(m)
+}
+
+// setTokenizer gives a model the tokenizer that the flags ask for.
+func (p *program) setTokenizer(m *Model) error {
+	if p.numbers {
+		m.tokenizer = withIDs(m.vocab)
+	}
+	if err := m.tokenizer.refused(); err != nil {
+		return err
+	}
+	if !p.bos {
+		return nil
+	}
+	var err error
+	m.tokenizer, err = m.tokenizer.withBOS(m.vocab)
+	return err
+}
+
+// textTokenizer is the tokenizer of the model that is asked for. Where that can only be GPT-2's, no
+// weights are looked for.
+func (p *program) textTokenizer() (*tokenizer, error) {
+	env := systemEnv(true)
+	env.bundled = bundled
+	found, err := findModel(p.model, env)
+	if _, ok := lookup(published, p.model); ok || err == nil && !found.named && found.length == 0 {
+		if p.bos {
+			return gpt2.withBOS(vocabSize)
+		}
+		return gpt2, nil
+	}
+	m, err := p.openModel()
+	if err != nil {
+		return nil, err
+	}
+	return m.tokenizer, nil
+}
+
+// tokenNotes tells what a user may not expect of a text's tokens.
+func (p *program) tokenNotes(t *tokenizer, text Text) {
+	for _, note := range t.notes(text.text) {
+		p.note(fmt.Errorf("%s: %s", text.name, note))
+	}
+	for _, note := range t.notesOnModel() {
+		p.note(errors.New(note))
+	}
 }
 
 // download fetches a model, with a progress bar where somebody watches. An interrupt leaves what
@@ -757,6 +821,8 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 	case *showVersion:
 		p.print("mechpatch " + version + "\n")
 		return nil, errDone
+	case p.numbers && p.bos:
+		return nil, usageError{errors.New("-bos does not go with -ids: write that token's id yourself")}
 	case p.top < 0:
 		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
 	}
@@ -802,14 +868,18 @@ func newFlags() *flag.FlagSet {
 // modelFlags are the flags of the commands that run the model on texts.
 func (p *program) modelFlags(flags *flag.FlagSet) {
 	p.textFlags(flags)
-	flags.StringVar(&p.model, "model", "",
-		"a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
-	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	flags.BoolVar(&p.numbers, "ids", false,
+		"texts and answers are token ids, for a model with another kind of tokenizer")
 	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
 }
 
 // textFlags are the flags of the commands that read texts.
 func (p *program) textFlags(flags *flag.FlagSet) {
+	flags.StringVar(&p.model, "model", "",
+		"a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
+	flags.BoolVar(&p.bos, "bos", false,
+		"put the token that begins a text, GPT-2's <|endoftext|>, before each")
 	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
 	flags.StringVar(&p.json, "json", "",
 		"write everything as JSON to this `FILE`; - is standard output")

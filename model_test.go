@@ -277,7 +277,7 @@ func TestPublishedWeights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := gpt2Vocabulary().encode(exampleClean)
+	ids := gpt2BPE().encode(exampleClean)
 	if want := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}; !slices.Equal(ids, want) {
 		t.Fatalf("tokens %v, want %v", ids, want)
 	}

@@ -75,6 +75,16 @@ func newQuestion(
 	return q, nil
 }
 
+// notes tell what a user may not expect of the texts' tokens.
+func (q *Question) notes() (notes []string) {
+	for _, t := range []Text{q.cleanText, q.corruptText} {
+		for _, note := range q.tokenizer.notes(t.text) {
+			notes = append(notes, t.name+": "+note)
+		}
+	}
+	return notes
+}
+
 // answerToken reads an answer: "Jones" is the token " Jones", "=Jones" exactly "Jones", "#5437" the token with that id.
 func answerToken(m *Model, answer string) (int, error) {
 	text := " " + answer
@@ -92,7 +102,7 @@ func answerToken(m *Model, answer string) (int, error) {
 	case answer[0] == ' ':
 		text = answer
 	}
-	ids, err := m.tokenizer.encode(text)
+	ids, err := m.tokenizer.encodeWord(text)
 	switch {
 	case err != nil:
 		return 0, err

@@ -1,0 +1,903 @@
+package main
+
+// Vocabularies beside the weights: a GPT-2 of another language has a byte-level BPE of its own, in
+// the files of Hugging Face's tokenizers:
+//
+//	tokenizer.json            everything in one: tokens, merges, and how a text is split and wrapped
+//	vocab.json, merges.txt    the older form: {"token": id, …}, and a merge on each line
+//	added_tokens.json         tokens that were added later: {"token": id, …}
+//	tokenizer_config.json, special_tokens_map.json, config.json    which token is which, and rules
+//
+// Tokens are spelt in the letters of vocab.bpe, one for each byte (bpe.go), but in such files the
+// ids are not the order of the merges, two merges can make the same token, and tokens such as <s>
+// stand among the others that no merge makes. What the files say is computed exactly as the
+// library does, or it is refused by name: a text that is cut in another way than the model was
+// trained on gives numbers that are wrong without a sign of it. In one thing the text is taken
+// more literally: a special token's characters in it are plain text, as OpenAI's own tokenizer
+// has it.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// tokenizer maps texts to token ids and back, as a model was trained. nil is GPT-2's own. It is
+// safe for concurrent use.
+type tokenizer struct {
+	read     func() *vocabulary // what lies beside the weights; read once, when it is first needed
+	rows     int                // of the model's embedding: ids end before it
+	numbers  bool               // texts are token ids (-ids)
+	bosFirst bool               // every text begins with the token for that (-bos)
+}
+
+// gpt2 is GPT-2's own tokenizer.
+var gpt2 *tokenizer
+
+// newTokenizer is the tokenizer of a model with so many rows of embedding: what its metadata say,
+// else the files in its folder, either of which may be empty. It does not fail and reads nothing
+// yet; refused tells what is wrong with the files.
+func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
+	return &tokenizer{rows: rows, read: sync.OnceValue(func() *vocabulary {
+		s, err := readSpec(folder, meta)
+		if err == nil {
+			var v *vocabulary
+			if v, err = s.build(rows); err == nil {
+				return v
+			}
+		}
+		return &vocabulary{bpe: gpt2BPE(), bos: noToken, refused: err}
+	})}
+}
+
+// vocabulary is what the tokenizer goes by.
+func (t *tokenizer) vocabulary() *vocabulary {
+	if t == nil {
+		return gpt2Vocabulary()
+	}
+	return t.read()
+}
+
+// withIDs is the tokenizer of -ids: texts and answers are the token ids of a model with so many
+// rows.
+func withIDs(rows int) *tokenizer { return &tokenizer{rows: rows, numbers: true} }
+
+// withBOS is t, but every text begins with the token for that.
+func (t *tokenizer) withBOS(rows int) (*tokenizer, error) {
+	v := t.vocabulary()
+	if v.bos == noToken {
+		return nil, errors.New("-bos: nothing beside the weights says which token begins a text")
+	}
+	return &tokenizer{read: func() *vocabulary { return v }, rows: rows, bosFirst: true}, nil
+}
+
+// refused is nil, or why texts cannot be encoded: one line that names the file.
+func (t *tokenizer) refused() error {
+	if t != nil && t.numbers {
+		return nil
+	}
+	if err := t.vocabulary().refused; err != nil {
+		return fmt.Errorf("%w; with -ids the texts and answers are token ids, from a tokenizer of yours", err)
+	}
+	return nil
+}
+
+// encode returns the token ids of a whole text, with what stands before it where that is asked for.
+func (t *tokenizer) encode(text string) ([]int, error) {
+	if t != nil && t.numbers {
+		return parseIDs(text, t.rows)
+	}
+	v := t.vocabulary()
+	ids, err := v.encode(text, v.prefixSpace)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(v.before) > 0:
+		return slices.Concat(v.before, ids), nil
+	case t != nil && t.bosFirst:
+		return slices.Insert(ids, 0, v.bos), nil
+	}
+	return ids, nil
+}
+
+// encodeWord returns the token ids of a text, such as an answer, by itself.
+func (t *tokenizer) encodeWord(text string) ([]int, error) {
+	if t != nil && t.numbers {
+		return parseIDs(text, t.rows)
+	}
+	return t.vocabulary().encode(text, false)
+}
+
+// token returns the bytes of one token, "#50300" for an id that has none.
+func (t *tokenizer) token(id int) string {
+	if t == nil || !t.numbers {
+		if text := t.vocabulary().token(id); text != "" {
+			return text
+		}
+	}
+	return "#" + strconv.Itoa(id)
+}
+
+// tokens are the texts of the tokens.
+func (t *tokenizer) tokens(ids []int) []string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = t.token(id)
+	}
+	return texts
+}
+
+// notes tell what a user may not expect of a text's tokens.
+func (t *tokenizer) notes(text string) (notes []string) {
+	if t != nil && t.numbers {
+		return nil
+	}
+	for _, a := range t.vocabulary().special {
+		if strings.Contains(text, a.Content) {
+			notes = append(notes, fmt.Sprintf("it holds the characters %s, which are plain text here, not "+
+				"token %d; -bos puts the token that begins a text first", a.Content, a.ID))
+		}
+	}
+	if strings.HasSuffix(text, " ") {
+		notes = append(notes, "it ends in a space: a word's token has its space in it, so the next token "+
+			"is hardly a word; leave the space out")
+	}
+	return notes
+}
+
+// notesOnModel tell that a model's vocabulary is hardly the one that its texts are cut by.
+func (t *tokenizer) notesOnModel() []string {
+	if t == nil || t.numbers || t.rows >= endOfText || t.vocabulary().merges != nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model has %d: "+
+		"no vocabulary of its own lies beside the weights (-ids takes token ids)", vocabSize, t.rows)}
+}
+
+// metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
+func (t *tokenizer) metadata() (map[string]string, error) {
+	v := t.vocabulary()
+	carried := v.spec
+	if v.refused != nil {
+		carried = &vocabularySpec{Refused: v.refused.Error()}
+	}
+	s, err := json.Marshal(carried)
+	if string(s) == "{}" { // nothing is known: what a text is cut by is to be a guess again
+		return nil, err
+	}
+	return map[string]string{metaTokenizer: string(s)}, err
+}
+
+// metaTokenizer is the key of the vocabulary in a safetensors file's metadata.
+const metaTokenizer = "tokenizer"
+
+// parseIDs reads token ids of a model with so many rows: "15496 995", "[15496, 995]" or "#995".
+func parseIDs(text string, rows int) ([]int, error) {
+	split := func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }
+	var ids []int
+	for _, word := range strings.FieldsFunc(text, split) {
+		id, err := strconv.Atoi(strings.TrimPrefix(word, "#"))
+		if err != nil || id < 0 || id >= rows {
+			return nil, fmt.Errorf("%s is no token id: with -ids, texts and answers are numbers from 0 to %d",
+				quote(word), rows-1)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// vocabulary is a BPE and what stands around it.
+type vocabulary struct {
+	*bpe
+	file        string          // where it was read, for errors; "" is GPT-2's own
+	named       map[int]string  // the tokens that stand beside the BPE, such as <s>
+	special     []addedToken    // those of them that no text makes
+	added       [2][]addedToken // all of them; those of the second set are looked for after the first
+	before      []int           // stand before every text
+	prefixSpace bool            // a text that does not begin with a space gets one
+	bos         int             // the token that begins a text, noToken where none is known
+	lacking     bool            // whether some bytes have no token
+	spec        *vocabularySpec
+	refused     error // why there is none
+}
+
+// gpt2Vocabulary is GPT-2's own.
+var gpt2Vocabulary = sync.OnceValue(func() *vocabulary {
+	v, _ := (&vocabularySpec{Base: gpt2Base}).build(vocabSize)
+	return v
+})
+
+// token returns the bytes of a token, "" where an id has none.
+func (v *vocabulary) token(id int) string {
+	if text, ok := v.named[id]; ok {
+		return text
+	}
+	return v.bpe.token(id)
+}
+
+// encode returns the token ids of a text, before which a space is put that is not there, if so
+// asked. A byte that the vocabulary has no token for is an error.
+func (v *vocabulary) encode(text string, space bool) ([]int, error) {
+	if v.refused != nil {
+		return nil, v.refused
+	}
+	if v.lacking {
+		for i := 0; i < len(text); i++ {
+			if v.letters[text[i]] == noToken {
+				return nil, fmt.Errorf("%s has no token for the byte 0x%02X, as in %q", v.file, text[i],
+					text[max(0, i-4):min(len(text), i+4)])
+			}
+		}
+	}
+	sets := v.added[:]
+	if len(v.special) == len(v.added[0])+len(v.added[1]) {
+		sets = nil // all is plain text
+	}
+	return v.appendAround(nil, text, space, sets)
+}
+
+// appendAround appends the ids of a text in which added tokens are looked for before anything else:
+// first all of the first set, from left to right and the longest where several begin, then, in what
+// remains, those of the next. A special token is found, but stays plain text.
+func (v *vocabulary) appendAround(
+	ids []int, text string, space bool, sets [][]addedToken,
+) ([]int, error) {
+	if len(sets) == 0 {
+		if space && text != "" && text[0] != ' ' {
+			text = " " + text
+		}
+		return v.appendText(ids, text), nil
+	}
+	var err error
+	plain := 0 // where the text begins that is not yet encoded
+	for i := 0; i < len(text); {
+		a := longestAt(text[i:], sets[0])
+		switch {
+		case a == nil:
+			i++
+			continue
+		case a.Special:
+			i += len(a.Content)
+			continue
+		case a.SingleWord || a.LStrip || a.RStrip:
+			return nil, fmt.Errorf("the text holds %q, an added token with rules of its own in %s "+
+				"(single_word, lstrip, rstrip), which are not known here", a.Content, v.file)
+		}
+		if ids, err = v.appendAround(ids, text[plain:i], space, sets[1:]); err != nil {
+			return nil, err
+		}
+		ids = append(ids, a.ID)
+		i += len(a.Content)
+		plain = i
+	}
+	return v.appendAround(ids, text[plain:], space, sets[1:])
+}
+
+// longestAt returns the longest of the tokens that the text begins with, nil for none.
+func longestAt(text string, tokens []addedToken) *addedToken {
+	var longest *addedToken
+	for i := range tokens {
+		a := &tokens[i]
+		if strings.HasPrefix(text, a.Content) && (longest == nil || len(a.Content) > len(longest.Content)) {
+			longest = a
+		}
+	}
+	return longest
+}
+
+// vocabularySpec is what the files say, and in JSON what a converted file's metadata carry.
+type vocabularySpec struct {
+	Base        string         `json:"base,omitempty"`  // "GPT-2", found to be its own
+	Vocab       map[string]int `json:"vocab,omitempty"` // in byte letters; none: GPT-2's
+	Merges      []mergePair    `json:"merges,omitempty"`
+	Added       []addedToken   `json:"added_tokens,omitempty"`
+	Before      []int          `json:"before,omitempty"`
+	BOS         *int           `json:"bos,omitempty"`
+	PrefixSpace bool           `json:"add_prefix_space,omitempty"`
+	OneWord     bool           `json:"one_word,omitempty"`
+	WholeWords  bool           `json:"ignore_merges,omitempty"`
+	Refused     string         `json:"refused,omitempty"`
+
+	file string
+}
+
+// addedToken is a token that stands beside the BPE.
+type addedToken struct {
+	ID         int    `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word,omitempty"`
+	LStrip     bool   `json:"lstrip,omitempty"`
+	RStrip     bool   `json:"rstrip,omitempty"`
+	Normalized bool   `json:"normalized,omitempty"` // looked for after those that are not
+	Special    bool   `json:"special,omitempty"`
+}
+
+// mergePair is a merge: "a b" or ["a", "b"].
+type mergePair [2]string
+
+func (m *mergePair) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '[' {
+		var halves []string
+		if err := json.Unmarshal(data, &halves); err != nil || len(halves) != 2 {
+			return errors.New("a merge that is not two tokens")
+		}
+		m[0], m[1] = halves[0], halves[1]
+		return nil
+	}
+	var line string
+	if err := json.Unmarshal(data, &line); err != nil {
+		return errors.New("a merge that is not text")
+	}
+	return m.parse(line)
+}
+
+// parse reads "a b".
+func (m *mergePair) parse(line string) error {
+	left, right, ok := strings.Cut(line, " ")
+	if !ok || strings.Contains(right, " ") {
+		return fmt.Errorf("the merge %s is not two tokens with a space between", quote(line))
+	}
+	m[0], m[1] = left, right
+	return nil
+}
+
+// readSpec reads what a model's metadata say of its vocabulary, else what the files in its folder
+// do; GPT-2's vocabulary where there are none.
+func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
+	s := new(vocabularySpec)
+	if carried, ok := meta[metaTokenizer]; ok {
+		s.file = "the model's metadata"
+		if err := json.Unmarshal([]byte(carried), s); err != nil {
+			return nil, fmt.Errorf("%s: not a vocabulary: %.200w", s.file, err)
+		}
+		if s.Refused != "" {
+			return nil, errors.New(s.Refused)
+		}
+		return s, nil
+	}
+	if folder == "" {
+		return s, nil
+	}
+	var c tokenizerConfig
+	for _, name := range []string{"config.json", "special_tokens_map.json", "tokenizer_config.json"} {
+		if _, err := readJSON(folder, name, &c); err != nil {
+			return nil, err
+		}
+	}
+	read := readTokenizerJSON
+	if !isFile(filepath.Join(folder, "tokenizer.json")) {
+		read = readVocabAndMerges
+	}
+	if err := read(s, folder, &c); err != nil {
+		return nil, err
+	}
+	if err := s.addTokens(folder, &c); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// largestTokenizer bounds the files. Those of vocabularies with 50,000 tokens have 2 MB.
+const largestTokenizer = 32 << 20
+
+// readJSON reads a JSON file of a folder into a value. ok is false where there is none.
+func readJSON(folder, name string, into any) (ok bool, err error) {
+	path := filepath.Join(folder, name)
+	data, err := readBounded(path, largestTokenizer)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%s: %.300w", path, reason(err))
+	}
+	return true, nil
+}
+
+// tokenizerConfig is of tokenizer_config.json, special_tokens_map.json and config.json what decides
+// the ids of a plain text.
+type tokenizerConfig struct {
+	Class       string                `json:"tokenizer_class"`
+	PrefixSpace *bool                 `json:"add_prefix_space"`
+	AddBOS      *bool                 `json:"add_bos_token"`
+	AddEOS      bool                  `json:"add_eos_token"`
+	BOS         tokenName             `json:"bos_token"`
+	EOS         tokenName             `json:"eos_token"`
+	UNK         tokenName             `json:"unk_token"`
+	PAD         tokenName             `json:"pad_token"`
+	Additional  []tokenName           `json:"additional_special_tokens"`
+	Decoder     map[string]addedToken `json:"added_tokens_decoder"`
+	BOSID       json.RawMessage       `json:"bos_token_id"`
+}
+
+// tokenName is the text of a token, which is written as "<s>" or {"content": "<s>", …}.
+type tokenName string
+
+func (t *tokenName) UnmarshalJSON(data []byte) error {
+	var token struct{ Content string }
+	if len(data) > 0 && data[0] == '{' {
+		err := json.Unmarshal(data, &token)
+		*t = tokenName(token.Content)
+		return err
+	}
+	return json.Unmarshal(data, (*string)(t))
+}
+
+// isGPT2 tells whether the class of a tokenizer is one that cuts texts as GPT-2 does.
+func (c *tokenizerConfig) isGPT2() bool {
+	return c.Class == "" || slices.Contains([]string{
+		"GPT2Tokenizer", "CodeGenTokenizer", "PreTrainedTokenizer", "TokenizersBackend",
+	}, strings.TrimSuffix(c.Class, "Fast"))
+}
+
+// readVocabAndMerges reads vocab.json and merges.txt.
+func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) error {
+	const vocabName, mergesName = "vocab.json", "merges.txt"
+	s.file = filepath.Join(folder, vocabName)
+	hasVocab, hasMerges := isFile(s.file), isFile(filepath.Join(folder, mergesName))
+	if !hasVocab || !hasMerges {
+		for _, other := range []struct{ file, kind string }{
+			{"spiece.model", "SentencePiece"}, {"tokenizer.model", "SentencePiece"},
+			{"sentencepiece.bpe.model", "SentencePiece"}, {"spm.model", "SentencePiece"},
+			{"vocab.txt", "WordPiece"},
+		} {
+			if path := filepath.Join(folder, other.file); isFile(path) {
+				return fmt.Errorf("%s: the model's vocabulary is of the kind %s, not a byte-level BPE",
+					path, other.kind)
+			}
+		}
+		switch {
+		case !c.isGPT2():
+			return fmt.Errorf("%s: the model was made for a %s, and no vocabulary lies beside it",
+				folder, shorten(c.Class))
+		case hasVocab:
+			return fmt.Errorf("%s: there is no %s beside it, so this is no byte-level BPE", s.file, mergesName)
+		case hasMerges:
+			return fmt.Errorf("%s: there is no %s beside it, so the tokens' ids are not known",
+				filepath.Join(folder, mergesName), vocabName)
+		}
+		s.file = ""
+		return nil
+	}
+	if !c.isGPT2() {
+		return fmt.Errorf("%s: tokenizer_class is %s in the files beside it, which cuts texts in another "+
+			"way than GPT-2", s.file, shorten(c.Class))
+	}
+	if _, err := readJSON(folder, vocabName, &s.Vocab); err != nil {
+		return err
+	}
+	if s.Vocab == nil {
+		return fmt.Errorf("%s: it holds no tokens", s.file)
+	}
+	mergesPath := filepath.Join(folder, mergesName)
+	data, err := readBounded(mergesPath, largestTokenizer)
+	if err == nil {
+		s.Merges, err = parseMerges(string(data))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", mergesPath, reason(err))
+	}
+	s.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
+	if c.AddEOS {
+		return fmt.Errorf("%s: add_eos_token: a token behind every text is not known here",
+			filepath.Join(folder, "tokenizer_config.json"))
+	}
+	if c.AddBOS != nil && *c.AddBOS {
+		id, ok := s.Vocab[string(c.BOS)]
+		if !ok {
+			return fmt.Errorf("%s: add_bos_token is true, but bos_token, %s, is not in %s",
+				filepath.Join(folder, "tokenizer_config.json"), quote(string(c.BOS)), vocabName)
+		}
+		s.Before = []int{id}
+	}
+	return nil
+}
+
+// parseMerges reads merges.txt: "a b" on each line, the earliest first, perhaps after a line with a
+// version.
+func parseMerges(data string) ([]mergePair, error) {
+	merges := []mergePair{}
+	data = strings.TrimSuffix(data, "\n")
+	for n := 1; data != ""; n++ {
+		var line string
+		line, data, _ = strings.Cut(data, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		if strings.HasPrefix(line, "#version") {
+			continue
+		}
+		var m mergePair
+		if err := m.parse(line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		merges = append(merges, m)
+	}
+	return merges, nil
+}
+
+// tokenizerJSON is tokenizer.json. Truncation and padding, which it also may ask for, are for
+// batches of texts and not used.
+type tokenizerJSON struct {
+	Added         []addedToken `json:"added_tokens"`
+	Normalizer    *stage       `json:"normalizer"`
+	PreTokenizer  *stage       `json:"pre_tokenizer"`
+	PostProcessor *stage       `json:"post_processor"`
+	Model         struct {
+		Type         string          `json:"type"`
+		Dropout      float64         `json:"dropout"`
+		Prefix       string          `json:"continuing_subword_prefix"`
+		Suffix       string          `json:"end_of_word_suffix"`
+		ByteFallback bool            `json:"byte_fallback"`
+		IgnoreMerges bool            `json:"ignore_merges"`
+		Vocab        json.RawMessage `json:"vocab"`
+		Merges       []mergePair     `json:"merges"`
+	} `json:"model"`
+}
+
+// stage is one of the things that are done to a text, or several of them: "Sequence".
+type stage struct {
+	Type          string  `json:"type"`
+	PrefixSpace   *bool   `json:"add_prefix_space"`
+	UseRegex      *bool   `json:"use_regex"`
+	Normalizers   []stage `json:"normalizers"`
+	PreTokenizers []stage `json:"pretokenizers"`
+	Processors    []stage `json:"processors"`
+	Single        []struct {
+		Sequence     *struct{ ID string }
+		SpecialToken *struct{ ID string }
+	} `json:"single"`
+	SpecialTokens map[string]struct{ IDs []int } `json:"special_tokens"`
+}
+
+// readTokenizerJSON reads tokenizer.json.
+func readTokenizerJSON(s *vocabularySpec, folder string, c *tokenizerConfig) error {
+	var t tokenizerJSON
+	s.file = filepath.Join(folder, "tokenizer.json")
+	if _, err := readJSON(folder, "tokenizer.json", &t); err != nil {
+		return err
+	}
+	if err := s.fromTokenizerJSON(&t); err != nil {
+		return fmt.Errorf("%s: %w", s.file, err)
+	}
+	const differs = "%s: %s is %t, but %s says otherwise: which of them the model was trained with is not known"
+	config := filepath.Join(folder, "tokenizer_config.json")
+	switch {
+	case c.PrefixSpace != nil && *c.PrefixSpace != s.PrefixSpace:
+		return fmt.Errorf(differs, config, "add_prefix_space", *c.PrefixSpace, s.file)
+	case c.AddBOS != nil && *c.AddBOS != (s.Before != nil):
+		return fmt.Errorf(differs, config, "add_bos_token", *c.AddBOS, s.file)
+	case c.AddEOS:
+		return fmt.Errorf(differs, config, "add_eos_token", true, s.file)
+	}
+	return nil
+}
+
+// fromTokenizerJSON takes over what can be computed here, and refuses the rest by name.
+func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
+	m := &t.Model
+	switch {
+	case m.Type != "BPE" && m.Type != "": // old files do not name it
+		return fmt.Errorf("its model is %s, not a byte-level BPE", shorten(m.Type))
+	case len(m.Vocab) == 0 || m.Vocab[0] != '{':
+		return errors.New("its model has no vocab of tokens and ids")
+	case m.Dropout != 0:
+		return errors.New("its model has dropout: the same text has other tokens each time")
+	case m.Prefix != "":
+		return errors.New("its model has a continuing_subword_prefix, so it is no byte-level BPE")
+	case m.Suffix != "":
+		return errors.New("its model has an end_of_word_suffix, so it is no byte-level BPE")
+	case m.ByteFallback:
+		return errors.New("its model has byte_fallback, as made from SentencePiece: not a byte-level BPE")
+	}
+	if err := json.Unmarshal(m.Vocab, &s.Vocab); err != nil {
+		return fmt.Errorf("vocab: %.300w", err)
+	}
+	s.Merges, s.WholeWords, s.Added = m.Merges, m.IgnoreMerges, t.Added
+	if name := t.Normalizer.other(""); name != "" {
+		return fmt.Errorf("its normalizer, %s, changes texts in a way that is not known here", name)
+	}
+	p := t.PreTokenizer
+	if p != nil && p.Type == "Sequence" && len(p.PreTokenizers) == 1 {
+		p = &p.PreTokenizers[0]
+	}
+	if name := p.other("ByteLevel"); name != "" {
+		return fmt.Errorf("its pre_tokenizer, %s, splits texts in another way than GPT-2's ByteLevel", name)
+	}
+	if p == nil || p.Type != "ByteLevel" {
+		return errors.New("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
+	}
+	if p.PrefixSpace == nil {
+		return errors.New("its pre_tokenizer lacks add_prefix_space")
+	}
+	s.PrefixSpace, s.OneWord = *p.PrefixSpace, p.UseRegex != nil && !*p.UseRegex
+	var err error
+	s.Before, err = t.PostProcessor.before()
+	return err
+}
+
+// other returns the name of the first stage that is not of a known kind, "" for none. Sequences of
+// nothing are nothing.
+func (p *stage) other(known string) string {
+	switch {
+	case p == nil || p.Type == known:
+		return ""
+	case p.Type != "Sequence":
+		return shorten(p.Type)
+	}
+	for _, list := range [][]stage{p.Normalizers, p.PreTokenizers} {
+		for i := range list {
+			if name := list[i].other(known); name != "" {
+				return name
+			}
+		}
+		if len(list) > 1 {
+			return "a Sequence"
+		}
+	}
+	return ""
+}
+
+// before returns the tokens that a post_processor puts before a text.
+func (p *stage) before() ([]int, error) {
+	if p == nil || p.Type == "ByteLevel" { // that one is about offsets alone
+		return nil, nil
+	}
+	var before []int
+	switch p.Type {
+	case "Sequence":
+		for i := range p.Processors {
+			ids, err := p.Processors[i].before()
+			if err != nil {
+				return nil, err
+			}
+			before = slices.Concat(ids, before)
+		}
+		return before, nil
+	case "TemplateProcessing":
+		texts := 0
+		for _, piece := range p.Single {
+			switch {
+			case piece.Sequence != nil && piece.Sequence.ID == "A":
+				texts++
+			case piece.SpecialToken != nil && texts == 0:
+				before = append(before, p.SpecialTokens[piece.SpecialToken.ID].IDs...)
+			case piece.SpecialToken != nil:
+				return nil, fmt.Errorf("its post_processor puts %s behind every text, which is not known here",
+					quote(piece.SpecialToken.ID))
+			}
+		}
+		if texts != 1 {
+			return nil, errors.New("its post_processor does not keep texts as they are")
+		}
+		return before, nil
+	}
+	return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is not known here",
+		shorten(p.Type))
+}
+
+// addTokens adds the tokens that stand beside the BPE: those of tokenizer.json are there already;
+// then tokenizer_config.json and added_tokens.json, each with an id; last the ones that the files
+// call special, and the one that begins a text.
+func (s *vocabularySpec) addTokens(folder string, c *tokenizerConfig) error {
+	var later map[string]int
+	if _, err := readJSON(folder, "added_tokens.json", &later); err != nil {
+		return err
+	}
+	known := map[string]int{} // where in s.Added
+	add := func(a addedToken) {
+		if _, ok := known[a.Content]; !ok {
+			known[a.Content] = len(s.Added)
+			s.Added = append(s.Added, a)
+		}
+	}
+	added := s.Added
+	s.Added = nil
+	for _, a := range added {
+		add(a)
+	}
+	for id, a := range c.Decoder {
+		var err error
+		if a.ID, err = strconv.Atoi(id); err != nil {
+			return fmt.Errorf("%s: added_tokens_decoder: %s is no token id",
+				filepath.Join(folder, "tokenizer_config.json"), quote(id))
+		}
+		add(a)
+	}
+	for content, id := range later {
+		add(addedToken{ID: id, Content: content})
+	}
+	for _, name := range append(c.Additional, c.BOS, c.EOS, c.UNK, c.PAD) {
+		if id, ok := s.Vocab[string(name)]; ok && name != "" {
+			add(addedToken{ID: id, Content: string(name)})
+		}
+		if i, ok := known[string(name)]; ok {
+			s.Added[i].Special = true
+		}
+	}
+	slices.SortFunc(s.Added, func(a, b addedToken) int { return a.ID - b.ID })
+	for _, a := range s.Added {
+		if a.Content == string(c.BOS) && a.Content != "" {
+			s.BOS = &a.ID
+		}
+	}
+	if s.BOS == nil && json.Unmarshal(c.BOSID, &s.BOS) != nil {
+		s.BOS = nil
+	}
+	return nil
+}
+
+// build makes the vocabulary of a model with so many rows of embedding.
+func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
+	if s.Vocab != nil && s.isGPT2() {
+		s.toGPT2()
+	}
+	v := &vocabulary{bpe: gpt2BPE(), file: s.file, before: s.Before, bos: noToken, spec: s,
+		prefixSpace: s.PrefixSpace}
+	v.named = map[int]string{}
+	added := s.Added
+	if s.Vocab == nil {
+		v.bos = endOfText
+		isEnd := func(a addedToken) bool { return a.ID == endOfText }
+		if !slices.ContainsFunc(added, isEnd) {
+			end := addedToken{ID: endOfText, Content: endOfTextName, Special: true}
+			added = append(slices.Clone(added), end)
+		}
+	} else {
+		var err error
+		if v.bpe, err = s.newBPE(rows); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.file, err)
+		}
+	}
+	for _, a := range added {
+		if id, ok := s.Vocab[a.Content]; ok && id != a.ID || a.ID < 0 {
+			return nil, fmt.Errorf("%s: the added token %s has the id %d, and the same token the id %d",
+				s.file, quote(a.Content), a.ID, id)
+		}
+		v.name(a)
+	}
+	if s.BOS != nil {
+		v.bos = *s.BOS
+	}
+	v.lacking = slices.Contains(v.letters[:], noToken)
+	if s.OneWord {
+		b := *v.bpe
+		b.oneWord = true
+		v.bpe = &b
+	}
+	return v, nil
+}
+
+// name adds a token that stands beside the BPE.
+func (v *vocabulary) name(a addedToken) {
+	if v.named[a.ID] == a.Content || a.Content == "" {
+		return
+	}
+	v.named[a.ID] = a.Content
+	if a.Special {
+		v.special = append(v.special, a)
+	}
+	set := 0
+	if a.Normalized {
+		set = 1
+	}
+	v.added[set] = append(v.added[set], a)
+}
+
+const (
+	gpt2Base      = "GPT-2"
+	endOfTextName = "<|endoftext|>"
+)
+
+// isGPT2 tells whether the tokens and merges are GPT-2's own, perhaps with more tokens behind.
+func (s *vocabularySpec) isGPT2() bool {
+	if len(s.Merges) != endOfText-256 {
+		return false
+	}
+	id := 0
+	is := func(token string) bool {
+		got, ok := s.Vocab[token]
+		id++
+		return ok && got == id-1
+	}
+	for r, ok := range isByteLetter {
+		if ok && !is(string(rune(r))) {
+			return false
+		}
+	}
+	_, lines, _ := strings.Cut(vocabFile, "\n")
+	for _, m := range s.Merges {
+		var line string
+		line, lines, _ = strings.Cut(lines, "\n")
+		if left, right, _ := strings.Cut(line, " "); m != (mergePair{left, right}) || !is(left+right) {
+			return false
+		}
+	}
+	return true
+}
+
+// toGPT2 makes it GPT-2's vocabulary by name; tokens that were behind it are added ones.
+func (s *vocabularySpec) toGPT2() {
+	for content, id := range s.Vocab {
+		known := func(a addedToken) bool { return a.Content == content }
+		if id >= endOfText && !slices.ContainsFunc(s.Added, known) {
+			s.Added = append(s.Added, addedToken{ID: id, Content: content, Special: true})
+		}
+	}
+	slices.SortFunc(s.Added, func(a, b addedToken) int { return a.ID - b.ID })
+	s.Base, s.Vocab, s.Merges = gpt2Base, nil, nil
+}
+
+// newBPE makes the BPE of a vocabulary that is not GPT-2's.
+func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
+	byToken := make([]string, rows) // as the file spells them
+	last := 0
+	for token, id := range s.Vocab {
+		switch {
+		case id < 0 || id >= rows:
+			return nil, fmt.Errorf("the token %s has the id %d, and the model has %d tokens: this is not "+
+				"the vocabulary of these weights", quote(token), id, rows)
+		case byToken[id] != "":
+			return nil, fmt.Errorf("the tokens %s and %s have the same id, %d", quote(byToken[id]), quote(token), id)
+		}
+		byToken[id] = token
+		last = max(last, id)
+	}
+	b := &bpe{
+		start:      make([]uint32, last+2),
+		merges:     make(map[[2]int32]merged, len(s.Merges)),
+		wholeWords: s.WholeWords,
+		words:      map[string]int32{},
+	}
+	for i := range b.letters {
+		b.letters[i] = noToken
+	}
+	var bytes []byte
+	for id, token := range byToken[:last+1] {
+		text, ok := bytesOfLetters(token)
+		switch {
+		case !ok:
+			text = token // it is no word's, such as one with a space in it
+		case len(text) == 1:
+			b.letters[text[0]] = int32(id)
+		}
+		if ok && s.WholeWords {
+			b.words[text] = int32(id)
+		}
+		bytes = append(bytes, text...)
+		b.start[id+1] = uint32(len(bytes))
+	}
+	b.bytes = string(bytes)
+
+	for rank, m := range s.Merges {
+		var ids [3]int
+		for i, token := range []string{m[0], m[1], m[0] + m[1]} {
+			var ok bool
+			if ids[i], ok = s.Vocab[token]; !ok {
+				return nil, fmt.Errorf("merge %d, %s and %s: there is no token %s",
+					rank+1, quote(m[0]), quote(m[1]), quote(token))
+			}
+		}
+		b.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
+	}
+	return b, nil
+}
+
+// bytesOfLetters returns the bytes of a token that is spelt in byte letters. ok is false where it
+// has any other character.
+func bytesOfLetters(token string) (text string, ok bool) {
+	bytes := make([]byte, 0, len(token))
+	for _, r := range token {
+		if int(r) >= len(isByteLetter) || !isByteLetter[r] {
+			return "", false
+		}
+		bytes = append(bytes, byteOfLetter[r])
+	}
+	return string(bytes), true
+}
