@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -40,9 +43,15 @@ const (
 	bundleAlign    = 64 << 10
 )
 
-// bundleMagic begins a trailer. It is a variable because it has a second use: being found in the
-// data of a program, it tells that the program is one that looks for bundled weights.
+// bundleMagic begins a trailer.
 var bundleMagic = []byte("mechpatch bundle")
+
+// bundleMark lies in the program's data. bundle writes the length of the whole file behind its
+// words, so that a program knows that it carries weights even if it was copied without them. That
+// the words are found in a program tells that it is one that looks for weights.
+var bundleMark = []byte("mechpatch carries\x00\x00\x00\x00\x00\x00\x00\x00")
+
+const markWords = len("mechpatch carries")
 
 type trailer struct {
 	program, offset, length int64
@@ -89,8 +98,8 @@ func alignUp(n int64) int64 {
 	return (n + bundleAlign - 1) / bundleAlign * bundleAlign
 }
 
-// bundled finds the weights in a program file: where the safetensors file in it begins, and its
-// length. ok is false for a program that has none. It costs one short read.
+// bundled finds the weights in this program's file: where the safetensors file in it begins, and
+// its length. ok is false for a program that has none. It costs one short read.
 func bundled(path string) (offset, length int64, ok bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -98,6 +107,10 @@ func bundled(path string) (offset, length int64, ok bool, err error) {
 	}
 	defer f.Close()
 	t, ok, err := readTrailer(f)
+	if size := binary.LittleEndian.Uint64(bundleMark[markWords:]); size > 0 && !ok && err == nil {
+		err = fmt.Errorf("the weights that this program carries are missing: it was copied "+
+			"incompletely, and should have %d bytes: copy it again", size)
+	}
 	if err != nil {
 		return 0, 0, false, fmt.Errorf("%s: %w", path, reason(err))
 	}
@@ -116,35 +129,45 @@ func readTrailer(f *os.File) (t trailer, ok bool, err error) {
 	return parseTrailer(b[:], info.Size())
 }
 
-// bundle writes out: the program exe with the GPT-2 in the file or folder model inside. exe may be
-// built for another system, and may be a bundle itself, of which the program alone is taken. The
-// weights keep their number format.
-func bundle(exe, model, out string) error {
+// bundle writes out: the program exe with the GPT-2 in the file model inside. exe may be built for
+// another system, and may be a bundle itself, of which the program alone is taken. The weights keep
+// their number format. heads is the number of attention heads if the user says it, or else 0. What
+// the user should know is returned as notes.
+func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	program, err := readProgram(exe)
 	if err != nil {
-		return fmt.Errorf("%s: %w", exe, reason(err))
+		return nil, fmt.Errorf("%s: %w", exe, reason(err))
 	}
 	if isPE(program) && !strings.HasSuffix(strings.ToLower(out), ".exe") {
-		return fmt.Errorf("%s: a program for Windows: the name of the bundle must end in .exe", exe)
+		return nil, fmt.Errorf("%s: a program for Windows: the name of the bundle must end in .exe",
+			exe)
 	}
 	if sameFile(exe, out) {
-		return fmt.Errorf("%s: is the program itself: name another file for the bundle", out)
+		return nil, fmt.Errorf("%s: is the program itself: name another file for the bundle", out)
 	}
-	ck, m, err := openSource(model)
+	ck, err := openCheckpoint(model, 0, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer ck.close()
 	if sameFile(ck.source, out) {
-		return fmt.Errorf("%s: is the model itself: name another file for the bundle", out)
+		return nil, fmt.Errorf("%s: is the model itself: name another file for the bundle", out)
 	}
-	weights, err := newLean(ck, m, asStored)
+	weights, err := newLean(ck, asStored, heads)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t := trailer{program: int64(len(program)), offset: alignUp(int64(len(program))),
-		length: weights.size()}
-	return replaceFile(out, 0o755, t.offset+t.length+trailerSize, func(w io.Writer) error {
+	notes = weights.notes
+	if needs := needsOf(program); needs != "" {
+		notes = append(notes, fmt.Sprintf("%s is linked dynamically: wherever it runs, the bundle "+
+			"needs %s; CGO_ENABLED=0 go build makes a program that needs nothing", exe, needs))
+	}
+	t := trailer{int64(len(program)), alignUp(int64(len(program))), weights.size()}
+	size := t.offset + t.length + trailerSize
+	if err := mark(program, size); err != nil {
+		return nil, fmt.Errorf("%s: %w", exe, err)
+	}
+	return notes, replaceFile(out, 0o755, size, func(w io.Writer) error {
 		if _, err := w.Write(program); err != nil {
 			return err
 		}
@@ -157,6 +180,105 @@ func bundle(exe, model, out string) error {
 		_, err := w.Write(t.encode())
 		return err
 	})
+}
+
+// mark writes the length of a bundle into the program that is to be its beginning.
+func mark(program []byte, size int64) error {
+	at := bytes.Index(program, bundleMark[:markWords])
+	if at < 0 || bytes.Contains(program[at+1:], bundleMark[:markWords]) {
+		return errors.New("a program, but not mechpatch, or one too old for bundled weights")
+	}
+	binary.LittleEndian.PutUint64(program[at+markWords:], uint64(size))
+	if bytes.HasPrefix(program, []byte(machO)) {
+		return resign(program, at, at+len(bundleMark))
+	}
+	return nil
+}
+
+// resign corrects the signature of a Mach-O program after a change of the bytes from start to end:
+// macOS ends a program of which a page does not have the hash in its signature. The one that Go's
+// linker makes is nothing but such hashes. (Go's cmd/internal/codesign; cs_blobs.h in Apple's xnu.)
+// A program without a signature needs none. One that somebody has signed is refused.
+func resign(program []byte, start, end int) error {
+	const loadSignature, superBlob, codeDirectory, linkerSigned = 0x1d, 0xfade0cc0, 0xfade0c02, 0x20002
+	damaged := errors.New("a program for macOS, but its signature is damaged")
+	u32 := func(order binary.ByteOrder, at int) int {
+		if at < 0 || at > len(program)-4 {
+			return -1
+		}
+		return int(order.Uint32(program[at:]))
+	}
+	little, big := binary.LittleEndian, binary.BigEndian
+
+	command, signature := 32, -1
+	for n := u32(little, 16); n > 0 && signature < 0; n-- {
+		if u32(little, command) == loadSignature {
+			signature = u32(little, command+8)
+		}
+		size := u32(little, command+4)
+		if size < 8 {
+			return damaged
+		}
+		command += size
+	}
+	if signature < 0 {
+		return nil
+	}
+	directory := signature + u32(big, signature+16)
+	if u32(big, signature) != superBlob || u32(big, directory) != codeDirectory {
+		return damaged
+	}
+	if u32(big, signature+8) != 1 || u32(big, directory+12)&linkerSigned == 0 {
+		return errors.New("a program for macOS that somebody has signed: bundle first, then sign")
+	}
+	hashes, limit := directory+u32(big, directory+16), u32(big, directory+32)
+	kind := u32(big, directory+36) // size of a hash, SHA-256's number, platform, log₂ of the page
+	if kind>>16 != sha256.Size<<8|2 || kind&0xff > 20 || limit < 0 || limit > len(program) {
+		return damaged
+	}
+	page := 1 << (kind & 0xff)
+	for at := start / page * page; at < min(end, limit); at += page {
+		slot := hashes + at/page*sha256.Size
+		if slot < 0 || slot > len(program)-sha256.Size {
+			return damaged
+		}
+		sum := sha256.Sum256(program[at:min(at+page, limit)])
+		copy(program[slot:], sum[:])
+	}
+	return nil
+}
+
+// needsOf names what a program for Linux needs on every machine because it is linked dynamically:
+// the interpreter that its file names, and the newest version of the C library that it asks for.
+func needsOf(program []byte) string {
+	f, err := elf.NewFile(bytes.NewReader(program))
+	if err != nil {
+		return "" // not Linux's
+	}
+	interpreter := ""
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP && p.Filesz < 1000 {
+			name, _ := io.ReadAll(p.Open())
+			interpreter = strings.TrimRight(string(name), "\x00")
+		}
+	}
+	if interpreter == "" {
+		return ""
+	}
+	needs := shorten(interpreter)
+	newest := [2]int{}
+	symbols, _ := f.ImportedSymbols()
+	for _, s := range symbols {
+		var version [2]int
+		fmt.Sscanf(s.Version, "GLIBC_%d.%d", &version[0], &version[1])
+		if slices.Compare(version[:], newest[:]) > 0 {
+			newest = version
+		}
+	}
+	if newest[0] > 0 {
+		needs += fmt.Sprintf(" of glibc %d.%d or newer", newest[0], newest[1])
+	}
+	return needs
 }
 
 // readProgram reads a program file, without the weights if it is a bundle, and makes sure that it
@@ -189,17 +311,16 @@ func readProgram(path string) ([]byte, error) {
 	if !isExecutable(program) {
 		return nil, errors.New("not a program for Linux (ELF), Windows (PE) or macOS (Mach-O)")
 	}
-	if !bytes.Contains(program, bundleMagic) {
-		return nil, errors.New("a program, but not mechpatch, or one too old for bundled weights")
-	}
 	return program, nil
 }
+
+// machO begins a Mach-O program of 64 bits.
+const machO = "\xcf\xfa\xed\xfe"
 
 func isExecutable(program []byte) bool {
 	for _, magic := range []string{
 		"\x7fELF",
-		"\xcf\xfa\xed\xfe", // Mach-O, 64 bits
-		"\xca\xfe\xba\xbe", // Mach-O for several processors
+		machO,
 	} {
 		if bytes.HasPrefix(program, []byte(magic)) {
 			return true

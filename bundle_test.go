@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -45,14 +47,14 @@ func TestBundleRuns(t *testing.T) {
 	}
 	folder := t.TempDir()
 	first, second := filepath.Join(folder, "first.exe"), filepath.Join(folder, "second.exe")
-	if err := bundle(thisProgram(t), tinySource(t, "module-zip"), first); err != nil {
+	if _, err := bundle(thisProgram(t), tinySource(t, "module-zip"), first, 0); err != nil {
 		t.Fatal(err)
 	}
 	small := filepath.Join(t.TempDir(), "small.safetensors")
-	if err := convert(tinySource(t, "module-zip"), small, f16); err != nil {
+	if _, err := convert(tinySource(t, "module-zip"), small, f16, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := bundle(first, small, second); err != nil {
+	if _, err := bundle(first, small, second, 0); err != nil {
 		t.Fatal(err)
 	}
 	for path, format := range map[string]string{first: "F32", second: "F16"} {
@@ -63,7 +65,10 @@ func TestBundleRuns(t *testing.T) {
 		checkLean(t, path, offset, length, format, "tiny-gpt2")
 		program, err1 := os.ReadFile(thisProgram(t))
 		whole, err2 := os.ReadFile(path)
-		if err1 != nil || err2 != nil || !bytes.Equal(whole[:len(program)], program) ||
+		if err := cmp.Or(err1, err2, mark(program, int64(len(whole)))); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(whole[:len(program)], program) ||
 			bytes.Trim(whole[len(program):offset], "\x00") != nil {
 			t.Errorf("%s: not the program and zeros before the weights", path)
 		}
@@ -76,6 +81,22 @@ func TestBundleRuns(t *testing.T) {
 			tinyValues(t)["ln_f.bias"])
 		if err != nil || string(out) != want {
 			t.Errorf("%s prints %q, %v; want %q", path, out, err, want)
+		}
+	}
+
+	for _, n := range []int64{1, trailerSize, 1 << 10} { // as a copy that was interrupted
+		info, err := os.Stat(second)
+		if err == nil {
+			err = os.Truncate(second, info.Size()-n)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := exec.Command(second, "-test.run=^TestBundleRuns$")
+		run.Env = append(os.Environ(), bundleRun+"=1")
+		out, err := run.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "copied incompletely") {
+			t.Errorf("%d bytes less: %q, %v", n, out, err)
 		}
 	}
 	if info, err := os.Stat(first); err != nil || runtime.GOOS != "windows" &&
@@ -147,7 +168,7 @@ func TestBundleErrors(t *testing.T) {
 		return path
 	}
 	windows := "MZ" + strings.Repeat("\x00", 58) + "\x40\x00\x00\x00PE\x00\x00 and so on"
-	exe, model := file("mechpatch", "\x7fELF"+string(bundleMagic)), tinySource(t, "module-zip")
+	exe, model := file("mechpatch", "\x7fELF"+string(bundleMark)), tinySource(t, "module-zip")
 	out := filepath.Join(t.TempDir(), "out")
 	for _, c := range []struct{ exe, model, out, want string }{
 		{file("text", "#!/bin/sh\n# mechpatch bundle"), model, out,
@@ -155,56 +176,141 @@ func TestBundleErrors(t *testing.T) {
 		{file("dos", "MZ"+strings.Repeat("\xff", 100)), model, out, "dos: not a program"},
 		{file("ls", "\x7fELF, but another program"), model, out,
 			"ls: a program, but not mechpatch"},
-		{file("ls.exe", windows), model, out, "ls.exe: a program, but not mechpatch"},
+		{file("ls.exe", windows), model, out + ".exe", "ls.exe: a program, but not mechpatch"},
 		{file("empty", ""), model, out, "empty: not a program"},
-		{file("mechpatch.exe", windows+string(bundleMagic)), model, out, "must end in .exe"},
+		{file("mechpatch.exe", windows+string(bundleMark)), model, out, "must end in .exe"},
 		{file("damaged", "\x7fELF"+string(bundleMagic)+strings.Repeat("\x00", 32)), model, out,
 			"are damaged"},
 		{folder, model, out, "not a regular file"},
 		{filepath.Join(folder, "absent"), model, out, "absent: "},
 		{exe, filepath.Join(folder, "absent"), out, "absent: "},
 		{exe, tinySource(t, "evil-zip"), out, "posix.system"},
-		{exe, model, filepath.Join(model, "pytorch_model.bin"), "is the model itself"},
-		{exe, model, model, "not a regular file"},
+		{exe, model, model, "is the model itself"},
+		{exe, model, folder, "not a regular file"},
 	} {
-		err := bundle(c.exe, c.model, c.out)
+		_, err := bundle(c.exe, c.model, c.out, 0)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s %s: %v, want %q", c.exe, c.model, c.out, err, c.want)
 		}
 	}
-	if err := bundle(exe, model, exe); err == nil || !strings.Contains(err.Error(),
+	if _, err := bundle(exe, model, exe, 0); err == nil || !strings.Contains(err.Error(),
 		"is the program itself") {
 		t.Error(err)
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("an error left a file")
 	}
-	if out += ".exe"; bundle(file("mechpatch.exe", windows+string(bundleMagic)), model,
-		out) != nil {
-		t.Error("a Windows program is not bundled")
+	out += ".exe"
+	if _, err := bundle(file("mechpatch.exe", windows+string(bundleMark)), model, out, 0); err != nil {
+		t.Error(err)
 	}
 	if _, _, ok, err := bundled(out); !ok || err != nil {
 		t.Error(ok, err)
 	}
 }
 
-// A bundle that was cut off while it was copied is a program without weights.
+// A program that carries weights knows it, whatever is left of its end.
 func TestBundleTruncated(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.exe")
-	if err := bundle(thisProgram(t), tinySource(t, "module-zip"), out); err != nil {
+	if _, err := bundle(thisProgram(t), tinySource(t, "module-zip"), out, 0); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, lost := range []int64{1, trailerSize, 1000} {
+	defer clear(bundleMark[markWords:])
+	if err := mark(bundleMark, info.Size()); err != nil { // as if this program were that one
+		t.Fatal(err)
+	}
+	if _, _, ok, err := bundled(out); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	for _, lost := range []int64{1, trailerSize, 1000, info.Size() / 2} {
 		if err := os.Truncate(out, info.Size()-lost); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, ok, err := bundled(out); ok || err != nil {
+		want := fmt.Sprintf("copied incompletely, and should have %d bytes", info.Size())
+		if _, _, ok, err := bundled(out); ok || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%d bytes lost: %v, %v", lost, ok, err)
 		}
+	}
+}
+
+// TestMark writes a length into programs: there must be one place for it.
+func TestMark(t *testing.T) {
+	words := string(bundleMark)
+	for _, c := range []struct{ program, want string }{
+		{"\x7fELF" + words, ""},
+		{"\x7fELF", "too old for bundled weights"},
+		{"\x7fELF" + words + words, "too old for bundled weights"},
+		{machO + strings.Repeat("\x00", 28) + words, ""}, // no commands, and so no signature
+		{machO + strings.Repeat("\x00", 12) + "\x09" + strings.Repeat("\x00", 15) + words, "damaged"},
+	} {
+		program := []byte(c.program)
+		err := mark(program, 1<<40+5)
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%q: %v, want %q", c.program, err, c.want)
+			}
+			continue
+		}
+		want := strings.Replace(c.program, words, words[:markWords]+"\x05\x00\x00\x00\x00\x01\x00\x00", 1)
+		if err != nil || string(program) != want {
+			t.Errorf("%q becomes %q, %v", c.program, program, err)
+		}
+	}
+}
+
+// TestResign changes a byte of a Mach-O file that is signed as Go's linker signs, and holds every
+// page to its hash.
+func TestResign(t *testing.T) {
+	const page, length = 1 << 12, 3<<12 + 100
+	program := make([]byte, length)
+	for i := range program {
+		program[i] = byte(i * i)
+	}
+	little, big := binary.LittleEndian, binary.BigEndian
+	little.PutUint32(program[16:], 2) // load commands: one of 24 bytes, then where the signature is
+	little.PutUint32(program[32:], 0x19)
+	little.PutUint32(program[36:], 24)
+	little.PutUint32(program[56:], 0x1d)
+	little.PutUint32(program[60:], 16)
+	little.PutUint32(program[64:], length)
+	const hashes = 20 + 88
+	signature := make([]byte, hashes+4*sha256.Size)
+	for at, n := range map[int]uint32{0: 0xfade0cc0, 4: uint32(len(signature)), 8: 1, 16: 20,
+		20: 0xfade0c02, 24: uint32(len(signature) - 20), 28: 0x20400, 32: 0x20002, 36: 88,
+		48: 4, 52: length, 56: sha256.Size<<24 | 2<<16 | 12} {
+		big.PutUint32(signature[at:], n)
+	}
+	program = append(program, signature...)
+	sign := func(p int) (slot []byte, sum [32]byte) {
+		return program[length+hashes+p*sha256.Size:][:sha256.Size],
+			sha256.Sum256(program[p*page : min((p+1)*page, length)])
+	}
+	for p := range 4 {
+		slot, sum := sign(p)
+		copy(slot, sum[:])
+	}
+	before := bytes.Clone(program)
+	for at := 2*page - 8; at < 2*page+8; at++ { // in two pages
+		program[at] ^= 0xff
+	}
+	if err := resign(program, 2*page-8, 2*page+8); err != nil {
+		t.Fatal(err)
+	}
+	for p := range 4 {
+		if slot, sum := sign(p); !bytes.Equal(slot, sum[:]) {
+			t.Errorf("page %d does not have its hash", p)
+		}
+	}
+	for n := range program { // whatever is cut off, nothing panics
+		resign(bytes.Clone(before[:n]), 2*page-8, min(n, 2*page+8))
+	}
+	big.PutUint32(before[length+20+12:], 0) // not the linker's
+	if err := resign(before, 0, 1); err == nil || !strings.Contains(err.Error(), "somebody has signed") {
+		t.Error(err)
 	}
 }
 

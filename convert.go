@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -24,89 +21,22 @@ const asStored Format = 0xff
 // convert writes the GPT-2 in the file or folder in as a lean safetensors file, its numbers in the
 // given format or asStored. Numbers are rounded to the nearest, ties to even; one too large for the
 // format is an error. in and out may be the same file.
-func convert(in, out string, format Format) error {
-	ck, m, err := openSource(in)
+func convert(in, out string, format Format, heads int) (notes []string, err error) {
+	ck, err := openCheckpoint(in, 0, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer ck.close()
-	l, err := newLean(ck, m, format)
+	l, err := newLean(ck, format, heads)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return replaceFile(out, 0o644, l.size(), func(w io.Writer) error {
+	return l.notes, replaceFile(out, 0o644, l.size(), func(w io.Writer) error {
 		if err := l.write(w); err != nil {
 			return err
 		}
 		return ck.close() // some systems do not let a mapped file be replaced
 	})
-}
-
-// openSource opens a GPT-2 in any form that the converter knows, judged by the content: a
-// safetensors file, a PyTorch file, or a folder with one of them under its usual name.
-func openSource(path string) (*Checkpoint, *Model, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		if path, err = weightsIn(path); err != nil {
-			return nil, nil, err
-		}
-	}
-	head, err := firstBytes(path, 16)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, reason(err))
-	}
-	open := openSafetensors
-	if isTorch(head) {
-		open = openTorch
-	}
-	heads, err := headsBeside(asWeightsFile(path))
-	if err != nil {
-		return nil, nil, err
-	}
-	ck, err := open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	name := ck.meta["source"]
-	if name == "" {
-		name = sourceName(path)
-	}
-	m, err := loadModel(ck, name, heads)
-	if err != nil {
-		ck.close()
-		return nil, nil, err
-	}
-	return ck, m, nil
-}
-
-// torchFile is what a PyTorch checkpoint is called inside a folder or a repository, as weightsFile
-// is a safetensors file's name there.
-const torchFile = "pytorch_model.bin"
-
-// asWeightsFile is where a model.safetensors would be in place of a pytorch_model.bin: name and
-// config.json are found from there.
-func asWeightsFile(path string) string {
-	if filepath.Base(path) == torchFile {
-		return filepath.Join(filepath.Dir(path), weightsFile)
-	}
-	return path
-}
-
-// sourceName is what to call the model in a file that does not say it itself.
-func sourceName(path string) string {
-	return strings.TrimSuffix(nameOf(asWeightsFile(path)), filepath.Ext(path))
-}
-
-// weightsIn finds the weights in a folder, which may be a repository's of the Hugging Face cache.
-func weightsIn(folder string) (string, error) {
-	if path := filepath.Join(folder, torchFile); isFile(path) && !isFile(filepath.Join(folder,
-		weightsFile)) {
-		return path, nil
-	}
-	found, err := findInFolder(folder)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", folder, err)
-	}
-	return found.path, nil
 }
 
 // A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order,
@@ -115,41 +45,54 @@ func weightsIn(folder string) (string, error) {
 type lean struct {
 	header  []byte
 	tensors []leanTensor
+	notes   []string // what was left out
 }
 
 type leanTensor struct {
-	Tensor
-	to     Format // what it is to be written in
-	length int64  // bytes
+	param
+	parameters *Parameters
+	from, to   Format // what it is written in here and there
+	length     int64  // bytes there
 }
 
 const leanAlign = 64
 
-func newLean(ck *Checkpoint, m *Model, format Format) (*lean, error) {
-	tensors, err := canonicalTensors(ck)
+func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
+	p, err := readParameters(ck, heads)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
 	}
-	l := &lean{}
-	for _, p := range parameters(m.Config, len(m.blocks[0].fc.b)) {
-		t := leanTensor{Tensor: tensors[p.name], to: format}
-		t.name = p.name
-		from, _ := formatOf(t.format)
-		if format == asStored {
-			t.to = from
+	l := &lean{notes: p.notes}
+	for _, q := range p.list() {
+		t := leanTensor{param: q, parameters: p, from: f32, to: format}
+		if stored, ok := formatOf(p.tensors[q.name].format); ok {
+			t.from = stored
 		}
-		t.length = int64(len(t.data)) / bytesOf(from) * bytesOf(t.to)
+		if format == asStored {
+			t.to = t.from
+		}
+		t.length = bytesOf(t.to)
+		for _, n := range q.shape {
+			t.length *= int64(n)
+		}
 		l.tensors = append(l.tensors, t)
 	}
 	// Where formats are mixed, wide numbers come first, so that none of them begins in the middle
 	// of its size.
 	slices.SortStableFunc(l.tensors, func(a, b leanTensor) int {
-		return cmp.Compare(bytesOf(b.to),
-			bytesOf(a.to))
+		return cmp.Compare(bytesOf(b.to), bytesOf(a.to))
 	})
 
-	meta, err := json.Marshal(map[string]string{"format": "pt", "source": m.name,
-		"n_head": strconv.Itoa(m.heads)})
+	said := p.metadata()
+	vocabulary, err := newTokenizer(ck.folder, ck.meta, p.vocab).metadata()
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range vocabulary {
+		said[key] = value
+	}
+	said["format"], said["source"] = "pt", cmp.Or(ck.meta["source"], nameOf(ck.source))
+	meta, err := json.Marshal(said)
 	if err != nil {
 		return nil, err
 	}
@@ -168,13 +111,6 @@ func newLean(ck *Checkpoint, m *Model, format Format) (*lean, error) {
 	}
 	binary.LittleEndian.PutUint64(l.header, uint64(len(l.header)-8))
 	return l, nil
-}
-
-func bytesOf(f Format) int64 {
-	if f == f32 {
-		return 4
-	}
-	return 2
 }
 
 // size is the length of the file in bytes.
@@ -200,18 +136,20 @@ func (l *lean) write(w io.Writer) error {
 
 // write writes the tensor's numbers in its new format, a piece at a time.
 func (t leanTensor) write(w io.Writer) error {
-	from, _ := formatOf(t.format)
-	if from == t.to {
-		_, err := w.Write(t.data)
+	usable, err := t.parameters.usable(t.param)
+	if err != nil {
+		return err
+	}
+	if t.from == t.to {
+		_, err := w.Write(usable.data)
 		return err
 	}
 	const piece = 1 << 16 // numbers
 	out := make([]byte, 0, piece*4)
-	for data := t.data; len(data) > 0; {
-		in := data[:min(len(data), piece*int(bytesOf(from)))]
+	for data := usable.data; len(data) > 0; {
+		in := data[:min(len(data), piece*int(bytesOf(t.from)))]
 		data = data[len(in):]
-		var err error
-		if out, err = recode(out[:0], in, from, t.to); err != nil {
+		if out, err = recode(out[:0], in, t.from, t.to); err != nil {
 			return fmt.Errorf("tensor %s: %w", quote(t.name), err)
 		}
 		if _, err := w.Write(out); err != nil {

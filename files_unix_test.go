@@ -32,7 +32,7 @@ func TestLoadReadsNoWeights(t *testing.T) {
 		t.Fatal(err)
 	}
 	var m *Model
-	if faults(func() { m, err = loadModel(ck, "x", 0) }) || err != nil {
+	if faults(func() { m, err = loadModel(ck, 1) }) || err != nil {
 		t.Fatalf("loading reads weights (%v)", err)
 	}
 	if !faults(func() { runtime.KeepAlive(m.wte.f32[0]) }) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,7 +42,6 @@ type Found struct {
 	path   string // the safetensors file; for a bundle, the program itself; for a download, where the file will be kept
 	offset int64  // a bundle's weights are the length bytes of path from offset on;
 	length int64  // 0 is the whole file
-	heads  int    // n_head of the config.json beside the weights; 0 where there is none
 	how    string // one phrase for the run's note: "the Hugging Face cache"
 
 	circuit  bool // the built-in model: no file at all
@@ -144,26 +142,21 @@ func findModel(spec string, env Env) (Found, error) {
 	return found, nil
 }
 
-// open opens the weights that were found. They stay mapped into memory for as long as the program
-// runs.
-func (f Found) open() (*Model, error) {
-	length := f.length
-	if length == 0 {
-		length = -1
-	}
-	ck, err := openSafetensorsAt(f.path, f.offset, length)
+// open opens the weights that were found; heads is the number of attention heads if the user says
+// it, or else 0. They stay mapped into memory for as long as the program runs.
+func (f Found) open(heads int) (*Model, error) {
+	m, ck, err := openModel(f.path, f.offset, f.length, heads)
 	if err != nil {
 		return nil, err
+	}
+	m.name, m.how = f.name, f.how
+	_, known := lookup(published, f.name)
+	if known && f.how != "-model" && f.how != "$MECHPATCH_MODEL" { // not a path that the user named
+		m.tokenizer = gpt2
 	}
 	if f.name == "" { // bundled weights carry their own
-		f.name = cmp.Or(ck.meta["source"], nameOf(f.path))
+		m.name = cmp.Or(ck.meta["source"], nameOf(f.path))
 	}
-	m, err := loadModel(ck, f.name, f.heads)
-	if err != nil {
-		ck.close()
-		return nil, err
-	}
-	m.how = f.how
 	if ck.release != nil {
 		m.prepareAhead(populate)
 	}
@@ -194,8 +187,7 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		found.how = origin
 		return found, err
 	case err == nil:
-		heads, err := headsBeside(path)
-		return Found{name: nameOf(path), path: path, heads: heads, how: origin}, err
+		return Found{name: nameOf(path), path: path, how: origin}, nil
 	case !errors.Is(err, fs.ErrNotExist) && !isKnown:
 		return Found{}, reason(err)
 	}
@@ -237,31 +229,25 @@ func names(table []Published) string {
 	return strings.Join(list, ", ")
 }
 
-// errNoWeights is the error of a folder that has nothing to do with weights.
-var errNoWeights = errors.New("the folder has no " + weightsFile)
-
-// findInFolder finds the weights in a folder that the user named: model.safetensors, or a
-// repository's folder of the Hugging Face cache. The error says what the folder holds instead if
-// that is a model too, and is errNoWeights if not.
+// findInFolder finds the weights in a folder that the user named: under their usual names, in a
+// repository's folder of the Hugging Face cache, or the one file there that could be weights. The
+// error says what the folder holds instead if that is a model too, and is errNoWeights if not.
 func findInFolder(folder string) (Found, error) {
-	path := filepath.Join(folder, weightsFile)
-	if !isFile(path) {
-		snapshot, ok := currentSnapshot(folder)
-		if !ok {
-			for _, other := range []struct{ file, advice string }{
-				{"pytorch_model.bin", "it has pytorch_model.bin: make one with \"mechpatch convert\""},
-				{weightsFile + ".index.json", "it has a checkpoint in several parts, which is not read"},
-			} {
-				if isFile(filepath.Join(folder, other.file)) {
-					return Found{}, fmt.Errorf("%w; %s", errNoWeights, other.advice)
-				}
-			}
-			return Found{}, errNoWeights
+	path, err := weightsIn(folder)
+	return Found{name: nameOf(path), path: path}, err
+}
+
+func weightsIn(folder string) (string, error) {
+	for _, name := range []string{weightsFile, weightsFile + ".index.json",
+		"pytorch_model.bin", "pytorch_model.bin.index.json"} {
+		if path := filepath.Join(folder, name); isFile(path) {
+			return path, nil
 		}
-		path = filepath.Join(snapshot, weightsFile)
 	}
-	heads, err := headsBeside(path)
-	return Found{name: nameOf(path), path: path, heads: heads}, err
+	if snapshot, ok := currentSnapshot(folder); ok {
+		return filepath.Join(snapshot, weightsFile), nil
+	}
+	return otherWeightsIn(folder)
 }
 
 // findPublished looks for a published model on this machine; the last place is a download.
@@ -279,8 +265,7 @@ func findPublished(p Published, env Env) (Found, error) {
 				continue
 			}
 			path := filepath.Join(snapshot, weightsFile)
-			heads, err := headsBeside(path)
-			return Found{name: p.name, path: path, heads: heads, how: "the Hugging Face cache"}, err
+			return Found{name: p.name, path: path, how: "the Hugging Face cache"}, nil
 		}
 	}
 	return Found{name: p.name, path: cacheFile(p.name, env), download: true, how: "a download"}, nil
@@ -366,92 +351,4 @@ func currentSnapshot(repo string) (folder string, ok bool) {
 // isHex tells whether s is a hexadecimal number, such as a commit or a SHA-256.
 func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
-}
-
-// nameOf is the name of the model in a file: the file's own without its extension, and for a
-// model.safetensors that of its folder. In the Hugging Face cache that folder is a commit, and
-// the name is the last part of models--OWNER--NAME above it.
-func nameOf(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		path = abs
-	}
-	base := filepath.Base(path)
-	if base != weightsFile {
-		return strings.TrimSuffix(base, ".safetensors")
-	}
-	folder := filepath.Dir(path)
-	if above := filepath.Dir(folder); filepath.Base(above) == "snapshots" {
-		parts := strings.Split(filepath.Base(filepath.Dir(above)), "--")
-		return parts[len(parts)-1]
-	}
-	return filepath.Base(folder)
-}
-
-// headsBeside reads n_head from the config.json in the folder of a model.safetensors; 0 where
-// there is none. Beside a file of another name a config.json may be about anything, so it is left
-// alone.
-func headsBeside(path string) (int, error) {
-	if filepath.Base(path) != weightsFile {
-		return 0, nil
-	}
-	file := filepath.Join(filepath.Dir(path), "config.json")
-	data, err := readBounded(file, 1<<20)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err == nil {
-		var heads int
-		if heads, err = parseConfig(data); err == nil {
-			return heads, nil
-		}
-	}
-	return 0, fmt.Errorf("%s: %w", file, reason(err))
-}
-
-// parseConfig reads a GPT-2's config.json and returns its n_head, 0 where it names none. The file
-// may also ask for variants of the architecture that no published GPT-2 has (other activations,
-// attention scales or epsilons): the weights alone do not show them, and the results would be
-// wrong without a sign of it, so each is refused by name.
-func parseConfig(data []byte) (heads int, err error) {
-	config := struct {
-		ModelType    string  `json:"model_type"`
-		Heads        *int    `json:"n_head"`
-		Width        *int    `json:"n_embd"`
-		Activation   string  `json:"activation_function"`
-		Epsilon      float64 `json:"layer_norm_epsilon"`
-		ScaleWeights bool    `json:"scale_attn_weights"`
-		ScaleByLayer bool    `json:"scale_attn_by_inverse_layer_idx"`
-		CrossAttn    bool    `json:"add_cross_attention"`
-	}{ModelType: "gpt2", Activation: "gelu_new", Epsilon: 1e-5, ScaleWeights: true}
-	if err := json.Unmarshal(data, &config); err != nil {
-		return 0, fmt.Errorf("not a model's configuration: %.200v", err)
-	}
-	switch config.Activation {
-	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast": // three names of the tanh form
-	default:
-		return 0, fmt.Errorf("activation_function is %.40q; only GPT-2's own, gelu_new, is known here", config.Activation)
-	}
-	switch {
-	case config.ModelType != "gpt2":
-		return 0, fmt.Errorf("model_type is %.40q, not gpt2", config.ModelType)
-	case config.Epsilon != 1e-5:
-		return 0, fmt.Errorf("layer_norm_epsilon is %g; only GPT-2's own, 1e-05, is known here", config.Epsilon)
-	case !config.ScaleWeights:
-		return 0, errors.New("scale_attn_weights is false; only GPT-2's own scale of attention, 1/sqrt(head width), is known here")
-	case config.ScaleByLayer:
-		return 0, errors.New("scale_attn_by_inverse_layer_idx is true; only GPT-2's own scale of attention, 1/sqrt(head width), is known here")
-	case config.CrossAttn:
-		return 0, errors.New("add_cross_attention is true; GPT-2 has none")
-	}
-	if config.Heads == nil {
-		return 0, nil
-	}
-	heads = *config.Heads
-	if heads < 1 || heads > 1<<20 {
-		return 0, fmt.Errorf("n_head is %d", heads)
-	}
-	if config.Width != nil && (*config.Width < heads || *config.Width%heads != 0) {
-		return 0, fmt.Errorf("n_embd is %d, which %d heads (n_head) cannot share", *config.Width, heads)
-	}
-	return heads, nil
 }

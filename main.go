@@ -61,7 +61,7 @@ type program struct {
 	model           string
 	inline, offline bool
 	numbers, bos    bool // -ids, -bos
-	top             int
+	top, heads      int
 	json            string
 	files           []fileUse
 }
@@ -436,6 +436,7 @@ func (p *program) fetch() Command {
 // convert makes a lean safetensors file of whatever GPT-2 is published as.
 func (p *program) convert() Command {
 	c := Command{flags: newFlags(), arguments: "IN OUT.safetensors"}
+	p.headsFlag(c.flags)
 	name := c.flags.String("dtype", "",
 		"the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
 	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
@@ -448,7 +449,8 @@ func (p *program) convert() Command {
 		if err != nil {
 			return err
 		}
-		return convert(in, words[1], format)
+		notes, err := convert(in, words[1], format, p.heads)
+		return p.noted(notes, err)
 	}
 	return c
 }
@@ -456,6 +458,7 @@ func (p *program) convert() Command {
 // bundle makes a copy of a mechpatch with weights inside.
 func (p *program) bundle() Command {
 	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
+	p.headsFlag(c.flags)
 	env := systemEnv(true)
 	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`PROGRAM`)")
 	c.run = func(words []string) error {
@@ -466,9 +469,21 @@ func (p *program) bundle() Command {
 		if err != nil {
 			return err
 		}
-		return bundle(*exe, in, words[1])
+		notes, err := bundle(*exe, in, words[1], p.heads)
+		return p.noted(notes, err)
 	}
 	return c
+}
+
+// noted tells what should be known about a success.
+func (p *program) noted(notes []string, err error) error {
+	if err != nil {
+		return err
+	}
+	for _, note := range notes {
+		p.note(errors.New(note))
+	}
+	return nil
 }
 
 // source is where the weights are that convert or bundle makes its file out of: a file or folder of
@@ -476,9 +491,6 @@ func (p *program) bundle() Command {
 func (p *program) source(model, out string, env Env) (string, error) {
 	if err := p.use(fileUse{"OUT", out, true}); err != nil {
 		return "", err
-	}
-	if _, err := os.Stat(model); err == nil {
-		return model, p.useModel(model)
 	}
 	found, err := findModel(model, env)
 	if err == nil && found.circuit {
@@ -519,11 +531,14 @@ func (p *program) openModel() (*Model, error) {
 	if err := p.useModel(found.path); err != nil {
 		return nil, err
 	}
-	m, err := found.open()
+	m, err := found.open(p.heads)
 	if err != nil {
 		return nil, err
 	}
-	return m, p.setTokenizer(m)
+	if err := p.setTokenizer(m); err != nil {
+		return nil, err
+	}
+	return m, p.noted(m.notes, nil)
 }
 
 // setTokenizer gives a model the tokenizer that the flags ask for.
@@ -823,6 +838,8 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 		return nil, errDone
 	case p.numbers && p.bos:
 		return nil, usageError{errors.New("-bos does not go with -ids: write that token's id yourself")}
+	case p.heads < 0:
+		return nil, usageError{fmt.Errorf("-heads %d is negative", p.heads)}
 	case p.top < 0:
 		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
 	}
@@ -876,13 +893,20 @@ func (p *program) modelFlags(flags *flag.FlagSet) {
 // textFlags are the flags of the commands that read texts.
 func (p *program) textFlags(flags *flag.FlagSet) {
 	flags.StringVar(&p.model, "model", "",
-		"a safetensors file or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+		"a file of weights or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+	p.headsFlag(flags)
 	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
 	flags.BoolVar(&p.bos, "bos", false,
 		"put the token that begins a text, GPT-2's <|endoftext|>, before each")
 	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
 	flags.StringVar(&p.json, "json", "",
 		"write everything as JSON to this `FILE`; - is standard output")
+}
+
+// headsFlag is the flag of the commands that open a model.
+func (p *program) headsFlag(flags *flag.FlagSet) {
+	flags.IntVar(&p.heads, "heads", 0,
+		"how many attention heads the model has, where its files do not say it (`N`)")
 }
 
 // help prints the usage and the command's flags.

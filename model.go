@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -14,6 +15,14 @@ import (
 // Config is the shape of a model. GPT-2 small is {12, 12, 768, 1024, 50257}.
 type Config struct {
 	layers, heads, width, context, vocab int
+}
+
+// Variant is what some GPT-2s do in another way than OpenAI's. Its zero value is OpenAI's.
+type Variant struct {
+	activation Activation
+	epsilon    float32 // of the layer norms; 0 is 1e-5
+	unscaled   bool    // attention scores are not divided by √(d/heads)
+	byLayer    bool    // attention scores of layer l are divided by l + 1 as well
 }
 
 // Linear is a linear map x·w + b. GPT-2 stores w as [in, out], so that no transpose is needed.
@@ -32,9 +41,10 @@ type Block struct {
 	mlpProj  Linear // mlp.c_proj, [4d, d]
 }
 
-// Model is GPT-2's weights. The unembedding is tied: logits are read off the residual stream with wte itself.
+// Model is GPT-2's weights.
 type Model struct {
 	Config
+	Variant
 	name   string // what a picture's title calls it: "gpt2"
 	source string // the file it came from
 	how    string // and the place where that was found: "the working directory"
@@ -42,10 +52,22 @@ type Model struct {
 	wpe    Matrix // position embedding, [context, d]
 	blocks []Block
 	lnF    Norm
+	lmHead *Matrix // the unembedding, [vocab, d], where it is not wte itself; else nil
+
+	headsAssumed bool     // nothing said how many heads there are
+	notes        []string // what the user should know about the file
 
 	tokenizer *tokenizer // nil: GPT-2's own
 
 	prepare []func() // [layers + 1]: each brings the weights of a layer into memory, the last one wte; empty where they are not mapped
+}
+
+// unembed is the matrix that logits are read off with, [vocab, d]: wte itself where the two are tied.
+func (m *Model) unembed() Matrix {
+	if m.lmHead != nil {
+		return *m.lmHead
+	}
+	return m.wte
 }
 
 // Site is a place in a block where activations can be read and replaced.
@@ -119,9 +141,9 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 
 	R := b.rows()
 	h, qkv := b.h[:R*d], b.wide[:R*3*d]
-	layerNorms(h, b.x, w.ln1)          // [R, d] → [R, d]
-	matMul(qkv, h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
-	m.attention(h, qkv, b)             // [R, 3d] → [R, d]
+	m.layerNorms(h, b.x, w.ln1)                 // [R, d] → [R, d]
+	matMul(qkv, h, w.attn.w, w.attn.b)          // [R, d] → [R, 3d]
+	m.attention(h, qkv, b, m.attentionScale(l)) // [R, 3d] → [R, d]
 	if l == m.layers-1 {
 		h = b.keepLast(h)
 	}
@@ -135,9 +157,9 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 
 	R = b.rows()
 	h, u := b.h[:R*d], b.wide[:R*w.fc.w.cols]
-	layerNorms(h, b.x, w.ln2)                       // [R, d] → [R, d]
-	matMulActivated(u, h, w.fc.w, w.fc.b, geluTanh) // [R, d] → [R, 4d]
-	matMul(h, u, w.mlpProj.w, w.mlpProj.b)          // [R, 4d] → [R, d]
+	m.layerNorms(h, b.x, w.ln2)                         // [R, d] → [R, d]
+	matMulActivated(u, h, w.fc.w, w.fc.b, m.activation) // [R, d] → [R, 4d]
+	matMul(h, u, w.mlpProj.w, w.mlpProj.b)              // [R, 4d] → [R, d]
 	out = hook(siteMLP, l, h)
 	ok := addTo(b.x, out)
 
@@ -152,9 +174,9 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 
 // attention is causal multi-head attention (Vaswani et al., 2017, section 3.2): for each head,
-// z = softmax(q·kᵀ/√(d/heads))·v, where position p sees the positions 0…p. qkv, [R, 3d], holds the queries, keys and
+// z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. qkv, [R, 3d], holds the queries, keys and
 // values; z, [R, d], receives the heads' outputs side by side. The queries are scaled in place.
-func (m *Model) attention(z, qkv []float32, b *Batch) {
+func (m *Model) attention(z, qkv []float32, b *Batch, scale float32) {
 	// The runs are divided so that every thread has a few shares. Within one the keys of a base run are packed but once.
 	n := len(b.runs)
 	shares := min(n, (4*threads+m.heads-1)/m.heads)
@@ -165,7 +187,7 @@ func (m *Model) attention(z, qkv []float32, b *Batch) {
 		defer attentionSpaces.put(s)
 		s.base = -1
 		for _, run := range b.runs[share*n/shares : (share+1)*n/shares] {
-			m.attend(w, s, z, qkv, b, run, head)
+			m.attend(w, s, z, qkv, b, run, head, scale)
 		}
 	})
 }
@@ -185,10 +207,10 @@ const attentionRows = 64
 
 // attend computes one head's attention for one run. A forked run's keys and values are its base run's before position from, and then
 // its own.
-func (m *Model) attend(w *workspace, s *attentionSpace, z, qkv []float32, b *Batch, run Run, head int) {
+func (m *Model) attend(w *workspace, s *attentionSpace, z, qkv []float32, b *Batch, run Run, head int,
+	scale float32) {
 	d, T, size := m.width, b.length, m.width/m.heads
 	at := func(row, part int) []float32 { return qkv[row*3*d+part*d+head*size:] }
-	scale := float32(1 / math.Sqrt(float64(size)))
 	from, n := run.from, T-run.from
 	if from > 0 && s.base != run.base {
 		s.base = run.base
@@ -229,8 +251,8 @@ func (m *Model) logits(x []float32) ([]float32, error) {
 // logitsInto is logits with the memory for them given.
 func (m *Model) logitsInto(y, x []float32) error {
 	h := make([]float32, len(x))
-	layerNorms(h, x, m.lnF)
-	matMulT(y, h, m.wte)
+	m.layerNorms(h, x, m.lnF)
+	matMulT(y, h, m.unembed())
 	if !allFinite(y) {
 		return m.damagedLogits()
 	}
@@ -244,10 +266,11 @@ func (m *Model) damagedLogits() error {
 // logitsOf is logits for the named tokens alone. [n, d] → [n, len(ids)]
 func (m *Model) logitsOf(x []float32, ids ...int) []float32 {
 	h := make([]float32, len(x))
-	layerNorms(h, x, m.lnF)
+	m.layerNorms(h, x, m.lnF)
 	columns := Matrix{rows: len(ids), cols: m.width, f32: make([]float32, len(ids)*m.width)}
+	unembed := m.unembed()
 	for i, id := range ids {
-		m.wte.row(columns.f32[i*m.width:(i+1)*m.width], id)
+		unembed.row(columns.f32[i*m.width:(i+1)*m.width], id)
 	}
 	y := make([]float32, len(x)/m.width*len(ids))
 	matMulT(y, h, columns)
@@ -381,13 +404,26 @@ func (b *Batch) keepLast(z []float32) []float32 {
 	return z[:rows*d]
 }
 
+// attentionScale is what attention scores are multiplied by in layer l: 1/√(d/heads), and what some
+// models make of it.
+func (m *Model) attentionScale(l int) float32 {
+	scale := 1.0
+	if !m.unscaled {
+		scale /= math.Sqrt(float64(m.width / m.heads))
+	}
+	if m.byLayer {
+		scale /= float64(l + 1)
+	}
+	return float32(scale)
+}
+
 // layerNorms normalises each row: [R, d] → [R, d].
-func layerNorms(y, x []float32, n Norm) {
+func (m *Model) layerNorms(y, x []float32, n Norm) {
 	const rows = 16 // at a time
-	d := len(n.gain)
+	d, epsilon := len(n.gain), cmp.Or(m.epsilon, layerNormEpsilon)
 	eachChunk(len(x)/d, rows, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
-			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, layerNormEpsilon)
+			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, epsilon)
 		}
 	})
 }

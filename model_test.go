@@ -258,7 +258,11 @@ func openTestModel(t testing.TB, path string) *Model {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ck.close() })
-	m, err := loadModel(ck, "test", 0)
+	heads := 0
+	if ck.meta["n_head"] == "" { // onelayer.safetensors does not say it
+		heads = 1
+	}
+	m, err := loadModel(ck, heads)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +277,7 @@ func TestPublishedWeights(t *testing.T) {
 	if err != nil || found.circuit || found.name != "gpt2" {
 		t.Skip("GPT-2's weights are not on this machine: put gpt2.safetensors into this folder to run this test")
 	}
-	m, err := found.open()
+	m, err := found.open(0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,12 +33,13 @@ import (
 // needs. And a few dozen bytes that put a list of ten references into a list of ten references, and
 // so on, unfold into more objects than a computer has memory for.
 //
-// This machine is safe because of what it cannot do. It knows the names that a state dict needs
-// (its library's) and stops at any other, before it is called. The functions it knows do not run
-// what Python would run: they check their arguments and note down what was asked for. It never
-// looks into an object that it has built, so objects that contain each other a million times cost
-// nothing, and a program may be no longer than maxSteps opcodes, each of which makes at most one
-// small object. Opcodes that torch.save does not write are refused by name.
+// This machine is safe because of what it cannot do. A name is a string to it. It knows the few
+// functions that a state dict needs (its library's) and stops at a call of any other. Those that it
+// knows do not run what Python would run: they check their arguments and note down what was asked
+// for. An object of a class that it does not know (NEWOBJ, BUILD) becomes a dict of its attributes
+// and nothing more. It never looks into an object that it has built, so objects that contain each
+// other a million times cost nothing, and a program may be no longer than maxSteps opcodes, each of
+// which makes at most one small object. Opcodes that torch.save does not write are refused by name.
 //
 // The opcodes are described in Python's own pickletools module.
 
@@ -61,16 +62,18 @@ type (
 	pyName  string
 )
 
-// A pyDict is a Python dict or OrderedDict: the keys in order of their first insertion.
+// A pyDict is a Python dict or OrderedDict: the keys in order of their first insertion. With the
+// name of a class it is an object of that class, with its attributes.
 type pyDict struct {
+	class  pyName
+	state  []*pyDict // where its attributes are
 	keys   []any
 	values map[any]any
 }
 
 // A library is what a pickle may use of its surroundings. The reader of a file format hands it over.
 type library struct {
-	// functions is everything that a pickle may name, with what a call of it does; nil is a class
-	// that is only ever named.
+	// functions is everything that a pickle may call.
 	functions map[pyName]func(args pyTuple) (any, error)
 	// persistent makes an object that is kept outside of the pickle, described by id.
 	persistent func(id any) (any, error)
@@ -123,6 +126,8 @@ const (
 	opBinUnicode      = 'X'
 	opAppend          = 'a'
 	opBuild           = 'b'
+	opBinBytes        = 'B'
+	opShortBinBytes   = 'C'
 	opGlobal          = 'c'
 	opAppends         = 'e'
 	opBinGet          = 'h'
@@ -140,10 +145,14 @@ const (
 	opTuple1          = 0x85
 	opTuple2          = 0x86
 	opTuple3          = 0x87
+	opNewObj          = 0x81
 	opNewTrue         = 0x88
 	opNewFalse        = 0x89
 	opLong1           = 0x8a
 	opShortBinUnicode = 0x8c
+	opEmptySet        = 0x8f
+	opAddItems        = 0x90
+	opFrozenSet       = 0x91
 	opStackGlobal     = 0x93
 	opMemoize         = 0x94
 	opFrame           = 0x95
@@ -151,13 +160,13 @@ const (
 
 // refusedOps are the opcodes of the pickle format that torch.save has no use for.
 var refusedOps = map[byte]string{
-	'0': "POP", '1': "POP_MARK", '2': "DUP", 'B': "BINBYTES", 'C': "SHORT_BINBYTES", 'F': "FLOAT",
+	'0': "POP", '1': "POP_MARK", '2': "DUP", 'F': "FLOAT",
 	'I': "INT", 'L': "LONG",
 	'P': "PERSID", 'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE",
 	'd': "DICT", 'g': "GET", 'i': "INST",
-	'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x81: "NEWOBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4",
+	'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4",
 	0x8b: "LONG4",
-	0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x8f: "EMPTY_SET", 0x90: "ADDITEMS", 0x91: "FROZENSET",
+	0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x91: "FROZENSET",
 	0x92: "NEWOBJ_EX",
 	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }
@@ -201,12 +210,19 @@ func (m *pickleMachine) step(op byte) {
 		m.push(pyTuple(m.popN(int(op) - opTuple1 + 1)))
 	case opTuple:
 		m.push(pyTuple(m.popMark()))
-	case opEmptyList:
+	case opShortBinBytes:
+		m.push(string(m.take(m.uint(1))))
+	case opBinBytes:
+		m.push(string(m.take(m.uint(4))))
+
+	case opEmptyList, opEmptySet: // nobody asks what a set holds
 		m.push(&pyList{})
 	case opAppend:
 		m.extend(m.popN(1))
-	case opAppends:
+	case opAppends, opAddItems:
 		m.extend(m.popMark())
+	case opFrozenSet:
+		m.push(&pyList{m.popMark()})
 	case opEmptyDict:
 		m.push(&pyDict{})
 	case opSetItem:
@@ -234,6 +250,9 @@ func (m *pickleMachine) step(op byte) {
 	case opReduce:
 		args, function := m.pop(), m.pop()
 		m.call(function, args)
+	case opNewObj:
+		args, class := m.pop(), m.pop()
+		m.newObject(class, args)
 	case opBuild:
 		attributes := m.pop()
 		m.build(m.top(), attributes)
@@ -253,7 +272,7 @@ func (m *pickleMachine) step(op byte) {
 	}
 }
 
-// find pushes a function or class that a state dict needs; any other ends the program.
+// find pushes the name of a function or class.
 func (m *pickleMachine) find(module, name any) {
 	moduleText, ok1 := module.(string)
 	nameText, ok2 := name.(string)
@@ -261,25 +280,24 @@ func (m *pickleMachine) find(module, name any) {
 		m.fail("a name is made of %s and %s", pyKind(module), pyKind(name))
 		return
 	}
-	full := pyName(moduleText + "." + nameText)
-	if _, ok := m.functions[full]; !ok {
-		m.fail("it names %.100q, which no state dict needs; nothing was run. "+
-			"A model saved whole must be saved again where it came from, as "+
-			"torch.save(model.state_dict(), FILE)", string(full))
-		return
-	}
-	m.push(full)
+	m.push(pyName(moduleText + "." + nameText))
 }
 
-// call pushes function(*args).
+// call pushes function(*args), for a function that the library knows; any other ends the program.
 func (m *pickleMachine) call(function, args any) {
 	name, ok1 := function.(pyName)
 	arguments, ok2 := args.(pyTuple)
-	if !ok1 || !ok2 || m.functions[name] == nil {
+	if !ok1 || !ok2 {
 		m.fail("%s is called with %s", pyKind(function), pyKind(args))
 		return
 	}
-	value, err := m.functions[name](arguments)
+	known, ok := m.functions[name]
+	if !ok {
+		m.fail("it calls %.100q, which no state dict needs; nothing was run. Save the state dict "+
+			"alone, where the file came from: torch.save(model.state_dict(), FILE)", string(name))
+		return
+	}
+	value, err := known(arguments)
 	if err != nil {
 		m.fail("%s: %w", name, err)
 		return
@@ -287,15 +305,48 @@ func (m *pickleMachine) call(function, args any) {
 	m.push(value)
 }
 
-// build sets the attributes of an object. The one that has any here is a module's state dict, an
-// OrderedDict with the attribute _metadata: the versions of the modules that wrote it. Nothing
-// needs them.
-func (m *pickleMachine) build(object, attributes any) {
-	_, ok1 := object.(*pyDict)
-	_, ok2 := attributes.(*pyDict)
+// newObject pushes an object of a class that nobody here knows. What Python would hand to the
+// class is left out.
+func (m *pickleMachine) newObject(class, args any) {
+	name, ok1 := class.(pyName)
+	_, ok2 := args.(pyTuple)
 	if !ok1 || !ok2 {
-		m.fail("attributes of %s are set from %s", pyKind(object), pyKind(attributes))
+		m.fail("an object of %s is made from %s", pyKind(class), pyKind(args))
+		return
 	}
+	m.push(&pyDict{class: name})
+}
+
+// build sets the attributes of an object: from a dict, or from a pair of dicts of which the second
+// holds those that have slots. Of a plain dict, such as a module's state dict with the versions of
+// the modules that wrote it, nothing needs them; what else a class may take for its state is left
+// out as well.
+func (m *pickleMachine) build(object, state any) {
+	d, ok := object.(*pyDict)
+	if !ok {
+		m.fail("attributes of %s are set from %s", pyKind(object), pyKind(state))
+		return
+	}
+	parts, ok := state.(pyTuple)
+	if !ok {
+		parts = pyTuple{state}
+	}
+	for _, part := range parts[:min(len(parts), 2)] {
+		if attributes, ok := part.(*pyDict); ok && d.class != "" {
+			d.state = append(d.state, attributes)
+		}
+	}
+}
+
+// get is d[key], or the attribute of that name.
+func (d *pyDict) get(key string) (value any, ok bool) {
+	if value, ok = d.values[key]; ok {
+		return value, true
+	}
+	for i := len(d.state) - 1; i >= 0 && !ok; i-- {
+		value, ok = d.state[i].values[key]
+	}
+	return value, ok
 }
 
 func orderedDict(args pyTuple) (any, error) {
@@ -306,6 +357,9 @@ func orderedDict(args pyTuple) (any, error) {
 }
 
 func (m *pickleMachine) extend(items []any) {
+	if d, ok := m.top().(*pyDict); ok && d.class != "" {
+		return // an object that is a list, too
+	}
 	l, ok := m.top().(*pyList)
 	if !ok {
 		m.fail("items are appended to %s", pyKind(m.top()))
@@ -322,19 +376,17 @@ func (m *pickleMachine) setItems(items []any) {
 		return
 	}
 	for ; len(items) > 0; items = items[2:] {
-		if err := d.set(items[0], items[1]); err != nil {
-			m.fail("%w", err)
-		}
+		d.set(items[0], items[1])
 	}
 }
 
-// set is d[key] = value. A state dict's keys are strings, an optimizer's also integers; others are
-// an error, tuples for one.
-func (d *pyDict) set(key, value any) error {
+// set is d[key] = value. What has a key that Go cannot look up, a tuple for one, is left out: a
+// state dict's keys are strings, an optimizer's also integers.
+func (d *pyDict) set(key, value any) {
 	switch key.(type) {
-	case string, int64:
+	case nil, bool, int64, float64, string, longInt, pyName:
 	default:
-		return fmt.Errorf("a dict has %s for a key", pyKind(key))
+		return
 	}
 	if d.values == nil {
 		d.values = map[any]any{}
@@ -343,7 +395,6 @@ func (d *pyDict) set(key, value any) error {
 		d.keys = append(d.keys, key)
 	}
 	d.values[key] = value
-	return nil
 }
 
 func (m *pickleMachine) recall(slot uint32) {
@@ -474,9 +525,12 @@ func pyKind(value any) string {
 	case *pyList:
 		return "a list"
 	case *pyDict:
+		if v.class != "" {
+			return fmt.Sprintf("an object of the class %.100q", string(v.class))
+		}
 		return "a dict"
 	case pyName:
-		return string(v)
+		return fmt.Sprintf("%.100q", string(v))
 	}
 	return fmt.Sprint(value)
 }

@@ -44,6 +44,7 @@ type ModelReport struct {
 	Width   int    `json:"width"`
 	Context int    `json:"context"`
 	Vocab   int    `json:"vocab"`
+	Assumed bool   `json:"headsAssumed,omitempty"` // nothing said how many heads there are
 
 	how string
 }
@@ -160,7 +161,8 @@ func (r *Report) add(name string, cells [][]Reading, metric Metric) {
 }
 
 func newModelReport(m *Model) ModelReport {
-	return ModelReport{m.name, m.source, m.layers, m.heads, m.width, m.context, m.vocab, m.how}
+	return ModelReport{m.name, m.source, m.layers, m.heads, m.width, m.context, m.vocab,
+		m.headsAssumed, m.how}
 }
 
 // String names the model and its size.
@@ -169,7 +171,11 @@ func (m ModelReport) String() string {
 	if name == circuitName {
 		name = "built-in circuit (not GPT-2)"
 	}
-	return fmt.Sprintf("%s: %d layers, %d heads, width %d", name, m.Layers, m.Heads, m.Width)
+	heads := count(m.Heads, "head")
+	if m.Assumed {
+		heads += ", assumed"
+	}
+	return fmt.Sprintf("%s: %s, %s, width %d", name, count(m.Layers, "layer"), heads, m.Width)
 }
 
 // origin says where the weights were found.

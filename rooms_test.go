@@ -30,7 +30,7 @@ var rooms = []string{
 	"heatmap.go", "scale.go", "canvas.go", "font.go",
 	// the weights
 	"bundle.go", "convert.go", "fetch.go", "hub.go", "find.go",
-	"weights.go", "torch.go", "pickle.go", "safetensors.go",
+	"weights.go", "dialect.go", "torch.go", "pickle.go", "safetensors.go",
 	// the story, downstairs
 	"model.go",
 	// the speed

@@ -23,13 +23,49 @@ type Tensor struct {
 	data   []byte
 }
 
-// Checkpoint is the content of a file of weights: the tensors in the order of their data, and the
-// remarks that came with them.
+// Checkpoint is the content of a file of weights, or of several: the tensors, and the remarks that
+// came with them.
 type Checkpoint struct {
 	source  string // the file's name
 	tensors []Tensor
 	meta    map[string]string // safetensors' __metadata__
 	release func() error      // ends the mapping; nil where the data is ordinary memory
+
+	torch     int64  // the size of a PyTorch file in bytes; 0 for safetensors
+	facts     Facts  // what the file itself says about the model beside the metadata
+	folder    string // where a config.json and a vocabulary may lie; "" for weights in a program
+	config    Facts  // what the config.json there says,
+	configErr error  // and why that cannot be computed
+}
+
+// Facts is what is said about a model beside its tensors, by config.json's keys: "n_head".
+type Facts map[string]Fact
+
+// Fact is something said: an int, a float64, a bool or a string, and where it is said.
+type Fact struct {
+	value any
+	from  string // "config.json"
+}
+
+// put adds a fact. Another value for the same key is a contradiction, and an error.
+func (f Facts) put(key string, value any, from string) error {
+	if old, ok := f[key]; ok && old.value != value {
+		return fmt.Errorf("%s is %v in %s, but %v in %s", key, old.value, old.from, value, from)
+	}
+	if _, ok := f[key]; !ok {
+		f[key] = Fact{value, from}
+	}
+	return nil
+}
+
+// add adds all of others.
+func (f Facts) add(others Facts) error {
+	for _, key := range sortedKeys(others) {
+		if err := f.put(key, others[key].value, others[key].from); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // close gives the file's memory back. Whatever was made of the checkpoint, a Model too, must not be
@@ -155,9 +191,6 @@ func splitHeader(file []byte) (header, data []byte, err error) {
 	}
 	n, rest := binary.LittleEndian.Uint64(file), file[8:]
 	if n > maxHeader {
-		if kind := foreign(file); kind != "" {
-			return nil, nil, errors.New(kind)
-		}
 		return nil, nil, fmt.Errorf("not a safetensors file: its header would have %d bytes, and "+
 			"the format allows %d", n, maxHeader)
 	}
@@ -169,34 +202,6 @@ func splitHeader(file []byte) (header, data []byte, err error) {
 		return nil, nil, errors.New("not a safetensors file: its header does not begin with {")
 	}
 	return rest[:n], rest[n:], nil
-}
-
-// foreign says what a file is that cannot be safetensors, judged by its first bytes, and what to do
-// about it; "" if they tell nothing. It is asked only where those bytes are no header's length:
-// 0x80 0x02 is how a pickle begins, but also the length 640.
-func foreign(file []byte) string {
-	start := bytes.TrimLeft(file[:min(len(file), 64)], " \t\r\n\ufeff")
-	for _, f := range []struct{ magic, kind string }{
-		{"PK\x03\x04", "this is a PyTorch file (a zip archive): run `mechpatch convert IN " +
-			"OUT.safetensors` first"},
-		{"\x80", "this is a PyTorch file (a pickle): run `mechpatch convert IN OUT.safetensors` " +
-			"first"},
-		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: " +
-			"fetch them with `git lfs pull` or `mechpatch fetch`"},
-		{"<", "this is a web page, not weights: the download brought an HTML or XML document " +
-			"instead of the file"},
-		{"{", "this is a JSON file, not weights: the weights are in the .safetensors file beside " +
-			"it"},
-		{"\x89HDF", "this is an HDF5 (TensorFlow) file: only safetensors and, with `mechpatch " +
-			"convert`, PyTorch files can be read"},
-		{"GGUF", "this is a GGUF file: only safetensors and, with `mechpatch convert`, PyTorch " +
-			"files can be read"},
-	} {
-		if bytes.HasPrefix(start, []byte(f.magic)) {
-			return f.kind
-		}
-	}
-	return ""
 }
 
 // placed is a tensor and where its data lie: bytes start to end of all data.
@@ -300,9 +305,13 @@ func sizeOf(format string, shape []int) (int, error) {
 	return n / 8, nil
 }
 
-// metadata reads an object of strings.
+// metadata reads an object of strings, or null, which is none.
 func (h headerReader) metadata(into map[string]string) error {
-	return h.object(func(key string) (err error) {
+	token, err := h.token()
+	if err != nil || token == nil {
+		return err
+	}
+	return h.members(token, func(key string) (err error) {
 		if into[key], err = h.text(); err != nil {
 			return fmt.Errorf("%s: %w", quote(key), err)
 		}
@@ -310,14 +319,26 @@ func (h headerReader) metadata(into map[string]string) error {
 	})
 }
 
-// object reads an object, calling value after each key to read what belongs to it. A key that comes
-// twice is an error.
+// object reads an object, calling value after each key to read what belongs to it. A key that
+// comes twice is an error.
 func (h headerReader) object(value func(key string) error) error {
-	if err := h.delimiter('{', "an object"); err != nil {
+	token, err := h.token()
+	if err != nil {
 		return err
+	}
+	return h.members(token, value)
+}
+
+// members is object after its first token.
+func (h headerReader) members(first json.Token, value func(key string) error) error {
+	if first != json.Delim('{') {
+		return errors.New("should be an object")
 	}
 	seen := map[string]bool{}
 	for h.json.More() {
+		if len(seen) == maxNames {
+			return fmt.Errorf("more than %d names, far more than a GPT-2's", maxNames)
+		}
 		key, err := h.text()
 		if err != nil {
 			return err
@@ -332,6 +353,9 @@ func (h headerReader) object(value func(key string) error) error {
 	}
 	return h.delimiter('}', "the end of the object")
 }
+
+// maxNames bounds what a header can cost: GPT-2 XL has 580 tensors.
+const maxNames = 1 << 16
 
 // maxDimensions bounds a tensor's rank, as PyTorch does.
 const maxDimensions = 64
@@ -417,4 +441,14 @@ func shapeString(shape []int) string {
 		s += strconv.Itoa(d)
 	}
 	return s + "]"
+}
+
+// sortedKeys lists the keys of a map in order.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
 }

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"archive/zip"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -26,23 +26,6 @@ import (
 //
 // The form is that of torch/serialization.py in PyTorch's sources.
 
-// openTorch opens a PyTorch file and returns the tensors of the state dict in it, under the names
-// that they have there. The numbers stay in the file and are memory-mapped, but for those of
-// strided tensors, which are put into row-major order. The state dict is what the file holds, or is
-// found in it under state_dict, model_state_dict or model, where training programs put it.
-func openTorch(path string) (*Checkpoint, error) {
-	data, release, err := readRange(path, 0, -1)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, reason(err))
-	}
-	ck := &Checkpoint{source: path, release: release}
-	if ck.tensors, err = parseTorch(data); err != nil {
-		ck.close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return ck, nil
-}
-
 const zipMagic = "PK\x03\x04"
 
 // isTorch says whether a file that begins with head is a zip file or a pickle, and so perhaps one
@@ -54,141 +37,189 @@ func isTorch(head []byte) bool {
 	return isPickle || bytes.HasPrefix(head, []byte(zipMagic))
 }
 
-func parseTorch(data []byte) ([]Tensor, error) {
-	var object any
-	var err error
-	switch {
-	case bytes.HasPrefix(data, []byte(zipMagic)):
-		object, err = parseTorchZip(data)
-	case isTorch(data):
-		object, err = parseTorchStream(data)
-	default:
-		err = fmt.Errorf("not a PyTorch file: neither a zip file nor a pickle")
+// parseTorch returns the object that a PyTorch file holds. Its tensors are views of data.
+func parseTorch(data []byte) (object any, err error) {
+	if bytes.HasPrefix(data, []byte(zipMagic)) {
+		return parseTorchZip(data)
 	}
-	if err != nil {
-		return nil, err
+	if isTorch(data) {
+		return parseTorchStream(data)
 	}
-	state, err := stateDict(object)
-	if err != nil {
-		return nil, err
-	}
+	return nil, errors.New("not a PyTorch file: neither a zip file nor a pickle")
+}
 
+// tensorsOf returns the tensors of a state dict, in row-major order. The numbers stay where they
+// are in the file, but for those of other strides, which are copied. size is the file's: tensors
+// may share a storage, as tied ones do, but those of a real file are not many times the file.
+func tensorsOf(state *pyDict, size int) ([]Tensor, error) {
+	const most = 8 // times the file
 	var tensors []Tensor
-	// for strided tensors: no real file needs more, a hostile one could ask for anything
-	budget := len(data)
+	total, copied := 0, size
 	for _, key := range state.keys {
 		view, ok := state.values[key].(*strided)
 		name, isString := key.(string)
 		if !ok || !isString {
 			continue
 		}
-		t, err := view.tensor(name, &budget)
+		t, err := view.tensor(name, &copied)
 		if err != nil {
-			return nil, fmt.Errorf("tensor %.100q: %w", name, err)
+			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
 		}
+		if len(t.data) > most*size-total {
+			return nil, fmt.Errorf("its tensors share their numbers: they are more than %d times "+
+				"as large as the file", most)
+		}
+		total += len(t.data)
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
 }
 
-// stateDict finds the dict that holds tensors.
-func stateDict(object any) (*pyDict, error) {
-	outer, ok := object.(*pyDict)
-	if !ok {
-		return nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
-	}
-	if outer.hasTensors() {
-		return outer, nil
-	}
-	for _, key := range []string{"state_dict", "model_state_dict", "model"} {
-		if inner, ok := outer.values[key].(*pyDict); ok && inner.hasTensors() {
-			return inner, nil
-		}
-	}
-	return nil, fmt.Errorf("it holds a dict without tensors, not a state dict")
-}
-
-func (d *pyDict) hasTensors() bool {
-	for _, value := range d.values {
-		if _, ok := value.(*strided); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // parseTorchZip reads the newer form and returns the unpickled object.
 func parseTorchZip(data []byte) (object any, err error) {
-	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	entries, err := zipEntries(data)
 	if err != nil {
-		return nil, fmt.Errorf("not a whole PyTorch file: %w", err)
+		return nil, err
 	}
 	folder := ""
-	for _, entry := range archive.File {
-		if name, ok := strings.CutSuffix(entry.Name, "/data.pkl"); ok && !strings.Contains(name,
-			"/") {
-			folder = name + "/"
-			break
+	for name := range entries {
+		f, ok := strings.CutSuffix(name, "/data.pkl")
+		switch {
+		case ok && !strings.Contains(f, "/"):
+			folder = max(folder, f+"/")
+		case strings.HasSuffix(name, ".npy"):
+			return nil, errors.New("this is a NumPy file (npz): only safetensors and PyTorch " +
+				"files can be read")
 		}
 	}
 	if folder == "" {
-		return nil, fmt.Errorf("a zip file, but not PyTorch's: there is no data.pkl in it")
+		return nil, errors.New("a zip file, but not PyTorch's: there is no data.pkl in it")
 	}
-	files := map[string][]byte{}
-	for _, entry := range archive.File {
-		name, ok := strings.CutPrefix(entry.Name, folder)
-		if !ok {
-			continue
-		}
-		if _, ok := files[name]; ok {
-			return nil, fmt.Errorf("zip entry %.100q is there twice", entry.Name)
-		}
-		if files[name], err = stored(data, entry); err != nil {
-			return nil, fmt.Errorf("zip entry %.100q: %w", entry.Name, err)
+	if _, ok := entries[folder+"constants.pkl"]; ok {
+		return nil, errors.New("this is a TorchScript program, not weights alone: save it again " +
+			"where it came from, as torch.save(model.state_dict(), FILE)")
+	}
+	for name, entry := range entries {
+		if entry.err != nil && strings.HasPrefix(name, folder) {
+			return nil, fmt.Errorf("zip entry %s: %w", quote(name), entry.err)
 		}
 	}
-	if order, ok := files["byteorder"]; ok && string(order) != "little" {
-		return nil, fmt.Errorf("its byte order is %.10q: only little-endian files are read", order)
+	order, ok := entries[folder+"byteorder"]
+	if ok && string(order.content) != "little" {
+		return nil, fmt.Errorf("its byte order is %s: only little-endian files are read",
+			quote(string(order.content)))
 	}
 	storages := storageSet{}
-	object, _, err = unpickle(files["data.pkl"], storages.library())
+	object, _, err = unpickle(entries[folder+"data.pkl"].content, storages.library())
 	if err != nil {
 		return nil, err
 	}
 	for key, s := range storages {
-		content, ok := files["data/"+key]
+		entry, ok := entries[folder+"data/"+key]
 		if !ok {
-			return nil, fmt.Errorf("storage %.100q is missing", key)
+			return nil, fmt.Errorf("storage %s is missing", quote(key))
 		}
-		if uint64(len(content)) != s.count*s.size {
-			return nil, fmt.Errorf("storage %.100q has %d bytes: its %d elements need %d", key,
-				len(content), s.count, s.count*s.size)
+		if uint64(len(entry.content)) != s.count*s.size {
+			return nil, fmt.Errorf("storage %s has %d bytes: its %d elements need %d", quote(key),
+				len(entry.content), s.count, s.count*s.size)
 		}
-		s.data = content
+		s.data = entry.content
 	}
 	return object, nil
 }
 
-// stored returns the content of a zip entry that is not compressed, where it lies. Its checksum is
-// not looked at: torch.load does not either, and torch.save can be told to leave it out.
-func stored(data []byte, entry *zip.File) ([]byte, error) {
-	const encrypted = 1
-	switch {
-	case entry.Flags&encrypted != 0:
-		return nil, fmt.Errorf("encrypted, which PyTorch never does")
-	case entry.Method != zip.Store || entry.CompressedSize64 != entry.UncompressedSize64:
-		return nil, fmt.Errorf("compressed, which PyTorch never does: pack the file again " +
-			"without compression (zip -0)")
+// A zipEntry is a file in a zip file, where it lies, or why it cannot be used there.
+type zipEntry struct {
+	content []byte
+	err     error
+}
+
+// zipEntries returns the entries of a zip file by name. PyTorch neither compresses nor encrypts
+// them, and so they can be used in place. The checksums are not looked at: torch.load does not
+// either, and torch.save can be told to leave them out.
+//
+// A zip file (PKWARE's APPNOTE.TXT) is read from its end, where a record of 22 bytes says where the
+// directory is; 65,535 entries or 4 GB and more need a second, longer record before it (zip64). The
+// directory has a header of 46 bytes for each entry, followed by its name, extra fields and a
+// comment. A header of 30 bytes, with name and extra fields of its own, stands before the content.
+func zipEntries(data []byte) (map[string]zipEntry, error) {
+	const endSize, end64Size, entrySize, localSize = 22, 56, 46, 30
+	damaged := errors.New("not a whole PyTorch file: it was cut short, or is damaged")
+	u16, u32 := binary.LittleEndian.Uint16, binary.LittleEndian.Uint32
+	u64 := binary.LittleEndian.Uint64
+	// part is size bytes from at on, if they begin with a signature.
+	part := func(at, size uint64, signature string) ([]byte, bool) {
+		n := uint64(len(data))
+		if at > n || size > n-at || !bytes.HasPrefix(data[at:], []byte(signature)) {
+			return nil, false
+		}
+		return data[at:][:size], true
 	}
-	offset, err := entry.DataOffset()
-	if err != nil {
-		return nil, err
+
+	tail := data[max(0, len(data)-endSize-math.MaxUint16):]
+	at := bytes.LastIndex(tail, []byte("PK\x05\x06"))
+	if at < 0 || at+endSize > len(tail) {
+		return nil, damaged
 	}
-	length := uint64(len(data))
-	if offset < 0 || uint64(offset) > length || entry.UncompressedSize64 > length-uint64(offset) {
-		return nil, fmt.Errorf("runs past the end of the file")
+	record := tail[at:]
+	count, directory := uint64(u16(record[10:])), uint64(u32(record[16:]))
+	start := uint64(len(data) - len(record))
+	if locator, ok := part(start-20, 20, "PK\x06\x07"); ok {
+		end, ok := part(u64(locator[8:]), end64Size, "PK\x06\x06")
+		if !ok {
+			return nil, damaged
+		}
+		count, directory = u64(end[32:]), u64(end[48:])
 	}
-	return data[offset:][:entry.UncompressedSize64], nil
+
+	entries := map[string]zipEntry{}
+	for ; count > 0; count-- { // it ends at the first that is not there, whatever was claimed
+		h, ok := part(directory, entrySize, "PK\x01\x02")
+		if !ok {
+			return nil, damaged
+		}
+		nameSize, extraSize := uint64(u16(h[28:])), uint64(u16(h[30:]))
+		h, ok = part(directory, entrySize+nameSize+extraSize, "PK")
+		if !ok {
+			return nil, damaged
+		}
+		directory += uint64(len(h)) + uint64(u16(h[32:]))
+		name, extra := string(h[entrySize:][:nameSize]), h[entrySize+nameSize:]
+		packed, size, offset := uint64(u32(h[20:])), uint64(u32(h[24:])), uint64(u32(h[42:]))
+		for len(extra) >= 4 && len(extra)-4 >= int(u16(extra[2:])) {
+			id, field := u16(extra), extra[4:][:u16(extra[2:])]
+			extra = extra[4+len(field):]
+			for _, n := range []*uint64{&size, &packed, &offset} { // zip64: those that do not fit
+				if id == 1 && *n == math.MaxUint32 && len(field) >= 8 {
+					*n, field = u64(field), field[8:]
+				}
+			}
+		}
+		if _, twice := entries[name]; twice {
+			return nil, fmt.Errorf("zip entry %s is there twice", quote(name))
+		}
+		const encrypted = 1
+		switch flags, method := u16(h[8:]), u16(h[10:]); {
+		case flags&encrypted != 0:
+			entries[name] = zipEntry{err: errors.New("encrypted, which PyTorch never does")}
+			continue
+		case method != 0 || packed != size:
+			entries[name] = zipEntry{err: errors.New("compressed, which PyTorch never does: pack " +
+				"the file again without compression (zip -0)")}
+			continue
+		}
+		local, ok := part(offset, localSize, zipMagic)
+		if !ok {
+			return nil, damaged
+		}
+		offset += localSize + uint64(u16(local[26:])) + uint64(u16(local[28:]))
+		content, ok := part(offset, size, "")
+		if !ok {
+			return nil, fmt.Errorf("zip entry %s: runs past the end of the file", quote(name))
+		}
+		entries[name] = zipEntry{content: content}
+	}
+	return entries, nil
 }
 
 // parseTorchStream reads the older form and returns the unpickled object.
@@ -298,17 +329,24 @@ var storageTypes = map[pyName]struct {
 // A storageSet holds, by key, the storages that a pickle has named.
 type storageSet map[string]*storage
 
-// library is what a state dict needs: nothing else may be named in a PyTorch file.
+// library is what a state dict, or what trainers keep beside it, needs: nothing else may be called
+// in a PyTorch file. Of the objects that hold no weights nothing is kept.
 func (set storageSet) library() library {
-	functions := map[pyName]func(args pyTuple) (any, error){
-		"collections.OrderedDict":         orderedDict,
-		"torch._utils._rebuild_tensor_v2": rebuildTensor,
-		"torch._utils._rebuild_parameter": rebuildParameter,
-	}
-	for class := range storageTypes {
-		functions[class] = nil
-	}
-	return library{functions, set.persistent}
+	nothing := func(pyTuple) (any, error) { return nil, nil }
+	empty := func(pyTuple) (any, error) { return &pyDict{}, nil }
+	return library{persistent: set.persistent, functions: map[pyName]func(args pyTuple) (any, error){
+		"torch._utils._rebuild_tensor_v2":            rebuildTensor,
+		"torch._utils._rebuild_parameter":            rebuildParameter,
+		"torch._utils._rebuild_parameter_with_state": rebuildParameter,
+		"collections.OrderedDict":                    orderedDict,
+		"collections.defaultdict":                    empty,
+		"collections.Counter":                        empty,
+		"__builtin__.set":                            nothing,
+		"builtins.set":                               nothing,
+		"_codecs.encode":                             nothing, // bytes
+		"torch.Size":                                 nothing,
+		"torch.device":                               nothing,
+	}}
 }
 
 // persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
@@ -316,6 +354,9 @@ func (set storageSet) library() library {
 // which only old versions of PyTorch wrote.
 func (set storageSet) persistent(id any) (any, error) {
 	t, ok := id.(pyTuple)
+	if ok && len(t) == 4 && t[0] == any("module") { // a class with its source, before version 1.6
+		return t[1], nil
+	}
 	if !ok || len(t) != 5 && len(t) != 6 || t[0] != any("storage") {
 		return nil, fmt.Errorf("a persistent id that is not a storage's")
 	}
@@ -410,10 +451,10 @@ func dimensions(value any) (dims []uint64, ok bool) {
 }
 
 // rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks): a
-// parameter is a tensor that can be trained.
+// parameter is a tensor that can be trained. One with attributes hands them over as well.
 func rebuildParameter(args pyTuple) (any, error) {
-	if len(args) != 3 {
-		return nil, fmt.Errorf("%d arguments, not 3", len(args))
+	if len(args) != 3 && len(args) != 4 {
+		return nil, fmt.Errorf("%d arguments, not 3 or 4", len(args))
 	}
 	if _, ok := args[0].(*strided); !ok {
 		return nil, fmt.Errorf("%s in place of a tensor", pyKind(args[0]))

@@ -1,11 +1,16 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -14,51 +19,313 @@ import (
 	"unsafe"
 )
 
-// loadModel makes a GPT-2 of a checkpoint. Its size is read off the tensors' shapes; only the
-// number of heads is not in them, so that heads says it (n_head of a config.json, 0 = not known),
-// unless the checkpoint's own metadata does.
+// From a file of weights to a Model. The file is safetensors or PyTorch's, whole or in parts; how
+// its trainer named and turned the tensors is dialect.go's affair. The architecture is taken from
+// what the file and a config.json beside it say. What is not said and cannot be seen is not
+// guessed, but for one thing: the head count at the widths of OpenAI's own models.
+
+// openModel opens the weights in a file: safetensors, PyTorch's, or the index of a checkpoint in
+// several files; or the safetensors file that is length bytes of it from offset on (0, 0 is the
+// whole file). heads is the number of attention heads if the user says it, or else 0.
 //
-// Every parameter must be there, in its shape, as F32, F16 or BF16; the matrices are used where
-// they lie in ck, which must therefore stay open as long as the model is used. Names may have the
-// prefix "transformer.", all or none. The causal-mask buffers h.N.attn.bias and
-// h.N.attn.masked_bias are not parameters and are left out, and so is lm_head.weight where it
-// equals wte.weight. Any other tensor is an error: a classifier's head or an adapter means that the
-// checkpoint is not the GPT-2 that it looks like. The values are not looked at.
-func loadModel(ck *Checkpoint, name string, heads int) (*Model, error) {
+// The matrices are used where they lie in the checkpoint's files, if they lie there as they are
+// needed: it must stay open as long as the model is used.
+func openModel(path string, offset, length int64, heads int) (*Model, *Checkpoint, error) {
+	ck, err := openCheckpoint(path, offset, length)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := loadModel(ck, heads)
+	if err != nil {
+		ck.close()
+		return nil, nil, err
+	}
+	return m, ck, nil
+}
+
+// openCheckpoint opens a file of weights of any kind, with what a config.json beside it says.
+func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
+	if offset != 0 || length != 0 { // weights bundled into a program
+		return openSafetensorsAt(path, offset, length)
+	}
+	fail := func(err error) error { return fmt.Errorf("%s: %w", path, reason(err)) }
+	head, err := firstBytes(path, 64)
+	if err != nil {
+		return nil, fail(err)
+	}
+	var ck *Checkpoint
+	switch {
+	case isIndex(path):
+		ck, err = openShards(path)
+	case partName.MatchString(filepath.Base(path)):
+		err = fail(errors.New("this is one part of a checkpoint in several: name its " +
+			"index (….index.json), or the folder with all of them"))
+	default:
+		ck, err = openOne(path, head)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := readConfig(filepath.Join(filepath.Dir(path), "config.json"))
+	if err == nil {
+		ck.config, ck.configErr = parseConfig(data)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		ck.configErr = reason(err)
+	}
+	ck.folder = filepath.Dir(path)
+	return ck, nil
+}
+
+// readConfig reads a small file, if it is one.
+func readConfig(path string) ([]byte, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	return readBounded(path, 1<<20)
+}
+
+// openOne opens one file of weights that begins with head.
+func openOne(path string, head []byte) (*Checkpoint, error) {
+	if isTorch(head) {
+		return openTorch(path)
+	}
+	isSafetensors := len(head) > 8 && head[8] == '{'
+	if kind := foreignFile(path, head); kind != "" && !isSafetensors {
+		return nil, fmt.Errorf("%s: %s", path, kind)
+	}
+	return openSafetensors(path)
+}
+
+// openTorch opens a PyTorch file with a state dict in it, and notes down what stands around that.
+func openTorch(path string) (*Checkpoint, error) {
+	data, release, err := readRange(path, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	ck := &Checkpoint{source: path, release: release, torch: int64(len(data))}
+	object, err := parseTorch(data)
+	var state *pyDict
+	var around []*pyDict
+	if err == nil {
+		state, around, err = stateDict(object)
+	}
+	if err == nil {
+		ck.facts, err = trainerFacts(around)
+	}
+	if err == nil {
+		ck.tensors, err = tensorsOf(state, len(data))
+	}
+	if err != nil {
+		ck.close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return ck, nil
+}
+
+// partName is how the parts of a checkpoint in several files are called.
+var partName = regexp.MustCompile(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
+
+func isIndex(path string) bool { return strings.HasSuffix(path, ".index.json") }
+
+// openShards opens a checkpoint in several files, of which the index lists every tensor's.
+func openShards(path string) (*Checkpoint, error) {
+	data, err := readBounded(path, maxIndex)
+	var places map[string]string
+	if err == nil {
+		places, err = parseIndex(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	files, _ := shardFiles(data)
+	all := &Checkpoint{source: path, meta: map[string]string{}}
+	var releases []func() error
+	all.release = func() (err error) {
+		for _, release := range releases {
+			err = errors.Join(err, release())
+		}
+		return err
+	}
+	holds := map[string]string{} // the file of each tensor
+	for _, file := range files {
+		part := filepath.Join(filepath.Dir(path), file)
+		head, err := firstBytes(part, 64)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s: a part that the index names, %s, is missing", path, quote(file))
+		}
+		var ck *Checkpoint
+		if err == nil {
+			ck, err = openOne(part, head)
+		}
+		if err != nil {
+			all.close()
+			return nil, err
+		}
+		if ck.release != nil {
+			releases = append(releases, ck.release)
+		}
+		for _, t := range ck.tensors {
+			holds[t.name] = file
+		}
+		all.tensors = append(all.tensors, ck.tensors...)
+		all.torch += ck.torch
+	}
+	for _, name := range sortedKeys(places) {
+		if holds[name] != places[name] {
+			all.close()
+			return nil, fmt.Errorf("%s: tensor %s is not in %s, where the index has it", path,
+				quote(name), quote(places[name]))
+		}
+	}
+	return all, nil
+}
+
+const (
+	maxIndex  = 16 << 20 // bytes of an index
+	maxShards = 1000     // files
+)
+
+// parseIndex reads the index of a checkpoint in several files, {"weight_map": {tensor: file}}. All
+// files lie beside the index.
+func parseIndex(data []byte) (places map[string]string, err error) {
+	var index struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("not an index of a checkpoint: %s", shorten(err.Error()))
+	}
+	if len(index.WeightMap) == 0 {
+		return nil, errors.New("not an index of a checkpoint: it has no weight_map")
+	}
+	for _, file := range index.WeightMap {
+		if file == "" || strings.HasPrefix(file, ".") || strings.ContainsAny(file, "/\\:\x00") {
+			return nil, fmt.Errorf("it names %s: the parts lie beside the index", quote(file))
+		}
+	}
+	return index.WeightMap, nil
+}
+
+// shardFiles lists the files that an index names.
+func shardFiles(index []byte) ([]string, error) {
+	places, err := parseIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, file := range places {
+		files = append(files, file)
+	}
+	slices.Sort(files)
+	files = slices.Compact(files)
+	if len(files) > maxShards {
+		return nil, fmt.Errorf("it names %d files, more than %d", len(files), maxShards)
+	}
+	return files, nil
+}
+
+// otherWeightsIn finds the weights in a folder that has none under the usual names: the one file
+// that could be some, such as minGPT's model.pt. The error says what the folder holds instead, and
+// is errNoWeights if that is nothing to do with weights.
+func otherWeightsIn(folder string) (string, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return "", reason(err)
+	}
+	var names, found []string
+	for _, e := range entries {
+		name := e.Name()
+		names = append(names, name)
+		switch filepath.Ext(name) {
+		case ".safetensors", ".bin", ".pt", ".pth", ".ckpt":
+			if !notWeights.MatchString(name) && isFile(filepath.Join(folder, name)) {
+				found = append(found, name)
+			}
+		}
+	}
+	switch what := foreignFolder(names); {
+	case what != "":
+		return "", errors.New(what)
+	case len(found) == 0:
+		return "", errNoWeights
+	case len(found) > 1:
+		return "", fmt.Errorf("the folder holds several files that may be weights, %s and %s: "+
+			"name one", quote(found[0]), quote(found[1]))
+	}
+	return filepath.Join(folder, found[0]), nil
+}
+
+// errNoWeights is the error of a folder that has nothing to do with weights.
+var errNoWeights = errors.New("the folder holds no weights")
+
+// notWeights are files that training programs put beside the weights.
+var notWeights = regexp.MustCompile(`^(optimizer|scheduler|scaler|training_args|rng_state.*)\.`)
+
+// nameOf is the name of the model in a file: the file's own without its extension, and for one of
+// the usual names that of its folder. In the Hugging Face cache that folder is a commit, and the
+// name is the last part of models--OWNER--NAME above it.
+func nameOf(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	base := filepath.Base(path)
+	if !usualNames[base] {
+		return strings.TrimSuffix(base, filepath.Ext(base))
+	}
+	folder := filepath.Dir(path)
+	if above := filepath.Dir(folder); filepath.Base(above) == "snapshots" {
+		parts := strings.Split(filepath.Base(filepath.Dir(above)), "--")
+		return parts[len(parts)-1]
+	}
+	return filepath.Base(folder)
+}
+
+// loadModel makes a GPT-2 of a checkpoint. The values are not looked at.
+func loadModel(ck *Checkpoint, heads int) (*Model, error) {
 	m, err := buildModel(ck, heads)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
 	}
-	m.name, m.source = name, ck.source
+	m.source = ck.source
+	m.tokenizer = newTokenizer(ck.folder, ck.meta, m.vocab)
+	if ck.torch > 0 {
+		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in memory:"+
+			" `mechpatch convert` makes a file that opens at once", ck.source, float64(ck.torch)/1e6))
+	}
 	return m, nil
 }
 
 func buildModel(ck *Checkpoint, heads int) (*Model, error) {
-	tensors, err := canonicalTensors(ck)
+	p, err := readParameters(ck, heads)
 	if err != nil {
 		return nil, err
 	}
-	c, inner, err := configOf(tensors, ck.meta, heads)
+	m := &Model{Config: p.Config, Variant: p.Variant, headsAssumed: p.headsAssumed, notes: p.notes}
+	usable, err := p.allUsable()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkParameters(tensors, parameters(c, inner)); err != nil {
-		return nil, err
+	vector := func(name string, n int) []float32 {
+		t, ok := usable[name]
+		if !ok {
+			return make([]float32, n) // a bias that the model does without
+		}
+		return vectorOf(t)
 	}
-
 	norm := func(name string) Norm {
-		return Norm{gain: vectorOf(tensors[name+".weight"]), bias: vectorOf(tensors[name+".bias"])}
+		return Norm{gain: vector(name+".weight", m.width), bias: vector(name+".bias", m.width)}
 	}
 	linear := func(name string) Linear {
-		return Linear{w: matrixOf(tensors[name+".weight"]), b: vectorOf(tensors[name+".bias"])}
+		w := matrixOf(usable[name+".weight"])
+		return Linear{w: w, b: vector(name+".bias", w.cols)}
 	}
-	m := &Model{
-		Config: c,
-		wte:    matrixOf(tensors["wte.weight"]),
-		wpe:    matrixOf(tensors["wpe.weight"]),
-		blocks: make([]Block, c.layers),
-		lnF:    norm("ln_f"),
+	m.wte, m.wpe = matrixOf(usable["wte.weight"]), matrixOf(usable["wpe.weight"])
+	if t, ok := usable[lmHead]; ok {
+		unembed := matrixOf(t)
+		m.lmHead = &unembed
 	}
+	m.blocks, m.lnF = make([]Block, m.layers), norm("ln_f")
 	for l := range m.blocks {
 		h := fmt.Sprintf("h.%d.", l)
 		m.blocks[l] = Block{
@@ -84,110 +351,61 @@ func (m *Model) prepareAhead(bring func(data []byte)) {
 			}
 		}))
 	}
-	m.prepare = append(m.prepare, sync.OnceFunc(func() { bring(m.wte.bytes()) }))
+	unembed := m.unembed()
+	m.prepare = append(m.prepare, sync.OnceFunc(func() { bring(unembed.bytes()) }))
 	go m.prepare[0]()
 }
 
-// param is a parameter of GPT-2: its canonical name and its shape.
-type param struct {
-	name  string
-	shape []int
+// readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
+func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
+	p, err := canonicalTensors(ck)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.sizes(); err != nil {
+		return nil, err
+	}
+	facts, other, err := p.facts(ck, heads)
+	if err != nil {
+		return nil, err
+	}
+	if p.Variant, err = p.variant(facts); err != nil {
+		return nil, err
+	}
+	if err := p.settleHeads(facts, other); err != nil {
+		return nil, err
+	}
+	return p, p.check()
 }
 
-// parameters lists all parameters of a GPT-2 of size c, in canonical order; inner is the width of
-// the MLPs, 4·width in every published GPT-2. Linear weights are [in, out]: y = x·W + b.
-func parameters(c Config, inner int) []param {
-	d := c.width
-	list := []param{{"wte.weight", []int{c.vocab, d}}, {"wpe.weight", []int{c.context, d}}}
-	norm := func(name string) {
-		list = append(list, param{name + ".weight", []int{d}}, param{name + ".bias", []int{d}})
+// sizes reads the model's size off its tensors.
+func (p *Parameters) sizes() (err error) {
+	if p.vocab, p.width, err = p.matrixShape("wte.weight"); err != nil {
+		return err
 	}
-	linear := func(name string, in, out int) {
-		list = append(list, param{name + ".weight", []int{in, out}}, param{name + ".bias",
-			[]int{out}})
+	if p.context, _, err = p.matrixShape("wpe.weight"); err != nil {
+		return err
 	}
-	for l := 0; l < c.layers; l++ {
-		h := fmt.Sprintf("h.%d.", l)
-		norm(h + "ln_1")
-		linear(h+"attn.c_attn", d, 3*d)
-		linear(h+"attn.c_proj", d, d)
-		norm(h + "ln_2")
-		linear(h+"mlp.c_fc", d, inner)
-		linear(h+"mlp.c_proj", inner, d)
+	if p.layers, err = layersOf(p.tensors); err != nil {
+		return err
 	}
-	norm("ln_f")
-	return list
-}
-
-// canonicalTensors returns a checkpoint's tensors by canonical name, without the prefix, and leaves
-// the tied lm_head.weight out.
-func canonicalTensors(ck *Checkpoint) (map[string]Tensor, error) {
-	const prefix, head = "transformer.", "lm_head.weight"
-	tensors := make(map[string]Tensor, len(ck.tensors))
-	var prefixed, bare string // the first tensor of either kind
-	for _, t := range ck.tensors {
-		name, cut := strings.CutPrefix(t.name, prefix)
-		if cut && prefixed == "" {
-			prefixed = t.name
-		}
-		if !cut && bare == "" && name != head { // lm_head stands beside the transformer
-			bare = t.name
-		}
-		if prefixed != "" && bare != "" {
-			return nil, fmt.Errorf("tensors with and without the prefix %q: %s and %s", prefix,
-				quote(prefixed), quote(bare))
-		}
-		if _, twice := tensors[name]; twice {
-			return nil, fmt.Errorf("tensor %s comes twice", quote(name))
-		}
-		tensors[name] = t
+	rows, cols, err := p.matrixShape("h.0.mlp.c_fc.weight")
+	p.inner = cols
+	if p.turned {
+		p.inner = rows
 	}
-
-	wte, ok := tensors["wte.weight"]
-	if !ok {
-		return nil, errors.New(`no tensor "wte.weight": these are not the weights of a GPT-2`)
-	}
-	if t, ok := tensors[head]; ok {
-		// Equal bytes are the only proof that the two are tied. It costs a pass over both; files
-		// seldom carry lm_head.
-		if t.format != wte.format || !slices.Equal(t.shape, wte.shape) || !bytes.Equal(t.data,
-			wte.data) {
-			return nil, fmt.Errorf("tensor %q differs from \"wte.weight\": a GPT-2 whose output "+
-				"matrix is not tied to its token embedding is not supported", head)
-		}
-		delete(tensors, head)
-	}
-	return tensors, nil
-}
-
-// configOf reads a GPT-2's size off its tensors, and the width of its MLPs.
-func configOf(tensors map[string]Tensor, meta map[string]string, heads int) (c Config, inner int,
-	err error) {
-	if c.vocab, c.width, err = matrixShape(tensors, "wte.weight"); err != nil {
-		return
-	}
-	if c.context, _, err = matrixShape(tensors, "wpe.weight"); err != nil {
-		return
-	}
-	if c.layers, err = layersOf(tensors); err != nil {
-		return
-	}
-	if _, inner, err = matrixShape(tensors, "h.0.mlp.c_fc.weight"); err != nil {
-		return
-	}
-	c.heads, err = headsOf(c.width, meta, heads)
-	return
+	return err
 }
 
 // matrixShape returns the two sides of a matrix, both at least 1.
-func matrixShape(tensors map[string]Tensor, name string) (rows, cols int, err error) {
-	t, ok := tensors[name]
+func (p *Parameters) matrixShape(name string) (rows, cols int, err error) {
+	t, ok := p.tensors[name]
 	if !ok {
 		return 0, 0, missingTensor(name)
 	}
 	if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
-		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], "+
-			"neither of them 0", name, shapeString(t.shape))
+		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], neither "+
+			"of them 0", name, shapeString(t.shape))
 	}
 	return t.shape[0], t.shape[1], nil
 }
@@ -216,72 +434,226 @@ func layersOf(tensors map[string]Tensor) (int, error) {
 	return highest + 1, nil
 }
 
-// splitLayer divides h.11.attn.bias into 11 and attn.bias.
-func splitLayer(name string) (layer int, rest string, ok bool) {
-	name, inLayer := strings.CutPrefix(name, "h.")
-	digits, rest, _ := strings.Cut(name, ".")
-	layer, err := strconv.Atoi(digits)
-	return layer, rest, inLayer && err == nil && layer >= 0 && strconv.Itoa(layer) == digits
+// facts brings together what the tensors, the file, the config.json beside it and the user say. A
+// contradiction is an error. But beside a file that does not bear one of the usual names, a
+// config.json of other sizes is about another model, and other says so.
+func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string, err error) {
+	facts = Facts{}
+	for i, n := range []int{p.layers, p.width, p.context, p.vocab, p.inner} {
+		facts[sizeKeys[i]] = Fact{n, "its tensors"}
+	}
+	said, err := readFacts(func(key string) any {
+		if s, ok := ck.meta[key]; ok {
+			return s
+		}
+		return nil
+	}, "its __metadata__")
+	err = cmp.Or(err, facts.add(said), facts.add(ck.facts))
+
+	config, base := ck.config, filepath.Base(ck.source)
+	other = config.otherThan(facts)
+	if usualNames[base] || other == "" && config["n_layer"].value != nil {
+		err = cmp.Or(err, facts.add(config), ck.configErr)
+		other = ""
+	}
+	if heads != 0 {
+		err = cmp.Or(err, facts.put("n_head", heads, "-heads"))
+	}
+	return facts, other, err
 }
 
-// headsOf settles the number of attention heads: what the checkpoint's metadata says, else what its
-// config.json said (told, 0 = nothing), else one for every 64 of the width, as in every published
-// GPT-2.
-func headsOf(width int, meta map[string]string, told int) (int, error) {
-	heads, from := told, "its config.json"
-	if s, ok := meta["n_head"]; ok {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			return 0, fmt.Errorf("__metadata__: n_head is %s and should be the number of "+
-				"attention heads", quote(s))
-		}
-		heads, from = n, "its __metadata__"
-	} else if told == 0 {
-		if width%64 != 0 {
-			return 0, fmt.Errorf("the number of attention heads is not known: the width, %d, is "+
-				"not a multiple of 64; put a config.json with n_head beside the file", width)
-		}
-		return width / 64, nil
-	}
-	if heads < 1 || width%heads != 0 {
-		return 0, fmt.Errorf("n_head is %d in %s, which does not divide the width, %d", heads, from,
-			width)
-	}
-	return heads, nil
+// usualNames are files that a config.json beside them is certainly about.
+var usualNames = map[string]bool{
+	"model.safetensors": true, "model.safetensors.index.json": true,
+	"pytorch_model.bin": true, "pytorch_model.bin.index.json": true,
+	"model.pt": true,
 }
 
-// checkParameters holds the tensors against the list of what there must be, and against there being
-// anything else.
-func checkParameters(tensors map[string]Tensor, list []param) error {
-	known := make(map[string]bool, len(list))
-	for _, p := range list {
-		known[p.name] = true
-		t, ok := tensors[p.name]
-		if !ok {
-			return missingTensor(p.name)
-		}
-		if !slices.Equal(t.shape, p.shape) {
-			return fmt.Errorf("tensor %q: its shape is %s and should be %s", p.name,
-				shapeString(t.shape), shapeString(p.shape))
-		}
-		if _, ok := formatOf(t.format); !ok {
-			return fmt.Errorf("tensor %q: its numbers are %s; only F32, F16 and BF16 can be used",
-				p.name, t.format)
-		}
+// variant settles what the architecture has of its own.
+func (p *Parameters) variant(facts Facts) (Variant, error) {
+	_, untied := p.tensors[lmHead]
+	tied := facts["tie_word_embeddings"]
+	switch {
+	case untied && tied.value == true:
+		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that they "+
+			"are one (tie_word_embeddings)", lmHead, tied.from)
+	case !untied && tied.value == false:
+		return Variant{}, fmt.Errorf("tensor %q is missing, or is wte.weight, but %s says that they "+
+			"are two (tie_word_embeddings)", lmHead, tied.from)
 	}
-	var unknown []string
-	for name := range tensors {
-		_, rest, inLayer := splitLayer(name)
-		mask := inLayer && (rest == "attn.bias" || rest == "attn.masked_bias")
-		if !known[name] && !mask {
-			unknown = append(unknown, name)
-		}
+	v, said := facts.variant()
+	if said || !p.turned {
+		return v, nil
 	}
-	if len(unknown) > 0 {
-		return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one "+
-			"that mechpatch computes", quote(slices.Min(unknown)))
+	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
+	// matrix of its own, and only nanoGPT does without biases.
+	switch {
+	case untied && p.biases:
+		v.activation = geluTanh
+	case !p.biases:
+		v.activation = geluExact
+	default:
+		return Variant{}, errors.New("the activation function is not known: weights like these are " +
+			"nanoGPT's (gelu) or build-nanogpt's (gelu_new): put a config.json with " +
+			"activation_function and n_head beside the file, or take the checkpoint as its trainer " +
+			"saved it")
+	}
+	return v, nil
+}
+
+// settleHeads settles the number of attention heads, which no shape tells. Where nothing says it,
+// it is assumed to be one for every 64 of the width, at the widths of OpenAI's own models only.
+func (p *Parameters) settleHeads(facts Facts, other string) error {
+	said, ok := facts["n_head"]
+	if !ok {
+		switch p.width {
+		case 768, 1024, 1280, 1600:
+			p.heads, p.headsAssumed = p.width/64, true
+			return nil
+		}
+		return fmt.Errorf("the number of attention heads is not known: say it as -heads N, or put a "+
+			"config.json with n_head beside the file%s", other)
+	}
+	p.heads, _ = said.value.(int)
+	if p.heads < 1 || p.width%p.heads != 0 {
+		return fmt.Errorf("n_head is %d in %s, which does not divide the width, %d", p.heads,
+			said.from, p.width)
 	}
 	return nil
+}
+
+// param is a parameter of GPT-2: its canonical name and its shape.
+type param struct {
+	name  string
+	shape []int
+}
+
+// parameters lists all parameters of a GPT-2 of size c, in canonical order; inner is the width of
+// the MLPs, 4·width in every published GPT-2. Linear weights are [in, out]: y = x·W + b.
+func parameters(c Config, inner int) []param {
+	d := c.width
+	all := []param{{"wte.weight", []int{c.vocab, d}}, {"wpe.weight", []int{c.context, d}}}
+	norm := func(name string) {
+		all = append(all, param{name + ".weight", []int{d}}, param{name + ".bias", []int{d}})
+	}
+	linear := func(name string, in, out int) {
+		all = append(all, param{name + ".weight", []int{in, out}}, param{name + ".bias", []int{out}})
+	}
+	for l := 0; l < c.layers; l++ {
+		h := fmt.Sprintf("h.%d.", l)
+		norm(h + "ln_1")
+		linear(h+"attn.c_attn", d, 3*d)
+		linear(h+"attn.c_proj", d, d)
+		norm(h + "ln_2")
+		linear(h+"mlp.c_fc", d, inner)
+		linear(h+"mlp.c_proj", inner, d)
+	}
+	norm("ln_f")
+	return all
+}
+
+// list is parameters of the ones that this model has: perhaps no biases, perhaps an lm_head.
+func (p *Parameters) list() []param {
+	all := parameters(p.Config, p.inner)
+	if !p.biases {
+		all = slices.DeleteFunc(all, func(q param) bool { return strings.HasSuffix(q.name, ".bias") })
+	}
+	if _, ok := p.tensors[lmHead]; ok {
+		all = append(all, param{lmHead, []int{p.vocab, p.width}})
+	}
+	return all
+}
+
+// isTurned tells whether the file holds this parameter as [out, in].
+func (p *Parameters) isTurned(q param) bool {
+	return p.turned && len(q.shape) == 2 && strings.HasPrefix(q.name, "h.")
+}
+
+// check holds the tensors against the list of what there must be, and against there being anything
+// else.
+func (p *Parameters) check() error {
+	known := map[string]bool{}
+	for _, q := range p.list() {
+		known[q.name] = true
+		t, ok := p.tensors[q.name]
+		if !ok {
+			return missingTensor(q.name)
+		}
+		want := slices.Clone(q.shape)
+		if p.isTurned(q) {
+			slices.Reverse(want)
+		}
+		if !slices.Equal(t.shape, want) {
+			return fmt.Errorf("tensor %q: its shape is %s and should be %s", q.name,
+				shapeString(t.shape), shapeString(want))
+		}
+		if _, ok := formatOf(t.format); !ok && t.format != "F64" {
+			return fmt.Errorf("tensor %q: its numbers are %s, as in a quantized model: only F32, "+
+				"F16, BF16 and F64 can be used", q.name, t.format)
+		}
+	}
+	for _, name := range sortedKeys(p.tensors) {
+		if !known[name] {
+			return unknownTensor(name)
+		}
+	}
+	return nil
+}
+
+// allUsable returns the parameters as the model needs them, by name.
+func (p *Parameters) allUsable() (map[string]Tensor, error) {
+	all := p.list()
+	tensors, errs := make([]Tensor, len(all)), make([]error, len(all))
+	for i, q := range all {
+		tensors[i], errs[i] = p.usable(q)
+	}
+	byName := make(map[string]Tensor, len(all))
+	for i, q := range all {
+		byName[q.name] = tensors[i]
+	}
+	return byName, errors.Join(errs...)
+}
+
+// usable returns a parameter as the model needs it: [in, out], in F32, F16 or BF16. It lies where
+// it lies in the file, unless it has to be turned or rounded.
+func (p *Parameters) usable(q param) (Tensor, error) {
+	t := p.tensors[q.name]
+	t.name = q.name
+	if t.format == "F64" {
+		data := make([]byte, 0, len(t.data)/2)
+		for in := t.data; len(in) > 0; in = in[8:] {
+			x := math.Float64frombits(binary.LittleEndian.Uint64(in))
+			y := float32(x)
+			if math.IsInf(float64(y), 0) && !math.IsInf(x, 0) {
+				return Tensor{}, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name, x)
+			}
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(y))
+		}
+		t.format, t.data = "F32", data
+	}
+	if p.isTurned(q) {
+		format, _ := formatOf(t.format)
+		t.data = turned(t.data, t.shape[0], t.shape[1], int(bytesOf(format)))
+		t.shape = q.shape
+	}
+	return t, nil
+}
+
+// turned returns the transpose of a matrix [rows, cols] whose numbers have size bytes. It goes by
+// blocks of 32 × 32, of which both sides stay in the cache.
+func turned(data []byte, rows, cols, size int) []byte {
+	const block = 32
+	out := make([]byte, len(data))
+	for r0 := 0; r0 < rows; r0 += block {
+		for c0 := 0; c0 < cols; c0 += block {
+			for r := r0; r < min(r0+block, rows); r++ {
+				for c := c0; c < min(c0+block, cols); c++ {
+					copy(out[(c*rows+r)*size:][:size], data[(r*cols+c)*size:][:size])
+				}
+			}
+		}
+	}
+	return out
 }
 
 // formatOf returns the Format that a checkpoint spells as s.
@@ -292,6 +664,14 @@ func formatOf(s string) (Format, bool) {
 		}
 	}
 	return 0, false
+}
+
+// bytesOf is the size of a number.
+func bytesOf(f Format) int64 {
+	if f == f32 {
+		return 4
+	}
+	return 2
 }
 
 // matrixOf makes a Matrix of a checked tensor [rows, cols], in its format, without a copy where the
@@ -362,3 +742,29 @@ var (
 	littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 	anyAddress   = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
 )
+
+// metadata is what a checkpoint has to say about the model, if the tensors are in canonical form,
+// under config.json's keys. What OpenAI's GPT-2 does goes without saying, and so does what is only
+// assumed.
+func (p *Parameters) metadata() map[string]string {
+	said := map[string]string{}
+	if !p.headsAssumed {
+		said["n_head"] = strconv.Itoa(p.heads)
+	}
+	switch p.activation {
+	case geluExact:
+		said["activation_function"] = "gelu"
+	case relu:
+		said["activation_function"] = "relu"
+	}
+	if p.epsilon != 0 {
+		said["layer_norm_epsilon"] = strconv.FormatFloat(float64(p.epsilon), 'g', -1, 32)
+	}
+	if p.unscaled {
+		said["scale_attn_weights"] = "false"
+	}
+	if p.byLayer {
+		said["scale_attn_by_inverse_layer_idx"] = "true"
+	}
+	return said
+}

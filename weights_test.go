@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand"
 	"os"
@@ -71,13 +72,12 @@ func TestLoadModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := loadModel(ck, "tiny", 0)
+		m, err := loadModel(ck, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Config != c.config || m.name != "tiny" || m.source != path {
-			t.Errorf("%s: got %v, name %q, source %q, want %v", c.file, m.Config, m.name, m.source,
-				c.config)
+		if m.Config != c.config || m.source != path {
+			t.Errorf("%s: got %v, source %q, want %v", c.file, m.Config, m.source, c.config)
 		}
 		if m.wte.format != c.format {
 			t.Errorf("%s: matrices are %v, want %v", c.file, m.wte.format, c.format)
@@ -162,7 +162,7 @@ func TestLoadAnywhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				m, err := loadModel(ck, "", 2)
+				m, err := loadModel(ck, 2)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -220,9 +220,6 @@ func TestLoadVariants(t *testing.T) {
 		ck.tensors = append([]Tensor{head}, ck.tensors...)
 		return &ck.tensors[0]
 	}
-	const untied = `tensor "lm_head.weight" differs from "wte.weight": a GPT-2 whose output ` +
-		`matrix is not tied to its token embedding is not supported`
-
 	for _, c := range []struct {
 		name   string
 		change func(*Checkpoint)
@@ -257,17 +254,25 @@ func TestLoadVariants(t *testing.T) {
 			}
 		}, ""},
 
-		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, `no tensor "wte.weight": these ` +
-			`are not the weights of a GPT-2`},
+		{"no biases", func(ck *Checkpoint) {
+			ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool {
+				return strings.HasSuffix(t.name, ".bias")
+			})
+		}, ""},
+		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, ""},
+		{"value head", func(ck *Checkpoint) { add(ck, "v_head.summary.weight", "F32", 1, 4) }, ""},
+
+		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, "it holds no tensors"},
+		{"another model", func(ck *Checkpoint) { ck.tensors[0].name = "embed.weight" },
+			`no tensor "wte.weight": these are not the weights of a GPT-2 (the first is ` +
+				`"embed.weight")`},
 		{"mixed prefix", func(ck *Checkpoint) {
-			ck.tensors[3].name = "transformer." +
-				ck.tensors[3].name
-		},
-			`tensors with and without the prefix "transformer.": "transformer.h.0.ln_1.bias" and ` +
-				`"wte.weight"`},
-		{"name twice", func(ck *Checkpoint) { add(ck, "transformer.wte.weight", "F32", 5, 4) },
-			`tensors with and without the prefix "transformer.": "transformer.wte.weight" and ` +
-				`"wte.weight"`},
+			ck.tensors[3].name = "transformer." + ck.tensors[3].name
+		}, `tensor "h.0.ln_1.bias" is missing`},
+		{"two models", func(ck *Checkpoint) { add(ck, "transformer.wte.weight", "F32", 5, 4) },
+			`it holds several models: "transformer.wte.weight" and "wte.weight"`},
+		{"name twice", func(ck *Checkpoint) { add(ck, "wte.weight", "F32", 5, 4) },
+			`tensor "wte.weight" comes twice`},
 		{"lm_head twice", func(ck *Checkpoint) {
 			tie(ck)
 			for i := range ck.tensors {
@@ -275,22 +280,22 @@ func TestLoadVariants(t *testing.T) {
 			}
 			add(ck, "lm_head.weight", "F32", 5, 4)
 		}, `tensor "lm_head.weight" comes twice`},
-		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, untied},
-		{"lm_head of another shape", func(ck *Checkpoint) { tie(ck).shape = []int{4, 5} }, untied},
-		{"lm_head of another format", func(ck *Checkpoint) { tie(ck).format = "I32" }, untied},
+		{"lm_head of another shape", func(ck *Checkpoint) { tie(ck).shape = []int{4, 5} },
+			`tensor "lm_head.weight": its shape is [4, 5] and should be [5, 4]`},
+		{"lm_head of another format", func(ck *Checkpoint) { tie(ck).format = "I32" },
+			`tensor "lm_head.weight": its numbers are I32, as in a quantized model: only F32, ` +
+				`F16, BF16 and F64 can be used`},
 		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
 			`tensor "wpe.weight" is missing`},
 		{"no layers", func(ck *Checkpoint) {
-			ck.tensors = append(ck.tensors[:2],
-				ck.tensors[len(ck.tensors)-2:]...)
-		},
-			`tensor "h.0.ln_1.weight" is missing`},
+			ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...)
+		}, `tensor "h.0.ln_1.weight" is missing`},
 		{"a layer missing", func(ck *Checkpoint) {
 			for i := range ck.tensors {
 				ck.tensors[i].name = strings.Replace(ck.tensors[i].name, "h.1.", "h.2.", 1)
 			}
 		}, `tensor "h.1.ln_1.weight" is missing`},
-		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.attn.bias", "F32") },
+		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.ln_1.weight", "F32", 4) },
 			`tensor "h.2.ln_1.weight" is missing`},
 		{"last tensor missing", func(ck *Checkpoint) { remove(ck, "ln_f.bias") },
 			`tensor "ln_f.bias" is missing`},
@@ -299,8 +304,7 @@ func TestLoadVariants(t *testing.T) {
 		{"no bias", func(ck *Checkpoint) { remove(ck, "h.1.attn.c_attn.bias") },
 			`tensor "h.1.attn.c_attn.bias" is missing`},
 		{"number with a zero before it", func(ck *Checkpoint) {
-			find(ck,
-				"h.1.ln_1.bias").name = "h.01.ln_1.bias"
+			find(ck, "h.1.ln_1.bias").name = "h.01.ln_1.bias"
 		}, `tensor "h.1.ln_1.bias" is missing`},
 		{"transposed", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 12, 4) },
 			`tensor "h.1.attn.c_attn.weight": its shape is [12, 4] and should be [4, 12]`},
@@ -322,31 +326,32 @@ func TestLoadVariants(t *testing.T) {
 		{"one MLP wider", func(ck *Checkpoint) { reshape(ck, "h.1.mlp.c_fc.weight", 4, 17) },
 			`tensor "h.1.mlp.c_fc.weight": its shape is [4, 17] and should be [4, 16]`},
 		{"integers", func(ck *Checkpoint) { find(ck, "h.0.attn.c_proj.weight").format = "I32" },
-			`tensor "h.0.attn.c_proj.weight": its numbers are I32; only F32, F16 and BF16 can be ` +
-				`used`},
+			`tensor "h.0.attn.c_proj.weight": its numbers are I32, as in a quantized model: only ` +
+				`F32, F16, BF16 and F64 can be used`},
 		{"classifier", func(ck *Checkpoint) { add(ck, "score.weight", "F32", 2, 4) },
-			`tensor "score.weight" is not one of GPT-2's: a model that has it is not the one ` +
-				`that mechpatch computes`},
+			`tensor "score.weight": this is a classifier, which predicts no tokens`},
 		{"cross-attention", func(ck *Checkpoint) {
-			add(ck, "h.1.crossattention.c_attn.weight",
-				"F32", 4, 8)
+			add(ck, "h.1.crossattention.c_attn.weight", "F32", 4, 8)
 			add(ck, "zz", "F32")
-		},
-			`tensor "h.1.crossattention.c_attn.weight" is not one of GPT-2's: a model that has ` +
-				`it is not the one that mechpatch computes`},
+		}, `tensor "h.1.crossattention.c_attn.weight": this is a model with cross-attention, ` +
+			`which GPT-2 does not have`},
+		{"8 bits", func(ck *Checkpoint) { add(ck, "h.0.attn.c_attn.SCB", "F32", 12) },
+			`tensor "h.0.attn.c_attn.SCB": the weights are quantized: save the model in F32, F16 ` +
+				`or BF16`},
+		{"LoRA", func(ck *Checkpoint) {
+			add(ck, "h.0.attn.c_attn.lora_A.default.weight", "F32", 2, 4)
+		}, `tensor "h.0.attn.c_attn.lora_A.default.weight": this is ` + loraAdvice},
 		{"mask of a layer spelt otherwise", func(ck *Checkpoint) {
-			add(ck, "h.01.attn.bias",
-				"F32")
-		},
-			`tensor "h.01.attn.bias" is not one of GPT-2's: a model that has it is not the one ` +
-				`that mechpatch computes`},
+			add(ck, "h.01.attn.bias", "F32")
+		}, `tensor "h.01.attn.bias" is not one of GPT-2's: a model that has it is not the one ` +
+			`that mechpatch computes`},
 		{"mask of no layer", func(ck *Checkpoint) { add(ck, "attn.bias", "F32") },
 			`tensor "attn.bias" is not one of GPT-2's: a model that has it is not the one that ` +
 				`mechpatch computes`},
 	} {
 		ck := randomCheckpoint(tinyConfig, 16, "F32")
 		c.change(ck)
-		m, err := loadModel(ck, "", 2)
+		m, err := loadModel(ck, 2)
 		if c.want != "" {
 			wantError(t, c.name, err, "test.safetensors: "+c.want)
 			continue
@@ -380,39 +385,54 @@ func checkShapes(t *testing.T, m *Model) {
 	}
 }
 
+// TestHeads settles the number of heads from all that may be said about it.
 func TestHeads(t *testing.T) {
+	heads := func(n int, from string) Fact { return Fact{n, from} }
 	for _, c := range []struct {
 		width int
-		meta  string // n_head; "" = not there
-		told  int
+		said  []Fact
+		flag  int
 		want  int
 		err   string
 	}{
-		{768, "", 0, 12, ""},
-		{1600, "", 0, 25, ""},
-		{768, "", 6, 6, ""},
-		{768, "3", 6, 3, ""},
-		{8, "2", 0, 2, ""},
-		{8, "", 0, 0, "the number of attention heads is not known: the width, 8, is not a " +
-			"multiple of 64; put a config.json with n_head beside the file"},
-		{768, "", 5, 0, "n_head is 5 in its config.json, which does not divide the width, 768"},
-		{768, "", -1, 0, "n_head is -1 in its config.json, which does not divide the width, 768"},
-		{768, "0", 12, 0, "n_head is 0 in its __metadata__, which does not divide the width, 768"},
-		{768, "769", 12, 0, "n_head is 769 in its __metadata__, which does not divide the width, " +
-			"768"},
-		{768, "twelve", 12, 0, `__metadata__: n_head is "twelve" and should be the number of ` +
-			`attention heads`},
+		{768, nil, 0, 12, ""},
+		{1024, nil, 0, 16, ""},
+		{1600, nil, 0, 25, ""},
+		{768, nil, 6, 6, ""},
+		{768, []Fact{heads(6, "config.json")}, 0, 6, ""},
+		{8, []Fact{heads(2, "its __metadata__"), heads(2, "config.json")}, 2, 2, ""},
+		{512, nil, 0, 0, "the number of attention heads is not known: say it as -heads N, or put " +
+			"a config.json with n_head beside the file"},
+		{768, []Fact{heads(5, "config.json")}, 0, 0,
+			"n_head is 5 in config.json, which does not divide the width, 768"},
+		{768, nil, 769, 0, "n_head is 769 in -heads, which does not divide the width, 768"},
+		{768, []Fact{heads(6, "its __metadata__"), heads(12, "config.json")}, 0, 0,
+			"n_head is 6 in its __metadata__, but 12 in config.json"},
+		{768, []Fact{heads(6, "config.json")}, 12, 0, "n_head is 6 in config.json, but 12 in -heads"},
 	} {
-		meta := map[string]string{}
-		if c.meta != "" {
-			meta["n_head"] = c.meta
+		ck := randomCheckpoint(Config{1, 1, 8, 1, 1}, 8, "F32")
+		ck.source = "model.safetensors"
+		ck.facts, ck.config = Facts{}, Facts{}
+		p, err := canonicalTensors(ck)
+		if err == nil {
+			err = p.sizes()
 		}
-		got, err := headsOf(c.width, meta, c.told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, said := range c.said {
+			[]Facts{ck.facts, ck.config}[(i+2-len(c.said))%2]["n_head"] = said
+		}
+		p.width = c.width
+		facts, other, err := p.facts(ck, c.flag)
+		if err == nil {
+			err = p.settleHeads(facts, other)
+		}
 		if c.err != "" {
-			wantError(t, c.meta, err, c.err)
-		} else if err != nil || got != c.want {
-			t.Errorf("width %d, metadata %q, config.json %d: got %d heads, %v, want %d", c.width,
-				c.meta, c.told, got, err, c.want)
+			wantError(t, fmt.Sprint(c), err, c.err)
+		} else if assumed := c.said == nil && c.flag == 0; err != nil || p.heads != c.want ||
+			p.headsAssumed != assumed {
+			t.Errorf("%v: got %d heads, assumed %v, %v", c, p.heads, p.headsAssumed, err)
 		}
 	}
 }
@@ -458,7 +478,7 @@ func FuzzSafetensors(f *testing.F) {
 		if _, data, _ := splitHeader(file); total != len(data) {
 			t.Errorf("tensors of %d bytes in %d bytes of data", total, len(data))
 		}
-		m, err := loadModel(ck, "fuzz", heads)
+		m, err := loadModel(ck, heads)
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n\r") {
 				t.Errorf("an error of more than one line: %q", err)

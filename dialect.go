@@ -1,0 +1,658 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// How trainers name, turn and split the tensors of a GPT-2, and what they say about it beside them.
+//
+//	                 linear weights   output matrix          beside the tensors
+//	Hugging Face     [in, out]        tied                   config.json
+//	minGPT           [out, in]        of its own             perhaps config.json, {"model": {…}}
+//	nanoGPT          [out, in]        tied                   model_args; exact GELU
+//	build-nanogpt    [out, in]        tied                   config, an object
+//
+// Wrappers put a prefix before every name (module., model., _orig_mod.), and training programs put
+// the state dict into a dict, next to the optimizer's state. Whatever they do, one tensor ends in
+// wte.weight, and what stands before that stands before all.
+
+// factKeys are the keys that are understood, by all their names, and the type of what is said.
+var factKeys = func() map[string]Fact {
+	keys := map[string]Fact{}
+	for _, k := range []struct {
+		zero  any
+		names string // the first is config.json's
+	}{
+		{0, "n_layer num_hidden_layers n_layers num_layers"},
+		{0, "n_head num_attention_heads n_heads num_heads"},
+		{0, "n_embd hidden_size n_embed d_model"},
+		{0, "n_positions max_position_embeddings block_size"},
+		{0, "vocab_size"},
+		{0, "n_inner intermediate_size"},
+		{0.0, "layer_norm_epsilon"},
+		{"", "activation_function hidden_act"},
+		{true, "scale_attn_weights"},
+		{true, "scale_attn_by_inverse_layer_idx"},
+		{true, "tie_word_embeddings"},
+	} {
+		names := strings.Fields(k.names)
+		for _, name := range names {
+			keys[name] = Fact{k.zero, names[0]}
+		}
+	}
+	return keys
+}()
+
+// sizeKeys are the facts that the tensors' shapes say as well.
+var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inner"}
+
+// readFacts takes the facts from what was said, JSON's or a pickle's values by key. Keys that are
+// not known are left alone here, and null says nothing. The error is the first fault.
+func readFacts(said func(key string) any, from string) (Facts, error) {
+	facts := Facts{}
+	var fault error
+	for _, key := range sortedKeys(factKeys) {
+		value := said(key)
+		if value == nil {
+			continue
+		}
+		known := factKeys[key] // its from is the key's first name
+		text := fmt.Sprint(value)
+		var err error
+		switch known.value.(type) {
+		case int:
+			value, err = strconv.Atoi(text)
+		case float64:
+			value, err = strconv.ParseFloat(text, 64)
+			if e, _ := value.(float64); !(e > 0 && e < 1) { // an epsilon
+				err = strconv.ErrRange
+			}
+		case bool:
+			value, err = strconv.ParseBool(strings.ToLower(text))
+		case string:
+			value = text
+			if _, ok := activations[text]; !ok {
+				err = fmt.Errorf("%s is %s in %s: only GPT-2's own, gelu_new, and gelu and relu can "+
+					"be computed", known.from, quote(text), from)
+				fault = cmp.Or(fault, err)
+				continue
+			}
+		}
+		if err != nil {
+			err = fmt.Errorf("%s is %s in %s, which cannot be", key, quote(text), from)
+		} else {
+			err = facts.put(known.from, value, from)
+		}
+		fault = cmp.Or(fault, err)
+	}
+	return facts, fault
+}
+
+// variant is the architecture that the facts ask for, and whether they say which activation
+// function it has.
+func (f Facts) variant() (v Variant, activation bool) {
+	said, activation := f["activation_function"]
+	if activation {
+		v.activation = activations[said.value.(string)]
+	}
+	if epsilon, ok := f["layer_norm_epsilon"]; ok && epsilon.value != 1e-5 {
+		v.epsilon = float32(epsilon.value.(float64))
+	}
+	v.unscaled = f["scale_attn_weights"].value == false
+	v.byLayer = f["scale_attn_by_inverse_layer_idx"].value == true
+	return v, activation
+}
+
+// activations are the names of transformers' activation functions that can be computed here.
+var activations = map[string]Activation{
+	"gelu_new": geluTanh, "gelu_pytorch_tanh": geluTanh, "gelu_fast": geluTanh,
+	"gelu_accurate": geluTanh, "gelu_python_tanh": geluTanh,
+	"gelu": geluExact, "gelu_python": geluExact,
+	"relu": relu,
+}
+
+// parseConfig reads a config.json: what it says about a GPT-2, and, as the error, why that is not
+// one which can be computed. Trainers other than Hugging Face's put it one level down, into "model".
+func parseConfig(data []byte) (Facts, error) {
+	const from = "config.json"
+	var said map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(&said); err != nil {
+		return nil, fmt.Errorf("%s: not a model's configuration: %s", from, shorten(err.Error()))
+	}
+	for _, key := range []string{"model", "model_args", "model_config"} {
+		if inner, ok := said[key].(map[string]any); ok && said["n_embd"] == nil {
+			return readArguments(func(key string) any { return inner[key] }, from)
+		}
+	}
+	facts, err := readFacts(func(key string) any { return said[key] }, from)
+	switch kind := said["model_type"]; kind {
+	case nil:
+	case "gpt2": // transformers' own values where nothing is said
+		for key, value := range map[string]any{
+			"activation_function": "gelu_new", "tie_word_embeddings": true,
+		} {
+			if _, ok := facts[key]; !ok {
+				facts[key] = Fact{value, from}
+			}
+		}
+	default:
+		err = fmt.Errorf("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(kind)))
+	}
+	for _, key := range sortedKeys(said) {
+		if err == nil && !harmless(key, said[key]) {
+			value, _ := json.Marshal(said[key])
+			err = fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
+				shorten(key), shorten(string(value)))
+		}
+	}
+	return facts, err
+}
+
+// otherThan says how a config.json's sizes differ from others; "" if they do not.
+func (f Facts) otherThan(others Facts) string {
+	for _, key := range sizeKeys {
+		if said, ok := f[key]; ok && said.value != others[key].value {
+			return fmt.Sprintf(" (the %s there is about another model: its %s is %v, not %v)",
+				said.from, key, said.value, others[key].value)
+		}
+	}
+	return ""
+}
+
+// harmless tells whether a key of config.json leaves the numbers as they are. Of keys that are not
+// known, those are not whose name speaks of the model's inner workings.
+func harmless(key string, value any) bool {
+	switch {
+	case value == nil || value == false:
+		return true
+	case factKeys[key].from != "" || harmlessKeys[key] || strings.HasPrefix(key, "_"):
+		return true
+	case key == "position_embedding_type":
+		return value == "absolute" || value == "learned"
+	case key == "auto_map": // a tokenizer of its own is not the model's affair
+		models, _ := value.(map[string]any)
+		for name := range models {
+			if strings.HasPrefix(name, "AutoModel") {
+				return false
+			}
+		}
+		return models != nil
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		if len(v) == 0 {
+			return true
+		}
+	case []any:
+		if len(v) == 0 {
+			return true
+		}
+	}
+	return !innerWorkings.MatchString(key)
+}
+
+// harmlessKeys are keys that transformers writes, and that innerWorkings would take for others.
+var harmlessKeys = map[string]bool{
+	"attn_pdrop": true, "attention_dropout": true, "resid_pdrop": true, "residual_dropout": true,
+	"reorder_and_upcast_attn": true, "output_attentions": true, "attn_implementation": true,
+	"pretraining_tp": true, "bias": true,
+}
+
+var innerWorkings = regexp.MustCompile(`attn|attention|mult$|multiplier|scal(e|ing)|mup|rotary|` +
+	`rope|alibi|position|norm|residual|gate|gating|moe|expert|quant|window|sparse|activation|glu|` +
+	`pruned|adapter|encoder_decoder|kv_|parallel`)
+
+// readArguments takes the facts from a trainer's own arguments. minGPT's may name the size of a
+// model instead of saying it.
+func readArguments(said func(key string) any, from string) (Facts, error) {
+	heads := map[any]int{"openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16, "gpt2-large": 20,
+		"gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
+	facts, err := readFacts(said, from)
+	if n := heads[said("model_type")]; n > 0 && err == nil && facts["n_head"].value == nil {
+		facts["n_head"] = Fact{n, from}
+	}
+	return facts, err
+}
+
+// stateDict finds the state dict of a GPT-2 in what a PyTorch file holds: the dict with a key that
+// ends in wte.weight. It may lie in others, which are returned too, the outermost first. Where no
+// dict has that key, it is the one with the most tensors.
+func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
+	outer, ok := object.(*pyDict)
+	if !ok {
+		return nil, nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
+	}
+	type place struct {
+		dict   *pyDict
+		around []*pyDict
+		key    string
+	}
+	var other place
+	most := 0
+	const deepest, widest = 3, 10_000 // dicts within dicts; dicts to look at
+	level := []place{{dict: outer}}
+	for depth := 0; depth <= deepest; depth++ {
+		var found, next []place
+		for _, p := range level {
+			gpt2, tensors := p.dict.tensors()
+			if gpt2 {
+				found = append(found, p)
+			}
+			if tensors > most {
+				most, other = tensors, p
+			}
+			for _, key := range p.dict.keys {
+				inner, ok := p.dict.values[key].(*pyDict)
+				if name, isString := key.(string); ok && isString && len(next) < widest {
+					next = append(next, place{inner, append(slices.Clip(p.around), p.dict), name})
+				}
+			}
+		}
+		// Of several, an average of the weights beside the model for one, the usual name decides.
+		for _, name := range []string{"model", "state_dict", "model_state_dict", "module"} {
+			for _, p := range found {
+				if p.key == name || len(found) == 1 {
+					return p.dict, p.around, nil
+				}
+			}
+		}
+		if len(found) > 1 {
+			return nil, nil, fmt.Errorf("it holds several models, %s and %s: save the state dict of "+
+				"one alone", quote(found[0].key), quote(found[1].key))
+		}
+		level = next
+	}
+	if wholeModel(outer) {
+		return nil, nil, errors.New("it holds a model saved whole, which only its own program can " +
+			"open: save it again there, as torch.save(model.state_dict(), FILE)")
+	}
+	if most == 0 {
+		return nil, nil, fmt.Errorf("it holds %s without tensors, not a state dict", pyKind(outer))
+	}
+	return other.dict, other.around, nil
+}
+
+// tensors counts a dict's tensors, and tells whether they are a GPT-2's.
+func (d *pyDict) tensors() (gpt2 bool, n int) {
+	for _, key := range d.keys {
+		if _, ok := d.values[key].(*strided); ok {
+			n++
+			name, _ := key.(string)
+			gpt2 = gpt2 || isEmbedding(name)
+		}
+	}
+	return gpt2, n
+}
+
+// wholeModel tells whether an object, or one in it, is a module of PyTorch's with all its parts.
+func wholeModel(d *pyDict) bool {
+	if _, ok := d.get("_modules"); ok {
+		return true
+	}
+	for _, key := range d.keys {
+		if inner, ok := d.values[key].(*pyDict); ok {
+			if _, ok := inner.get("_modules"); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// trainerFacts is what the dicts around a state dict say about the model: arguments and
+// configurations under any name. nanoGPT and build-nanogpt are known by theirs, and with them their
+// activation function, which nothing else tells.
+func trainerFacts(around []*pyDict) (Facts, error) {
+	facts := Facts{}
+	for _, d := range around {
+		if args, ok := d.values["model_args"].(*pyDict); ok { // nanoGPT: its config is the defaults
+			said, err := readArguments(attributes(args), "its model_args")
+			if err != nil {
+				return nil, err
+			}
+			if _, ok := said["activation_function"]; !ok {
+				activation := "gelu"
+				if _, ok := args.get("bias"); !ok { // before it had that option it used the tanh form
+					activation = "gelu_new"
+				}
+				said["activation_function"] = Fact{activation, "nanoGPT"}
+			}
+			return said, facts.add(said)
+		}
+		for _, key := range d.keys {
+			name, _ := key.(string)
+			args, ok := d.values[key].(*pyDict)
+			if !ok || name == "" {
+				continue
+			}
+			for _, key := range []string{"config", "model", "model_config", "gpt_config"} {
+				if value, _ := args.get(key); value != nil {
+					if inner, ok := value.(*pyDict); ok {
+						args = inner
+					}
+				}
+			}
+			said := attributes(args)
+			if said("n_head") == nil && said("num_attention_heads") == nil || said("n_embd") == nil &&
+				said("hidden_size") == nil && said("model_type") == nil {
+				continue
+			}
+			more, err := readArguments(said, "its "+shorten(name))
+			if err != nil {
+				return nil, err
+			}
+			_, dropout := args.get("dropout")
+			_, bias := args.get("bias")
+			if _, ok := more["activation_function"]; !ok {
+				switch class := string(args.class); {
+				case strings.HasSuffix(class, ".GPTConfig") && (dropout || bias):
+					more["activation_function"] = Fact{"gelu", "nanoGPT"}
+				case strings.HasSuffix(class, ".GPTConfig"):
+					more["activation_function"] = Fact{"gelu_new", "build-nanogpt"}
+				case strings.HasSuffix(class, ".CfgNode"):
+					more["activation_function"] = Fact{"gelu_new", "minGPT"}
+				}
+			}
+			if err := facts.add(more); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return facts, nil
+}
+
+// attributes looks up what an object or a dict of a pickle holds, if that is a plain value.
+func attributes(d *pyDict) func(key string) any {
+	return func(key string) any {
+		switch value, _ := d.get(key); value.(type) {
+		case bool, int64, float64, string:
+			return value
+		}
+		return nil
+	}
+}
+
+// Parameters are the tensors of a GPT-2 by canonical name, as the file holds them, and all that is
+// known of the model.
+type Parameters struct {
+	Config
+	Variant
+	inner        int               // the width of the MLPs
+	tensors      map[string]Tensor // lm_head.weight only where it is not tied to wte.weight
+	turned       bool              // linear weights are [out, in] in the file: PyTorch's nn.Linear
+	biases       bool              // there are biases
+	headsAssumed bool              // nothing says how many heads there are
+	notes        []string          // what of the file is left out
+}
+
+const lmHead = "lm_head.weight"
+
+// isEmbedding tells whether a name is that of a GPT-2's token embedding, after any prefix.
+func isEmbedding(name string) bool {
+	return name == "wte.weight" || strings.HasSuffix(name, ".wte.weight")
+}
+
+// canonicalTensors finds the GPT-2 among a checkpoint's tensors, and takes prefixes, masks and a
+// tied lm_head away. Any tensor that is left over is an error: a classifier's head or an adapter
+// means that the checkpoint is not the GPT-2 that it looks like.
+func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
+	byName := make(map[string]Tensor, len(ck.tensors))
+	var names []string
+	for _, t := range ck.tensors {
+		name := unwrapped.Replace(t.name)
+		if _, twice := byName[name]; twice {
+			return nil, fmt.Errorf("tensor %s comes twice", quote(name))
+		}
+		byName[name] = t
+		names = append(names, name)
+	}
+	for alias, name := range ck.meta { // safetensors' save_model: of names that are tied it keeps one
+		t, ok := byName[unwrapped.Replace(name)]
+		if _, there := byName[unwrapped.Replace(alias)]; ok && !there {
+			byName[unwrapped.Replace(alias)] = t
+			names = append(names, unwrapped.Replace(alias))
+		}
+	}
+	slices.Sort(names)
+	first := slices.IndexFunc(names, isEmbedding)
+	if first < 0 {
+		return nil, notGPT2(names)
+	}
+	prefix := strings.TrimSuffix(names[first], "wte.weight")
+	if i := slices.IndexFunc(names[first+1:], isEmbedding); i >= 0 {
+		return nil, fmt.Errorf("it holds several models: %s and %s", quote(names[first]),
+			quote(names[first+1+i]))
+	}
+
+	p := &Parameters{tensors: map[string]Tensor{}}
+	const head = lmHead
+	for _, name := range names {
+		t := byName[name]
+		rest, ok := strings.CutPrefix(name, prefix)
+		outer, isHead := strings.CutSuffix(name, head)
+		_, inLayer, _ := splitLayer(rest)
+		switch {
+		case isHead && strings.HasPrefix(prefix, outer):
+			if _, twice := p.tensors[head]; twice {
+				return nil, fmt.Errorf("tensor %s comes twice", quote(head))
+			}
+			p.tensors[head] = t
+		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
+		case leftOut(name) != "":
+			if note := leftOut(name) + " is left out"; !slices.Contains(p.notes, note) {
+				p.notes = append(p.notes, note)
+			}
+		case ok:
+			p.tensors[rest] = t
+		default:
+			return nil, unknownTensor(name)
+		}
+	}
+	wte := p.tensors["wte.weight"]
+	if lm, ok := p.tensors[head]; ok && lm.format == wte.format &&
+		slices.Equal(lm.shape, wte.shape) && sameBytes(lm.data, wte.data) {
+		delete(p.tensors, head)
+	}
+	for name := range p.tensors {
+		p.biases = p.biases || strings.HasSuffix(name, ".bias")
+	}
+	attn := p.tensors["h.0.attn.c_attn.weight"].shape
+	p.turned = len(attn) == 2 && len(wte.shape) == 2 && attn[1] == wte.shape[1] &&
+		attn[0] != attn[1]
+	return p, nil
+}
+
+// splitLayer divides h.11.attn.bias into 11 and attn.bias.
+func splitLayer(name string) (layer int, rest string, ok bool) {
+	name, inLayer := strings.CutPrefix(name, "h.")
+	digits, rest, _ := strings.Cut(name, ".")
+	layer, err := strconv.Atoi(digits)
+	if !inLayer || err != nil || layer < 0 || strconv.Itoa(layer) != digits {
+		return 0, "", false
+	}
+	return layer, rest, true
+}
+
+// sameBytes compares two tensors' data. It costs a pass over both, where they are not the same.
+func sameBytes(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || bytes.Equal(a, b))
+}
+
+// unwrapped takes away what wrappers of PyTorch's put between the parts of a name.
+var unwrapped = strings.NewReplacer("_orig_mod.", "", "_fsdp_wrapped_module.", "",
+	"_checkpoint_wrapped_module.", "")
+
+// leftOut names what may stand beside a GPT-2 and does not change its logits; "" is nothing.
+func leftOut(name string) string {
+	for _, head := range []string{"v_head", "multiple_choice_head"} {
+		if strings.HasPrefix(name, head+".") || strings.Contains(name, "."+head+".") {
+			return head
+		}
+	}
+	return ""
+}
+
+// unknownTensor is the error of a tensor that GPT-2 does not have.
+func unknownTensor(name string) error {
+	const classifier = "this is a classifier, which predicts no tokens"
+	const cross = "this is a model with cross-attention, which GPT-2 does not have"
+	const quantized = "the weights are quantized: save the model in F32, F16 or BF16"
+	for _, k := range []struct{ part, what string }{
+		{"score", classifier}, {"classifier", classifier},
+		{"crossattention", cross}, {"ln_cross_attn", cross},
+		{"lora_A", "this is " + loraAdvice}, {"base_layer", "this is " + loraAdvice},
+		{"SCB", quantized}, {"absmax", quantized}, {"quant_map", quantized},
+		{"qweight", quantized}, {"qzeros", quantized}, {"_packed_params", quantized},
+	} {
+		if strings.Contains("."+name+".", "."+k.part+".") {
+			return fmt.Errorf("tensor %s: %s", quote(name), k.what)
+		}
+	}
+	return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one that "+
+		"mechpatch computes", quote(name))
+}
+
+const loraAdvice = "a LoRA adapter: save the whole model, after merge_and_unload() of peft"
+
+// notGPT2 is the error of tensors among which there is no token embedding of a GPT-2.
+func notGPT2(names []string) error {
+	for _, k := range []struct{ part, what string }{
+		{"lora_", "this is " + loraAdvice},
+		{"embed.W_E", "this is a TransformerLens state dict, whose weights may have been folded: " +
+			"use the checkpoint that it was made from"},
+		{"tok_emb.weight", "this is the minGPT of 2020 (tok_emb), whose parts are others: only " +
+			"its later form, with transformer.wte, is read"},
+	} {
+		for _, name := range names {
+			if strings.Contains(name, k.part) {
+				return errors.New(k.what)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return errors.New("it holds no tensors")
+	}
+	return fmt.Errorf("no tensor \"wte.weight\": these are not the weights of a GPT-2 (the first "+
+		"is %s)", quote(names[0]))
+}
+
+const (
+	onlyRead   = ": only safetensors and PyTorch files can be read"
+	tensorFlow = "this is a TensorFlow checkpoint" + onlyRead +
+		"; OpenAI's own weights are `mechpatch fetch`"
+)
+
+// foreignFile says what a file is that is neither safetensors nor PyTorch's, judged by its name
+// and its first bytes, and what to do about it; "" if they tell nothing.
+func foreignFile(path string, head []byte) string {
+	const only = onlyRead
+	const llamaC = "this is a model of llama2.c, not a GPT-2"
+	base := strings.ToLower(filepath.Base(path))
+	for _, f := range []struct{ part, kind string }{
+		{".ckpt.index", tensorFlow}, {".ckpt.data-", tensorFlow}, {".ckpt.meta", tensorFlow},
+		{".msgpack", "this is a Flax checkpoint (msgpack)" + only},
+		{".onnx", "this is an ONNX model" + only},
+	} {
+		if strings.Contains(base, f.part) {
+			return f.kind
+		}
+	}
+	start := bytes.TrimLeft(head, " \t\r\n\ufeff")
+	for _, f := range []struct{ magic, kind string }{
+		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: " +
+			"fetch them with `git lfs pull` or `mechpatch fetch`"},
+		{"<", "this is a web page, not weights: the download brought an HTML or XML document " +
+			"instead of the file"},
+		{"{", "this is a JSON file, not weights: name the file of weights beside it"},
+		{"[", "this is a JSON file, not weights: name the file of weights beside it"},
+		{"\x89HDF", "this is an HDF5 file (Keras, TensorFlow)" + only},
+		{"\x93NUMPY", "this is a NumPy file (npy)" + only},
+		{"GGUF", "this is a GGUF file" + only + "; use the checkpoint that it was made from"},
+		{"lmgg", "this is a ggml file" + only + "; use the checkpoint that it was made from"},
+		{"fmgg", "this is a ggml file" + only + "; use the checkpoint that it was made from"},
+		{"tjgg", "this is a ggml file" + only + "; use the checkpoint that it was made from"},
+		{"\xc6\xd7\x34\x01", "this is a checkpoint of llm.c" + only + ": its own export script, " +
+			"dev/eval/export_hf.py, makes a folder that is"},
+		{"24ka", llamaC},
+		{"\x7fELF", "this is a program, not weights"}, {"MZ", "this is a program, not weights"},
+		{"\x1f\x8b", "this is a compressed archive: unpack it first"},
+		{"\xfd7zXZ", "this is a compressed archive: unpack it first"},
+		{"\x28\xb5\x2f\xfd", "this is a compressed archive: unpack it first"},
+		{"BZh", "this is a compressed archive: unpack it first"},
+		{"7z\xbc\xaf", "this is a compressed archive: unpack it first"},
+	} {
+		if bytes.HasPrefix(start, []byte(f.magic)) {
+			return f.kind
+		}
+	}
+	switch {
+	case len(head) >= 28 && sevenSmall(head):
+		return llamaC
+	case len(head) > 4 && head[0] == 8 && head[1] < 32 && (head[2] == 0x12 || head[2] == 0x3a):
+		return "this is an ONNX model" + only // protobuf: ir_version, then the producer or the graph
+	case len(head) > 0 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) && isPrintable(head[2:min(8, len(head))]):
+		return "this is a msgpack file (Flax)" + only
+	case isPrintable(head):
+		return "this is a text file, not weights"
+	}
+	return ""
+}
+
+// sevenSmall tells the header of an older llama2.c model: seven 32-bit numbers, such as 288, 768,
+// 6, 6, 6, 32000, 256, of which the vocabulary's may be negative.
+func sevenSmall(head []byte) bool {
+	for i := 0; i < 7; i++ {
+		n := int32(binary.LittleEndian.Uint32(head[4*i:]))
+		if i == 5 {
+			n = max(n, -n)
+		}
+		if n < 1 || n > 1<<20 {
+			return false
+		}
+	}
+	return true
+}
+
+// isPrintable tells whether all bytes are text.
+func isPrintable(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// foreignFolder says what the files of a folder are that holds no weights which could be read; ""
+// if their names tell nothing.
+func foreignFolder(names []string) string {
+	for _, k := range []struct{ part, what string }{
+		{"adapter_config.json", "it holds " + loraAdvice},
+		{"adapter_model.", "it holds " + loraAdvice},
+		{".ckpt.index", tensorFlow}, {"hparams.json", tensorFlow}, {"tf_model.h5", "it holds an " +
+			"HDF5 file (Keras, TensorFlow)" + onlyRead},
+		{".msgpack", "it holds a Flax checkpoint (msgpack)" + onlyRead},
+		{".gguf", "it holds a GGUF file" + onlyRead},
+		{".onnx", "it holds an ONNX model" + onlyRead},
+		{".h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
+	} {
+		for _, name := range names {
+			if strings.Contains(name, k.part) {
+				return k.what
+			}
+		}
+	}
+	return ""
+}
