@@ -3,7 +3,7 @@ package main
 // Vocabularies beside the weights: a GPT-2 of another language has a byte-level BPE of its own, in
 // the files of Hugging Face's tokenizers:
 //
-//	tokenizer.json            everything in one: tokens, merges, and how a text is split and wrapped
+//	tokenizer.json            everything in one: tokens, merges, and how texts are cut
 //	vocab.json, merges.txt    the older form: {"token": id, …}, and a merge on each line
 //	added_tokens.json         tokens that were added later: {"token": id, …}
 //	tokenizer_config.json, special_tokens_map.json, config.json    which token is which, and rules
@@ -17,6 +17,7 @@ package main
 // has it.
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (t *tokenizer) refused() error {
 		return nil
 	}
 	if err := t.vocabulary().refused; err != nil {
-		return fmt.Errorf("%w; with -ids the texts and answers are token ids, from a tokenizer of yours", err)
+		return fmt.Errorf("%w; with -ids the texts and answers are token ids", err)
 	}
 	return nil
 }
@@ -140,13 +141,13 @@ func (t *tokenizer) notes(text string) (notes []string) {
 	}
 	for _, a := range t.vocabulary().special {
 		if strings.Contains(text, a.Content) {
-			notes = append(notes, fmt.Sprintf("it holds the characters %s, which are plain text here, not "+
-				"token %d; -bos puts the token that begins a text first", a.Content, a.ID))
+			notes = append(notes, fmt.Sprintf("it holds the characters %s, which are plain text "+
+				"here, not token %d (-bos puts the one that begins a text first)", a.Content, a.ID))
 		}
 	}
 	if strings.HasSuffix(text, " ") {
-		notes = append(notes, "it ends in a space: a word's token has its space in it, so the next token "+
-			"is hardly a word; leave the space out")
+		notes = append(notes, "it ends in a space, but a word's token begins with its space, so "+
+			"the next token is hardly a word: leave the space out")
 	}
 	return notes
 }
@@ -156,8 +157,8 @@ func (t *tokenizer) notesOnModel() []string {
 	if t == nil || t.numbers || t.rows >= endOfText || t.vocabulary().merges != nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model has %d: "+
-		"no vocabulary of its own lies beside the weights (-ids takes token ids)", vocabSize, t.rows)}
+	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model "+
+		"has %d: if it has a vocabulary of its own, put that beside the weights", vocabSize, t.rows)}
 }
 
 // metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
@@ -184,8 +185,8 @@ func parseIDs(text string, rows int) ([]int, error) {
 	for _, word := range strings.FieldsFunc(text, split) {
 		id, err := strconv.Atoi(strings.TrimPrefix(word, "#"))
 		if err != nil || id < 0 || id >= rows {
-			return nil, fmt.Errorf("%s is no token id: with -ids, texts and answers are numbers from 0 to %d",
-				quote(word), rows-1)
+			return nil, fmt.Errorf("%s is no token id: with -ids, texts and answers are numbers "+
+				"from 0 to %d", quote(word), rows-1)
 		}
 		ids = append(ids, id)
 	}
@@ -198,7 +199,7 @@ type vocabulary struct {
 	file        string          // where it was read, for errors; "" is GPT-2's own
 	named       map[int]string  // the tokens that stand beside the BPE, such as <s>
 	special     []addedToken    // those of them that no text makes
-	added       [2][]addedToken // all of them; those of the second set are looked for after the first
+	added       [2][]addedToken // all of them, those that are looked for last behind
 	before      []int           // stand before every text
 	prefixSpace bool            // a text that does not begin with a space gets one
 	bos         int             // the token that begins a text, noToken where none is known
@@ -230,8 +231,8 @@ func (v *vocabulary) encode(text string, space bool) ([]int, error) {
 	if v.lacking {
 		for i := 0; i < len(text); i++ {
 			if v.letters[text[i]] == noToken {
-				return nil, fmt.Errorf("%s has no token for the byte 0x%02X, as in %q", v.file, text[i],
-					text[max(0, i-4):min(len(text), i+4)])
+				return nil, fmt.Errorf("%s has no token for the byte 0x%02X, as in %q",
+					v.file, text[i], text[max(0, i-4):min(len(text), i+4)])
 			}
 		}
 	}
@@ -284,7 +285,10 @@ func longestAt(text string, tokens []addedToken) *addedToken {
 	var longest *addedToken
 	for i := range tokens {
 		a := &tokens[i]
-		if strings.HasPrefix(text, a.Content) && (longest == nil || len(a.Content) > len(longest.Content)) {
+		if longest != nil && len(a.Content) <= len(longest.Content) {
+			continue
+		}
+		if strings.HasPrefix(text, a.Content) {
 			longest = a
 		}
 	}
@@ -364,9 +368,11 @@ func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	if folder == "" {
 		return s, nil
 	}
-	var c tokenizerConfig
-	for _, name := range []string{"config.json", "special_tokens_map.json", "tokenizer_config.json"} {
-		if _, err := readJSON(folder, name, &c); err != nil {
+	c := new(tokenizerConfig)
+	for _, name := range []string{ // the last one has the last word
+		"config.json", "special_tokens_map.json", "tokenizer_config.json",
+	} {
+		if _, err := readJSON(folder, name, c); err != nil {
 			return nil, err
 		}
 	}
@@ -374,10 +380,10 @@ func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	if !isFile(filepath.Join(folder, "tokenizer.json")) {
 		read = readVocabAndMerges
 	}
-	if err := read(s, folder, &c); err != nil {
+	if err := read(s, folder, c); err != nil {
 		return nil, err
 	}
-	if err := s.addTokens(folder, &c); err != nil {
+	if err := s.addTokens(folder, c); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -450,7 +456,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 			{"vocab.txt", "WordPiece"},
 		} {
 			if path := filepath.Join(folder, other.file); isFile(path) {
-				return fmt.Errorf("%s: the model's vocabulary is of the kind %s, not a byte-level BPE",
+				return fmt.Errorf("%s: this vocabulary is of the kind %s, not a byte-level BPE",
 					path, other.kind)
 			}
 		}
@@ -459,17 +465,17 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 			return fmt.Errorf("%s: the model was made for a %s, and no vocabulary lies beside it",
 				folder, shorten(c.Class))
 		case hasVocab:
-			return fmt.Errorf("%s: there is no %s beside it, so this is no byte-level BPE", s.file, mergesName)
+			return fmt.Errorf("%s: without %s this is no byte-level BPE", s.file, mergesName)
 		case hasMerges:
-			return fmt.Errorf("%s: there is no %s beside it, so the tokens' ids are not known",
+			return fmt.Errorf("%s: without %s the tokens' ids are not known",
 				filepath.Join(folder, mergesName), vocabName)
 		}
 		s.file = ""
 		return nil
 	}
 	if !c.isGPT2() {
-		return fmt.Errorf("%s: tokenizer_class is %s in the files beside it, which cuts texts in another "+
-			"way than GPT-2", s.file, shorten(c.Class))
+		return fmt.Errorf("%s: beside it tokenizer_class is %s, which cuts texts in another way "+
+			"than GPT-2's", s.file, shorten(c.Class))
 	}
 	if _, err := readJSON(folder, vocabName, &s.Vocab); err != nil {
 		return err
@@ -487,7 +493,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 	}
 	s.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
 	if c.AddEOS {
-		return fmt.Errorf("%s: add_eos_token: a token behind every text is not known here",
+		return fmt.Errorf("%s: add_eos_token asks for a token behind every text, which is unknown here",
 			filepath.Join(folder, "tokenizer_config.json"))
 	}
 	if c.AddBOS != nil && *c.AddBOS {
@@ -566,11 +572,14 @@ func readTokenizerJSON(s *vocabularySpec, folder string, c *tokenizerConfig) err
 	if err := s.fromTokenizerJSON(&t); err != nil {
 		return fmt.Errorf("%s: %w", s.file, err)
 	}
-	const differs = "%s: %s is %t, but %s says otherwise: which of them the model was trained with is not known"
+	const differs = "%s: %s is %t, but %s says otherwise: it is not known which is right"
 	config := filepath.Join(folder, "tokenizer_config.json")
+	isGPT2 := strings.TrimSuffix(c.Class, "Fast") == "GPT2Tokenizer" // it goes by the config
 	switch {
 	case c.PrefixSpace != nil && *c.PrefixSpace != s.PrefixSpace:
 		return fmt.Errorf(differs, config, "add_prefix_space", *c.PrefixSpace, s.file)
+	case c.PrefixSpace == nil && s.PrefixSpace && isGPT2:
+		return fmt.Errorf(differs, config, "add_prefix_space", false, s.file)
 	case c.AddBOS != nil && *c.AddBOS != (s.Before != nil):
 		return fmt.Errorf(differs, config, "add_bos_token", *c.AddBOS, s.file)
 	case c.AddEOS:
@@ -594,7 +603,7 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	case m.Suffix != "":
 		return errors.New("its model has an end_of_word_suffix, so it is no byte-level BPE")
 	case m.ByteFallback:
-		return errors.New("its model has byte_fallback, as made from SentencePiece: not a byte-level BPE")
+		return errors.New("its model has byte_fallback, so it is no byte-level BPE")
 	}
 	if err := json.Unmarshal(m.Vocab, &s.Vocab); err != nil {
 		return fmt.Errorf("vocab: %.300w", err)
@@ -608,7 +617,7 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 		p = &p.PreTokenizers[0]
 	}
 	if name := p.other("ByteLevel"); name != "" {
-		return fmt.Errorf("its pre_tokenizer, %s, splits texts in another way than GPT-2's ByteLevel", name)
+		return fmt.Errorf("its pre_tokenizer, %s, splits texts in another way than ByteLevel", name)
 	}
 	if p == nil || p.Type != "ByteLevel" {
 		return errors.New("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
@@ -669,8 +678,8 @@ func (p *stage) before() ([]int, error) {
 			case piece.SpecialToken != nil && texts == 0:
 				before = append(before, p.SpecialTokens[piece.SpecialToken.ID].IDs...)
 			case piece.SpecialToken != nil:
-				return nil, fmt.Errorf("its post_processor puts %s behind every text, which is not known here",
-					quote(piece.SpecialToken.ID))
+				return nil, fmt.Errorf("its post_processor puts %s behind every text, which is "+
+					"not known here", quote(piece.SpecialToken.ID))
 			}
 		}
 		if texts != 1 {
@@ -678,8 +687,8 @@ func (p *stage) before() ([]int, error) {
 		}
 		return before, nil
 	}
-	return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is not known here",
-		shorten(p.Type))
+	return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is "+
+		"not known here", shorten(p.Type))
 }
 
 // addTokens adds the tokens that stand beside the BPE: those of tokenizer.json are there already;
@@ -721,7 +730,7 @@ func (s *vocabularySpec) addTokens(folder string, c *tokenizerConfig) error {
 			s.Added[i].Special = true
 		}
 	}
-	slices.SortFunc(s.Added, func(a, b addedToken) int { return a.ID - b.ID })
+	sortTokens(s.Added)
 	for _, a := range s.Added {
 		if a.Content == string(c.BOS) && a.Content != "" {
 			s.BOS = &a.ID
@@ -738,34 +747,35 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 	if s.Vocab != nil && s.isGPT2() {
 		s.toGPT2()
 	}
-	v := &vocabulary{bpe: gpt2BPE(), file: s.file, before: s.Before, bos: noToken, spec: s,
-		prefixSpace: s.PrefixSpace}
-	v.named = map[int]string{}
-	added := s.Added
-	if s.Vocab == nil {
-		v.bos = endOfText
-		isEnd := func(a addedToken) bool { return a.ID == endOfText }
-		if !slices.ContainsFunc(added, isEnd) {
-			end := addedToken{ID: endOfText, Content: endOfTextName, Special: true}
-			added = append(slices.Clone(added), end)
-		}
-	} else {
+	v := &vocabulary{
+		bpe: gpt2BPE(), file: s.file, named: map[int]string{},
+		before: s.Before, prefixSpace: s.PrefixSpace, bos: noToken, spec: s,
+	}
+	if s.Vocab != nil {
 		var err error
 		if v.bpe, err = s.newBPE(rows); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.file, err)
 		}
+		v.lacking = slices.Contains(v.letters[:], noToken)
 	}
-	for _, a := range added {
-		if id, ok := s.Vocab[a.Content]; ok && id != a.ID || a.ID < 0 {
-			return nil, fmt.Errorf("%s: the added token %s has the id %d, and the same token the id %d",
-				s.file, quote(a.Content), a.ID, id)
+	for _, a := range s.Added {
+		id, ok := s.Vocab[a.Content]
+		text := v.bpe.token(a.ID)
+		if a.ID < 0 || ok && id != a.ID || !ok && text != "" && text != a.Content {
+			return nil, fmt.Errorf("%s: the added token %s has the id %d, which is another "+
+				"token's, or it has two", s.file, quote(a.Content), a.ID)
 		}
-		v.name(a)
+		v.add(a)
+	}
+	if s.Vocab == nil {
+		v.bos = endOfText
+		if v.named[endOfText] == "" {
+			v.add(addedToken{ID: endOfText, Content: "<|endoftext|>", Special: true})
+		}
 	}
 	if s.BOS != nil {
 		v.bos = *s.BOS
 	}
-	v.lacking = slices.Contains(v.letters[:], noToken)
 	if s.OneWord {
 		b := *v.bpe
 		b.oneWord = true
@@ -774,12 +784,14 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 	return v, nil
 }
 
-// name adds a token that stands beside the BPE.
-func (v *vocabulary) name(a addedToken) {
-	if v.named[a.ID] == a.Content || a.Content == "" {
+// add adds a token that stands beside the BPE.
+func (v *vocabulary) add(a addedToken) {
+	if a.Content == "" {
 		return
 	}
-	v.named[a.ID] = a.Content
+	if v.bpe.token(a.ID) == "" {
+		v.named[a.ID] = a.Content
+	}
 	if a.Special {
 		v.special = append(v.special, a)
 	}
@@ -790,10 +802,8 @@ func (v *vocabulary) name(a addedToken) {
 	v.added[set] = append(v.added[set], a)
 }
 
-const (
-	gpt2Base      = "GPT-2"
-	endOfTextName = "<|endoftext|>"
-)
+// gpt2Base is what a spec calls GPT-2's own tokens and merges.
+const gpt2Base = "GPT-2"
 
 // isGPT2 tells whether the tokens and merges are GPT-2's own, perhaps with more tokens behind.
 func (s *vocabularySpec) isGPT2() bool {
@@ -815,7 +825,8 @@ func (s *vocabularySpec) isGPT2() bool {
 	for _, m := range s.Merges {
 		var line string
 		line, lines, _ = strings.Cut(lines, "\n")
-		if left, right, _ := strings.Cut(line, " "); m != (mergePair{left, right}) || !is(left+right) {
+		left, right, _ := strings.Cut(line, " ")
+		if m != (mergePair{left, right}) || !is(left+right) {
 			return false
 		}
 	}
@@ -824,68 +835,85 @@ func (s *vocabularySpec) isGPT2() bool {
 
 // toGPT2 makes it GPT-2's vocabulary by name; tokens that were behind it are added ones.
 func (s *vocabularySpec) toGPT2() {
+	for _, a := range s.Added {
+		if id, ok := s.Vocab[a.Content]; ok && id == a.ID {
+			delete(s.Vocab, a.Content)
+		}
+	}
 	for content, id := range s.Vocab {
-		known := func(a addedToken) bool { return a.Content == content }
-		if id >= endOfText && !slices.ContainsFunc(s.Added, known) {
+		if id >= endOfText {
 			s.Added = append(s.Added, addedToken{ID: id, Content: content, Special: true})
 		}
 	}
-	slices.SortFunc(s.Added, func(a, b addedToken) int { return a.ID - b.ID })
+	sortTokens(s.Added)
 	s.Base, s.Vocab, s.Merges = gpt2Base, nil, nil
+}
+
+func sortTokens(tokens []addedToken) {
+	slices.SortFunc(tokens, func(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // newBPE makes the BPE of a vocabulary that is not GPT-2's.
 func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
-	byToken := make([]string, rows) // as the file spells them
-	last := 0
+	spelt := make([]string, rows) // the tokens by their ids, as the file spells them
+	size := 0
 	for token, id := range s.Vocab {
-		switch {
-		case id < 0 || id >= rows:
-			return nil, fmt.Errorf("the token %s has the id %d, and the model has %d tokens: this is not "+
-				"the vocabulary of these weights", quote(token), id, rows)
-		case byToken[id] != "":
-			return nil, fmt.Errorf("the tokens %s and %s have the same id, %d", quote(byToken[id]), quote(token), id)
+		if id < 0 || id >= rows {
+			return nil, fmt.Errorf("the token %s has the id %d, but the model has %d tokens: "+
+				"this is not the vocabulary of these weights", quote(token), id, rows)
 		}
-		byToken[id] = token
-		last = max(last, id)
+		if spelt[id] != "" {
+			return nil, fmt.Errorf("two tokens, %s and %s, have the id %d",
+				quote(spelt[id]), quote(token), id)
+		}
+		spelt[id] = token
+		size = max(size, id+1)
 	}
 	b := &bpe{
-		start:      make([]uint32, last+2),
+		start:      make([]uint32, size+1),
 		merges:     make(map[[2]int32]merged, len(s.Merges)),
-		wholeWords: s.WholeWords,
 		words:      map[string]int32{},
+		wholeWords: s.WholeWords,
 	}
-	for i := range b.letters {
-		b.letters[i] = noToken
-	}
-	var bytes []byte
-	for id, token := range byToken[:last+1] {
-		text, ok := bytesOfLetters(token)
-		switch {
-		case !ok:
-			text = token // it is no word's, such as one with a space in it
-		case len(text) == 1:
-			b.letters[text[0]] = int32(id)
+	literal := make([]bool, size) // tokens such as <s>, whose characters are no byte letters
+	for _, a := range s.Added {
+		if id, ok := s.Vocab[a.Content]; ok {
+			literal[id] = true
 		}
-		if ok && s.WholeWords {
-			b.words[text] = int32(id)
-		}
-		bytes = append(bytes, text...)
-		b.start[id+1] = uint32(len(bytes))
 	}
-	b.bytes = string(bytes)
-
 	for rank, m := range s.Merges {
 		var ids [3]int
 		for i, token := range []string{m[0], m[1], m[0] + m[1]} {
 			var ok bool
 			if ids[i], ok = s.Vocab[token]; !ok {
-				return nil, fmt.Errorf("merge %d, %s and %s: there is no token %s",
+				return nil, fmt.Errorf("merge %d, of %s and %s: there is no token %s",
 					rank+1, quote(m[0]), quote(m[1]), quote(token))
 			}
 		}
 		b.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
+		literal[ids[2]] = false
 	}
+
+	for i := range b.letters {
+		b.letters[i] = noToken
+	}
+	var bytes []byte
+	for id, token := range spelt[:size] {
+		text, ok := bytesOfLetters(token)
+		if ok && len(text) == 1 {
+			b.letters[text[0]] = int32(id)
+			literal[id] = false
+		}
+		if ok && s.WholeWords {
+			b.words[text] = int32(id)
+		}
+		if !ok || literal[id] {
+			text = token
+		}
+		bytes = append(bytes, text...)
+		b.start[id+1] = uint32(len(bytes))
+	}
+	b.bytes = string(bytes)
 	return b, nil
 }
 
