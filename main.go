@@ -244,7 +244,7 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if err != nil {
 		return err
 	}
-	for _, note := range append(q.notes(), m.tokenizer.notesOnModel()...) {
+	for _, note := range slices.Concat(q.notes(), m.tokenizer.notesOnModel(), r.notes()) {
 		p.note(errors.New(note))
 	}
 	figure := r.figure(f.style)
@@ -274,7 +274,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 	if err := p.use(fileUse{"the file of pairs", f.pairs, false}); err != nil {
 		return err
 	}
-	name, file := "standard input", os.Stdin
+	name, file := standardInput, os.Stdin
 	if f.pairs != "-" {
 		var err error
 		if file, err = os.Open(f.pairs); err != nil {
@@ -290,7 +290,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 	if _, err := selection(f.study.layers, m.layers); err != nil {
 		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
 	}
-	write := func(r *Report) error {
+	write := func(r any) error {
 		err := cmp.Or(p.output("-", func(w io.Writer) error { return writeJSON(w, r) }), p.stdout.Flush())
 		if err != nil && f.image != "" {
 			return nil // it waits in p.stdout for the end: there is a picture yet to paint
@@ -307,35 +307,15 @@ func (p *program) patchPairs(f *patchFlags) error {
 		if err != nil {
 			return err
 		}
-		write, finish = func(r *Report) error { return writeJSON(lines, r) }, lines.finish
+		write, finish = func(r any) error { return writeJSON(lines, r) }, lines.finish
 	}
-	means, pairs, failed := Means{}, 0, 0
 	bar := newProgress(p.stderr)
-	complain := func(line int, err error) {
+	note := func(what error) {
 		bar.clear()
-		p.note(fmt.Errorf("%s:%d: %w", name, line, err))
+		p.note(what)
 	}
-	err = eachPair(file, func(line int, fields []string) error {
-		pairs++
-		r, err := f.study.runLine(m, fields, bar.share)
-		bar.clear()
-		if err != nil {
-			failed++
-			complain(line, err)
-			return nil
-		}
-		if err := means.add(r); err != nil {
-			complain(line, fmt.Errorf("left out of the mean: %w", err))
-		}
-		r.Line = line
-		if err := write(r); err != nil {
-			return fmt.Errorf("writing the result of line %d: %w", line, reason(err))
-		}
-		return nil
-	})
-	if err != nil {
-		err = fmt.Errorf("%s: %w", name, reason(err))
-	}
+	means, incomplete, err := f.study.runPairs(m, name, file, write, note, bar.share)
+	bar.clear()
 	if err = finish(err); err != nil {
 		return err
 	}
@@ -345,10 +325,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 			return err
 		}
 	}
-	if failed > 0 {
-		return fmt.Errorf("%s: %d of %d pairs could not be run", name, failed, pairs)
-	}
-	return nil
+	return incomplete
 }
 
 // next shows the most probable next tokens of one text.

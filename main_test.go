@@ -103,7 +103,7 @@ func TestMainCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
-	if err != nil || len(rows) != 13 || rows[0][2] != " Smith" || rows[12][0] != "11" ||
+	if err != nil || len(rows) != 13 || rows[0][2] != "1: Smith" || rows[12][0] != "11" ||
 		len(rows[5]) != 12 {
 		t.Errorf("CSV: %v\n%s", err, data)
 	}
@@ -121,7 +121,7 @@ func TestStandardOutput(t *testing.T) {
 		t.Errorf("-json -: %d %s %s", code, stderr, stdout)
 	}
 	code, stdout, stderr = command(t, append(args, "-csv", "-")...)
-	if code != 0 || !strings.HasPrefix(stdout, `layer,Michelle," Smith"," was",`) ||
+	if code != 0 || !strings.HasPrefix(stdout, `layer,0:Michelle,1: Smith,2: was,`) ||
 		strings.Count(stdout, "\n") != 13 {
 		t.Errorf("-csv -: %d %s %s", code, stderr, stdout)
 	}

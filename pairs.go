@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,45 +14,81 @@ import (
 	"strings"
 )
 
-// This file makes a Pair of what a user writes: texts, words, and files of many of them.
+// This file runs a file of many pairs: a result for each, and means over those of equal length.
 
-// runLine answers one line of a file of pairs.
-func (s *Study) runLine(m *Model, fields []string, progress func(done float64)) (*Report, error) {
-	if len(fields) == 3 && s.metric == metricLogit {
-		fields = append(fields, "")
+// runPairs answers every line of a file of pairs. Each result is handed to write as soon as it is
+// there, and the means at the end. What is wrong with a line, or odd, is handed to note, and the
+// others are run all the same: then incomplete says how many are missing.
+func (s *Study) runPairs(
+	m *Model, name string, in io.Reader, write func(any) error, note func(error),
+	progress func(done float64),
+) (means Means, incomplete, err error) {
+	means = Means{}
+	pairs, failed := 0, 0
+	err = eachLine(in, func(n int, line string) error {
+		pairs++
+		complain := func(err error) { note(fmt.Errorf("%s:%d: %w", name, n, err)) }
+		r, err := s.runLine(m, line, isJSONLines(name, line), complain, progress)
+		if err != nil {
+			failed++
+			complain(err)
+			return nil
+		}
+		for _, what := range r.notes() {
+			complain(errors.New(what))
+		}
+		if err := means.add(r); err != nil {
+			complain(fmt.Errorf("left out of the mean: %w", err))
+		}
+		r.Line = n
+		if err := write(r); err != nil {
+			return fmt.Errorf("writing the result of line %d: %w", n, reason(err))
+		}
+		return nil
+	})
+	if err == nil && pairs == 0 {
+		err = errors.New("there is no pair in it")
 	}
-	if len(fields) != 4 {
-		return nil, fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
-			"corrupt text, clean answer, corrupt answer", count(len(fields), "field"))
-	}
-	clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
-	q, err := newQuestion(m, clean, corrupt, fields[2], fields[3], s.metric)
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("%s: %w", name, reason(err))
 	}
-	return s.run(m, q, progress)
+	for _, T := range means.lengths() {
+		if means[T].gap == 0 {
+			note(fmt.Errorf("%s: no mean of %s: the clean and the corrupt runs give the answers "+
+				"the same difference, there is nothing to restore", name, count(T, "token")))
+			delete(means, T)
+			continue
+		}
+		if err := write(means[T].report(T)); err != nil {
+			return nil, nil, fmt.Errorf("writing the means: %w", reason(err))
+		}
+	}
+	if failed > 0 {
+		incomplete = fmt.Errorf("%s: %d of %s could not be run", name, failed, count(pairs, "pair"))
+	}
+	return means, incomplete, nil
 }
 
-// eachPair calls f for every line of a file of pairs with what lies between its tabs, until f
-// fails. Empty lines and lines that begin with # are left out.
-func eachPair(r io.Reader, f func(line int, fields []string) error) error {
+// eachLine calls f for every line that holds a pair, until f fails. Empty lines and lines that
+// begin with # are left out.
+func eachLine(r io.Reader, f func(n int, line string) error) error {
 	const longest = 1 << 20 // bytes of a line: no text within a model's context comes near it
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, longest)
 	n := 0
 	for lines.Scan() {
 		n++
-		s := lines.Text()
+		line := lines.Text()
 		if n == 1 {
-			if isUTF16(s) {
+			if isUTF16(line) {
 				return errUTF16
 			}
-			s = strings.TrimPrefix(s, "\ufeff")
+			line = strings.TrimPrefix(line, "\ufeff")
 		}
-		if strings.TrimSpace(s) == "" || s[0] == '#' {
+		if strings.TrimSpace(line) == "" || line[0] == '#' {
 			continue
 		}
-		if err := f(n, strings.Split(s, "\t")); err != nil {
+		if err := f(n, line); err != nil {
 			return err
 		}
 	}
@@ -59,6 +96,81 @@ func eachPair(r io.Reader, f func(line int, fields []string) error) error {
 		return fmt.Errorf("line %d is longer than %d bytes", n+1, longest)
 	}
 	return lines.Err()
+}
+
+// runLine answers one line.
+func (s *Study) runLine(
+	m *Model, line string, asJSON bool, note func(error), progress func(done float64),
+) (*Report, error) {
+	fields, err := []string(nil), error(nil)
+	if asJSON {
+		fields, err = jsonFields(line)
+	} else {
+		fields, err = s.tabFields(line, note)
+	}
+	if err != nil {
+		return nil, err
+	}
+	clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
+	q, err := newQuestion(m, clean, corrupt, fields[2], fields[3], s.metric)
+	if err != nil {
+		return nil, err
+	}
+	for _, what := range q.notes() {
+		note(errors.New(what))
+	}
+	return s.run(m, q, progress)
+}
+
+// isJSONLines tells whether a line of a file is JSON: by the file's name, or where it has none by
+// the line.
+func isJSONLines(name, line string) bool {
+	if name == standardInput {
+		return strings.HasPrefix(line, `{"`)
+	}
+	return strings.HasSuffix(name, ".jsonl")
+}
+
+// standardInput is what standard input is called in notes and errors.
+const standardInput = "standard input"
+
+// jsonFields reads a line of JSON: clean text, corrupt text, clean answer, corrupt answer.
+func jsonFields(line string) ([]string, error) {
+	var pair struct {
+		Clean         string `json:"clean"`
+		Corrupt       string `json:"corrupt"`
+		CleanAnswer   string `json:"clean_answer"`
+		CorruptAnswer string `json:"corrupt_answer"`
+	}
+	if err := json.Unmarshal([]byte(line), &pair); err != nil {
+		return nil, fmt.Errorf("it is no JSON of a pair: %w", err)
+	}
+	fields := []string{pair.Clean, pair.Corrupt, pair.CleanAnswer, pair.CorruptAnswer}
+	// The decoder puts U+FFFD in place of what is no character, which would be another text.
+	if strings.Count(strings.Join(fields, ""), "\ufffd") > strings.Count(line, "\ufffd") {
+		return nil, errors.New("it holds a byte or half a surrogate pair that is no character")
+	}
+	return fields, nil
+}
+
+// tabFields splits a line at its tabs. A metric that needs fewer answers does with fewer fields.
+func (s *Study) tabFields(line string, note func(error)) ([]string, error) {
+	fields := strings.Split(line, "\t")
+	if len(fields) == 3 && s.metric == metricLogit {
+		fields = append(fields, "")
+	}
+	if len(fields) != 4 {
+		return nil, fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
+			"corrupt text, clean answer, corrupt answer", count(len(fields), "field"))
+	}
+	for _, field := range fields {
+		if len(field) > 1 && field[0] == '"' && field[len(field)-1] == '"' {
+			note(errors.New("fields are not quoted here: " +
+				"the quotation marks around this line's are taken for part of them"))
+			break
+		}
+	}
+	return fields, nil
 }
 
 // lineFile is a file of results that grows line by line. Until it is whole its name ends in
@@ -129,44 +241,55 @@ func (l *lineFile) finish(err error) error {
 // Means are mean heat maps of the restored share, one for each token count among the pairs.
 type Means map[int]*Mean
 
-// Mean is a sum of matrices, for each site, over pairs of equal token count.
+// Mean is the ratio of means over pairs of equal token count: of each cell Σ(patched − corrupt),
+// over Σ(clean − corrupt). A mean of ratios would be ruled by the pair whose gap is the smallest.
 type Mean struct {
-	sum   []Panel
 	pairs int
+	gap   float64 // Σ(clean − corrupt)
+	sum   []Panel // Σ(patched − corrupt)
 	like  *Report // one of the reports, for what they have in common
 }
 
-// add adds a report, unless its pair has nothing to restore.
+// add adds a report.
 func (s Means) add(r *Report) error {
 	if r.Answer.Corrupt == nil {
 		return errors.New("the restored share needs both answers")
-	}
-	if err := r.plain.restorable(); err != nil {
-		return err
 	}
 	T := len(r.Clean.IDs)
 	mean := s[T]
 	if mean == nil {
 		mean = &Mean{like: r}
-		for i, cells := range r.readings {
-			sum := Panel{title: r.panels[i].title, matrix: make([][]float64, len(cells))}
-			mean.sum = append(mean.sum, sum)
-			for l := range cells {
-				mean.sum[i].matrix[l] = make([]float64, len(cells[l]))
+		for _, p := range r.panels {
+			sum := Panel{title: p.title, matrix: make([][]float64, len(p.matrix))}
+			for row := range sum.matrix {
+				sum.matrix[row] = make([]float64, len(p.matrix[row]))
 			}
+			mean.sum = append(mean.sum, sum)
 		}
 		s[T] = mean
 	}
+	diff := func(r Reading) float64 { return metricDiff.of(r, r, r) }
+	corrupt := diff(r.plain.corrupt)
 	mean.pairs++
+	mean.gap += diff(r.plain.clean) - corrupt
 	for i, cells := range r.readings {
-		for l, row := range cells {
-			for c, reading := range row {
-				restored := metricRestored.of(reading, r.plain.clean, r.plain.corrupt)
-				mean.sum[i].matrix[l][c] += restored
+		for row := range cells {
+			for c, reading := range cells[row] {
+				mean.sum[i].matrix[row][c] += diff(reading) - corrupt
 			}
 		}
 	}
 	return nil
+}
+
+// lengths are the token counts of which there is a mean, in order.
+func (s Means) lengths() []int {
+	var lengths []int
+	for T := range s {
+		lengths = append(lengths, T)
+	}
+	slices.Sort(lengths)
+	return lengths
 }
 
 // figures paints the means, in the order of token counts, each with the name of its file: image,
@@ -175,43 +298,79 @@ func (s Means) figures(image string, style style) (files []string, figures []*Fi
 	if image == "" {
 		return nil, nil
 	}
-	counts := make([]int, 0, len(s))
-	for T := range s {
-		counts = append(counts, T)
-	}
-	slices.Sort(counts)
-	for _, T := range counts {
-		file, mean := image, s[T]
-		if len(s) > 1 {
+	for _, T := range s.lengths() {
+		file := image
+		if len(s.lengths()) > 1 {
 			extension := filepath.Ext(image)
 			file = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(image, extension), T, extension)
 		}
 		files = append(files, file)
-		figures = append(figures, mean.figure(T, style))
+		figures = append(figures, s[T].figure(T, style))
 	}
 	return files, figures
 }
 
+// matrices are the means.
+func (s *Mean) matrices() []Panel {
+	var means []Panel
+	for _, p := range s.sum {
+		mean := Panel{title: p.title}
+		for _, sums := range p.matrix {
+			row := make([]float64, len(sums))
+			for c, sum := range sums {
+				row[c] = sum / s.gap
+			}
+			mean.matrix = append(mean.matrix, row)
+		}
+		means = append(means, mean)
+	}
+	return means
+}
+
+// figure is the heat map of a mean over texts of T tokens.
 func (s *Mean) figure(T int, style style) *Figure {
 	f := s.like.figure(style)
 	pairs, tokens := count(s.pairs, "pair"), count(T, "token")
 	f.title = fmt.Sprintf("mean restored share, %s of %s", pairs, tokens)
-	f.panels = s.sum
-	for _, p := range f.panels {
-		for _, row := range p.matrix {
-			for c := range row {
-				row[c] /= float64(s.pairs)
-			}
-		}
+	f.panels = s.matrices()
+	if len(f.panels) == 1 {
+		f.panels[0].title = ""
 	}
 	f.reversed, f.center = metricRestored.highIsClean(), 0
 	f.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
-	if s.like.Site != "head" {
-		names := make([]string, len(f.columns.names))
-		for c := range names {
-			names[c] = strconv.Itoa(c)
-		}
-		f.columns = Axis{title: "position", names: names}
-	}
+	f.columns = s.columns(f.columns)
 	return f
+}
+
+// columns names the columns of a mean: its texts differ, so positions have no tokens.
+func (s *Mean) columns(a Axis) Axis {
+	if !a.tokens {
+		return a
+	}
+	positions := Axis{title: "position"}
+	for c := range a.names {
+		positions.names = append(positions.names, strconv.Itoa(c))
+	}
+	return positions
+}
+
+// MeanReport is a mean as a line of JSON.
+type MeanReport struct {
+	Mean struct {
+		Tokens   int                   `json:"tokens"`
+		Pairs    int                   `json:"pairs"`
+		Model    ModelReport           `json:"model"`
+		Site     string                `json:"site"`
+		Matrix   [][]Number            `json:"matrix,omitempty"`
+		Matrices map[string][][]Number `json:"matrices,omitempty"`
+	} `json:"mean"`
+}
+
+// report is the mean over texts of T tokens.
+func (s *Mean) report(T int) MeanReport {
+	var r MeanReport
+	r.Mean.Tokens, r.Mean.Pairs = T, s.pairs
+	r.Mean.Model, r.Mean.Site = s.like.Model, s.like.Site
+	r.Mean.Matrix, r.Mean.Matrices = jsonMatrices(s.matrices())
+	return r
 }

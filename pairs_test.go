@@ -38,22 +38,27 @@ func TestPairs(t *testing.T) {
 			t.Errorf("no %q in %s", want, stderr)
 		}
 	}
-	var numbers []int
+	var numbers, means []int
 	for d := json.NewDecoder(strings.NewReader(stdout)); d.More(); {
 		var r struct {
 			Line   int
 			Matrix [][]float64
+			Mean   struct{ Tokens, Pairs int }
 		}
 		if err := d.Decode(&r); err != nil {
 			t.Fatal(err)
+		}
+		if r.Mean.Pairs > 0 {
+			means = append(means, r.Mean.Tokens, r.Mean.Pairs)
+			continue
 		}
 		numbers = append(numbers, r.Line)
 		if len(r.Matrix) != 12 {
 			t.Errorf("line %d: %v", r.Line, r.Matrix)
 		}
 	}
-	if !slices.Equal(numbers, []int{2, 5, 6}) || strings.Count(stdout, "\n") != 3 {
-		t.Errorf("lines %v", numbers)
+	if !slices.Equal(numbers, []int{2, 5, 6}) || !slices.Equal(means, []int{7, 1, 11, 2}) {
+		t.Errorf("lines %v, means %v", numbers, means)
 	}
 	for _, T := range []int{7, 11} {
 		mean := fmt.Sprintf("%s-%d.png", strings.TrimSuffix(image, ".png"), T)
@@ -70,45 +75,60 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// TestMeans holds a mean heat map to the mean of the pairs' matrices.
+// TestMeans holds a mean heat map to its definition, the ratio of means, for pairs of very
+// different gaps: Σ(patched − corrupt) / Σ(clean − corrupt).
 func TestMeans(t *testing.T) {
 	m := newCircuit()
 	for _, site := range []string{"all", "head"} {
-		means, want := Means{}, []*Report{}
-		jessica := "Jessica Jones was a top-notch student. Michelle"
-		for _, corrupt := range []string{exampleCorrupt, jessica} {
-			// The mean is of the restored share, whatever metric the single pairs are shown in.
-			for _, metric := range []Metric{metricDiff, metricRestored} {
-				s := Study{site: site, metric: metric}
-				r, err := s.run(m, question(t, exampleClean, corrupt, metric), func(float64) {})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if metric == metricRestored {
-					want = append(want, r)
-				} else if err := means.add(r); err != nil {
-					t.Fatal(err)
-				}
+		means, reports := Means{}, []*Report{}
+		for _, answers := range [][2]string{{"Jones", "Smith"}, {"Jones", "was"}, {"had", "has"}} {
+			q, err := newQuestion(m, Text{"", exampleClean}, Text{"", exampleCorrupt},
+				answers[0], answers[1], metricDiff)
+			if err != nil {
+				t.Fatal(err)
 			}
+			r, err := (&Study{site: site, metric: metricDiff}).run(m, q, func(float64) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := means.add(r); err != nil {
+				t.Fatal(err)
+			}
+			reports = append(reports, r)
 		}
 		files, figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
 		if len(files) != 1 || files[0] != "m.png" || len(figures) != 1 {
 			t.Fatal(files, figures)
 		}
-		got := figures[0]
+		got, line := figures[0], means[11].report(11).Mean
 		for i, p := range got.panels {
-			for l, row := range p.matrix {
-				for c, v := range row {
-					mean := (want[0].panels[i].matrix[l][c] + want[1].panels[i].matrix[l][c]) / 2
-					if math.Abs(v-mean) > 1e-12 {
-						t.Errorf("-site %s, layer %d, column %d: %g, want %g", site, l, c, v, mean)
+			for row := range p.matrix {
+				for c, v := range p.matrix[row] {
+					sum, gap := 0., 0.
+					for _, r := range reports {
+						sum += r.panels[i].matrix[row][c] - float64(r.Corrupt.Metric)
+						gap += float64(r.Clean.Metric - r.Corrupt.Metric)
+					}
+					if math.Abs(v-sum/gap) > 1e-9 {
+						t.Errorf("-site %s, (%d, %d): %g, want %g", site, row, c, v, sum/gap)
+					}
+					numbers := line.Matrix
+					if site == "all" {
+						numbers = line.Matrices[p.title]
+					}
+					if float64(numbers[row][c]) != v {
+						t.Errorf("-site %s, (%d, %d): JSON has %g", site, row, c, numbers[row][c])
 					}
 				}
 			}
 		}
+		if line.Tokens != 11 || line.Pairs != 3 || line.Site != site {
+			t.Errorf("%+v", line)
+		}
 		figure := &Figure{
-			title:    "mean restored share, 2 pairs of 11 tokens",
-			subtitle: "patched one site at a time · " + circuitSize, panels: got.panels,
+			title:    "mean restored share, 3 pairs of 11 tokens",
+			subtitle: "patched one site at a time · " + circuitSize,
+			panels:   got.panels,
 			rows:     Axis{title: "layer", names: numbered(12)},
 			columns:  Axis{title: "position", names: numbered(11)},
 			reversed: true, center: 0, style: style{colorMap: "rdbu", scale: 2},
@@ -161,20 +181,108 @@ func TestNothingToRestore(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		means := Means{}
-		err = means.add(r)
-		if err == nil || !strings.Contains(err.Error(), "nothing to restore") || len(means) > 0 {
-			t.Errorf("%s: the mean takes it: %v, %v", c.name, means, err)
+		if r.Clean.Metric != r.Corrupt.Metric {
+			t.Errorf("%s: clean %g, corrupt %g", c.name, r.Clean.Metric, r.Corrupt.Metric)
 		}
 	}
+	line := exampleClean + "\t" + exampleCorrupt + "\tJones\tSmith\n"
+	s, wrote, notes := Study{site: "resid", metric: metricDiff}, 0, ""
+	means, incomplete, err := s.runPairs(m, "pairs.tsv", strings.NewReader(line),
+		func(any) error { wrote++; return nil },
+		func(note error) { notes += note.Error() }, func(float64) {})
+	if len(means) > 0 || wrote != 1 || incomplete != nil || err != nil {
+		t.Error(means, wrote, incomplete, err)
+	}
+	if !strings.Contains(notes, "pairs.tsv: no mean of 11 tokens") {
+		t.Error(notes)
+	}
+}
+
+// TestPairLines checks what becomes of every kind of line of a file of pairs.
+func TestPairLines(t *testing.T) {
+	tabs := func(fields ...string) string { return strings.Join(fields, "\t") }
+	clean, corrupt := "Michelle Jones was. Michelle", "Michelle Smith was. Michelle"
+	pair := `"clean": "Michelle Jones\nMichelle", "corrupt": "Michelle Smith\nMichelle", `
+	answers := `"clean_answer": "Jones", "corrupt_answer": "Smith"`
+	for _, c := range []struct {
+		name, file, lines string
+		want              string // in the notes and the error; "" for neither
+		results           int
+	}{
+		{"tabs", "p.tsv", tabs(clean, corrupt, "Jones", "Smith"), "", 1},
+		{"JSON", "p.jsonl", "{" + pair + answers + "}", "", 1},
+		{"JSON with more in it", "p.jsonl", "{" + pair + answers + `, "id": 3}`, "", 1},
+		{"JSON from standard input", standardInput, "{" + pair + answers + "}", "", 1},
+		{"JSON in a file of tabs", "p.tsv", "{" + pair + answers + "}", "p.tsv:1: 1 field,", 0},
+		{"tabs in a file of JSON", "p.jsonl", "a\tb\tc\td", "p.jsonl:1: it is no JSON", 0},
+		{"no answer", "p.jsonl", "{" + pair + `"clean_answer": "Jones"}`,
+			"the corrupt answer: it is empty", 0},
+		{"half a surrogate pair", "p.jsonl", `{"clean": "a \udce4"}`, "no character", 0},
+		{"a byte that is no UTF-8", "p.jsonl", "{\"clean\": \"a \xe4\"}", "no character", 0},
+		{"quoted", "p.tsv", tabs(`"`+clean+`"`, `"`+corrupt+`"`, "Jones", "Smith"),
+			"p.tsv:1: fields are not quoted here", 1},
+		{"quotation marks of the text", "p.tsv", tabs(`"Yes" `+clean, `"Yes" `+corrupt, "Jones",
+			"Smith"), "", 1},
+		{"empty", "p.tsv", "", "p.tsv: there is no pair in it", 0},
+		{"comments alone", "p.tsv", "# a\tb\tc\td\n\n", "p.tsv: there is no pair in it", 0},
+		{"UTF-16", "p.tsv", "\xff\xfea\x00", "p.tsv: it is UTF-16", 0},
+		{"answers the wrong way round", "p.tsv", tabs(clean, corrupt, "Smith", "Jones"),
+			"p.tsv:1: the clean run itself prefers the corrupt answer", 1},
+	} {
+		s, results, notes := Study{site: "resid", metric: metricDiff}, 0, ""
+		_, incomplete, err := s.runPairs(newCircuit(), c.file, strings.NewReader(c.lines),
+			func(r any) error {
+				if _, ok := r.(*Report); ok {
+					results++
+				}
+				return nil
+			},
+			func(note error) { notes += note.Error() + "\n" }, func(float64) {})
+		if err != nil {
+			notes += err.Error()
+		}
+		if !strings.Contains(notes, c.want) || c.want == "" && notes != "" || results != c.results {
+			t.Errorf("%s: %d results, %q", c.name, results, notes)
+		}
+		if failed := c.results == 0 && err == nil; failed != (incomplete != nil) {
+			t.Errorf("%s: incomplete: %v", c.name, incomplete)
+		}
+	}
+}
+
+// FuzzPairLines checks that a line of any kind becomes two texts and two answers or an error, and
+// that the texts of a line of JSON are what it says, to the byte.
+func FuzzPairLines(f *testing.F) {
+	f.Add("a b\ta c\tb\tc", false)
+	f.Add(`{"clean": "a b", "corrupt": "a c", "clean_answer": "b", "corrupt_answer": "c"}`, true)
+	f.Add(`{"clean": "\ud83d\ude00 \udce4 \ufffd", "corrupt": 7}`, true)
+	f.Fuzz(func(t *testing.T, line string, asJSON bool) {
+		s := Study{metric: metricLogit}
+		if !asJSON {
+			fields, err := s.tabFields(line, func(error) {})
+			if err == nil && !strings.HasPrefix(strings.Join(fields, "\t"), line) {
+				t.Errorf("%q became %q", line, fields)
+			}
+			return
+		}
+		fields, err := jsonFields(line)
+		if err != nil {
+			return
+		}
+		again, _ := json.Marshal(map[string]string{"clean": fields[0], "corrupt": fields[1],
+			"clean_answer": fields[2], "corrupt_answer": fields[3]})
+		if same, err := jsonFields(string(again)); err != nil || !slices.Equal(same, fields) {
+			t.Errorf("%q became %q and then %q, %v", line, fields, same, err)
+		}
+	})
 }
 
 // TestLongLine checks that a line longer than any text is an error that says which line it is.
 func TestLongLine(t *testing.T) {
 	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
 	var read []int
-	err := eachPair(strings.NewReader(lines), func(line int, fields []string) error {
-		read = append(read, line)
+	err := eachLine(strings.NewReader(lines), func(n int, line string) error {
+		read = append(read, n)
 		return nil
 	})
 	if err == nil || !strings.Contains(err.Error(), "line 2 is longer than") || len(read) != 1 {

@@ -140,24 +140,43 @@ func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
 // add adds a matrix of readings.
 func (r *Report) add(name string, cells [][]Reading, metric Metric) {
 	p := Panel{title: name, matrix: make([][]float64, len(cells))}
-	numbers := make([][]Number, len(cells))
-	for l, row := range cells {
-		for _, reading := range row {
+	for row := range cells {
+		for _, reading := range cells[row] {
 			v := metric.of(reading, r.plain.clean, r.plain.corrupt)
-			p.matrix[l] = append(p.matrix[l], v)
-			numbers[l] = append(numbers[l], Number(v))
+			p.matrix[row] = append(p.matrix[row], v)
 		}
 	}
 	r.readings, r.panels = append(r.readings, cells), append(r.panels, p)
-	switch len(r.panels) {
-	case 1:
-		r.Matrix = numbers
-	case 2:
-		r.Matrices = map[string][][]Number{r.panels[0].title: r.Matrix, name: numbers}
-		r.Matrix = nil
-	default:
-		r.Matrices[name] = numbers
+	r.Matrix, r.Matrices = jsonMatrices(r.panels)
+}
+
+// jsonMatrices are matrices as JSON has them: one alone, or several by their names.
+func jsonMatrices(panels []Panel) (matrix [][]Number, matrices map[string][][]Number) {
+	matrices = map[string][][]Number{}
+	for _, p := range panels {
+		matrix = make([][]Number, len(p.matrix))
+		for row := range p.matrix {
+			for _, v := range p.matrix[row] {
+				matrix[row] = append(matrix[row], Number(v))
+			}
+		}
+		matrices[p.title] = matrix
 	}
+	if len(panels) == 1 {
+		return matrix, nil
+	}
+	return nil, matrices
+}
+
+// notes are what a user should know about the result.
+func (r *Report) notes() []string {
+	clean, corrupt := r.plain.clean.clean, r.plain.clean.corrupt
+	if r.Answer.Corrupt == nil || corrupt <= clean {
+		return nil
+	}
+	return []string{fmt.Sprintf("the clean run itself prefers the corrupt answer: "+
+		"its logits are %.2f for %q and %.2f for %q",
+		corrupt, r.Answer.Corrupt.Token, clean, r.Answer.Clean.Token)}
 }
 
 func newModelReport(m *Model) ModelReport {
@@ -210,16 +229,16 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
-// writeCSV writes the matrix with a header row of tokens (or heads) and a first column of layers,
-// and where there are several matrices with their names in a column before that. A cell that was
-// not run is empty.
+// writeCSV writes the matrix with a header row of positions and tokens (or heads) and a first
+// column of layers, and where there are several matrices with their names in a column before that.
+// A cell that was not run is empty.
 func (r *Report) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	var named []string
 	if len(r.panels) > 1 {
 		named = []string{"site"}
 	}
-	c.Write(slices.Concat(named, []string{"layer"}, r.columns()))
+	c.Write(slices.Concat(named, []string{"layer"}, r.uniqueColumns()))
 	for _, p := range r.panels {
 		if len(r.panels) > 1 {
 			named = []string{p.title}
@@ -238,6 +257,18 @@ func (r *Report) writeCSV(w io.Writer) error {
 	}
 	c.Flush()
 	return c.Error()
+}
+
+// uniqueColumns names the columns so that no two have the same name, and that all of it is valid
+// UTF-8 though a token may be a part of a character: "1: Mary".
+func (r *Report) uniqueColumns() []string {
+	names := slices.Clone(r.columns())
+	if r.Site != "head" {
+		for c := range names {
+			names[c] = fmt.Sprintf("%d:%s", c, visible(names[c]))
+		}
+	}
+	return names
 }
 
 // columns names the columns of the matrices: the corrupt text's tokens, for siteHead the heads.

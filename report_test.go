@@ -119,7 +119,9 @@ func TestCSV(t *testing.T) {
 		c.study.metric = metricDiff
 		r := study(t, c.study)
 		if c.study.site != "head" {
-			c.header = append(c.header, r.Corrupt.Tokens...)
+			for pos, token := range r.Corrupt.Tokens {
+				c.header = append(c.header, fmt.Sprintf("%d:%s", pos, token))
+			}
 		}
 		want := [][]string{c.header}
 		for i, site := range c.sites {
