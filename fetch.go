@@ -1,13 +1,16 @@
 package main
 
-// A file from the hub: where it goes, the part of it that is there, checked and then renamed.
+// Files from the hub: which ones, where they go, the part of one that is there, checked and then
+// renamed.
 //
 // A file is identified by its SHA-256, which is known before the first byte is asked for. So what
 // an earlier run left can be continued from any server without a validator such as If-Range: a
 // wrong piece shows in the sum, and then the file is fetched anew.
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -23,83 +26,290 @@ import (
 	"unicode/utf8"
 )
 
-// fetch downloads the published model of that name into the file dest and returns dest's path.
-// Where dest is "", that is the program's cache; where it is a folder, NAME.safetensors in it. A
-// file that is there already and has the right sum is not fetched again.
+// fetch brings a model onto this machine and returns where it is; name is a published model's, or
+// ORGANISATION/NAME[@REVISION] on the hub.
 //
-// Until it is whole and its sum is right, the file is dest.SUM.partial (SUM is the beginning of its
-// SHA-256); that is kept when a fetch fails, and the next one goes on from it. It is not kept when
-// it turns out to be wrong or cannot be written.
+// A published model is the file dest. Where dest is "", that is in the program's cache; where it is a
+// folder, NAME.safetensors in it. One of the hub's other models is several files in the folder dest,
+// or in the program's cache by its commit.
 //
-// Only one process at a time fetches into dest; another waits for it, and then uses its file.
+// A file that is there already and has the right sum is not fetched again. Until it is whole and its
+// sum is right, it is FILE.SUM.partial (SUM is the beginning of its sum); that is kept when a fetch
+// fails, and the next one goes on from it. It is not kept when it turns out to be wrong or cannot be
+// written. Only one process at a time fetches a file; another waits for it, and then uses its file.
 func (d *Downloader) fetch(ctx context.Context, name, dest string) (path string, err error) {
-	p, ok := lookup(d.table, name)
-	switch {
-	case name == "circuit":
-		return "", errors.New("fetching circuit: it is built into the program")
-	case !ok:
-		return "", fmt.Errorf("fetching %s: no model of that name: known are %s", name, names(d.table))
-	}
 	d.begun = false
-	path, err = d.fetchPublished(ctx, p, dest)
+	p, ok := lookup(d.table, name)
+	if ok {
+		name = p.name
+		path, err = d.fetchPublished(ctx, p, dest)
+	} else {
+		path, err = d.fetchRepository(ctx, name, dest)
+	}
 	if err != nil {
-		return "", fmt.Errorf("fetching %s: %w", p.name, err)
+		return "", fmt.Errorf("fetching %s: %w", name, err)
 	}
 	return path, nil
 }
 
-func (d *Downloader) fetchPublished(ctx context.Context, p Published, dest string) (string, error) {
+// online is the hub's address, if the network may be used.
+func (d *Downloader) online() (*url.URL, error) {
 	if by := d.env.offlineBy(); by != "" {
-		return "", fmt.Errorf("%s forbids the network", by)
+		return nil, fmt.Errorf("%s forbids the network", by)
 	}
-	dest, err := d.destination(p.name, dest)
-	if err != nil {
-		return "", err
-	}
-	hub, err := endpoint(d.env)
-	if err != nil {
-		return "", err
-	}
-	if p.sum == "" {
-		if p, err = d.announced(ctx, hub, p); err != nil {
-			return "", err
-		}
-	}
-
-	partial := beside(dest, "."+p.sum[:16]+".partial")
-	release, err := d.claim(ctx, dest, partial, p.size)
-	if err != nil {
-		return "", err
-	}
-	defer release()
-	if isComplete(dest, p) {
-		d.note(fmt.Sprintf("%s is there, and its checksum is right", dest))
-		return dest, nil
-	}
-	return dest, d.transfer(ctx, hub, p, partial, dest)
+	return endpoint(d.env)
 }
 
-// destination settles which file is written, and makes the cache's folder.
-func (d *Downloader) destination(name, dest string) (string, error) {
+func (d *Downloader) fetchPublished(ctx context.Context, p Published, dest string) (string, error) {
+	hub, err := d.online()
+	if err != nil {
+		return "", err
+	}
 	if dest == "" {
-		dest = cacheFile(name, d.env)
-		if dest == "" {
-			return "", errors.New("this system names no cache folder; " +
-				"\"mechpatch fetch -o FILE\" puts the file elsewhere")
+		if dest = cacheFile(p.name, d.env); dest == "" {
+			return "", errNoCache
 		}
 		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
 			return "", unwritable(dest, err)
 		}
-		return dest, nil
+	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
+		dest = filepath.Join(dest, p.name+".safetensors")
 	}
-	info, err := os.Stat(dest)
-	if err == nil && info.IsDir() {
-		return filepath.Join(dest, name+".safetensors"), nil
+	f := hubFile{p.repo, p.revision, weightsFile, p.size, p.sum}
+	if f.sum == "" {
+		if f, err = d.announced(ctx, hub, f); err != nil {
+			return "", err
+		}
 	}
-	if err == nil && !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a regular file", dest)
+	return dest, d.fetchFile(ctx, hub, f, p.name, dest)
+}
+
+var errNoCache = errors.New("this system names no cache folder; \"mechpatch fetch -o FILE\" puts the " +
+	"file elsewhere")
+
+// repositoryFetch is the fetch of a repository's files into a folder.
+type repositoryFetch struct {
+	*Downloader
+	hub    *url.URL
+	repo   Repository
+	commit string // "" until the first answer tells it: all files are of one commit
+	folder string // where the files go; "" until then, for the program's cache
+	cached bool   // it is that
+}
+
+// fetchRepository brings a model of the hub and returns its folder. Its config.json is the first
+// file, so that a model which cannot be computed is refused before its weights are fetched, and the
+// weights are the last: where they are, the vocabulary is too.
+func (d *Downloader) fetchRepository(ctx context.Context, name, dest string) (string, error) {
+	if name == "circuit" {
+		return "", errors.New("it is built into the program")
 	}
-	return dest, nil
+	repo, err := parseRepository(name)
+	if err != nil {
+		return "", err
+	}
+	if info, err := os.Stat(dest); dest != "" && (err == nil && !info.IsDir() ||
+		strings.HasSuffix(dest, ".safetensors")) {
+		return "", fmt.Errorf("%s cannot be a folder, and this model is several files", dest)
+	}
+	f := &repositoryFetch{Downloader: d, repo: repo, folder: dest}
+	if f.hub, err = d.online(); err != nil {
+		return "", err
+	}
+	if err := f.config(ctx); err != nil {
+		return "", err
+	}
+	if err := f.vocabulary(ctx); err != nil {
+		return "", err
+	}
+	if err := f.weights(ctx); err != nil {
+		return "", err
+	}
+	return f.folder, f.remember(cmp.Or(repo.revision, "main"))
+}
+
+// config brings config.json, and judges it.
+func (f *repositoryFetch) config(ctx context.Context) error {
+	path, err := f.bring(ctx, "config.json")
+	if path == "" || err != nil {
+		return err
+	}
+	data, err := readBounded(path, 1<<20)
+	if err == nil {
+		_, err = parseConfig(data)
+	}
+	if err != nil && f.cached {
+		os.Remove(path)
+		os.Remove(f.folder)
+	}
+	return err
+}
+
+// vocabulary brings what tells how the model cuts a text. Where that is no byte-level BPE, the files
+// by which other kinds are known come along, so that a run can name the kind.
+func (f *repositoryFetch) vocabulary(ctx context.Context) error {
+	for _, name := range []string{
+		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+	} {
+		if _, err := f.bring(ctx, name); err != nil {
+			return err
+		}
+	}
+	for _, files := range [][]string{
+		{"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"}, {"tokenizer.model"},
+		{"sentencepiece.bpe.model"}, {"vocab.txt"},
+	} {
+		all := true
+		for _, name := range files {
+			path, err := f.bring(ctx, name)
+			if err != nil {
+				return err
+			}
+			all = all && path != ""
+		}
+		if all {
+			return nil
+		}
+	}
+	return nil
+}
+
+// weights brings the weights, in one file or in several.
+func (f *repositoryFetch) weights(ctx context.Context) error {
+	path, err := f.bring(ctx, weightsNames...)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		return fmt.Errorf("the repository has none of %s", strings.Join(weightsNames, ", "))
+	}
+	if !strings.HasSuffix(path, ".index.json") {
+		return nil
+	}
+	data, err := readBounded(path, maxIndex)
+	if err != nil {
+		return err
+	}
+	parts, err := shardFiles(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, part := range parts {
+		if found, err := f.bring(ctx, part); err != nil {
+			return err
+		} else if found == "" {
+			return fmt.Errorf("%s names %s, which the repository does not have", path, quote(part))
+		}
+	}
+	return nil
+}
+
+// bring brings the first of these files that the repository has, and returns where it is, or "".
+func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path string, err error) {
+	for _, name := range names {
+		revision := cmp.Or(f.commit, f.repo.revision, "main")
+		file, err := f.announced(ctx, f.hub, hubFile{repo: f.repo.id, revision: revision, name: name})
+		if absent := (*failure)(nil); errors.As(err, &absent) && absent.absent {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		if err := f.settle(file.revision); err != nil {
+			return "", err
+		}
+		path := filepath.Join(f.folder, name)
+		if !f.cached && isFile(path) && !isComplete(path, file) {
+			return "", fmt.Errorf("%s is there, but is another than the repository's: name an empty "+
+				"folder", path)
+		}
+		return path, f.fetchFile(ctx, f.hub, file, f.repo.String()+" "+name, path)
+	}
+	return "", nil
+}
+
+// settle takes the commit that the hub names for that of all files, and makes the folder.
+func (f *repositoryFetch) settle(commit string) error {
+	if f.commit != "" {
+		return nil
+	}
+	if !isCommit(commit) {
+		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files might not "+
+			"belong together", f.hub.Host)
+	}
+	f.commit = commit
+	if f.folder == "" {
+		repo := repositoryFolder(f.repo.id, f.env)
+		if repo == "" {
+			return errNoCache
+		}
+		f.folder, f.cached = filepath.Join(repo, "snapshots", commit), true
+	}
+	if err := os.MkdirAll(f.folder, 0o755); err != nil {
+		return unwritable(filepath.Join(f.folder, weightsFile), err)
+	}
+	return nil
+}
+
+// remember notes in the program's cache which commit a branch or a tag stands for.
+func (f *repositoryFetch) remember(revision string) error {
+	if !f.cached || isCommit(revision) {
+		return nil
+	}
+	repo := repositoryFolder(f.repo.id, f.env)
+	ref := filepath.Join(repo, "refs", filepath.FromSlash(revision))
+	if err := os.MkdirAll(filepath.Dir(ref), 0o755); err != nil {
+		return unwritable(ref, err)
+	}
+	return replaceFile(ref, 0o644, 0, func(w io.Writer) error {
+		_, err := io.WriteString(w, f.commit)
+		return err
+	})
+}
+
+// fetchFile makes dest the file f, which messages call title.
+func (d *Downloader) fetchFile(ctx context.Context, hub *url.URL, f hubFile, title, dest string) error {
+	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", dest)
+	}
+	partial := beside(dest, "."+f.sum[:16]+".partial")
+	release, err := d.claim(ctx, dest, partial, f.size)
+	if err != nil {
+		return err
+	}
+	defer release()
+	large := f.size >= worth // else it is there before anybody has read of it
+	if isComplete(dest, f) {
+		if large {
+			d.note(fmt.Sprintf("%s is there, and its checksum is right", dest))
+		}
+		return nil
+	}
+
+	part, err := openPartial(partial, f.size)
+	if err != nil {
+		return unwritable(dest, err)
+	}
+	if large {
+		line := fmt.Sprintf("fetching %s (%s) from %s into %s", title, bytesText(f.size),
+			hub.JoinPath(f.repo).Redacted(), dest)
+		if part.done > 0 {
+			line += fmt.Sprintf(", of which %s are there", bytesText(part.done))
+		}
+		if d.quick {
+			line += "; -model circuit does without it"
+		}
+		d.note(line)
+		d.progress(part.done, f.size)
+	}
+	err = d.fill(ctx, f, f.url(hub), part)
+	if err == nil {
+		err = keep(part, dest, f)
+	}
+	if err != nil {
+		return abandon(part, dest, err)
+	}
+	return nil
 }
 
 // beside is the name of a file that belongs to path, in the same folder. Where path's name leaves
@@ -119,27 +329,31 @@ func unwritable(dest string, err error) error {
 		"and -model FILE uses it from there", filepath.Dir(dest), reason(err))
 }
 
-// isComplete tells whether path is the published file, byte for byte.
-func isComplete(path string, p Published) bool {
+// isComplete tells whether path is the file f, byte for byte.
+func isComplete(path string, f hubFile) bool {
 	file, err := openRegular(path)
 	if err != nil {
 		return false
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil || info.Size() != p.size {
+	if err != nil || info.Size() != f.size {
 		return false
 	}
-	sum, err := sumOf(file)
-	return err == nil && sum == p.sum
+	sum, err := f.sumOf(file)
+	return err == nil && sum == f.sum
 }
 
-// sumOf is the SHA-256 of all that lies on the disk, in hexadecimal.
-func sumOf(file *os.File) (string, error) {
+// sumOf is the sum, of the kind of f's, of all that lies on the disk, in hexadecimal.
+func (f hubFile) sumOf(file *os.File) (string, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
 	h := sha256.New()
+	if len(f.sum) == 2*sha1.Size { // git's sum of a file
+		h = sha1.New()
+		fmt.Fprintf(h, "blob %d\x00", f.size)
+	}
 	_, err := io.Copy(h, file)
 	return hex.EncodeToString(h.Sum(nil)), err
 }
@@ -228,34 +442,6 @@ type partialFile struct {
 	dropped int   // how often what was there had to be given up
 }
 
-// transfer downloads p into partial, continuing what is there, checks it, and renames it to dest.
-func (d *Downloader) transfer(ctx context.Context, hub *url.URL, p Published,
-	partial, dest string) error {
-	part, err := openPartial(partial, p.size)
-	if err != nil {
-		return unwritable(dest, err)
-	}
-	line := fmt.Sprintf("fetching %s (%s) from %s into %s", p.name, bytesText(p.size),
-		hub.JoinPath(p.repo).Redacted(), dest)
-	if part.done > 0 {
-		line += fmt.Sprintf(", of which %s are there", bytesText(part.done))
-	}
-	if d.quick {
-		line += "; -model circuit does without it"
-	}
-	d.note(line)
-
-	d.progress(part.done, p.size)
-	err = d.fill(ctx, fileURL(hub, p), part, p.sum)
-	if err == nil {
-		err = d.keep(part, dest, p)
-	}
-	if err != nil {
-		return d.abandon(part, dest, err)
-	}
-	return nil
-}
-
 // openPartial opens or makes a partial file. What is there but is no file of this program's, such
 // as a link that somebody else has put there, is not followed but replaced.
 func openPartial(path string, size int64) (*partialFile, error) {
@@ -297,7 +483,7 @@ func (part *partialFile) drop() error {
 }
 
 // fill downloads what part lacks and makes sure of the checksum of what lies on the disk.
-func (d *Downloader) fill(ctx context.Context, address string, part *partialFile, sum string) error {
+func (d *Downloader) fill(ctx context.Context, f hubFile, address string, part *partialFile) error {
 	for {
 		err := d.persist(ctx, func(ctx context.Context, arrived func(n int)) error {
 			return d.get(ctx, address, part, arrived)
@@ -305,13 +491,13 @@ func (d *Downloader) fill(ctx context.Context, address string, part *partialFile
 		if err != nil {
 			return err
 		}
-		got, err := sumOf(part.File)
-		if err != nil || got == sum {
+		got, err := f.sumOf(part.File)
+		if err != nil || got == f.sum {
 			return err
 		}
 		if !part.spliced {
-			return wrongFile{fmt.Errorf("wrong checksum: the SHA-256 of what arrived is %s, not %s; "+
-				"it was deleted", got, sum)}
+			return wrongFile{fmt.Errorf("wrong checksum: that of what arrived is %s, not %s; "+
+				"it was deleted", got, f.sum)}
 		}
 		d.note("what was put together has a wrong checksum; starting anew")
 		if err := part.drop(); err != nil {
@@ -437,7 +623,7 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 }
 
 // keep makes a whole and checked partial file the file dest.
-func (d *Downloader) keep(part *partialFile, dest string, p Published) error {
+func keep(part *partialFile, dest string, f hubFile) error {
 	// Without Sync a power cut could leave a file of the right name whose bytes never reached the
 	// disk.
 	err := part.Sync()
@@ -448,7 +634,7 @@ func (d *Downloader) keep(part *partialFile, dest string, p Published) error {
 		err = os.Rename(part.Name(), dest)
 	}
 	// Another process may have been sooner, and Windows does not replace a file that is in use.
-	if err != nil && isComplete(dest, p) {
+	if err != nil && isComplete(dest, f) {
 		os.Remove(part.Name())
 		return nil
 	}
@@ -457,7 +643,7 @@ func (d *Downloader) keep(part *partialFile, dest string, p Published) error {
 
 // abandon closes a partial file that cannot be finished, removes it unless another run can go on
 // from it, and explains err.
-func (d *Downloader) abandon(part *partialFile, dest string, err error) error {
+func abandon(part *partialFile, dest string, err error) error {
 	part.Close()
 	network := err == errInterrupted || errors.As(err, new(*failure))
 	if network && part.done > 0 {

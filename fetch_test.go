@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"math/rand"
 	"net"
@@ -608,6 +610,8 @@ func TestFetchDestination(t *testing.T) {
 	failing("gpt2", filepath.Join(folder, "no", "x"), "cannot write into "+filepath.Join(folder, "no"))
 	failing("gpt2", "", `this system names no cache folder; "mechpatch fetch -o FILE"`)
 	failing("gpt3", file, "fetching gpt3: no model of that name: known are gpt2")
+	failing("o/r", file, "x.bin cannot be a folder, and this model is several files")
+	failing("o/r", filepath.Join(folder, "new.safetensors"), "cannot be a folder")
 	failing("circuit", file, "it is built into the program")
 	d.env.cache = file
 	failing("gpt2", "", "mechpatch fetch -o FILE") // a cache that is no folder
@@ -655,7 +659,8 @@ func TestFetchAnnounced(t *testing.T) {
 	commit, etag, size := strings.Repeat("b", 40), `"`+testModel().sum+`"`, "700001"
 	atCommit := "/o/r/resolve/" + commit + "/model.safetensors"
 	atMain := "/o/r/resolve/main/model.safetensors"
-	const noSum, noSize = "does not announce the file's SHA-256", "does not announce the file's size"
+	const noSum, noSize = "does not announce the file's checksum", "does not announce the file's size"
+	git := gitSum(testFile)
 	elsewhere := scripted(t, whole)
 	for _, test := range []struct {
 		name               string
@@ -668,7 +673,8 @@ func TestFetchAnnounced(t *testing.T) {
 		{"no commit", etag, size, "", atMain},
 		{"a commit that leads elsewhere", etag, size, "../../../../x", atMain},
 		{"no tag", "", size, commit, noSum},
-		{"a git sum as the tag", commit, size, commit, noSum},
+		{"git's sum", `"` + git + `"`, size, commit, atCommit},
+		{"another sum", `"` + commit + `"`, size, commit, "wrong checksum"},
 		{"no size", etag, "", commit, noSize},
 		{"a bad size", etag, "-5", commit, noSize},
 		{"a vast size", etag, "99999999999999", commit, noSize},
@@ -689,10 +695,10 @@ func TestFetchAnnounced(t *testing.T) {
 					"X-Repo-Commit: "+test.commit, "Location: "+elsewhere.URL)(w, r)
 			})
 			d, _ := testDownloader(t, hub.URL)
-			d.table = []Published{{name: "r", repo: "old/r"}}
+			d.table = []Published{{name: "r", repo: "old/r", revision: "main"}}
 			path, err := d.fetch(context.Background(), "r", "")
 			if !strings.HasPrefix(test.want, "/") {
-				checkFailed(t, err, test.want, true)
+				checkFailed(t, err, test.want, test.want != "wrong checksum")
 				return
 			}
 			if checkFetched(t, path, err); got != test.want {
@@ -700,6 +706,213 @@ func TestFetchAnnounced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// gitSum is the SHA-1 that git gives a file.
+func gitSum(data []byte) string {
+	return fmt.Sprintf("%x", sha1.Sum(append(fmt.Appendf(nil, "blob %d\x00", len(data)), data...)))
+}
+
+// repositoryHub serves repositories as the hub does: at PATH, a revision and a file's name, are its
+// bytes. Files of more than a kilobyte are large: their bytes are elsewhere. It lists what it gave.
+type repositoryHub struct {
+	*testHub
+	commits map[string]string // of revisions
+	files   map[string]string // content by name
+	gave    []string
+}
+
+func newRepositoryHub(t testing.TB, files map[string]string) *repositoryHub {
+	hub := &repositoryHub{files: files, commits: map[string]string{"main": commit, commit: commit}}
+	hub.testHub = newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		if name, ok := strings.CutPrefix(r.URL.Path, "/elsewhere/"); ok {
+			serve([]byte(hub.files[name]))(w, r)
+			return
+		}
+		parts := strings.Split(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+		if len(parts) != 5 || parts[2] != "resolve" {
+			t.Errorf("asked for %s", r.URL)
+			return
+		}
+		if parts[0] == "old" {
+			http.Redirect(w, r, "/o/"+strings.Join(parts[1:], "/"), http.StatusTemporaryRedirect)
+			return
+		}
+		revision, _ := url.PathUnescape(parts[3])
+		at, ok := hub.commits[revision]
+		if !ok {
+			status(404, "X-Error-Code: RevisionNotFound")(w, r)
+			return
+		}
+		content, ok := hub.files[parts[4]]
+		if !ok {
+			status(404, "X-Error-Code: EntryNotFound")(w, r)
+			return
+		}
+		if r.Method == http.MethodGet {
+			hub.gave = append(hub.gave, revision+" "+parts[4])
+		}
+		w.Header().Set("X-Repo-Commit", at)
+		if len(content) < 1000 {
+			w.Header().Set("ETag", `W/"`+gitSum([]byte(content))+`"`)
+			serve([]byte(content))(w, r)
+			return
+		}
+		w.Header().Set("X-Linked-Etag", fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(content))))
+		w.Header().Set("X-Linked-Size", strconv.Itoa(len(content)))
+		http.Redirect(w, r, "/elsewhere/"+parts[4], http.StatusFound)
+	})
+	return hub
+}
+
+// inFolder are the files of a folder and below it, by name.
+func inFolder(t testing.TB, folder string) map[string]string {
+	files := map[string]string{}
+	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			data, _ := os.ReadFile(path)
+			name, _ := filepath.Rel(folder, path)
+			files[filepath.ToSlash(name)] = string(data)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func TestFetchRepository(t *testing.T) {
+	weights := string(testFile)
+	const config = `{"model_type": "gpt2", "n_head": 2}`
+	for _, test := range []struct {
+		name, spec string
+		files      map[string]string // of the repository
+		gave       string            // its files that were fetched, in order
+		err        string
+	}{
+		{name: "a repository", spec: "o/r",
+			files: map[string]string{"config.json": config, "model.safetensors": weights,
+				"tokenizer.json": "{}", "vocab.json": "{}", "merges.txt": "", "README.md": "x",
+				"pytorch_model.bin": weights, "tokenizer_config.json": "{}"},
+			gave: "config.json tokenizer_config.json tokenizer.json model.safetensors"},
+		{name: "an old one, under its old name", spec: "old/r",
+			files: map[string]string{"config.json": config, "pytorch_model.bin": weights,
+				"vocab.json": "{}", "merges.txt": "a b", "added_tokens.json": "{}"},
+			gave: "config.json added_tokens.json vocab.json merges.txt pytorch_model.bin"},
+		{name: "in parts", spec: "o/r@main",
+			files: map[string]string{"config.json": config, "a.safetensors": weights, "b.safetensors": "b",
+				"c.safetensors": "no part", "model.safetensors.index.json": `{"weight_map": {` +
+					`"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}`},
+			gave: "config.json model.safetensors.index.json a.safetensors b.safetensors"},
+		{name: "PyTorch in parts", spec: "o/r@" + commit,
+			files: map[string]string{"a.bin": weights,
+				"pytorch_model.bin.index.json": `{"weight_map": {"x": "a.bin"}}`},
+			gave: "pytorch_model.bin.index.json a.bin"},
+		{name: "a branch", spec: "o/r@feature/x",
+			files: map[string]string{"config.json": config, "model.safetensors": weights},
+			gave:  "config.json model.safetensors"},
+		{name: "another kind of vocabulary", spec: "o/r",
+			files: map[string]string{"config.json": config, "spiece.model": "x", "model.safetensors": "y"},
+			gave:  "config.json spiece.model model.safetensors"},
+		{name: "a model that cannot be computed", spec: "o/r",
+			files: map[string]string{"config.json": `{"model_type": "llama"}`, "model.safetensors": weights},
+			gave:  "config.json", err: `fetching o/r: config.json: model_type is "llama", not gpt2`},
+		{name: "no weights", spec: "o/r", files: map[string]string{"config.json": config, "flax.msgpack": "x"},
+			gave: "config.json", err: "the repository has none of model.safetensors, "},
+		{name: "a part missing", spec: "o/r", gave: "config.json model.safetensors.index.json",
+			files: map[string]string{"config.json": config,
+				"model.safetensors.index.json": `{"weight_map": {"x": "b.safetensors"}}`},
+			err: `names "b.safetensors", which the repository does not have`},
+		{name: "a part that lies elsewhere", spec: "o/r", gave: "config.json model.safetensors.index.json",
+			files: map[string]string{"config.json": config,
+				"model.safetensors.index.json": `{"weight_map": {"x": "../b.safetensors"}}`},
+			err: `it names "../b.safetensors": the parts lie beside the index`},
+		{name: "no such revision", spec: "o/r@v2", files: map[string]string{"config.json": config},
+			err: "fetching o/r@v2: config.json: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			hub := newRepositoryHub(t, test.files)
+			hub.commits["feature/x"] = commit
+			d, _ := testDownloader(t, hub.URL)
+			folder, err := d.fetch(context.Background(), test.spec, "")
+			repo, _ := parseRepository(test.spec)
+			var gave, want []string
+			for i, name := range strings.Fields(test.gave) {
+				if want = append(want, commit+" "+name); i < len(hub.gave) {
+					gave = append(gave, hub.gave[i])
+				}
+			}
+			if len(hub.gave) != len(want) || strings.Join(gave, ", ") != strings.Join(want, ", ") {
+				t.Errorf("fetched: %q", hub.gave)
+			}
+			if test.err != "" {
+				checkFailed(t, err, test.err, errors.Is(err, errNoStart))
+				if found := findRepository(repo, d.env); !found.download {
+					t.Errorf("found all the same: %+v", found)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			there := inFolder(t, folder)
+			for _, name := range strings.Fields(test.gave) {
+				if there[name] != test.files[name] {
+					t.Errorf("%s has %d bytes", name, len(there[name]))
+				}
+			}
+			if len(there) != len(want) || filepath.Base(folder) != commit {
+				t.Errorf("%s has %d files", folder, len(there))
+			}
+			if found := findRepository(repo, d.env); filepath.Dir(found.path) != folder {
+				t.Errorf("not found again: %+v", found)
+			}
+		})
+	}
+}
+
+// TestFetchRepositoryAgain fetches what is there, what a killed run has begun, and a newer commit.
+func TestFetchRepositoryAgain(t *testing.T) {
+	hub := newRepositoryHub(t, map[string]string{
+		"config.json": "{}", "vocab.json": "{}", "merges.txt": "a", "model.safetensors": string(testFile),
+	})
+	d, _ := testDownloader(t, hub.URL)
+	fetch := func(dest, want string) string {
+		t.Helper()
+		hub.gave = nil
+		folder, err := d.fetch(context.Background(), "o/r", dest)
+		if got := strings.Join(hub.gave, ", "); err != nil || got != want {
+			t.Errorf("%v, fetched: %s", err, got)
+		}
+		return folder
+	}
+	all := func(c string) string {
+		return c + " config.json, " + c + " vocab.json, " + c + " merges.txt, " + c + " model.safetensors"
+	}
+	folder := fetch("", all(commit))
+	fetch("", "")
+	os.Remove(filepath.Join(folder, "model.safetensors"))
+	put(t, folder, map[string]string{filepath.Base(partialOf("model.safetensors")): string(testFile[:9])})
+	fetch("", commit+" model.safetensors")
+	if got := hub.requests(); !strings.HasSuffix(got, "GET bytes=9-, GET bytes=9-") {
+		t.Error(got) // the second is elsewhere
+	}
+
+	hub.commits["main"], hub.commits[another] = another, another
+	hub.files["merges.txt"] = "b"
+	if fetch("", all(another)) == folder {
+		t.Error("another commit lies in the same folder")
+	}
+	own := fetch(t.TempDir(), all(another))
+	hub.files["vocab.json"] = "other"
+	_, err := d.fetch(context.Background(), "o/r", own)
+	checkFailed(t, err, "vocab.json is there, but is another than the repository's", false)
+
+	delete(hub.commits, "main")
+	hub.commits["main"] = "no commit"
+	_, err = d.fetch(context.Background(), "o/r", "")
+	checkFailed(t, err, "does not name the commit (in X-Repo-Commit)", false)
 }
 
 // TestFetchToken looks at who gets to see the token.
@@ -720,7 +933,7 @@ func TestFetchToken(t *testing.T) {
 		http.Redirect(w, r, hub.URL+"/back", http.StatusFound)
 	})
 	d, _ := testDownloader(t, hub.URL, "HF_TOKEN= hf_sec\nret\n")
-	d.table = []Published{{name: "gpt2", repo: "o/gpt2"}}
+	d.table = []Published{{name: "gpt2", repo: "o/gpt2", revision: "main"}}
 	path, err := d.fetch(context.Background(), "gpt2", "")
 	checkFetched(t, path, err)
 	const file = "/o/gpt2/resolve/main/model.safetensors Bearer hf_secret"
@@ -731,7 +944,7 @@ func TestFetchToken(t *testing.T) {
 	}
 
 	for token, want := range map[string]string{
-		"hf_\x01secret": "HF_TOKEN is no token", "hf_ö": "HF_TOKEN is no token",
+		"hf_\x01secret": "the token in HF_TOKEN has a character that cannot be sent", "hf_ö": "the token in HF_TOKEN has a character that cannot be sent",
 		"hf_secret": "403 Forbidden: it may not accept the token in HF_TOKEN",
 	} {
 		hub := scripted(t, status(403))

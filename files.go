@@ -256,18 +256,19 @@ func deadlySignals() []os.Signal {
 	return deadly
 }
 
-// readBounded reads a small file or a pipe to its end, and refuses more than limit bytes.
+// readBounded reads a small file whole, and refuses one of more than limit bytes. A pipe in its place
+// is not waited for.
 func readBounded(path string, limit int64) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	return readAtMost(file, limit)
 }
 
-// readRegular is readBounded for what must be a file: a pipe in its place is not waited for.
-func readRegular(path string, limit int64) ([]byte, error) {
-	file, err := openRegular(path)
+// readInput is readBounded for what may also come through a pipe.
+func readInput(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,18 +1,22 @@
 package main
 
+// Where a model's weights are: a file or folder of the user's, a cache, the hub.
+
 import (
 	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 )
 
-// Published is a GPT-2 that can be asked for by name, as it stands on the Hugging Face hub. Where
-// revision, size and sum are set, exactly that file is fetched; where they are not, the hub's
-// main revision is, against the size and the sum that the hub announces.
+// Published is one of OpenAI's GPT-2s, which can be asked for by name, as it stands on the Hugging
+// Face hub at one commit. Where size and sum are not set, they are what the hub announces.
 type Published struct {
 	name     string
 	repo     string
@@ -27,25 +31,57 @@ var published = []Published{
 		revision: "607a30d783dfa663caf39e06633721c8d4cfcd7e", size: 548105171,
 		sum: "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
 	},
-	{name: "gpt2-medium", repo: "openai-community/gpt2-medium"},
-	{name: "gpt2-large", repo: "openai-community/gpt2-large"},
-	{name: "gpt2-xl", repo: "openai-community/gpt2-xl"},
-	{name: "distilgpt2", repo: "distilbert/distilgpt2"},
+	{
+		name: "gpt2-medium", repo: "openai-community/gpt2-medium",
+		revision: "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
+	},
+	{
+		name: "gpt2-large", repo: "openai-community/gpt2-large",
+		revision: "32b71b12589c2f8d625668d2335a01cac3249519",
+	},
+	{
+		name: "gpt2-xl", repo: "openai-community/gpt2-xl",
+		revision: "15ea56dee5df4983c59b2538573817e1667135e2",
+	},
+	{
+		name: "distilgpt2", repo: "distilbert/distilgpt2",
+		revision: "2290a62682d06624634c1f46a6ad5be0f47f38aa",
+	},
 }
 
-// weightsFile is what a checkpoint is called inside a folder or a repository.
+// The names of a checkpoint inside a folder or a repository, the one that is taken first, first. An
+// index names the files that a large checkpoint is divided into.
 const weightsFile = "model.safetensors"
+
+var weightsNames = []string{
+	weightsFile, weightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+}
+
+// Repository is a model on the Hugging Face hub.
+type Repository struct {
+	id       string // ORGANISATION/NAME
+	revision string // a commit, a branch or a tag; "" is the branch main
+}
+
+// String is how a user asks for the repository.
+func (r Repository) String() string {
+	if r.revision == "" {
+		return r.id
+	}
+	return r.id + "@" + r.revision
+}
 
 // Found says where the weights of a run are.
 type Found struct {
-	name   string // "gpt2": what the run and the picture call the model; "" for a bundle, whose weights bear their name inside
-	path   string // the safetensors file; for a bundle, the program itself; for a download, where the file will be kept
-	offset int64  // a bundle's weights are the length bytes of path from offset on;
-	length int64  // 0 is the whole file
-	how    string // one phrase for the run's note: "the Hugging Face cache"
+	name string // what the run and the picture call the model; "" for a bundle, which says it inside
+	path string // the file of weights, or the index of several; for a bundle, the program itself
+	how  string // one phrase for the run's note: "the Hugging Face cache"
+
+	offset int64 // a bundle's weights are the length bytes of path from offset on;
+	length int64 // 0 is the whole file
 
 	circuit  bool // the built-in model: no file at all
-	download bool // name has to be fetched first
+	download bool // name has to be fetched first; path is where it will be, if that is known already
 	named    bool // the user asked for this model: nothing else may stand in for it
 }
 
@@ -59,7 +95,8 @@ type Env struct {
 	cache   string // os.UserCacheDir: the folder of all programs' caches
 	offline bool   // -offline was given
 
-	bundled func(exe string) (offset, length int64, ok bool, err error) // the weights inside exe; nil: none
+	// bundled finds the weights inside exe; nil where none are looked for.
+	bundled func(exe string) (offset, length int64, ok bool, err error)
 }
 
 // systemEnv is the Env of this process. What the system cannot tell stays empty and is not looked
@@ -77,26 +114,29 @@ func systemEnv(offline bool) Env {
 	return env
 }
 
-// offlineBy names what forbids the network, "" if nothing does. The variables and the values that
-// count as true are huggingface_hub's.
+// offlineBy names what forbids the network, "" if nothing does. The variables are huggingface_hub's.
 func (env Env) offlineBy() string {
 	if env.offline {
 		return "-offline"
 	}
 	for _, name := range []string{"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} {
-		value := env.getenv(name)
-		switch strings.ToUpper(value) {
-		case "1", "ON", "YES", "TRUE":
-			return name + "=" + value
+		if env.isTrue(name) {
+			return name + "=" + env.getenv(name)
 		}
 	}
 	return ""
 }
 
-// findModel decides which model a run uses. spec is the value of -model, "" where it was not
-// given. The first hit wins:
+// isTrue tells whether a variable has one of the values that count as true for huggingface_hub.
+func (env Env) isTrue(name string) bool {
+	return slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(env.getenv(name)))
+}
+
+// findModel decides which model a run uses. spec is the value of -model, "" where it was not given.
+// The first hit wins:
 //
-//  1. -model, else $MECHPATCH_MODEL: a file, a folder that holds model.safetensors, or the name of a published model or of the circuit;
+//  1. -model, else $MECHPATCH_MODEL: a file, a folder with weights, the name of a published model
+//     or of the circuit, or ORGANISATION/NAME[@REVISION] on the hub;
 //  2. weights bundled into the program;
 //  3. NAME.safetensors in the working directory, then beside the program;
 //  4. the program's own cache, where a download is kept;
@@ -104,10 +144,10 @@ func (env Env) offlineBy() string {
 //  6. a download, unless the network is forbidden;
 //  7. the circuit.
 //
-// A published model that was asked for by name goes through 3 to 6; without any name the run is
-// about gpt2. A file or folder of the working directory comes before a published model of the
-// same name, but "circuit" is always the built-in one ("./circuit" is a file). Nothing but
-// config.json is opened: whether the weights are sound is seen when they are read.
+// A published model that was asked for by name goes through 3 to 6, one of the hub's others through
+// 4 to 6; without any name the run is about gpt2. A file or folder of the working directory comes
+// before a model of the same name, but "circuit" is always the built-in one ("./circuit" is a file).
+// Nothing but config.json is opened: whether the weights are sound is seen when they are read.
 func findModel(spec string, env Env) (Found, error) {
 	origin := "-model"
 	if spec == "" {
@@ -124,19 +164,18 @@ func findModel(spec string, env Env) (Found, error) {
 
 	if env.exe != "" && env.bundled != nil {
 		offset, length, ok, err := env.bundled(env.exe)
-		if err != nil && !errors.Is(err, fs.ErrPermission) { // a program may be run by people who may not read it
+		// A program may be run by people who may not read it.
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return Found{}, err
 		}
 		if ok {
-			return Found{path: env.exe, offset: offset, length: length, how: "the program itself"}, nil
+			how := "the program itself"
+			return Found{path: env.exe, offset: offset, length: length, how: how}, nil
 		}
 	}
 
-	found, err := findPublished(published[0], env)
-	switch {
-	case err != nil:
-		return Found{}, err
-	case found.download && env.offlineBy() != "":
+	found := findPublished(published[0], env)
+	if found.download && env.offlineBy() != "" {
 		return circuitFound("built in"), nil
 	}
 	return found, nil
@@ -177,11 +216,12 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		path = filepath.Join(env.dir, path)
 	}
 	known, isKnown := lookup(published, spec)
+	repo, repoErr := parseRepository(spec)
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
 		found, err := findInFolder(path)
-		if isKnown && err == errNoWeights {
+		if isKnown && errors.Is(err, errNoWeights) {
 			break // a folder that only happens to bear a model's name
 		}
 		found.how = origin
@@ -190,28 +230,32 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		return Found{name: nameOf(path), path: path, how: origin}, nil
 	case !errors.Is(err, fs.ErrNotExist) && !isKnown:
 		return Found{}, reason(err)
+	case !isKnown && repoErr != nil:
+		return Found{}, fmt.Errorf("there is no such file or folder, and %w", repoErr)
 	}
 
-	if !isKnown {
-		return Found{}, fmt.Errorf("there is no such file or folder, and no model of that name: known are %s, circuit", names(published))
-	}
-	found, err := findPublished(known, env)
-	if err != nil {
-		return Found{}, err
+	var found Found
+	if isKnown {
+		found = findPublished(known, env)
+	} else {
+		found = findRepository(repo, env)
 	}
 	if by := env.offlineBy(); found.download && by != "" {
-		var folders []string
-		for _, place := range places(known.name, env) {
-			folders = append(folders, filepath.Dir(place.path))
+		file := found.name + ".safetensors"
+		if !isKnown {
+			file = repo.id[strings.Index(repo.id, "/")+1:] // a folder
 		}
-		return Found{}, fmt.Errorf("not in %s or the Hugging Face cache, and %s forbids to fetch it; on a connected machine, \"mechpatch fetch -o %s.safetensors %s\" makes a file to carry over",
-			strings.Join(folders, ", "), by, known.name, known.name)
+		return Found{}, fmt.Errorf("it is not on this machine, and %s forbids the network; on a connected one, "+
+			"\"mechpatch fetch -o %s %s\" brings what to carry over", by, file, found.name)
 	}
 	return found, nil
 }
 
 // lookup finds a published model by its name or its repository.
 func lookup(table []Published, name string) (Published, bool) {
+	if name == "gpt2-small" {
+		name = "gpt2"
+	}
 	for _, p := range table {
 		if p.name == name || p.repo == name {
 			return p, true
@@ -229,46 +273,118 @@ func names(table []Published) string {
 	return strings.Join(list, ", ")
 }
 
+var (
+	// repositoryID is the hub's rule for ORGANISATION/NAME, each of at most 96 characters.
+	repositoryID = regexp.MustCompile(`^[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}$`)
+	// revisionName is git's rule for names, as far as it keeps one inside its folder of the cache.
+	revisionName = regexp.MustCompile(`^[^\x00-\x20\x7f~^:?*\[\\/]+(/[^\x00-\x20\x7f~^:?*\[\\/]+)*$`)
+	// fileNames are what nobody calls a repository.
+	fileNames = regexp.MustCompile(`\.(safetensors|bin|pth?|ckpt|json|gguf|h5|git)$`)
+)
+
+// parseRepository reads ORGANISATION/NAME[@REVISION], or the name of a published model with
+// @REVISION.
+func parseRepository(spec string) (Repository, error) {
+	id, revision, hasRevision := strings.Cut(spec, "@")
+	if p, ok := lookup(published, id); ok {
+		id = p.repo
+	}
+	switch {
+	case !repositoryID.MatchString(id) || fileNames.MatchString(id) ||
+		strings.Contains(id, "--") || strings.Contains(id, ".."):
+		return Repository{}, fmt.Errorf("no model of that name: known are %s, circuit, "+
+			"and ORGANISATION/NAME on the hub", names(published))
+	case hasRevision && (!revisionName.MatchString(revision) || strings.Contains(revision, "..") ||
+		len(revision) > 200):
+		return Repository{}, fmt.Errorf("%s is no revision", quote(revision))
+	}
+	return Repository{id, revision}, nil
+}
+
 // findInFolder finds the weights in a folder that the user named: under their usual names, in a
 // repository's folder of the Hugging Face cache, or the one file there that could be weights. The
 // error says what the folder holds instead if that is a model too, and is errNoWeights if not.
 func findInFolder(folder string) (Found, error) {
 	path, err := weightsIn(folder)
-	return Found{name: nameOf(path), path: path}, err
-}
-
-func weightsIn(folder string) (string, error) {
-	for _, name := range []string{weightsFile, weightsFile + ".index.json",
-		"pytorch_model.bin", "pytorch_model.bin.index.json"} {
-		if path := filepath.Join(folder, name); isFile(path) {
-			return path, nil
+	if errors.Is(err, errNoWeights) {
+		if snapshot, ok := snapshotWeights(folder, "", ""); ok {
+			path, err = snapshot, nil
+		} else {
+			path, err = otherWeightsIn(folder)
 		}
 	}
-	if snapshot, ok := currentSnapshot(folder); ok {
-		return filepath.Join(snapshot, weightsFile), nil
+	if err != nil {
+		return Found{}, err
 	}
-	return otherWeightsIn(folder)
+	return Found{name: nameOf(path), path: path}, nil
+}
+
+// weightsIn finds the weights in a folder under one of their usual names; an index is taken only if
+// all of its parts are there.
+func weightsIn(folder string) (path string, err error) {
+	for _, name := range weightsNames {
+		path := filepath.Join(folder, name)
+		if !isWhole(path) {
+			continue
+		}
+		if strings.HasSuffix(name, ".index.json") {
+			if err := checkParts(path); err != nil {
+				return "", err
+			}
+		}
+		return path, nil
+	}
+	return "", errNoWeights
+}
+
+// checkParts makes sure that all of the files that an index names lie beside it.
+func checkParts(index string) error {
+	data, err := readBounded(index, maxIndex)
+	if err != nil {
+		return fmt.Errorf("%s: %w", index, reason(err))
+	}
+	parts, err := shardFiles(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", index, err)
+	}
+	for _, part := range parts {
+		if !isWhole(filepath.Join(filepath.Dir(index), part)) {
+			return fmt.Errorf("%s: it names %s, which is not there", index, quote(part))
+		}
+	}
+	return nil
+}
+
+// isWhole tells whether path is a file, and not a link to one that the hub's own tools are still
+// fetching.
+func isWhole(path string) bool {
+	target, err := filepath.EvalSymlinks(path)
+	return err == nil && isFile(target) && !strings.HasSuffix(target, ".incomplete")
 }
 
 // findPublished looks for a published model on this machine; the last place is a download.
-func findPublished(p Published, env Env) (Found, error) {
+func findPublished(p Published, env Env) Found {
 	for _, place := range places(p.name, env) {
 		if isFile(place.path) {
-			return Found{name: p.name, path: place.path, how: place.how}, nil
+			return Found{name: p.name, path: place.path, how: place.how}
 		}
 	}
-	if hub := hubCache(env); hub != "" {
-		// Caches of before 2024 know a repository by its name without an organisation.
-		for _, repo := range []string{p.repo, p.repo[strings.Index(p.repo, "/")+1:]} {
-			snapshot, ok := currentSnapshot(filepath.Join(hub, "models--"+strings.ReplaceAll(repo, "/", "--")))
-			if !ok {
-				continue
-			}
-			path := filepath.Join(snapshot, weightsFile)
-			return Found{name: p.name, path: path, how: "the Hugging Face cache"}, nil
+	// Caches of before 2024 know a repository by its name without an organisation.
+	for _, id := range []string{p.repo, p.repo[strings.Index(p.repo, "/")+1:]} {
+		if found, ok := findInCaches(Repository{id: id}, p.revision, env); ok {
+			found.name = p.name
+			return found
 		}
 	}
-	return Found{name: p.name, path: cacheFile(p.name, env), download: true, how: "a download"}, nil
+	return Found{name: p.name, path: cacheFile(p.name, env), download: true, how: "a download"}
+}
+
+// findRepository looks for a model of the hub on this machine; the last place is a download.
+func findRepository(r Repository, env Env) Found {
+	if found, ok := findInCaches(r, "", env); ok {
+		return found
+	}
+	return Found{name: r.String(), download: true, how: "a download"}
 }
 
 // place is a file in which a model's weights may be.
@@ -279,7 +395,8 @@ func places(name string, env Env) []place {
 	file := name + ".safetensors"
 	list := []place{{filepath.Join(env.dir, file), "the working directory"}}
 	if env.exe != "" {
-		list = append(list, place{filepath.Join(filepath.Dir(env.exe), file), "the program's folder"})
+		beside := filepath.Join(filepath.Dir(env.exe), file)
+		list = append(list, place{beside, "the program's folder"})
 	}
 	if cached := cacheFile(name, env); cached != "" {
 		list = append(list, place{cached, "the program's cache"})
@@ -296,59 +413,152 @@ func cacheFile(name string, env Env) string {
 	return filepath.Join(env.cache, "mechpatch", name+".safetensors")
 }
 
-// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub: the
-// variables in this order, each with ~ and variables of its own expanded. "" where there is no
-// home folder either.
-func hubCache(env Env) string {
-	expand := func(path string) string {
-		if path == "~" || strings.HasPrefix(path, "~/") || strings.HasPrefix(path, `~\`) {
-			path = env.home + path[1:]
-		}
-		return os.Expand(path, env.getenv)
-	}
-	for _, place := range []struct{ variable, below string }{
-		{"HF_HUB_CACHE", ""},
-		{"HUGGINGFACE_HUB_CACHE", ""}, // its name until 2023
-		{"HF_HOME", "hub"},
-		{"XDG_CACHE_HOME", "huggingface/hub"},
-	} {
-		if value := env.getenv(place.variable); value != "" {
-			return filepath.Join(expand(value), filepath.FromSlash(place.below))
-		}
-	}
-	if env.home == "" {
+// repositoryFolder is a repository's folder in the program's cache, which is laid out as the Hugging
+// Face cache is; "" where the system has no cache folder.
+func repositoryFolder(id string, env Env) string {
+	if env.cache == "" {
 		return ""
 	}
-	return filepath.Join(env.home, ".cache", "huggingface", "hub")
+	return filepath.Join(env.cache, "mechpatch", hubFolder(id))
 }
 
-// currentSnapshot finds, in a repository's folder of the Hugging Face cache, the snapshot that
-// the branch main stands at:
+// hubFolder is what a repository's folder in the Hugging Face cache is called.
+func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/", "--") }
+
+// findInCaches looks for a repository in the program's cache and in the Hugging Face cache.
+func findInCaches(r Repository, pinned string, env Env) (found Found, ok bool) {
+	caches := []place{{repositoryFolder(r.id, env), "the program's cache"}}
+	if hub := hubCache(env); hub != "" {
+		caches = append(caches, place{filepath.Join(hub, hubFolder(r.id)), "the Hugging Face cache"})
+	}
+	for _, cache := range caches {
+		if cache.path == "" {
+			continue
+		}
+		if path, ok := snapshotWeights(cache.path, r.revision, pinned); ok {
+			return Found{name: r.String(), path: path, how: cache.how}, true
+		}
+	}
+	return Found{}, false
+}
+
+// snapshotWeights finds the weights in a repository's folder of the Hugging Face cache:
 //
-//	refs/main                            the commit
-//	snapshots/<commit>/model.safetensors a link to ../../blobs/<sha256>, or a plain file where the system has no links
+//	refs/main                            the commit that the branch main stood at
+//	snapshots/<commit>/model.safetensors a link to ../../blobs/<sha256>, or a plain file
 //	blobs/<sha256>.incomplete            a download that is under way: never taken
 //
-// ok is false where any part is missing, as it is while the hub's own tools are still fetching.
-func currentSnapshot(repo string) (folder string, ok bool) {
-	ref, err := readBounded(filepath.Join(repo, "refs", "main"), 256)
-	if err != nil {
-		return "", false
+// Where no revision is asked for, the first of these is taken that has weights: the pinned commit,
+// main, and, if nothing says where main stands (files were fetched by their commit), the newest.
+func snapshotWeights(repo, revision, pinned string) (path string, ok bool) {
+	commits := []string{commitOf(repo, cmp.Or(revision, "main"))}
+	if revision == "" {
+		if commits[0] == "" {
+			commits = newestSnapshots(repo)
+		}
+		commits = append([]string{pinned}, commits...)
 	}
-	commit := strings.TrimSpace(string(ref))
-	if !isHex(commit) {
-		return "", false // and so no ".." leads out of the cache
+	for _, commit := range commits {
+		if !isHex(commit) { // and so no ".." leads out of the cache
+			continue
+		}
+		if path, err := weightsIn(filepath.Join(repo, "snapshots", commit)); err == nil {
+			return path, true
+		}
 	}
-	folder = filepath.Join(repo, "snapshots", commit)
-	path := filepath.Join(folder, weightsFile)
-	target, err := filepath.EvalSymlinks(path)
-	if !isFile(path) || err == nil && strings.HasSuffix(target, ".incomplete") {
-		return "", false
-	}
-	return folder, true
+	return "", false
 }
+
+// commitOf is the commit that a revision stands for in a repository's folder of the Hugging Face
+// cache, "" where nothing tells.
+func commitOf(repo, revision string) string {
+	ref, err := readBounded(filepath.Join(repo, "refs", filepath.FromSlash(revision)), 256)
+	if commit := strings.TrimSpace(string(ref)); err == nil && isHex(commit) {
+		return commit
+	}
+	if isCommit(revision) {
+		return revision
+	}
+	return ""
+}
+
+// newestSnapshots lists the commits in a repository's folder of the Hugging Face cache, the newest
+// first.
+func newestSnapshots(repo string) []string {
+	entries, _ := os.ReadDir(filepath.Join(repo, "snapshots"))
+	changed := func(e fs.DirEntry) int64 {
+		info, err := e.Info()
+		if err != nil {
+			return 0
+		}
+		return info.ModTime().UnixNano()
+	}
+	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(changed(b), changed(a)) })
+	var commits []string
+	for _, e := range entries {
+		commits = append(commits, e.Name())
+	}
+	return commits
+}
+
+// isCommit tells whether s is a commit of git, in full.
+func isCommit(s string) bool { return len(s) == 40 && isHex(s) }
 
 // isHex tells whether s is a hexadecimal number, such as a commit or a SHA-256.
 func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
+}
+
+// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub; "" where there
+// is no home folder either.
+func hubCache(env Env) string {
+	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} { // the latter until 2023
+		if value := env.getenv(name); value != "" {
+			return env.expand(value)
+		}
+	}
+	if home := hubHome(env); home != "" {
+		return filepath.Join(home, "hub")
+	}
+	return ""
+}
+
+// hubHome is the folder of the Hugging Face tools.
+func hubHome(env Env) string {
+	switch home, caches := env.getenv("HF_HOME"), env.getenv("XDG_CACHE_HOME"); {
+	case home != "":
+		return env.expand(home)
+	case caches != "":
+		return env.expand(filepath.Join(caches, "huggingface"))
+	case env.home != "":
+		return filepath.Join(env.home, ".cache", "huggingface")
+	}
+	return ""
+}
+
+// variable is a variable in a path, as Python's expandvars knows it.
+var variable = regexp.MustCompile(`\$(\w+|\{[^}]*\})`)
+
+// expand puts in a path's ~, ~user and variables as Python's expanduser and expandvars do: what is
+// not known is left as it stands.
+func (env Env) expand(path string) string {
+	if strings.HasPrefix(path, "~") {
+		name := path[1:]
+		if i := strings.IndexAny(name, `/`+string(filepath.Separator)); i >= 0 {
+			name = name[:i]
+		}
+		home := env.home
+		if name != "" {
+			home = ""
+			if u, err := user.Lookup(name); err == nil {
+				home = u.HomeDir
+			}
+		}
+		if home != "" {
+			path = home + path[1+len(name):]
+		}
+	}
+	return variable.ReplaceAllStringFunc(path, func(s string) string {
+		return cmp.Or(env.getenv(strings.Trim(s, "${}")), s)
+	})
 }

@@ -2,16 +2,20 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
-// put writes files below root, each given as its slash-separated path and its content; "->
-// TARGET" as the content makes a symbolic link.
+// put writes files below root, each given as its slash-separated path and its content; "-> TARGET"
+// as the content makes a symbolic link.
 func put(t testing.TB, root string, files map[string]string) {
 	for path, content := range files {
 		path = filepath.Join(root, filepath.FromSlash(path))
@@ -31,19 +35,18 @@ func put(t testing.TB, root string, files map[string]string) {
 }
 
 const (
-	commit  = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
-	hubGPT2 = "models--openai-community--gpt2/"
+	commit  = "607a30d783dfa663caf39e06633721c8d4cfcd7e" // the pinned one of gpt2
+	another = "1111111111111111111111111111111111111111"
+	third   = "2222222222222222222222222222222222222222"
 )
 
 // snapshot is a repository in the Hugging Face cache as it is on a system with symbolic links.
-func snapshot(hub, repo string) map[string]string {
-	at := hub + repo + "/"
+func snapshot(repo string) map[string]string {
+	at := repo + "/snapshots/" + commit
 	return map[string]string{
-		at + "refs/main": commit,
-		at + "snapshots/" + commit + "/model.safetensors": "-> ../../blobs/248dfc",
-		at + "snapshots/" + commit + "/config.json":       "-> ../../blobs/10c66461",
-		at + "blobs/248dfc":                               "weights",
-		at + "blobs/10c66461":                             `{"model_type": "gpt2", "n_head": 12, "n_embd": 768}`,
+		repo + "/refs/main":       commit,
+		repo + "/blobs/248dfc":    "weights",
+		at + "/model.safetensors": "-> ../../blobs/248dfc",
 	}
 }
 
@@ -58,174 +61,287 @@ func with(files map[string]string, more ...string) map[string]string {
 	return files
 }
 
-// TestFindModel lays files out below a root that has the folders work (the working directory),
-// bin (the program's), home and cache. In the expected path and the variables, ROOT is the root.
+// plain are snapshots of plain files, as on Windows, at these commits.
+func plain(repo string, commits ...string) map[string]string {
+	files := map[string]string{}
+	for _, c := range commits {
+		files[repo+"/snapshots/"+c+"/model.safetensors"] = "weights"
+	}
+	return files
+}
+
+// shown is what was found, in words, with its path below root.
+func (f Found) shown(root string) string {
+	path, _ := filepath.Rel(root, f.path)
+	path = filepath.ToSlash(path)
+	switch {
+	case f.circuit:
+		return "circuit, " + f.how
+	case f.download && f.path == "":
+		return "download of " + f.name
+	case f.download:
+		return fmt.Sprintf("download of %s to %s", f.name, path)
+	case f.length > 0:
+		return fmt.Sprintf("bytes %d+%d of %s, %s", f.offset, f.length, path, f.how)
+	}
+	return fmt.Sprintf("%s in %s, %s", f.name, path, f.how)
+}
+
+// findCase is a search among files below a root that has the folders work (the working directory),
+// bin (the program's), home and cache. In spec and the variables, ROOT is the root.
+type findCase struct {
+	name      string
+	spec      string
+	variables string // NAME=VALUE, with blanks between
+	files     map[string]string
+	offline   bool
+	want      string // what is found, as shown, or "error: …", a part of the error
+}
+
+func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, error)) {
+	root := t.TempDir()
+	if real, err := filepath.EvalSymlinks(root); err == nil {
+		root = real
+	}
+	inRoot := func(s string) string { return strings.ReplaceAll(s, "ROOT", root) }
+	variables := map[string]string{}
+	for _, v := range strings.Fields(inRoot(c.variables)) {
+		name, value, _ := strings.Cut(v, "=")
+		variables[name] = value
+	}
+	env := Env{
+		getenv: func(name string) string { return variables[name] }, offline: c.offline,
+		dir: filepath.Join(root, "work"), exe: filepath.Join(root, "bin", "mechpatch"),
+		home: filepath.Join(root, "home"), cache: filepath.Join(root, "cache"), bundled: bundled,
+	}
+	put(t, root, c.files)
+	// The file system's clock may stand still between two snapshots.
+	hub := filepath.Join(root, "home", ".cache", "huggingface", "hub")
+	folders, _ := filepath.Glob(filepath.Join(hub, "*", "snapshots", "*"))
+	for i, folder := range folders {
+		os.Chtimes(folder, time.Time{}, time.Unix(int64(1e9+i), 0))
+	}
+
+	found, err := findModel(inRoot(c.spec), env)
+	if part, ok := strings.CutPrefix(c.want, "error: "); ok {
+		if err == nil || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") ||
+			found != (Found{}) {
+			t.Errorf("%+v, %v\nwant … %s …", found, err, part)
+		}
+		return
+	}
+	if got := found.shown(root); err != nil || got != c.want {
+		t.Errorf("%s, %v\nwant %s", got, err, c.want)
+	}
+	if named := c.spec != "" || variables["MECHPATCH_MODEL"] != ""; found.named != named {
+		t.Errorf("named is %v", found.named)
+	}
+}
+
 func TestFindModel(t *testing.T) {
-	const hub = "home/.cache/huggingface/hub/"
-	inSnapshot := hub + hubGPT2 + "snapshots/" + commit + "/model.safetensors"
-	for _, test := range []struct {
-		name      string
-		spec      string
-		variables []string
-		files     map[string]string
-		bundle    error // nil: none; fs.ErrExist: one, at 65536
-		offline   bool
-		path      string
-		want      Found // without path
-		err       string
-	}{
-		{name: "nothing anywhere", path: "cache/mechpatch/gpt2.safetensors", want: Found{name: "gpt2", download: true, how: "a download"}},
-		{name: "nothing anywhere, offline", offline: true, want: Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "nothing anywhere, HF_HUB_OFFLINE", variables: []string{"HF_HUB_OFFLINE=yes"}, want: Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "HF_HUB_OFFLINE=0", variables: []string{"HF_HUB_OFFLINE=0"}, path: "cache/mechpatch/gpt2.safetensors", want: Found{name: "gpt2", download: true, how: "a download"}},
-		{name: "all of the places",
-			files: with(snapshot(hub, "models--openai-community--gpt2"), "work/gpt2.safetensors", "1", "bin/gpt2.safetensors", "2", "cache/mechpatch/gpt2.safetensors", "3"),
-			path:  "work/gpt2.safetensors", want: Found{name: "gpt2", how: "the working directory"}},
+	const (
+		hub        = "home/.cache/huggingface/hub/"
+		gpt2Repo   = hub + "models--openai-community--gpt2"
+		inSnapshot = "/snapshots/" + commit + "/model.safetensors"
+		download   = "download of gpt2 to cache/mechpatch/gpt2.safetensors"
+		inHub      = "gpt2 in " + gpt2Repo + inSnapshot + ", the Hugging Face cache"
+		circuit    = "circuit, built in"
+		cached     = "cache/mechpatch/gpt2.safetensors"
+	)
+	all := with(snapshot(gpt2Repo), "work/gpt2.safetensors", "1", "bin/gpt2.safetensors", "2", cached, "3")
+	hubWith := func(more ...string) map[string]string { return with(snapshot(gpt2Repo), more...) }
+	without := func(names ...string) map[string]string {
+		files := maps.Clone(all)
+		for _, name := range names {
+			delete(files, name)
+		}
+		return files
+	}
+	for _, c := range []findCase{
+		{name: "nothing anywhere", want: download},
+		{name: "offline", offline: true, want: circuit},
+		{name: "HF_HUB_OFFLINE", variables: "HF_HUB_OFFLINE=yes", want: circuit},
+		{name: "HF_HUB_OFFLINE=0", variables: "HF_HUB_OFFLINE=0", want: download},
+		{name: "all of the places", files: all,
+			want: "gpt2 in work/gpt2.safetensors, the working directory"},
 		{name: "all but the working directory",
-			files: with(snapshot(hub, "models--openai-community--gpt2"), "bin/gpt2.safetensors", "2", "cache/mechpatch/gpt2.safetensors", "3", "work/gpt2.safetensors/a-folder", "x"),
-			path:  "bin/gpt2.safetensors", want: Found{name: "gpt2", how: "the program's folder"}},
-		{name: "both caches",
-			files: with(snapshot(hub, "models--openai-community--gpt2"), "cache/mechpatch/gpt2.safetensors", "3"),
-			path:  "cache/mechpatch/gpt2.safetensors", want: Found{name: "gpt2", how: "the program's cache"}},
-		{name: "the Hugging Face cache, offline", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), "cache/mechpatch/gpt2.safetensors.248dfc3911869ec4.partial", "3"),
-			path:  inSnapshot, want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "the Hugging Face cache, of an old tool", files: snapshot(hub, "models--gpt2"),
-			path: hub + "models--gpt2/snapshots/" + commit + "/model.safetensors", want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "the Hugging Face cache without links, as on Windows",
-			files: map[string]string{hub + hubGPT2 + "refs/main": commit + "\n", inSnapshot: "weights"},
-			path:  inSnapshot, want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "HF_HUB_CACHE before HF_HOME", variables: []string{"HF_HUB_CACHE=ROOT/a", "HF_HOME=ROOT/b"},
-			files: with(snapshot("a/", "models--gpt2"), "b/hub/models--gpt2/refs/main", commit, "b/hub/models--gpt2/snapshots/"+commit+"/model.safetensors", "x"),
-			path:  "a/models--gpt2/snapshots/" + commit + "/model.safetensors", want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "HF_HOME with a ~", variables: []string{"HF_HOME=~/b", "XDG_CACHE_HOME=ROOT/c"}, files: snapshot("home/b/hub/", "models--gpt2"),
-			path: "home/b/hub/models--gpt2/snapshots/" + commit + "/model.safetensors", want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "HF_HOME with a variable", variables: []string{"HF_HOME=$SCRATCH/b", "SCRATCH=ROOT/s"}, files: snapshot("s/b/hub/", "models--gpt2"),
-			path: "s/b/hub/models--gpt2/snapshots/" + commit + "/model.safetensors", want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "XDG_CACHE_HOME", variables: []string{"XDG_CACHE_HOME=ROOT/c"}, files: snapshot("c/huggingface/hub/", "models--gpt2"),
-			path: "c/huggingface/hub/models--gpt2/snapshots/" + commit + "/model.safetensors", want: Found{name: "gpt2", how: "the Hugging Face cache"}},
-		{name: "a variable in place of the home folder's cache", variables: []string{"HF_HUB_CACHE=ROOT/a"}, files: snapshot(hub, "models--openai-community--gpt2"), offline: true,
-			want: Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "a blob that is under way", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"blobs/248dfc", "", hub+hubGPT2+"blobs/248dfc.incomplete", "x"),
-			want:  Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "a link to a blob that is under way", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"blobs/248dfc.incomplete", "x", inSnapshot, "-> ../../blobs/248dfc.incomplete"),
-			want:  Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "a snapshot without the weights", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), inSnapshot, ""),
-			want:  Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "another snapshot than main's", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", strings.Repeat("0", 40)),
-			want:  Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "a main that leads out of the cache", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", "../../../../../../elsewhere/x", "elsewhere/x/model.safetensors", "x"),
-			want:  Found{name: "circuit", circuit: true, how: "built in"}},
-		{name: "a main that is endless", offline: true,
-			files: with(snapshot(hub, "models--openai-community--gpt2"), hub+hubGPT2+"refs/main", commit+strings.Repeat(" ", 1000)),
-			want:  Found{name: "circuit", circuit: true, how: "built in"}},
+			files: with(without("work/gpt2.safetensors"), "work/gpt2.safetensors/a-folder", "x"),
+			want:  "gpt2 in bin/gpt2.safetensors, the program's folder"},
+		{name: "both caches", files: without("work/gpt2.safetensors", "bin/gpt2.safetensors"),
+			want: "gpt2 in " + cached + ", the program's cache"},
+		{name: "a download that is under way",
+			files: hubWith(cached+".248dfc3911869ec4.partial", "3"), want: inHub},
+		{name: "an old tool's cache", files: snapshot(hub + "models--gpt2"),
+			want: "gpt2 in " + hub + "models--gpt2" + inSnapshot + ", the Hugging Face cache"},
 
-		{name: "a bundle", bundle: fs.ErrExist, files: map[string]string{"work/gpt2.safetensors": "1"},
-			path: "bin/mechpatch", want: Found{offset: 65536, length: 7, how: "the program itself"}},
-		{name: "a bundle and -model", bundle: fs.ErrExist, spec: "circuit", want: Found{name: "circuit", circuit: true, how: "-model", named: true}},
-		{name: "a bundle and the variable", bundle: fs.ErrExist, variables: []string{"MECHPATCH_MODEL=x.bin"}, files: map[string]string{"work/x.bin": "1"},
-			path: "work/x.bin", want: Found{name: "x", how: "$MECHPATCH_MODEL", named: true}},
-		{name: "a bundle that is spoilt", bundle: errors.New("mechpatch: the bundled weights are cut short"), err: "cut short"},
-		{name: "a program that nobody may read", bundle: &fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, files: map[string]string{"work/gpt2.safetensors": "1"},
-			path: "work/gpt2.safetensors", want: Found{name: "gpt2", how: "the working directory"}},
+		// The Hugging Face cache.
+		{name: "plain files", files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
+			want: inHub},
+		{name: "no refs: the pinned commit", files: plain(gpt2Repo, another, commit, third), want: inHub},
+		{name: "main is elsewhere, and not there: the pinned commit",
+			files: hubWith(gpt2Repo+"/refs/main", another), want: inHub},
+		{name: "no refs: the newest that has weights", spec: "o/r",
+			files: with(plain(hub+"models--o--r", commit, another),
+				hub+"models--o--r/snapshots/"+third+"/config.json", "{}"),
+			want: "o/r in " + hub + "models--o--r" + inSnapshot + ", the Hugging Face cache"},
+		{name: "main without weights is not what another commit has", spec: "o/r",
+			files: with(plain(hub+"models--o--r", commit), hub+"models--o--r/refs/main", another),
+			want:  "download of o/r"},
+		{name: "a blob under way", offline: true, want: circuit,
+			files: hubWith(gpt2Repo+"/blobs/248dfc", "", gpt2Repo+"/blobs/248dfc.incomplete", "x")},
+		{name: "a link to a blob under way", offline: true, want: circuit,
+			files: hubWith(gpt2Repo+"/blobs/248dfc.incomplete", "x",
+				gpt2Repo+inSnapshot, "-> ../../blobs/248dfc.incomplete")},
+		{name: "no weights", offline: true, want: circuit, files: hubWith(gpt2Repo+inSnapshot, "")},
+		{name: "a main that leads out of the cache", spec: "o/r", want: "download of o/r",
+			files: map[string]string{hub + "models--o--r/refs/main": "../../../../../../elsewhere",
+				"elsewhere/model.safetensors": "x"}},
+		{name: "a main that is endless", spec: "o/r", want: "download of o/r", files: map[string]string{
+			hub + "models--o--r/refs/main": commit + strings.Repeat(" ", 1000)}},
+		{name: "an index without a part", spec: "o/r", want: "download of o/r",
+			files: with(plain(hub+"models--o--r"), hub+"models--o--r/snapshots/"+commit+
+				"/model.safetensors.index.json", `{"weight_map": {"wte": "a.safetensors"}}`)},
+		{name: "an index with its part", spec: "o/r",
+			files: map[string]string{
+				hub + "models--o--r/snapshots/" + commit + "/a.bin": "1",
+				hub + "models--o--r/snapshots/" + commit +
+					"/pytorch_model.bin.index.json": `{"weight_map": {"wte": "a.bin"}}`},
+			want: "o/r in " + hub + "models--o--r/snapshots/" + commit +
+				"/pytorch_model.bin.index.json, the Hugging Face cache"},
 
-		{name: "-model before the variable", spec: "a.safetensors", variables: []string{"MECHPATCH_MODEL=b.safetensors"}, files: map[string]string{"work/a.safetensors": "1", "work/b.safetensors": "1"},
-			path: "work/a.safetensors", want: Found{name: "a", how: "-model", named: true}},
-		{name: "a path from the root", spec: "ROOT/x/a.safetensors", files: map[string]string{"x/a.safetensors": "1", "x/config.json": "not ours"},
-			path: "x/a.safetensors", want: Found{name: "a", how: "-model", named: true}},
-		{name: "a file with its config.json", spec: "x/model.safetensors", files: map[string]string{"work/x/model.safetensors": "1", "work/x/config.json": `{"n_head": 3}`},
-			path: "work/x/model.safetensors", want: Found{name: "x", how: "-model", named: true}},
-		{name: "a folder", spec: "x/", files: map[string]string{"work/x/model.safetensors": "1", "work/x/config.json": `{"n_head": 3}`},
-			path: "work/x/model.safetensors", want: Found{name: "x", how: "-model", named: true}},
-		{name: "a folder without config.json", spec: "x", files: map[string]string{"work/x/model.safetensors": "1"},
-			path: "work/x/model.safetensors", want: Found{name: "x", how: "-model", named: true}},
-		{name: "a folder with a PyTorch file", spec: "x", files: map[string]string{"work/x/pytorch_model.bin": "1"},
-			path: "work/x/pytorch_model.bin", want: Found{name: "x", how: "-model", named: true}},
-		{name: "a folder with a checkpoint in parts", spec: "x", files: map[string]string{"work/x/model.safetensors.index.json": "1"},
-			path: "work/x/model.safetensors.index.json", want: Found{name: "x", how: "-model", named: true}},
-		{name: "a folder with one file of another name", spec: "x", files: map[string]string{"work/x/ckpt.pt": "1", "work/x/log.txt": "1"},
-			path: "work/x/ckpt.pt", want: Found{name: "ckpt", how: "-model", named: true}},
-		{name: "a folder with two", spec: "x", files: map[string]string{"work/x/a.pt": "1", "work/x/b.pt": "1"}, err: `several files that may be weights, "a.pt" and "b.pt": name one`},
-		{name: "a folder of TensorFlow's", spec: "x", files: map[string]string{"work/x/model.ckpt.index": "1", "work/x/checkpoint": "1"}, err: "this is a TensorFlow checkpoint"},
-		{name: "a folder with an adapter", spec: "x", files: map[string]string{"work/x/adapter_model.safetensors": "1", "work/x/adapter_config.json": "1"}, err: "a LoRA adapter"},
-		{name: "an empty folder", spec: "x", files: map[string]string{"work/x/y": "1"}, err: "-model x: the folder holds no weights"},
-		{name: "a repository of the Hugging Face cache", spec: "ROOT/" + hub + hubGPT2, files: snapshot(hub, "models--openai-community--gpt2"),
-			path: inSnapshot, want: Found{name: "gpt2", how: "-model", named: true}},
-		{name: "a snapshot of the Hugging Face cache", spec: "ROOT/" + filepath.Dir(inSnapshot), files: snapshot(hub, "models--openai-community--gpt2"),
-			path: inSnapshot, want: Found{name: "gpt2", how: "-model", named: true}},
+		// Where that cache is.
+		{name: "HF_HUB_CACHE before HF_HOME", variables: "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
+			files: with(plain("a/models--gpt2", commit), "b/hub/models--gpt2"+inSnapshot, "x"),
+			want:  "gpt2 in a/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+		{name: "HF_HOME with a ~", variables: "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
+			files: plain("home/b/hub/models--gpt2", commit),
+			want:  "gpt2 in home/b/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+		{name: "HF_HOME with a variable", variables: "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
+			files: plain("s/b/hub/models--gpt2", commit),
+			want:  "gpt2 in s/b/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+		{name: "XDG_CACHE_HOME", variables: "XDG_CACHE_HOME=ROOT/c",
+			files: plain("c/huggingface/hub/models--gpt2", commit),
+			want:  "gpt2 in c/huggingface/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+		{name: "a variable in place of the home folder's", variables: "HF_HUB_CACHE=ROOT/a",
+			files: snapshot(gpt2Repo), offline: true, want: circuit},
 
-		{name: "a name", spec: "gpt2-xl", files: map[string]string{"work/gpt2.safetensors": "1", "bin/gpt2-xl.safetensors": "1"},
-			path: "bin/gpt2-xl.safetensors", want: Found{name: "gpt2-xl", how: "the program's folder", named: true}},
-		{name: "a repository", spec: "distilbert/distilgpt2", files: snapshot(hub, "models--distilbert--distilgpt2"),
-			path: hub + "models--distilbert--distilgpt2/snapshots/" + commit + "/model.safetensors", want: Found{name: "distilgpt2", how: "the Hugging Face cache", named: true}},
-		{name: "a name to be fetched", spec: "gpt2-medium", path: "cache/mechpatch/gpt2-medium.safetensors", want: Found{name: "gpt2-medium", download: true, how: "a download", named: true}},
-		{name: "a name that may not be fetched", spec: "gpt2-medium", offline: true, err: `the Hugging Face cache, and -offline forbids to fetch it; on a connected machine, "mechpatch fetch -o gpt2-medium.safetensors gpt2-medium"`},
-		{name: "a name that may not be fetched, by a variable", variables: []string{"MECHPATCH_MODEL=gpt2", "HF_HUB_OFFLINE=ON"}, err: `$MECHPATCH_MODEL gpt2: not in `},
-		{name: "a folder with a name", spec: "gpt2", files: map[string]string{"work/gpt2/model.safetensors": "1", "work/gpt2.safetensors": "1"},
-			path: "work/gpt2/model.safetensors", want: Found{name: "gpt2", how: "-model", named: true}},
-		{name: "a folder that only has the name", spec: "gpt2", files: map[string]string{"work/gpt2/notes.txt": "1", "work/gpt2.safetensors": "1"},
-			path: "work/gpt2.safetensors", want: Found{name: "gpt2", how: "the working directory", named: true}},
-		{name: "the circuit, beside a folder of its name", spec: "circuit", files: map[string]string{"work/circuit/model.safetensors": "1"}, want: Found{name: "circuit", circuit: true, how: "-model", named: true}},
-		{name: "no such thing", spec: "gpt3", err: "-model gpt3: there is no such file or folder, and no model of that name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit"},
-		{name: "no such file", variables: []string{"MECHPATCH_MODEL=x/y.safetensors"}, err: "$MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
+		// Named: a file, a folder.
+		{name: "-model before the variable", spec: "a.safetensors", want: "a in work/a.safetensors, -model",
+			variables: "MECHPATCH_MODEL=b.safetensors",
+			files:     map[string]string{"work/a.safetensors": "1", "work/b.safetensors": "1"}},
+		{name: "the variable", variables: "MECHPATCH_MODEL=b.safetensors",
+			files: map[string]string{"work/b.safetensors": "1"},
+			want:  "b in work/b.safetensors, $MECHPATCH_MODEL"},
+		{name: "a path from the root", spec: "ROOT/x/a.safetensors",
+			files: map[string]string{"x/a.safetensors": "1"}, want: "a in x/a.safetensors, -model"},
+		{name: "a file of its usual name", spec: "x/model.safetensors",
+			files: map[string]string{"work/x/model.safetensors": "1"},
+			want:  "x in work/x/model.safetensors, -model"},
+		{name: "a folder", spec: "x/", files: map[string]string{"work/x/model.safetensors": "1"},
+			want: "x in work/x/model.safetensors, -model"},
+		{name: "a folder with a PyTorch file", spec: "x", want: "x in work/x/pytorch_model.bin, -model",
+			files: map[string]string{"work/x/pytorch_model.bin": "1"}},
+		{name: "a folder with a part missing", spec: "x",
+			files: map[string]string{
+				"work/x/model.safetensors.index.json": `{"weight_map": {"a": "b.safetensors"}}`},
+			want: `error: index.json: it names "b.safetensors", which is not there`},
+		{name: "an empty folder", spec: "x", files: map[string]string{"work/x/y": "1"},
+			want: "error: -model x: the folder holds no weights"},
+		{name: "a repository's folder", spec: "ROOT/" + gpt2Repo, files: snapshot(gpt2Repo),
+			want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
+		{name: "a snapshot's folder", spec: "ROOT/" + gpt2Repo + "/snapshots/" + commit,
+			files: snapshot(gpt2Repo), want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
+
+		// Named: a published model.
+		{name: "a name", spec: "gpt2-xl", want: "gpt2-xl in bin/gpt2-xl.safetensors, the program's folder",
+			files: map[string]string{"work/gpt2.safetensors": "1", "bin/gpt2-xl.safetensors": "1"}},
+		{name: "gpt2-small", spec: "gpt2-small", files: all,
+			want: "gpt2 in work/gpt2.safetensors, the working directory"},
+		{name: "its repository", spec: "openai-community/gpt2", files: snapshot(gpt2Repo), want: inHub},
+		{name: "a name to be fetched", spec: "gpt2-medium",
+			want: "download of gpt2-medium to cache/mechpatch/gpt2-medium.safetensors"},
+		{name: "a name that may not be fetched", spec: "gpt2-medium", offline: true,
+			want: `error: -model gpt2-medium: it is not on this machine, and -offline forbids the ` +
+				`network; on a connected one, "mechpatch fetch -o gpt2-medium.safetensors gpt2-medium"`},
+		{name: "by a variable", variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
+			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, and HF_HUB_OFFLINE=ON"},
+		{name: "a folder with a name", spec: "gpt2", want: "gpt2 in work/gpt2/model.safetensors, -model",
+			files: map[string]string{"work/gpt2/model.safetensors": "1", "work/gpt2.safetensors": "1"}},
+		{name: "a folder that only has the name", spec: "gpt2",
+			files: map[string]string{"work/gpt2/notes.txt": "1", "work/gpt2.safetensors": "1"},
+			want:  "gpt2 in work/gpt2.safetensors, the working directory"},
+		{name: "the circuit, beside a folder of its name", spec: "circuit", want: "circuit, -model",
+			files: map[string]string{"work/circuit/model.safetensors": "1"}},
+
+		// Named: one of the hub's.
+		{name: "a repository to be fetched", spec: "o/r@v1", want: "download of o/r@v1"},
+		{name: "a repository that may not be fetched", spec: "o/r@v1", offline: true,
+			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" brings`},
+		{name: "both caches of a repository", spec: "o/r",
+			files: with(plain("cache/mechpatch/models--o--r", another),
+				"cache/mechpatch/models--o--r/refs/main", another, hub+"models--o--r"+inSnapshot, "x"),
+			want: "o/r in cache/mechpatch/models--o--r/snapshots/" + another +
+				"/model.safetensors, the program's cache"},
+		{name: "a commit", spec: "o/r@" + another,
+			files: with(plain(hub+"models--o--r", commit, another, third), hub+"models--o--r/refs/main", commit),
+			want: "o/r@" + another + " in " + hub + "models--o--r/snapshots/" + another +
+				"/model.safetensors, the Hugging Face cache"},
+		{name: "a branch", spec: "o/r@a/b",
+			files: with(plain(hub+"models--o--r", commit, another), hub+"models--o--r/refs/a/b", commit),
+			want:  "o/r@a/b in " + hub + "models--o--r" + inSnapshot + ", the Hugging Face cache"},
+		{name: "another revision than those there", spec: "o/r@v2", want: "download of o/r@v2",
+			files: with(plain(hub+"models--o--r", commit), hub+"models--o--r/refs/v1", commit)},
+		{name: "a published model's revision", spec: "gpt2@main", files: snapshot(gpt2Repo),
+			want: "openai-community/gpt2@main in " + gpt2Repo + inSnapshot + ", the Hugging Face cache"},
+		{name: "a folder of that name", spec: "o/r", files: map[string]string{"work/o/r/pytorch_model.bin": "1"},
+			want: "r in work/o/r/pytorch_model.bin, -model"},
+
+		{name: "no such thing", spec: "gpt3",
+			want: "error: -model gpt3: there is no such file or folder, and no model of that name: known " +
+				"are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, and ORGANISATION/NAME"},
+		{name: "no such file", variables: "MECHPATCH_MODEL=x/y.safetensors",
+			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
+		{name: "a revision that leads elsewhere", spec: "o/r@../x", want: `error: "../x" is no revision`},
+		{name: "an empty revision", spec: "o/r@", want: `error: "" is no revision`},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, nil) })
+	}
+}
+
+// TestFindBundle searches where the program may have weights inside.
+func TestFindBundle(t *testing.T) {
+	here := map[string]string{"work/gpt2.safetensors": "1", "work/x.bin": "1"}
+	for _, test := range []struct {
+		err error // of the search in the program
+		findCase
+	}{
+		{nil, findCase{name: "a bundle", files: here,
+			want: "bytes 65536+7 of bin/mechpatch, the program itself"}},
+		{nil, findCase{name: "-model", spec: "circuit", want: "circuit, -model"}},
+		{nil, findCase{name: "the variable", variables: "MECHPATCH_MODEL=x.bin", files: here,
+			want: "x in work/x.bin, $MECHPATCH_MODEL"}},
+		{errors.New("the weights are cut short"), findCase{name: "spoilt", want: "error: cut short"}},
+		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, findCase{
+			name: "a program that nobody may read", files: here,
+			want: "gpt2 in work/gpt2.safetensors, the working directory"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			root := t.TempDir()
-			if real, err := filepath.EvalSymlinks(root); err == nil {
-				root = real
-			}
-			inRoot := func(s string) string { return strings.ReplaceAll(s, "ROOT", root) }
-			variables := map[string]string{}
-			for _, v := range test.variables {
-				name, value, _ := strings.Cut(inRoot(v), "=")
-				variables[name] = value
-			}
-			env := Env{
-				getenv: func(name string) string { return variables[name] },
-				dir:    filepath.Join(root, "work"), exe: filepath.Join(root, "bin", "mechpatch"),
-				home: filepath.Join(root, "home"), cache: filepath.Join(root, "cache"), offline: test.offline,
-			}
-			put(t, root, test.files)
-			env.bundled = func(exe string) (int64, int64, bool, error) {
-				if test.bundle == fs.ErrExist {
-					return 65536, 7, exe == env.exe, nil
-				}
-				return 0, 0, false, test.bundle
-			}
-
-			found, err := findModel(inRoot(test.spec), env)
-			if test.err != "" {
-				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "\n") {
-					t.Errorf("%v\nwant … %s …", err, test.err)
-				}
-				if (found != Found{}) {
-					t.Errorf("an error, and %+v", found)
-				}
-				return
-			}
-			want := test.want
-			if test.path != "" {
-				want.path = filepath.Join(root, filepath.FromSlash(test.path))
-			}
-			if err != nil || found != want {
-				t.Errorf("%+v, %v\nwant %+v", found, err, want)
-			}
+			test.run(t, func(exe string) (int64, int64, bool, error) {
+				return 65536, 7, filepath.Base(exe) == "mechpatch" && test.err == nil, test.err
+			})
 		})
 	}
 }
 
-// TestFindModelAlone finds nothing where the system knows no folders at all, and does not look
-// into the root of the file system.
+// TestFindModelAlone finds nothing where the system knows no folders at all, and does not look into
+// the root of the file system.
 func TestFindModelAlone(t *testing.T) {
 	env := Env{getenv: func(string) string { return "" }, dir: t.TempDir()}
-	found, err := findModel("", env)
-	if want := (Found{name: "gpt2", download: true, how: "a download"}); err != nil || found != want {
-		t.Errorf("%+v, %v", found, err)
+	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
+		found, err := findModel(spec, env)
+		if err != nil || found.shown("") != "download of "+want {
+			t.Errorf("%+v, %v", found, err)
+		}
 	}
 }
 
@@ -240,5 +356,44 @@ func TestFindUnreadable(t *testing.T) {
 	_, err := findModel(filepath.Join(root, "locked", "model.safetensors"), testEnv(t))
 	if err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Error(err)
+	}
+}
+
+func TestParseRepository(t *testing.T) {
+	for spec, want := range map[string]string{
+		"o/r": "o/r", "DeepESP/gpt2-spanish@v1.0": "DeepESP/gpt2-spanish@v1.0", "o/r@a/b": "o/r@a/b",
+		"gpt2@" + commit: "openai-community/gpt2@" + commit, "o_1/r.2-x": "o_1/r.2-x",
+		"r": "", "o/r/s": "", "/o/r": "", "o/": "", "./o": "", "../r": "", "~/r": "", "o/..": "",
+		"o--x/r": "", "o/r.git": "", "o/r.pt": "", "o/ü": "", "o/r@": "", "o/r@/x": "", "o/r@x/": "",
+		"o/r@a//b": "", "o/r@a..b": "", "o/r@a b": "", "o/r@a\n": "", `o/r@a\b`: "", "o/r@a@b": "o/r@a@b",
+		"https://huggingface.co/o/r": "", "o/" + strings.Repeat("r", 97): "",
+	} {
+		if r, err := parseRepository(spec); r.String() != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %s, %v; want %s", spec, r, err, want)
+		}
+	}
+}
+
+// TestExpand holds what is put into a path against what Python's expanduser and expandvars do.
+func TestExpand(t *testing.T) {
+	env := testEnv(t, "A=alpha", "B_1=beta")
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"~": env.home, "~/x": env.home + "/x", "x/~": "x/~",
+		"~nobody-of-that-name/x": "~nobody-of-that-name/x",
+		"$A/x$B_1":               "alpha/xbeta", "${A}b": "alphab", "$C/x": "$C/x", "${C}": "${C}",
+		"${A": "${A", "$": "$", "$-": "$-", "$Ax": "$Ax", "/x": "/x", "": "",
+	} {
+		if got := env.expand(path); got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
+	}
+	if u, err := user.Lookup(me.Username); err == nil && u.HomeDir != "" && runtime.GOOS != "windows" {
+		if got := env.expand("~" + me.Username + "/x"); got != u.HomeDir+"/x" {
+			t.Errorf("~%s/x: %s", me.Username, got)
+		}
 	}
 }

@@ -3,7 +3,9 @@ package main
 // The hub over HTTP: whom to ask, with which token, what an answer means, and asking again.
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -15,6 +17,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -97,7 +101,8 @@ type failure struct {
 	error
 	again   bool          // another try may succeed,
 	after   time.Duration // but not sooner
-	noStart bool          // and nothing worth it had arrived yet
+	noStart bool          // nothing worth it had arrived yet
+	absent  bool          // the server is well, but has no such file
 }
 
 func (f *failure) Unwrap() error        { return f.error }
@@ -198,16 +203,19 @@ func endpoint(env Env) (*url.URL, error) {
 	return hub, nil
 }
 
-// fileURL is the address of a published model's weights.
-func fileURL(hub *url.URL, p Published) string {
-	revision := p.revision
-	if revision == "" {
-		revision = "main"
-	}
-	return hub.JoinPath(p.repo, "resolve", revision, weightsFile).String()
+// hubFile is a file of a repository.
+type hubFile struct {
+	repo, revision, name string
+	size                 int64
+	sum                  string // its SHA-256, or the SHA-1 that git gives it, in hexadecimal
 }
 
-// request makes a request, with the user's token if it goes to the hub: HF_TOKEN is for
+// url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
+func (f hubFile) url(hub *url.URL) string {
+	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision), url.PathEscape(f.name)).String()
+}
+
+// request makes a request, with the user's token if it goes to the hub: the token is for
 // HF_ENDPOINT's scheme, host and port alone.
 func (d *Downloader) request(ctx context.Context, method, address string) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
@@ -217,10 +225,10 @@ func (d *Downloader) request(ctx context.Context, method, address string) (*http
 	request.Header.Set("User-Agent", "mechpatch")
 	request.Header.Set("Accept-Encoding", "identity")
 	if hub, err := endpoint(d.env); err == nil && sameOrigin(request.URL, hub) {
-		switch token := d.token(); {
+		switch token, from := d.token(); {
 		case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-			return nil, &failure{error: errors.New("HF_TOKEN is no token: it has a character that " +
-				"cannot be sent")}
+			return nil, &failure{error: fmt.Errorf("the token in %s has a character that cannot be sent",
+				from)}
 		case token != "":
 			request.Header.Set("Authorization", "Bearer "+token)
 		}
@@ -228,9 +236,29 @@ func (d *Downloader) request(ctx context.Context, method, address string) (*http
 	return request, nil
 }
 
-// token is the user's, without line breaks, as huggingface_hub takes it.
-func (d *Downloader) token() string {
-	return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(d.env.getenv("HF_TOKEN")))
+// token is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN, else
+// the file that "hf auth login" writes. Line breaks are no part of it.
+func (d *Downloader) token() (token, from string) {
+	clean := func(s string) string {
+		return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(s))
+	}
+	if d.env.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+		return "", ""
+	}
+	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
+		if token := clean(d.env.getenv(name)); token != "" {
+			return token, name
+		}
+	}
+	path := d.env.expand(d.env.getenv("HF_TOKEN_PATH"))
+	if home := hubHome(d.env); path == "" && home != "" {
+		path = filepath.Join(home, "token")
+	}
+	data, err := readBounded(path, 1<<16)
+	if err != nil {
+		return "", ""
+	}
+	return clean(string(data)), path
 }
 
 // checkRedirect is asked before a redirect is followed. The standard library takes the token along
@@ -262,12 +290,12 @@ func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
-// announced asks the hub for the size, the SHA-256 and the commit of the newest version of p. The
-// hub answers the request for a large file with a redirect to where its bytes are, and tells of
-// them in the redirect's X-Linked-Size, X-Linked-Etag and X-Repo-Commit. So the first answer that
-// has these is the last one asked for; one that has not (a repository that was renamed, a mirror)
-// is followed.
-func (d *Downloader) announced(ctx context.Context, hub *url.URL, p Published) (Published, error) {
+// announced asks the hub for the size, the sum and the commit of a file; the answer's revision is
+// the commit, if the hub names it. The hub answers the request for a large file with a redirect to
+// where its bytes are, and tells of them in the redirect's X-Linked-Size, X-Linked-Etag and
+// X-Repo-Commit. So the first answer that has these is the last one asked for; one that has not (a
+// repository that was renamed, a mirror) is followed.
+func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hubFile, error) {
 	client := *d.client
 	client.CheckRedirect = func(request *http.Request, via []*http.Request) error {
 		if answer := request.Response; answer != nil && answer.Header.Get("X-Linked-Etag") != "" {
@@ -278,7 +306,7 @@ func (d *Downloader) announced(ctx context.Context, hub *url.URL, p Published) (
 	err := d.persist(ctx, func(ctx context.Context, _ func(int)) error {
 		ctx, watchdog := d.watched(ctx, fmt.Errorf("no answer within %s", d.stall))
 		defer watchdog.Stop()
-		request, err := d.request(ctx, http.MethodHead, fileURL(hub, p))
+		request, err := d.request(ctx, http.MethodHead, f.url(hub))
 		if err != nil {
 			return err
 		}
@@ -290,16 +318,16 @@ func (d *Downloader) announced(ctx context.Context, hub *url.URL, p Published) (
 		if response.StatusCode >= 400 {
 			return d.refusal(response)
 		}
-		p.size, p.sum, err = parseAnnouncement(response.Header)
+		f.size, f.sum, err = parseAnnouncement(response)
 		if err != nil {
 			return &failure{error: fmt.Errorf("%s %w", response.Request.URL.Host, err)}
 		}
-		if commit := response.Header.Get("X-Repo-Commit"); len(commit) == 40 && isHex(commit) {
-			p.revision = commit // so that the file is of the announced version even if main moves on
+		if commit := response.Header.Get("X-Repo-Commit"); isCommit(commit) {
+			f.revision = commit // so that the file is of the announced version even if main moves on
 		}
 		return nil
 	})
-	return p, err
+	return f, err
 }
 
 // watched is a context that ends with the failure slow unless the timer is reset within the time
@@ -309,19 +337,24 @@ func (d *Downloader) watched(ctx context.Context, slow error) (context.Context, 
 	return ctx, d.after(d.stall, func() { cancel(&failure{error: slow, again: true}) })
 }
 
-// parseAnnouncement reads the size and the SHA-256 of a large file from the headers of the hub's
-// answer. Without both, what arrives could not be checked, and nothing is fetched.
-func parseAnnouncement(header http.Header) (size int64, sum string, err error) {
-	etag := strings.TrimPrefix(strings.TrimSpace(header.Get("X-Linked-Etag")), "W/")
-	sum = strings.ToLower(strings.Trim(etag, `"`))
-	if len(sum) != 2*sha256.Size || !isHex(sum) {
-		return 0, "", errors.New("does not announce the file's SHA-256 (in X-Linked-Etag), " +
+// parseAnnouncement reads a file's size and sum from the hub's answer: X-Linked-Size, and the
+// SHA-256 in X-Linked-Etag, of a large file; of a small one Content-Length, and git's SHA-1 in ETag.
+// Without both, what arrives could not be checked, and nothing is fetched.
+func parseAnnouncement(response *http.Response) (size int64, sum string, err error) {
+	header := response.Header
+	etag := strings.TrimSpace(cmp.Or(header.Get("X-Linked-Etag"), header.Get("ETag")))
+	sum = strings.ToLower(strings.Trim(strings.TrimPrefix(etag, "W/"), `"`))
+	if len(sum) != 2*sha256.Size && len(sum) != 2*sha1.Size || !isHex(sum) {
+		return 0, "", errors.New("does not announce the file's checksum (in X-Linked-Etag or ETag), " +
 			"so that it could not be checked")
 	}
 	size = parseLength(strings.TrimSpace(header.Get("X-Linked-Size")))
-	if size < 1 || size > 1<<40 {
-		return 0, "", errors.New("does not announce the file's size (in X-Linked-Size), " +
-			"so that it could not be checked")
+	if header.Get("X-Linked-Size") == "" && response.StatusCode == http.StatusOK {
+		size = response.ContentLength
+	}
+	if size < 0 || size > 1<<40 {
+		return 0, "", errors.New("does not announce the file's size (in X-Linked-Size or " +
+			"Content-Length), so that it could not be checked")
 	}
 	return size, sum, nil
 }
@@ -379,37 +412,54 @@ func (d *Downloader) proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Requ
 
 // refusal explains an answer that is not the file.
 func (d *Downloader) refusal(response *http.Response) *failure {
-	code := response.StatusCode
+	code, kind := response.StatusCode, response.Header.Get("X-Error-Code")
 	f := &failure{
 		again: code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout,
-		after: retryAfter(response.Header),
+		after: retryAfter(response),
 	}
 	advice := ""
-	switch code {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		advice = ": it may want a token in HF_TOKEN"
-		if d.token() != "" {
-			advice = ": it may not accept the token in HF_TOKEN"
-		}
-	case http.StatusNotFound:
+	switch token, from := d.token(); {
+	case kind == "RevisionNotFound":
+		advice = ": the repository has no such revision"
+	case kind == "RepoNotFound" && token == "":
+		advice = ": there is no such repository, or it wants a token in HF_TOKEN"
+	case kind == "RepoNotFound":
+		advice = ": there is no such repository, or not for the token in " + from
+	case kind == "GatedRepo":
+		advice = ": the repository's page on the hub has terms that must be agreed to, and the request " +
+			"needs the token of who did, in HF_TOKEN or by \"hf auth login\""
+	case code == http.StatusNotFound:
+		f.absent = true
 		advice = ": the file is not there"
 		if d.env.getenv("HF_ENDPOINT") != "" {
 			advice += "; is HF_ENDPOINT right?"
 		}
-	case http.StatusProxyAuthRequired:
+	case (code == http.StatusUnauthorized || code == http.StatusForbidden) && token == "":
+		advice = ": it may want a token in HF_TOKEN"
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		advice = ": it may not accept the token in " + from
+	case code == http.StatusProxyAuthRequired:
 		advice = ": it wants a name and a password, as in HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
 	}
-	from := "" // the answer of a proxy has no request
+	host := "" // the answer of a proxy has no request
 	if response.Request != nil && response.Request.Method != http.MethodConnect {
-		from = response.Request.URL.Host + " "
+		host = response.Request.URL.Host + " "
 	}
-	f.error = fmt.Errorf("%sanswers %d %s%s", from, code, http.StatusText(code), advice)
+	f.error = fmt.Errorf("%sanswers %d %s%s", host, code, http.StatusText(code), advice)
 	return f
 }
 
-// retryAfter is how long a server wants to be left alone: in Retry-After, seconds or a date.
-func retryAfter(header http.Header) time.Duration {
-	after := header.Get("Retry-After")
+// rateLimit is the hub's own word on when it counts requests anew: RateLimit: "api";r=0;t=55
+var rateLimit = regexp.MustCompile(`;\s*t\s*=\s*(\d+)`)
+
+// retryAfter is how long a server wants to be left alone: in Retry-After, seconds or a date, or by
+// its RateLimit.
+func retryAfter(response *http.Response) time.Duration {
+	after := response.Header.Get("Retry-After")
+	limit := rateLimit.FindStringSubmatch(response.Header.Get("RateLimit"))
+	if limit != nil && response.StatusCode == http.StatusTooManyRequests {
+		return time.Duration(min(parseLength(limit[1]), 1<<20)+1) * time.Second
+	}
 	if seconds := parseLength(after); seconds >= 0 {
 		return time.Duration(min(seconds, 1<<20)) * time.Second
 	}

@@ -495,6 +495,10 @@ func (p *program) openModel() (*Model, error) {
 			found = circuitFound("built in")
 		case err != nil:
 			return nil, err
+		default: // where it lies depends on the commit
+			if found, err = findModel(p.model, env); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if found.circuit {
@@ -566,7 +570,7 @@ func (p *program) tokenNotes(t *tokenizer, text Text) {
 // download fetches a model, with a progress bar where somebody watches. An interrupt leaves what
 // has arrived for the next time.
 func (p *program) download(env Env, name, file string, quick bool) (string, error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), deadlySignals()...)
 	defer stop()
 	d := newDownloader(env, quick)
 	bar := newProgress(p.stderr)
@@ -590,7 +594,7 @@ func (p *program) text(arg, what string) (Text, error) {
 		return Text{}, err
 	}
 	const largest = 256 << 20
-	data, err := readBounded(arg, largest)
+	data, err := readInput(arg, largest)
 	if err == nil && isUTF16(string(data)) {
 		err = errUTF16
 	}

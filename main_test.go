@@ -735,7 +735,7 @@ func TestSetupErrors(t *testing.T) {
 		{[]string{"convert", absent, out}, 1, "absent: there is no such file or folder"},
 		{[]string{"convert", text, out}, 1, "text.txt: "},
 		{[]string{"convert", "circuit", out}, 1, "there is no file of it"},
-		{[]string{"convert", "gpt2", out}, 1, "forbids to fetch it"},
+		{[]string{"convert", "gpt2", out}, 1, "it is not on this machine"},
 		{[]string{"convert", model, filepath.Join(absent, "out")}, 1, "writing "},
 		{[]string{"bundle", model}, 2, "MODEL OUT"},
 		{[]string{"bundle", absent, out}, 1, "absent: there is no such file or folder"},

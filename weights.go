@@ -66,7 +66,7 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := readConfig(filepath.Join(filepath.Dir(path), "config.json"))
+	data, err := readBounded(filepath.Join(filepath.Dir(path), "config.json"), 1<<20)
 	if err == nil {
 		ck.config, ck.configErr = parseConfig(data)
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -74,16 +74,6 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	}
 	ck.folder = filepath.Dir(path)
 	return ck, nil
-}
-
-// readConfig reads a small file, if it is one.
-func readConfig(path string) ([]byte, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	f.Close()
-	return readBounded(path, 1<<20)
 }
 
 // openOne opens one file of weights that begins with head.
