@@ -133,31 +133,37 @@ func parseConfig(data []byte) (Facts, error) {
 	}
 	for _, key := range []string{"model", "model_args", "model_config"} {
 		if inner, ok := said[key].(map[string]any); ok && said["n_embd"] == nil {
-			return readArguments(func(key string) any { return inner[key] }, from)
+			facts, err := readArguments(func(key string) any { return inner[key] }, from)
+			return facts, cmp.Or(err, checkHarmless(inner, from))
 		}
 	}
 	facts, err := readFacts(func(key string) any { return said[key] }, from)
 	switch kind := said["model_type"]; kind {
 	case nil:
-	case "gpt2": // transformers' own values where nothing is said
-		for key, value := range map[string]any{
-			"activation_function": "gelu_new", "tie_word_embeddings": true,
-		} {
-			if _, ok := facts[key]; !ok {
-				facts[key] = Fact{value, from}
-			}
+	case "gpt2":
+		if _, ok := facts["activation_function"]; !ok { // transformers' own where nothing is said
+			facts["activation_function"] = Fact{"gelu_new", from}
 		}
 	default:
 		err = fmt.Errorf("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(kind)))
 	}
+	heads, _ := facts["n_head"].value.(int)
+	if width, ok := facts["n_embd"].value.(int); ok && heads > 0 && width%heads != 0 && err == nil {
+		err = fmt.Errorf("%s: n_head is %d, which does not divide n_embd, %d", from, heads, width)
+	}
+	return facts, cmp.Or(err, checkHarmless(said, from))
+}
+
+// checkHarmless is an error if a configuration asks for what cannot be computed here.
+func checkHarmless(said map[string]any, from string) error {
 	for _, key := range sortedKeys(said) {
-		if err == nil && !harmless(key, said[key]) {
+		if !harmless(key, said[key]) {
 			value, _ := json.Marshal(said[key])
-			err = fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
+			return fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
 				shorten(key), shorten(string(value)))
 		}
 	}
-	return facts, err
+	return nil
 }
 
 // otherThan says how a config.json's sizes differ from others; "" if they do not.
@@ -177,7 +183,7 @@ func harmless(key string, value any) bool {
 	switch {
 	case value == nil || value == false:
 		return true
-	case factKeys[key].from != "" || harmlessKeys[key] || strings.HasPrefix(key, "_"):
+	case factKeys[key].from != "" || harmlessKeys[key] || harmlessNames.MatchString(key):
 		return true
 	case key == "position_embedding_type":
 		return value == "absolute" || value == "learned"
@@ -203,16 +209,18 @@ func harmless(key string, value any) bool {
 	return !innerWorkings.MatchString(key)
 }
 
-// harmlessKeys are keys that transformers writes, and that innerWorkings would take for others.
+// harmlessKeys are keys that innerWorkings would take for others, and so are harmlessNames:
+// dropout, the heads of classifiers, and how, not what, is computed.
 var harmlessKeys = map[string]bool{
-	"attn_pdrop": true, "attention_dropout": true, "resid_pdrop": true, "residual_dropout": true,
 	"reorder_and_upcast_attn": true, "output_attentions": true, "attn_implementation": true,
-	"pretraining_tp": true, "bias": true,
 }
 
-var innerWorkings = regexp.MustCompile(`attn|attention|mult$|multiplier|scal(e|ing)|mup|rotary|` +
-	`rope|alibi|position|norm|residual|gate|gating|moe|expert|quant|window|sparse|activation|glu|` +
-	`pruned|adapter|encoder_decoder|kv_|parallel`)
+var (
+	harmlessNames = regexp.MustCompile(`^_|drop|^summary_|flash`)
+	innerWorkings = regexp.MustCompile(`attn|attention|mult|scal(e|ing)|mup|rotary|rope|alibi|` +
+		`position|norm|residual|gate|gating|moe|expert|quant|window|sparse|activation|glu|pruned|` +
+		`adapter|encoder_decoder|kv_|parallel`)
+)
 
 // readArguments takes the facts from a trainer's own arguments. minGPT's may name the size of a
 // model instead of saying it.
@@ -319,7 +327,7 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 	for _, d := range around {
 		if args, ok := d.values["model_args"].(*pyDict); ok { // nanoGPT: its config is the defaults
 			said, err := readArguments(attributes(args), "its model_args")
-			if err != nil {
+			if err = cmp.Or(err, checkHarmless(args.plain(), "its model_args")); err != nil {
 				return nil, err
 			}
 			if _, ok := said["activation_function"]; !ok {
@@ -349,7 +357,11 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 				said("hidden_size") == nil && said("model_type") == nil {
 				continue
 			}
-			more, err := readArguments(said, "its "+shorten(name))
+			from := "its " + shorten(name)
+			more, err := readArguments(said, from)
+			if err == nil && strings.HasSuffix(string(args.class), ".GPTConfig") {
+				err = checkHarmless(args.plain(), from)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -382,6 +394,19 @@ func attributes(d *pyDict) func(key string) any {
 		}
 		return nil
 	}
+}
+
+// plain is what an object or a dict holds by name.
+func (d *pyDict) plain() map[string]any {
+	said := map[string]any{}
+	for _, part := range append([]*pyDict{d}, d.state...) {
+		for _, key := range part.keys {
+			if name, ok := key.(string); ok {
+				said[name] = attributes(part)(name)
+			}
+		}
+	}
+	return said
 }
 
 // Parameters are the tensors of a GPT-2 by canonical name, as the file holds them, and all that is
@@ -436,6 +461,11 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 			quote(names[first+1+i]))
 	}
 
+	for _, name := range names {
+		if err := foreignTensor(name); err != nil {
+			return nil, err
+		}
+	}
 	p := &Parameters{tensors: map[string]Tensor{}}
 	const head = lmHead
 	for _, name := range names {
@@ -504,8 +534,9 @@ func leftOut(name string) string {
 	return ""
 }
 
-// unknownTensor is the error of a tensor that GPT-2 does not have.
-func unknownTensor(name string) error {
+// foreignTensor is the error of a tensor that tells what kind of model it belongs to, if that is not
+// a GPT-2.
+func foreignTensor(name string) error {
 	const classifier = "this is a classifier, which predicts no tokens"
 	const cross = "this is a model with cross-attention, which GPT-2 does not have"
 	const quantized = "the weights are quantized: save the model in F32, F16 or BF16"
@@ -515,11 +546,17 @@ func unknownTensor(name string) error {
 		{"lora_A", "this is " + loraAdvice}, {"base_layer", "this is " + loraAdvice},
 		{"SCB", quantized}, {"absmax", quantized}, {"quant_map", quantized},
 		{"qweight", quantized}, {"qzeros", quantized}, {"_packed_params", quantized},
+		{"weight_scale", quantized}, {"_scale", quantized},
 	} {
 		if strings.Contains("."+name+".", "."+k.part+".") {
 			return fmt.Errorf("tensor %s: %s", quote(name), k.what)
 		}
 	}
+	return nil
+}
+
+// unknownTensor is the error of a tensor that GPT-2 does not have.
+func unknownTensor(name string) error {
 	return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one that "+
 		"mechpatch computes", quote(name))
 }
@@ -646,6 +683,9 @@ func foreignFolder(names []string) string {
 		{".msgpack", "it holds a Flax checkpoint (msgpack)" + onlyRead},
 		{".gguf", "it holds a GGUF file" + onlyRead},
 		{".onnx", "it holds an ONNX model" + onlyRead},
+		{"saved_model.pb", tensorFlow},
+		{".distcp", "it holds a checkpoint in PyTorch's distributed form: write it to one file with " +
+			"torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
 		{".h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
 	} {
 		for _, name := range names {

@@ -343,6 +343,9 @@ func (set storageSet) library() library {
 		"collections.Counter":                        empty,
 		"__builtin__.set":                            nothing,
 		"builtins.set":                               nothing,
+		"datetime.datetime":                          nothing,
+		"datetime.timedelta":                         nothing,
+		"torch.serialization._get_layout":            nothing,
 		"_codecs.encode":                             nothing, // bytes
 		"torch.Size":                                 nothing,
 		"torch.device":                               nothing,

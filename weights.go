@@ -348,11 +348,17 @@ func (m *Model) prepareAhead(bring func(data []byte)) {
 
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
 func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
+	if usualNames[filepath.Base(ck.source)] && ck.configErr != nil {
+		return nil, ck.configErr
+	}
 	p, err := canonicalTensors(ck)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.sizes(); err != nil {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
 		return nil, err
 	}
 	facts, other, err := p.facts(ck, heads)
@@ -362,16 +368,17 @@ func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
 	if p.Variant, err = p.variant(facts); err != nil {
 		return nil, err
 	}
-	if err := p.settleHeads(facts, other); err != nil {
-		return nil, err
-	}
-	return p, p.check()
+	return p, p.settleHeads(facts, other)
 }
 
 // sizes reads the model's size off its tensors.
 func (p *Parameters) sizes() (err error) {
 	if p.vocab, p.width, err = p.matrixShape("wte.weight"); err != nil {
 		return err
+	}
+	if _, ok := p.tensors["wpe.weight"]; !ok {
+		return fmt.Errorf("%w: a model with another position embedding than GPT-2's cannot be "+
+			"computed", missingTensor("wpe.weight"))
 	}
 	if p.context, _, err = p.matrixShape("wpe.weight"); err != nil {
 		return err

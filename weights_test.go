@@ -286,7 +286,8 @@ func TestLoadVariants(t *testing.T) {
 			`tensor "lm_head.weight": its numbers are I32, as in a quantized model: only F32, ` +
 				`F16, BF16 and F64 can be used`},
 		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
-			`tensor "wpe.weight" is missing`},
+			`tensor "wpe.weight" is missing: a model with another position embedding than GPT-2's ` +
+				`cannot be computed`},
 		{"no layers", func(ck *Checkpoint) {
 			ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...)
 		}, `tensor "h.0.ln_1.weight" is missing`},
