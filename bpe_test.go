@@ -11,6 +11,7 @@ import (
 	"math/rand"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -332,6 +333,25 @@ func TestEncodeOneLongWord(t *testing.T) {
 		if got := decode(gpt2BPE().encode(text)); got != text {
 			t.Errorf("%q repeated to a megabyte does not survive", unit)
 		}
+	}
+}
+
+// What encode needs beside a text of one long word is at most ten bytes for each of its bytes, most
+// of them the ids.
+func TestEncodeMemory(t *testing.T) {
+	random := rand.New(rand.NewSource(1))
+	text := make([]byte, 4<<20)
+	for i := range text {
+		text[i] = byte('a' + random.Intn(26))
+	}
+	var before, after runtime.MemStats
+	b := gpt2BPE()
+	runtime.ReadMemStats(&before)
+	b.encode(string(text))
+	runtime.ReadMemStats(&after)
+	copied := uint64(len(text)) // to a string
+	if got := after.TotalAlloc - before.TotalAlloc - copied; got > 10*uint64(len(text)) {
+		t.Errorf("%d bytes for a word of %d", got, len(text))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -263,25 +264,31 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAtMost(file, limit)
+	text, err := readAtMost(file, limit)
+	return []byte(text), err
 }
 
 // readInput is readBounded for what may also come through a pipe.
-func readInput(path string, limit int64) ([]byte, error) {
+func readInput(path string, limit int64) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	return readAtMost(file, limit)
 }
 
-func readAtMost(file *os.File, limit int64) ([]byte, error) {
+// readAtMost reads and closes a file. A long one is in memory once, not twice.
+func readAtMost(file *os.File, limit int64) (string, error) {
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(data)) > limit {
+	var text strings.Builder
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+		text.Grow(int(min(info.Size(), limit)))
+	}
+	n, err := io.Copy(&text, io.LimitReader(file, limit+1))
+	if err == nil && n > limit {
 		err = fmt.Errorf("more than %d bytes", limit)
 	}
-	return data, err
+	return text.String(), err
 }
 
 // firstBytes reads up to n bytes of a file.

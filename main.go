@@ -386,11 +386,12 @@ func (p *program) tokens() Command {
 			return fmt.Errorf("%s: %w", text.name, err)
 		}
 		p.tokenNotes(t, text)
-		r := newTextReport(t, text.text, ids)
 		if p.json != "-" {
-			p.print(r.tokenization())
+			writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 		}
-		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
+		return p.output(p.json, func(w io.Writer) error {
+			return writeJSON(w, newTextReport(t, text.text, ids))
+		})
 	}
 	return c
 }
@@ -594,14 +595,14 @@ func (p *program) text(arg, what string) (Text, error) {
 		return Text{}, err
 	}
 	const largest = 256 << 20
-	data, err := readInput(arg, largest)
-	if err == nil && isUTF16(string(data)) {
+	s, err := readInput(arg, largest)
+	if err == nil && isUTF16(s) {
 		err = errUTF16
 	}
 	if err != nil {
 		return Text{}, fmt.Errorf("reading %s %s: %w", what, arg, reason(err))
 	}
-	s := strings.TrimPrefix(string(data), "\ufeff")
+	s = strings.TrimPrefix(s, "\ufeff")
 	if t := strings.TrimSuffix(s, "\n"); t != s {
 		s = strings.TrimSuffix(t, "\r")
 	}

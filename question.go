@@ -213,9 +213,20 @@ func joined(tokens []string) string {
 }
 
 // visible makes a token fit for a line of text: control characters and broken UTF-8 become escapes.
-func visible(token string) string {
-	q := strconv.Quote(token)
-	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+func visible(token string) string { return string(appendVisible(nil, token)) }
+
+// appendVisible appends a token as visible shows it.
+func appendVisible(b []byte, token string) []byte {
+	start := len(b)
+	b = strconv.AppendQuote(b, token)
+	quoted := b[start+1 : len(b)-1]
+	b = b[:start]
+	for i, c := range quoted { // each is written before the place where it stands
+		if c != '\\' || i+1 == len(quoted) || quoted[i+1] != '"' {
+			b = append(b, c)
+		}
+	}
+	return b
 }
 
 // inOneLine makes a name or a message fit for one line of a terminal: control characters, what else

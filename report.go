@@ -413,8 +413,28 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 
 // tokenization shows a text's tokens and their ids.
 func (t *TextReport) tokenization() string {
-	ids := strings.Trim(fmt.Sprint(t.IDs), "[]")
-	return fmt.Sprintf("%s\n%s: %s\n", joined(t.Tokens), count(len(t.IDs), "token"), ids)
+	var b strings.Builder
+	writeTokenization(&b, t.IDs, func(i int) string { return t.Tokens[i] })
+	return b.String()
+}
+
+// writeTokenization writes tokens and their ids one after the other: of a long text they are never
+// all in memory.
+func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
+	var b []byte
+	for i := range ids {
+		b = appendVisible(b[:0], token(i))
+		if i+1 < len(ids) {
+			b = append(b, '/')
+		}
+		w.Write(b)
+	}
+	fmt.Fprintf(w, "\n%s:", count(len(ids), "token"))
+	for _, id := range ids {
+		b = strconv.AppendInt(append(b[:0], ' '), int64(id), 10)
+		w.Write(b)
+	}
+	io.WriteString(w, "\n")
 }
 
 // topTable lists the most probable next tokens.
