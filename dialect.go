@@ -106,7 +106,7 @@ func (f Facts) variant() (v Variant, activation bool) {
 		v.activation = activations[said.value.(string)]
 	}
 	if epsilon, ok := f["layer_norm_epsilon"]; ok && epsilon.value != 1e-5 {
-		v.epsilon = float32(epsilon.value.(float64))
+		v.epsilon = epsilon.value.(float64)
 	}
 	v.unscaled = f["scale_attn_weights"].value == false
 	v.byLayer = f["scale_attn_by_inverse_layer_idx"].value == true

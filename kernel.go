@@ -46,7 +46,7 @@ type kernel struct {
 	// Functions of one row, each with its plain definition in vecmath.go.
 	activate            [3]func(x []float32) // by Activation
 	softmax             func(x []float32)
-	layerNorm           func(y, x []float32, n Norm, epsilon float32)
+	layerNorm           func(y, x []float32, n Norm, epsilon float64)
 	widenF16, widenBF16 func(dst []float32, src []uint16)
 }
 

@@ -145,13 +145,13 @@ func softmaxAVX2(x []float32)
 // layerNormAVX2 normalises the row x into y; layerNormGo has the formula. The row gives NaN if its
 // squares overflow float32. Widths that the vectors do not take are left to the plain version:
 // every GPT-2 is a multiple of 64 wide.
-func layerNormAVX2(y, x []float32, n Norm, epsilon float32) {
+func layerNormAVX2(y, x []float32, n Norm, epsilon float64) {
 	d := len(x)
 	if d == 0 || d%32 != 0 {
 		layerNormGo(y, x, n, epsilon)
 		return
 	}
-	layerNormVectors(y[:d], x, n.gain[:d], n.bias[:d], epsilon)
+	layerNormVectors(y[:d], x, n.gain[:d], n.bias[:d], float32(epsilon))
 }
 
 // layerNormVectors is layer norm for a width that is a multiple of 32 and not 0. All four slices

@@ -20,7 +20,7 @@ type Config struct {
 // Variant is what some GPT-2s do in another way than OpenAI's. Its zero value is OpenAI's.
 type Variant struct {
 	activation Activation
-	epsilon    float32 // of the layer norms; 0 is 1e-5
+	epsilon    float64 // of the layer norms; 0 is 1e-5
 	unscaled   bool    // attention scores are not divided by √(d/heads)
 	byLayer    bool    // attention scores of layer l are divided by l + 1 as well
 }

@@ -105,7 +105,7 @@ const layerNormEpsilon = 1e-5
 // with the biased variance, the mean of (x − mean)². x, y, gain and bias are [d]; y may be x. The
 // mean is taken first and the variance in a second pass, which does not cancel where the mean is
 // large.
-func layerNormGo(y, x []float32, n Norm, epsilon float32) {
+func layerNormGo(y, x []float32, n Norm, epsilon float64) {
 	mean, variance := 0.0, 0.0
 	for _, v := range x {
 		mean += float64(v)
@@ -116,7 +116,7 @@ func layerNormGo(y, x []float32, n Norm, epsilon float32) {
 		variance += d * d
 	}
 	variance /= float64(len(x))
-	scale := 1 / math.Sqrt(variance+float64(epsilon))
+	scale := 1 / math.Sqrt(variance+epsilon)
 	for i, v := range x {
 		y[i] = float32((float64(v)-mean)*scale*float64(n.gain[i]) + float64(n.bias[i]))
 	}

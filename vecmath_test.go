@@ -253,7 +253,7 @@ func TestSoftmaxSpecialValues(t *testing.T) {
 // layerNormError returns the largest error of a row in units of 2^−24 of the numbers that are
 // rounded on the way: (1 + |z|)·gain and bias, where z is the normalised x and 1 the row's standard
 // deviation.
-func layerNormError(k *kernel, x []float32, n Norm, epsilon float32) float64 {
+func layerNormError(k *kernel, x []float32, n Norm, epsilon float64) float64 {
 	y := make([]float32, len(x))
 	k.layerNorm(y, x, n, epsilon)
 	mean, variance := 0.0, 0.0
@@ -265,7 +265,7 @@ func layerNormError(k *kernel, x []float32, n Norm, epsilon float32) float64 {
 	}
 	worst := 0.0
 	for i, v := range x {
-		z := (float64(v) - mean) / math.Sqrt(variance+float64(epsilon))
+		z := (float64(v) - mean) / math.Sqrt(variance+epsilon)
 		gain, bias := float64(n.gain[i]), float64(n.bias[i])
 		err := math.Abs(float64(y[i]) - (z*gain + bias))
 		worst = max(worst, err/((1+math.Abs(z))*math.Abs(gain)+math.Abs(bias))/math.Ldexp(1, -24))
@@ -310,7 +310,7 @@ func TestLayerNormError(t *testing.T) {
 					x := randomRow(r, d, c.scale)
 					c.change(x)
 					n := Norm{randomRow(r, d, 1), randomRow(r, d, 1)}
-					epsilon := []float32{layerNormEpsilon, 1e-12, 1e-3}[i%3]
+					epsilon := []float64{layerNormEpsilon, 1e-12, 1e-3}[i%3]
 					worst = max(worst, layerNormError(k, x, n, epsilon))
 				}
 			}

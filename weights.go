@@ -755,7 +755,7 @@ func (p *Parameters) metadata() map[string]string {
 		said["activation_function"] = "relu"
 	}
 	if p.epsilon != 0 {
-		said["layer_norm_epsilon"] = strconv.FormatFloat(float64(p.epsilon), 'g', -1, 32)
+		said["layer_norm_epsilon"] = strconv.FormatFloat(p.epsilon, 'g', -1, 64)
 	}
 	if p.unscaled {
 		said["scale_attn_weights"] = "false"
