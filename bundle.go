@@ -200,7 +200,8 @@ func mark(program []byte, size int64) error {
 // linker makes is nothing but such hashes. (Go's cmd/internal/codesign; cs_blobs.h in Apple's xnu.)
 // A program without a signature needs none. One that somebody has signed is refused.
 func resign(program []byte, start, end int) error {
-	const loadSignature, superBlob, codeDirectory, linkerSigned = 0x1d, 0xfade0cc0, 0xfade0c02, 0x20002
+	const loadSignature, superBlob, codeDirectory, linkerSigned = 0x1d, 0xfade0cc0, 0xfade0c02,
+		0x20002
 	damaged := errors.New("a program for macOS, but its signature is damaged")
 	u32 := func(order binary.ByteOrder, at int) int {
 		if at < 0 || at > len(program)-4 {

@@ -201,7 +201,8 @@ func TestBundleErrors(t *testing.T) {
 		t.Error("an error left a file")
 	}
 	out += ".exe"
-	if _, err := bundle(file("mechpatch.exe", windows+string(bundleMark)), model, out, 0); err != nil {
+	if _, err := bundle(file("mechpatch.exe", windows+string(bundleMark)), model, out,
+		0); err != nil {
 		t.Error(err)
 	}
 	if _, _, ok, err := bundled(out); !ok || err != nil {
@@ -245,7 +246,8 @@ func TestMark(t *testing.T) {
 		{"\x7fELF", "too old for bundled weights"},
 		{"\x7fELF" + words + words, "too old for bundled weights"},
 		{machO + strings.Repeat("\x00", 28) + words, ""}, // no commands, and so no signature
-		{machO + strings.Repeat("\x00", 12) + "\x09" + strings.Repeat("\x00", 15) + words, "damaged"},
+		{machO + strings.Repeat("\x00", 12) + "\x09" + strings.Repeat("\x00", 15) + words,
+			"damaged"},
 	} {
 		program := []byte(c.program)
 		err := mark(program, 1<<40+5)
@@ -255,7 +257,8 @@ func TestMark(t *testing.T) {
 			}
 			continue
 		}
-		want := strings.Replace(c.program, words, words[:markWords]+"\x05\x00\x00\x00\x00\x01\x00\x00", 1)
+		want := strings.Replace(c.program, words,
+			words[:markWords]+"\x05\x00\x00\x00\x00\x01\x00\x00", 1)
 		if err != nil || string(program) != want {
 			t.Errorf("%q becomes %q, %v", c.program, program, err)
 		}
@@ -309,7 +312,8 @@ func TestResign(t *testing.T) {
 		resign(bytes.Clone(before[:n]), 2*page-8, min(n, 2*page+8))
 	}
 	big.PutUint32(before[length+20+12:], 0) // not the linker's
-	if err := resign(before, 0, 1); err == nil || !strings.Contains(err.Error(), "somebody has signed") {
+	if err := resign(before, 0, 1); err == nil || !strings.Contains(err.Error(),
+		"somebody has signed") {
 		t.Error(err)
 	}
 }

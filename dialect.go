@@ -82,7 +82,8 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 		case string:
 			value = text
 			if _, ok := activations[text]; !ok {
-				err = fmt.Errorf("%s is %s in %s: only GPT-2's own, gelu_new, and gelu and relu can "+
+				err = fmt.Errorf("%s is %s in %s: only GPT-2's own, gelu_new, and gelu and relu "+
+					"can "+
 					"be computed", known.from, quote(text), from)
 				fault = cmp.Or(fault, err)
 				continue
@@ -159,7 +160,8 @@ func checkHarmless(said map[string]any, from string) error {
 	for _, key := range sortedKeys(said) {
 		if !harmless(key, said[key]) {
 			value, _ := json.Marshal(said[key])
-			return fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
+			return fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here",
+				from,
 				shorten(key), shorten(string(value)))
 		}
 	}
@@ -277,13 +279,15 @@ func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
 			}
 		}
 		if len(found) > 1 {
-			return nil, nil, fmt.Errorf("it holds several models, %s and %s: save the state dict of "+
+			return nil, nil, fmt.Errorf("it holds several models, %s and %s: save the state dict "+
+				"of "+
 				"one alone", quote(found[0].key), quote(found[1].key))
 		}
 		level = next
 	}
 	if wholeModel(outer) {
-		return nil, nil, errors.New("it holds a model saved whole, which only its own program can " +
+		return nil, nil, errors.New("it holds a model saved whole, which only its own program " +
+			"can " +
 			"open: save it again there, as torch.save(model.state_dict(), FILE)")
 	}
 	if most == 0 {
@@ -332,7 +336,8 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			}
 			if _, ok := said["activation_function"]; !ok {
 				activation := "gelu"
-				if _, ok := args.get("bias"); !ok { // before it had that option it used the tanh form
+				// before it had that option it used the tanh form
+				if _, ok := args.get("bias"); !ok {
 					activation = "gelu_new"
 				}
 				said["activation_function"] = Fact{activation, "nanoGPT"}
@@ -353,8 +358,9 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 				}
 			}
 			said := attributes(args)
-			if said("n_head") == nil && said("num_attention_heads") == nil || said("n_embd") == nil &&
-				said("hidden_size") == nil && said("model_type") == nil {
+			if said("n_head") == nil && said("num_attention_heads") == nil ||
+				said("n_embd") == nil &&
+					said("hidden_size") == nil && said("model_type") == nil {
 				continue
 			}
 			from := "its " + shorten(name)
@@ -443,7 +449,8 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 		byName[name] = t
 		names = append(names, name)
 	}
-	for alias, name := range ck.meta { // safetensors' save_model: of names that are tied it keeps one
+	// safetensors' save_model: of names that are tied it keeps one
+	for alias, name := range ck.meta {
 		t, ok := byName[unwrapped.Replace(name)]
 		if _, there := byName[unwrapped.Replace(alias)]; ok && !there {
 			byName[unwrapped.Replace(alias)] = t
@@ -638,10 +645,12 @@ func foreignFile(path string, head []byte) string {
 	case len(head) >= 28 && sevenSmall(head):
 		return llamaC
 	case len(head) > 4 && head[0] == 8 && head[1] < 32 && (head[2] == 0x12 || head[2] == 0x3a):
-		return "this is an ONNX model" + only // protobuf: ir_version, then the producer or the graph
-	case len(head) > 0 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) && isPrintable(head[2:min(8, len(head))]):
+		// protobuf: ir_version, then the producer or the graph
+		return "this is an ONNX model" + only
+	case len(head) > 0 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) &&
+		isPrintable(head[2:min(8, len(head))]):
 		return "this is a msgpack file (Flax)" + only
-	case isPrintable(head):
+	case len(head) > 0 && isPrintable(head):
 		return "this is a text file, not weights"
 	}
 	return ""
@@ -684,7 +693,8 @@ func foreignFolder(names []string) string {
 		{".gguf", "it holds a GGUF file" + onlyRead},
 		{".onnx", "it holds an ONNX model" + onlyRead},
 		{"saved_model.pb", tensorFlow},
-		{".distcp", "it holds a checkpoint in PyTorch's distributed form: write it to one file with " +
+		{".distcp", "it holds a checkpoint in PyTorch's distributed form: write it to one file " +
+			"with " +
 			"torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
 		{".h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
 	} {

@@ -153,7 +153,8 @@ func TestPictureFlags(t *testing.T) {
 			t.Fatal(err)
 		}
 		// It is one pair: dividing the sum again would change nothing.
-		if _, figures := means.figures("-", style{colorMap: c.colorMap, scale: c.scale}); c.scale == 1 {
+		if _, figures := means.figures("-", style{colorMap: c.colorMap,
+			scale: c.scale}); c.scale == 1 {
 			if err := figures[0].write(&mean); err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +235,8 @@ func TestOtherCommands(t *testing.T) {
 		{[]string{"-model", "circuit", "next", "-e", exampleClean}, []string{`" Jones"`}},
 		{[]string{"tokens", "-e", "--", "-a"}, []string{"-/a\n2 tokens"}},
 		{[]string{"tokens", "-json", "-", "-e", "Hello world"},
-			[]string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"}},
+			[]string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` +
+				"\n"}},
 		{[]string{"tokens", "-e", ""}, []string{"0 tokens"}},
 		{[]string{"next", "-e", exampleClean, "-top", "3"},
 			[]string{`       1         5437  " Jones"`, "       3"}},
@@ -704,7 +706,8 @@ func TestBundleCommand(t *testing.T) {
 		code, _, stderr := command(t, args...)
 		offset, length, ok, err := bundled(out)
 		// Go's own test program may be linked dynamically, which is told.
-		if code != 0 || stderr != "" && !strings.Contains(stderr, "CGO_ENABLED=0") || !ok || err != nil {
+		if code != 0 || stderr != "" && !strings.Contains(stderr, "CGO_ENABLED=0") || !ok ||
+			err != nil {
 			t.Fatal(code, stderr, ok, err)
 		}
 		checkLean(t, out, offset, length, "F32", "tiny-gpt2")

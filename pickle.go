@@ -71,7 +71,8 @@ type pyDict struct {
 	values map[any]any
 }
 
-// A library is what a pickle may use of its surroundings. The reader of a file format hands it over.
+// A library is what a pickle may use of its surroundings. The reader of a file format hands it
+// over.
 type library struct {
 	// functions is everything that a pickle may call.
 	functions map[pyName]func(args pyTuple) (any, error)

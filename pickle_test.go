@@ -86,13 +86,15 @@ func TestPickleRefused(t *testing.T) {
 	for _, c := range []struct{ pickle, want string }{
 		{"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.",
 			`pickle: byte 21: it calls "os.system", which no state dict needs; nothing was run`},
-		{"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", `pickle: byte 20: it calls "os.system"`},
+		{"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", `pickle: byte 20: it calls ` +
+			`"os.system"`},
 		{"\x80\x02c__builtin__\neval\n)R.", `it calls "__builtin__.eval"`},
 		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2.__globals__\n)R.",
 			`it calls "torch._utils._rebuild_tensor_v2.__globals__"`},
 		{"\x80\x02ctorch\nFloatStorage\n)R.", `it calls "torch.FloatStorage"`},
 		{"\x80\x02X\x09\x00\x00\x00os.system)R.", "a string is called with a tuple"},
-		{"\x80\x02ccollections\nOrderedDict\n]R.", `"collections.OrderedDict" is called with a list`},
+		{"\x80\x02ccollections\nOrderedDict\n]R.", `"collections.OrderedDict" is called with a ` +
+			`list`},
 		{"\x80\x02ccollections\nOrderedDict\nN\x85R.", "collections.OrderedDict: 1 arguments"},
 		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "torch._utils._rebuild_tensor_v2: 0 " +
 			"arguments"},

@@ -280,8 +280,10 @@ func loadModel(ck *Checkpoint, heads int) (*Model, error) {
 	m.source = ck.source
 	m.tokenizer = newTokenizer(ck.folder, ck.meta, m.vocab)
 	if ck.torch > 0 {
-		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in memory:"+
-			" `mechpatch convert` makes a file that opens at once", ck.source, float64(ck.torch)/1e6))
+		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
+			"memory:"+
+			" `mechpatch convert` makes a file that opens at once", ck.source,
+			float64(ck.torch)/1e6))
 	}
 	return m, nil
 }
@@ -401,7 +403,8 @@ func (p *Parameters) matrixShape(name string) (rows, cols int, err error) {
 		return 0, 0, missingTensor(name)
 	}
 	if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
-		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], neither "+
+		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], "+
+			"neither "+
 			"of them 0", name, shapeString(t.shape))
 	}
 	return t.shape[0], t.shape[1], nil
@@ -472,10 +475,12 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 	tied := facts["tie_word_embeddings"]
 	switch {
 	case untied && tied.value == true:
-		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that they "+
+		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that "+
+			"they "+
 			"are one (tie_word_embeddings)", lmHead, tied.from)
 	case !untied && tied.value == false:
-		return Variant{}, fmt.Errorf("tensor %q is missing, or is wte.weight, but %s says that they "+
+		return Variant{}, fmt.Errorf("tensor %q is missing, or is wte.weight, but %s says that "+
+			"they "+
 			"are two (tie_word_embeddings)", lmHead, tied.from)
 	}
 	v, said := facts.variant()
@@ -490,9 +495,11 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 	case !p.biases:
 		v.activation = geluExact
 	default:
-		return Variant{}, errors.New("the activation function is not known: weights like these are " +
+		return Variant{}, errors.New("the activation function is not known: weights like these " +
+			"are " +
 			"nanoGPT's (gelu) or build-nanogpt's (gelu_new): put a config.json with " +
-			"activation_function and n_head beside the file, or take the checkpoint as its trainer " +
+			"activation_function and n_head beside the file, or take the checkpoint as its " +
+			"trainer " +
 			"saved it")
 	}
 	return v, nil
@@ -508,7 +515,8 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 			p.heads, p.headsAssumed = p.width/64, true
 			return nil
 		}
-		return fmt.Errorf("the number of attention heads is not known: say it as -heads N, or put a "+
+		return fmt.Errorf("the number of attention heads is not known: say it as -heads N, or "+
+			"put a "+
 			"config.json with n_head beside the file%s", other)
 	}
 	p.heads, _ = said.value.(int)
@@ -534,7 +542,8 @@ func parameters(c Config, inner int) []param {
 		all = append(all, param{name + ".weight", []int{d}}, param{name + ".bias", []int{d}})
 	}
 	linear := func(name string, in, out int) {
-		all = append(all, param{name + ".weight", []int{in, out}}, param{name + ".bias", []int{out}})
+		all = append(all, param{name + ".weight", []int{in, out}}, param{name + ".bias",
+			[]int{out}})
 	}
 	for l := 0; l < c.layers; l++ {
 		h := fmt.Sprintf("h.%d.", l)
@@ -553,7 +562,10 @@ func parameters(c Config, inner int) []param {
 func (p *Parameters) list() []param {
 	all := parameters(p.Config, p.inner)
 	if !p.biases {
-		all = slices.DeleteFunc(all, func(q param) bool { return strings.HasSuffix(q.name, ".bias") })
+		all = slices.DeleteFunc(all, func(q param) bool {
+			return strings.HasSuffix(q.name,
+				".bias")
+		})
 	}
 	if _, ok := p.tensors[lmHead]; ok {
 		all = append(all, param{lmHead, []int{p.vocab, p.width}})
@@ -622,7 +634,8 @@ func (p *Parameters) usable(q param) (Tensor, error) {
 			x := math.Float64frombits(binary.LittleEndian.Uint64(in))
 			y := float32(x)
 			if math.IsInf(float64(y), 0) && !math.IsInf(x, 0) {
-				return Tensor{}, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name, x)
+				return Tensor{}, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name,
+					x)
 			}
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(y))
 		}

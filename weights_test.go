@@ -286,7 +286,8 @@ func TestLoadVariants(t *testing.T) {
 			`tensor "lm_head.weight": its numbers are I32, as in a quantized model: only F32, ` +
 				`F16, BF16 and F64 can be used`},
 		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
-			`tensor "wpe.weight" is missing: a model with another position embedding than GPT-2's ` +
+			`tensor "wpe.weight" is missing: a model with another position embedding than ` +
+				`GPT-2's ` +
 				`cannot be computed`},
 		{"no layers", func(ck *Checkpoint) {
 			ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...)
@@ -409,7 +410,8 @@ func TestHeads(t *testing.T) {
 		{768, nil, 769, 0, "n_head is 769 in -heads, which does not divide the width, 768"},
 		{768, []Fact{heads(6, "its __metadata__"), heads(12, "config.json")}, 0, 0,
 			"n_head is 6 in its __metadata__, but 12 in config.json"},
-		{768, []Fact{heads(6, "config.json")}, 12, 0, "n_head is 6 in config.json, but 12 in -heads"},
+		{768, []Fact{heads(6, "config.json")}, 12, 0, "n_head is 6 in config.json, but 12 in " +
+			"-heads"},
 	} {
 		ck := randomCheckpoint(Config{1, 1, 8, 1, 1}, 8, "F32")
 		ck.source = "model.safetensors"
@@ -452,7 +454,8 @@ func FuzzSafetensors(f *testing.F) {
 		f.Add(header, data, uint64(0), 1)
 	}
 	f.Add([]byte(`{"__metadata__":{"n_head":"2"},"x":{"dtype":"F4","shape":[3,4],`+
-		`"data_offsets":[0,6]},"y":{"dtype":"U8","shape":[],"data_offsets":[6,7]}}`), make([]byte, 7), uint64(0), 0)
+		`"data_offsets":[0,6]},"y":{"dtype":"U8","shape":[],"data_offsets":[6,7]}}`),
+		make([]byte, 7), uint64(0), 0)
 	f.Add([]byte(`PK`), []byte{}, uint64(0x0000000004034b50), 0)
 	f.Add([]byte(`{}`), []byte{}, uint64(1<<63), 0)
 	f.Fuzz(func(t *testing.T, header, data []byte, length uint64, heads int) {

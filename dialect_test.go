@@ -1,0 +1,438 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestDialects opens checkpoints that the trainers' own programs wrote (testdata/dialects/make.py),
+// converts them, and puts them into a bundle. The logits must be those of their own forward pass.
+func TestDialects(t *testing.T) {
+	var golden struct {
+		IDs    []int
+		Logits map[string][]float64
+	}
+	data, err := os.ReadFile("testdata/dialects/logits.json")
+	if err == nil {
+		err = json.Unmarshal(data, &golden)
+	}
+	if err != nil || len(golden.Logits) < 12 {
+		t.Fatal(err, len(golden.Logits))
+	}
+	program := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(program, []byte("\x7fELF"+string(bundleMark)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range golden.Logits {
+		t.Run(path, func(t *testing.T) {
+			check := func(path string, offset, length int64) *Model {
+				t.Helper()
+				m, ck, err := openModel(path, offset, length, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer ck.close()
+				logits, err := m.next(golden.IDs)
+				if err != nil {
+					t.Fatal(err)
+				}
+				worst := 0.0
+				for i, y := range logits {
+					worst = max(worst, math.Abs(float64(y)-want[i]))
+				}
+				if len(logits) != len(want) || !(worst < 1e-5) {
+					t.Errorf("%s: %d logits, the worst off by %g", path, len(logits), worst)
+				}
+				return m
+			}
+			path = filepath.Join("testdata/dialects", path)
+			m := check(path, 0, 0)
+			isTorch := filepath.Ext(path) == ".pt" || filepath.Ext(path) == ".ckpt"
+			if told := strings.Contains(fmt.Sprint(m.notes),
+				"converted in memory"); told != isTorch {
+				t.Errorf("notes: %q", m.notes)
+			}
+			if left := strings.Contains(fmt.Sprint(m.notes), "v_head is left out"); left !=
+				strings.Contains(path, "value-head") {
+				t.Errorf("notes: %q", m.notes)
+			}
+
+			folder := t.TempDir()
+			lean := filepath.Join(folder, "lean.safetensors")
+			if _, err := convert(path, lean, asStored, 0); err != nil {
+				t.Fatal(err)
+			}
+			if again := check(lean, 0, 0); again.Config != m.Config || again.Variant != m.Variant ||
+				again.headsAssumed || again.notes != nil {
+				t.Errorf("converted: %v %v %q, want %v %v", again.Config, again.Variant,
+					again.notes,
+					m.Config, m.Variant)
+			}
+			out := filepath.Join(folder, "bundle")
+			if _, err := bundle(program, path, out, 0); err != nil {
+				t.Fatal(err)
+			}
+			offset, length, ok, err := bundled(out)
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			check(out, offset, length)
+		})
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	const from = "config.json"
+	for _, c := range []struct {
+		config string
+		want   map[string]any // some of the facts
+		err    string
+	}{
+		{`{}`, nil, ""},
+		{`{"model_type": "gpt2", "n_head": null, "activation_function": null}`,
+			map[string]any{"n_head": nil, "activation_function": "gelu_new"}, ""},
+		{`{"n_head": 12, "n_embd": 768, "n_layer": 12, "n_ctx": 1024, "n_positions": 1024,
+			"attn_pdrop": 0.1, "summary_activation": "tanh", "reorder_and_upcast_attn": true,
+			"task_specific_params": {"text-generation": {"do_sample": true}}, "pruned_heads": {},
+			"quantization_config": null, "add_cross_attention": false, "auto_map": {},
+			"_attn_implementation_autoset": true, "use_flash_attention": true}`,
+			map[string]any{"n_head": 12, "n_embd": 768, "n_layer": 12, "n_positions": 1024}, ""},
+		{`{"num_attention_heads": 4, "hidden_size": 8, "block_size": 16}`,
+			map[string]any{"n_head": 4, "n_embd": 8, "n_positions": 16}, ""},
+		{`{"activation_function": "relu", "layer_norm_epsilon": 1e-06,
+			"scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true}`,
+			map[string]any{"activation_function": "relu", "layer_norm_epsilon": 1e-6,
+				"scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true}, ""},
+		{`{"model": {"model_type": "gpt-mini", "n_head": null}, "data": {}}`,
+			map[string]any{"n_head": 6}, ""},
+		{`{"model": {"model_type": "gpt", "n_head": 2, "n_embd": 8}}`,
+			map[string]any{"n_head": 2, "n_embd": 8}, ""},
+
+		{`{"n_head": 5, "n_embd": 768}`, nil, "n_head is 5, which does not divide n_embd, 768"},
+		{`{"n_head": 12.5}`, nil, `n_head is "12.5" in config.json, which cannot be`},
+		{`{"n_head": 99999999999999999999}`, nil, "which cannot be"},
+		{`{"n_head": 12, "num_attention_heads": 6}`, nil,
+			"n_head is 12 in config.json, but 6 in config.json"},
+		{`{"layer_norm_epsilon": 0}`, nil, "layer_norm_epsilon is"},
+		{`{"layer_norm_epsilon": "NaN"}`, nil, "layer_norm_epsilon is"},
+		{`{"model_type": "llama", "num_attention_heads": 32}`, nil, `model_type is "llama"`},
+		{`{"activation_function": "silu"}`, nil, `activation_function is "silu" in config.json`},
+		{`{"attn_mult": 8.0}`, nil, "attn_mult is 8.0: a GPT-2 with that change"},
+		{`{"quantization_config": {"bits": 4}}`, nil, `quantization_config is {"bits":4}`},
+		{`{"add_cross_attention": true}`, nil, "add_cross_attention is true"},
+		{`{"position_embedding_type": "rotary"}`, nil, "position_embedding_type is"},
+		{`{"position_embedding_type": "absolute"}`, nil, ""},
+		{`{"auto_map": {"AutoModelForCausalLM": "x.Y"}}`, nil, "auto_map is"},
+		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, nil, ""},
+		{`{"pruned_heads": {"0": [1]}}`, nil, "pruned_heads is"},
+		{`{"model": {"n_head": 2, "n_embd": 8, "rotary": true}}`, nil, "rotary is true"},
+		{`[]`, nil, "not a model's configuration"},
+		{``, nil, "not a model's configuration"},
+		{"\x00\xff", nil, "not a model's configuration"},
+	} {
+		facts, err := parseConfig([]byte(c.config))
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, want %q", c.config, err, c.err)
+		}
+		for key, want := range c.want {
+			if got := facts[key].value; got != want {
+				t.Errorf("%s: %s is %v, want %v", c.config, key, got, want)
+			}
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	for _, s := range []string{
+		`{"model_type": "gpt2", "n_head": 12, "n_embd": 768, "activation_function": "gelu_new"}`,
+		`{"n_head": 5, "n_embd": 768}`, `{"layer_norm_epsilon": 1e-06}`, `{"n_head": -1}`, `null`,
+		`{"model": {"model_type": "gpt-mini"}}`, `{"auto_map": {"AutoModel": ""}, "attn_mult": 8}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		facts, err := parseConfig(data)
+		if err != nil && (len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\n\r")) {
+			t.Errorf("%v", err)
+		}
+		for key, said := range facts {
+			if reflect.TypeOf(said.value) != reflect.TypeOf(factKeys[key].value) {
+				t.Errorf("%s is %T", key, said.value)
+			}
+		}
+		facts.variant()
+	})
+}
+
+// aTensor stands for a tensor of a pickle.
+var aTensor = &strided{storage: &storage{}}
+
+// TestStateDict finds the state dict of a GPT-2 wherever training programs put it.
+func TestStateDict(t *testing.T) {
+	state := dictOf("transformer.wte.weight", aTensor)
+	other := dictOf("step", aTensor, "other", aTensor)
+	module := &pyDict{class: "a.B", state: []*pyDict{dictOf("_modules", dictOf())}}
+	for name, c := range map[string]struct {
+		object any
+		err    string
+	}{
+		"itself": {state, ""},
+		"among others": {dictOf("a", other, "best_val_loss", aTensor, "model", state),
+			""},
+		"under any name":    {dictOf("opt", other, "my net", state), ""},
+		"deep":              {dictOf("x", dictOf("y", dictOf("z", state))), ""},
+		"beside an average": {dictOf("ema", state, "model", state), ""},
+		"too deep": {dictOf("x", dictOf("y", dictOf("z", dictOf("a", state)))),
+			"without tensors"},
+		"two of them": {dictOf("actor", state, "critic", state),
+			`several models, "actor" and "critic"`},
+		"no dict":                  {listOf(state), "it holds a list, not a state dict"},
+		"no tensors":               {dictOf("a", int64(1)), "it holds a dict without tensors"},
+		"a model saved whole":      {module, "a model saved whole"},
+		"a model saved whole in a": {dictOf("model", module), "a model saved whole"},
+	} {
+		found, _, err := stateDict(c.object)
+		if c.err == "" && (err != nil || found != state) {
+			t.Errorf("%s: %v, %v", name, found, err)
+		}
+		if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%s: %v, want %q", name, err, c.err)
+		}
+	}
+	if found, _, err := stateDict(dictOf("x", int64(1), "other", other)); err != nil ||
+		found != other {
+		t.Errorf("without a GPT-2: %v, %v", found, err)
+	}
+}
+
+// TestTrainerFacts reads what stands around a state dict.
+func TestTrainerFacts(t *testing.T) {
+	sizes := []any{"n_head", int64(2), "n_embd", int64(8)}
+	with := func(class pyName, more ...any) *pyDict {
+		return &pyDict{class: class, state: []*pyDict{dictOf(append(more, sizes...)...)}}
+	}
+	for name, c := range map[string]struct {
+		around     *pyDict
+		activation any
+		err        string
+	}{
+		"nanoGPT": {dictOf("model_args", dictOf(append(sizes, "bias", false)...),
+			"config", dictOf("n_head", int64(12), "n_embd", int64(768))), "gelu", ""},
+		"nanoGPT of before": {dictOf("model_args", dictOf(sizes...)), "gelu_new", ""},
+		"nanoGPT's object": {dictOf("config", with("__main__.GPTConfig", "dropout", 0.0)),
+			"gelu", ""},
+		"build-nanogpt":   {dictOf("config", with("__main__.GPTConfig")), "gelu_new", ""},
+		"minGPT's object": {dictOf("cfg", with("mingpt.utils.CfgNode")), "gelu_new", ""},
+		"any object":      {dictOf("args", with("argparse.Namespace")), nil, ""},
+		"one level down":  {dictOf("hparams", dictOf("model", dictOf(sizes...))), nil, ""},
+		"transformers' own": {dictOf("c", with("a.GPT2Config", "activation_function", "relu")),
+			"relu", ""},
+		"a change": {dictOf("model_args", dictOf(append(sizes, "rope", true)...)), nil,
+			"its model_args: rope is true"},
+		"a change, an object": {dictOf("config", with("a.GPTConfig", "n_kv_head", int64(1))), nil,
+			"its config: n_kv_head is 1"},
+		"two that differ": {dictOf("a", dictOf(sizes...), "b", dictOf("n_head", int64(4), "n_embd",
+			int64(8))),
+			nil, "n_head is 2 in its a, but 4 in its b"},
+		"a bad number": {dictOf("a", dictOf("n_head", "x", "n_embd", int64(8))), nil,
+			`n_head is "x" in its a`},
+	} {
+		facts, err := trainerFacts([]*pyDict{c.around})
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want %q", name, err, c.err)
+			}
+			continue
+		}
+		if err != nil || facts["n_head"].value != 2 ||
+			facts["activation_function"].value != c.activation {
+			t.Errorf("%s: %v, %v", name, facts, err)
+		}
+	}
+	facts, err := trainerFacts([]*pyDict{dictOf("epoch", int64(1), "args", dictOf("lr", 1.5,
+		"n_head", int64(3)))})
+	if err != nil || len(facts) != 0 {
+		t.Errorf("arguments that are not about the model: %v, %v", facts, err)
+	}
+}
+
+// TestActivationUnknown refuses nn.Linear's weights of which nothing tells the activation function.
+func TestActivationUnknown(t *testing.T) {
+	for _, c := range []struct {
+		untied, biases bool
+		said           string
+		want           Activation
+		err            string
+	}{
+		{true, true, "", geluTanh, ""},    // minGPT
+		{false, false, "", geluExact, ""}, // nanoGPT
+		{false, true, "relu", relu, ""},
+		{false, true, "", 0, "the activation function is not known"},
+	} {
+		p := &Parameters{tensors: map[string]Tensor{}, turned: true, biases: c.biases}
+		if c.untied {
+			p.tensors[lmHead] = Tensor{}
+		}
+		facts := Facts{}
+		if c.said != "" {
+			facts["activation_function"] = Fact{c.said, "config.json"}
+		}
+		v, err := p.variant(facts)
+		if (err == nil) != (c.err == "") || err == nil && v.activation != c.want ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%+v: %v, %v", c, v, err)
+		}
+	}
+}
+
+func TestForeignFile(t *testing.T) {
+	zeros := strings.Repeat("\x00", 64)
+	for _, c := range []struct{ name, head, want string }{
+		{"x.bin", "GGUF\x03" + zeros, "GGUF"},
+		{"x.bin", "lmgg" + zeros, "ggml"},
+		{"x.bin", "\xc6\xd7\x34\x01\x03\x00\x00\x00" + zeros, "llm.c"},
+		{"x.bin", "24ka\x01" + zeros, "llama2.c"},
+		{"x.bin", "\x20\x01\x00\x00\x00\x03\x00\x00\x06\x00\x00\x00\x06\x00\x00\x00\x06\x00\x00\x00" +
+			"\x00\x83\xff\xff\x00\x01\x00\x00" + zeros, "llama2.c"},
+		{"model.ckpt.index", zeros, "TensorFlow"},
+		{"model.ckpt.data-00000-of-00001", zeros, "TensorFlow"},
+		{"x.bin", "\x89HDF\r\n\x1a\n", "HDF5"},
+		{"flax_model.msgpack", zeros, "Flax"},
+		{"x.bin", "\x82\xabtransformer", "msgpack"},
+		{"x.bin", "\x08\x07\x12\x07pytorch", "ONNX"},
+		{"x.bin", "\x93NUMPY\x01\x00v", "NumPy"},
+		{"x.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:248d", "Git LFS pointer"},
+		{"x.bin", "\ufeff\r\n<!DOCTYPE html><html>", "web page"},
+		{"x.bin", "{\"weight_map\": {}}", "JSON"},
+		{"x.bin", "Entry not found", "text file"},
+		{"x.bin", "\x1f\x8b\x08\x00", "compressed"},
+		{"x.bin", "\x7fELF" + zeros, "program"},
+		{"x.bin", zeros, ""},
+		{"x.bin", "", ""},
+	} {
+		got := foreignFile(c.name, []byte(c.head)[:min(64, len(c.head))])
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s %.20q: %q, want %q", c.name, c.head, got, c.want)
+		}
+	}
+}
+
+// TestOpenForeign opens files that are no weights: one line that says what they are.
+func TestOpenForeign(t *testing.T) {
+	folder := t.TempDir()
+	for name, content := range map[string]string{
+		"a.bin": "GGUF\x03" + strings.Repeat("\x00", 64), "model-00001-of-00002.safetensors": "x",
+		"model.ckpt.index": "x", "text.safetensors": "Entry not found", "short.bin": "ab",
+		"none": "",
+	} {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := openModel(path, 0, 0, 0)
+		if err == nil || strings.Contains(err.Error(), "\n") || strings.Count(err.Error(),
+			path) != 1 ||
+			strings.Contains(err.Error(), "header would have") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestShards takes a checkpoint in several files apart.
+func TestShards(t *testing.T) {
+	const index = "model.safetensors.index.json"
+	for _, c := range []struct {
+		name   string
+		change func(folder string) error
+		want   string
+	}{
+		{"as it is", func(string) error { return nil }, ""},
+		{"a part missing", func(folder string) error {
+			return os.Remove(filepath.Join(folder, "model-00002-of-00004.safetensors"))
+		}, `a part that the index names, "model-00002-of-00004.safetensors", is missing`},
+		{"parts exchanged", func(folder string) error {
+			return os.Rename(filepath.Join(folder, "model-00002-of-00004.safetensors"),
+				filepath.Join(folder, "model-00003-of-00004.safetensors"))
+		}, "is missing"},
+		{"a part twice", func(folder string) error {
+			data, err := os.ReadFile(filepath.Join(folder, "model-00002-of-00004.safetensors"))
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(folder, "model-00003-of-00004.safetensors"), data,
+				0o644)
+		}, "where the index has it"},
+		{"no index", func(folder string) error {
+			return os.WriteFile(filepath.Join(folder, index), []byte(`{"weight_map": {}}`), 0o644)
+		}, "it has no weight_map"},
+	} {
+		folder := t.TempDir()
+		files, err := os.ReadDir("testdata/dialects/shards")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(filepath.Join("testdata/dialects/shards", f.Name()))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(folder, f.Name()), data, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.change(folder); err != nil {
+			t.Fatal(err)
+		}
+		_, ck, err := openModel(filepath.Join(folder, index), 0, 0, 0)
+		if err == nil {
+			ck.close()
+		}
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestShardFiles(t *testing.T) {
+	for _, c := range []struct {
+		index, want, err string
+	}{
+		{`{"weight_map": {"a": "y", "b": "x", "c": "y"}}`, "[x y]", ""},
+		{`{"weight_map": {"a": "../x"}}`, "[]", "the parts lie beside the index"},
+		{`{"weight_map": {"a": "/x"}}`, "[]", "the parts lie beside the index"},
+		{`{"weight_map": {"a": "C:\\x"}}`, "[]", "the parts lie beside the index"},
+		{`{"weight_map": {"a": ""}}`, "[]", "the parts lie beside the index"},
+		{`{"weight_map": {"a": 1}}`, "[]", "not an index of a checkpoint"},
+		{`{"weight_map": null}`, "[]", "it has no weight_map"},
+		{`[]`, "[]", "not an index of a checkpoint"},
+	} {
+		files, err := shardFiles([]byte(c.index))
+		if fmt.Sprint(files) != c.want || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, %v", c.index, files, err)
+		}
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata": {"total_size": 1}, "weight_map": {"wte.weight": ` +
+		`"model-1.safetensors"}}`))
+	f.Add([]byte(`{"weight_map": {"a": ".."}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		files, err := shardFiles(data)
+		if err != nil && (len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\n\r")) {
+			t.Errorf("%v", err)
+		}
+		for _, file := range files {
+			if file != filepath.Base(file) || file == "." || file == ".." {
+				t.Errorf("%q leads out of the folder", file)
+			}
+		}
+	})
+}
