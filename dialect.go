@@ -123,7 +123,7 @@ var activations = map[string]Activation{
 }
 
 // parseConfig reads a config.json: what it says about a GPT-2, and, as the error, why that is not
-// one which can be computed. Trainers other than Hugging Face's put it one level down, into "model".
+// one which can be computed. Trainers other than Hugging Face put it one level down, in "model".
 func parseConfig(data []byte) (Facts, error) {
 	const from = "config.json"
 	var said map[string]any
@@ -541,8 +541,7 @@ func leftOut(name string) string {
 	return ""
 }
 
-// foreignTensor is the error of a tensor that tells what kind of model it belongs to, if that is not
-// a GPT-2.
+// foreignTensor is the error of a tensor that tells what it belongs to, if that is not a GPT-2.
 func foreignTensor(name string) error {
 	const classifier = "this is a classifier, which predicts no tokens"
 	const cross = "this is a model with cross-attention, which GPT-2 does not have"

@@ -298,7 +298,7 @@ func TestForeignFile(t *testing.T) {
 		{"x.bin", "lmgg" + zeros, "ggml"},
 		{"x.bin", "\xc6\xd7\x34\x01\x03\x00\x00\x00" + zeros, "llm.c"},
 		{"x.bin", "24ka\x01" + zeros, "llama2.c"},
-		{"x.bin", "\x20\x01\x00\x00\x00\x03\x00\x00\x06\x00\x00\x00\x06\x00\x00\x00\x06\x00\x00\x00" +
+		{"x.bin", "\x20\x01\x00\x00\x00\x03\x00\x00" + strings.Repeat("\x06\x00\x00\x00", 3) +
 			"\x00\x83\xff\xff\x00\x01\x00\x00" + zeros, "llama2.c"},
 		{"model.ckpt.index", zeros, "TensorFlow"},
 		{"model.ckpt.data-00000-of-00001", zeros, "TensorFlow"},

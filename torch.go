@@ -334,7 +334,7 @@ type storageSet map[string]*storage
 func (set storageSet) library() library {
 	nothing := func(pyTuple) (any, error) { return nil, nil }
 	empty := func(pyTuple) (any, error) { return &pyDict{}, nil }
-	return library{persistent: set.persistent, functions: map[pyName]func(args pyTuple) (any, error){
+	functions := map[pyName]func(args pyTuple) (any, error){
 		"torch._utils._rebuild_tensor_v2":            rebuildTensor,
 		"torch._utils._rebuild_parameter":            rebuildParameter,
 		"torch._utils._rebuild_parameter_with_state": rebuildParameter,
@@ -349,7 +349,8 @@ func (set storageSet) library() library {
 		"_codecs.encode":                             nothing, // bytes
 		"torch.Size":                                 nothing,
 		"torch.device":                               nothing,
-	}}
+	}
+	return library{functions, set.persistent}
 }
 
 // persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,

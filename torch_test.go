@@ -58,8 +58,11 @@ func parseTensors(data []byte) ([]Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, _, err := stateDict(object)
+	state, around, err := stateDict(object)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := trainerFacts(around); err != nil {
 		return nil, err
 	}
 	return tensorsOf(state, len(data))
