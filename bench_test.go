@@ -29,7 +29,7 @@ func gpt2Shape() *Model {
 // sweepFLOPs counts the multiplications and additions of a sweep's matrix products: 24·d² for each
 // row in each layer.
 func sweepFLOPs(m *Model, pair Pair) float64 {
-	live, _ := m.cells(pair, Plan{})
+	live, _, _ := m.cells(pair, patching(siteResid))
 	T, d := len(pair.clean), float64(m.width)
 	rows := 2 * T * m.layers
 	for _, c := range live {
@@ -46,7 +46,7 @@ func BenchmarkSweep(b *testing.B) {
 		b.Run(fmt.Sprintf("%d tokens", T), func(b *testing.B) {
 			pair := randomPair(m, T, 1, 1)
 			for i := 0; i < b.N; i++ {
-				if _, err := m.sweep(pair, Plan{}, func(float64) {}); err != nil {
+				if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -63,10 +63,10 @@ func BenchmarkSweepAgainstNaive(b *testing.B) {
 	var naive, fast time.Duration
 	for i := 0; i < b.N; i++ {
 		start := time.Now()
-		plainSweep(b, m, pair, siteResid)
+		plainSweep(b, m, pair, patching(siteResid))
 		naive += time.Since(start)
 		start = time.Now()
-		if _, err := m.sweep(pair, Plan{}, func(float64) {}); err != nil {
+		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err != nil {
 			b.Fatal(err)
 		}
 		fast += time.Since(start)

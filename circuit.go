@@ -269,8 +269,3 @@ func (m *Model) head(layer, head int) (query, key, value func(from, to int, v fl
 	}
 	return part(0), part(1), part(2)
 }
-
-// newMatrix is a matrix to be filled in.
-func newMatrix(rows, cols int) Matrix {
-	return Matrix{rows: rows, cols: cols, f32: make([]float32, rows*cols)}
-}

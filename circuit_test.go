@@ -27,10 +27,10 @@ var circuitTruth = []struct {
 		"what the MLPs add", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteMLP,
 		func(l, p int) bool { return false },
 	}, {
-		"the heads", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteHead,
+		"the heads", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteZ,
 		func(l, h int) bool { return l == inductionLayer && h == inductionHead },
 	}, {
-		"the heads, of the first name", "Michelle Jones was a top-notch student. Michelle", "Jessica Jones was a top-notch student. Michelle", siteHead,
+		"the heads, of the first name", "Michelle Jones was a top-notch student. Michelle", "Jessica Jones was a top-notch student. Michelle", siteZ,
 		func(l, h int) bool {
 			return l == previousLayer && h == previousHead || l == inductionLayer && h == inductionHead
 		},
@@ -46,14 +46,14 @@ func TestCircuitTruth(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := m.sweep(q.Pair, Plan{site: c.site}, func(float64) {})
+			s, err := m.sweep(q.Pair, patching(c.site), func(float64) {})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if from, to := metricDiff.of(s.corrupt, s.clean, s.corrupt), metricDiff.of(s.clean, s.clean, s.corrupt); from-to < 10 {
 				t.Fatalf("the answers do not part: clean %.2f, corrupt %.2f", to, from)
 			}
-			for l, row := range s.cells {
+			for l, row := range s.matrices[0] {
 				for col, r := range row {
 					want := 0.
 					if c.restores(l, col) {
@@ -77,7 +77,7 @@ func TestCircuitThirdPair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := m.sweep(q.Pair, Plan{}, func(float64) {})
+	s, err := m.sweep(q.Pair, patching(siteResid), func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestCircuitThirdPair(t *testing.T) {
 	if clean > -10 || math.Abs(corrupt) > 8 {
 		t.Fatalf("clean %.2f, corrupt %.2f", clean, corrupt)
 	}
-	for l, row := range s.cells {
+	for l, row := range s.matrices[0] {
 		for p, r := range row {
 			v, ok := metricDiff.of(r, s.clean, s.corrupt), false
 			switch {

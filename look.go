@@ -1,43 +1,243 @@
 package main
 
-// This file is the logit lens (nostalgebraist, "interpreting GPT: the logit lens", 2020): the final layer norm and the
-// unembedding applied to the residual stream after every layer, as if that layer were the last. It shows how early the
-// model is on its way to its answer.
+import (
+	"cmp"
+	"errors"
+	"math"
+	"slices"
+)
 
-// Lens is what the lens shows of one run.
-type Lens struct {
-	cells  [][]Reading // [layer][pos]
-	logits [][]float32 // [layer][vocab], at the last position
-}
+// This file looks at the clean and the corrupt run without patching anything: through the logit lens,
+// at what heads attend to, and at what each component adds to the answer. Views of both runs are
+// indexed with cleanRun and corruptRun.
 
-// lens looks at the clean and at the corrupt run. progress is told the share of the work that is done.
-func (m *Model) lens(pair Pair, probabilities bool, progress func(done float64)) (clean, corrupt *Lens, err error) {
+// look takes both runs through the model and shows them to see at every site of every layer, with the
+// activations there as a Hook has them. progress is told the share of the work that is done.
+func (m *Model) look(pair Pair, full bool, progress func(done float64),
+	see func(b *Batch, site Site, layer int, act []float32) error) (s Baselines, err error) {
 	if err := m.checkAnswers(pair); err != nil {
-		return nil, nil, err
+		return s, err
 	}
 	b, err := m.begin(pair.clean, pair.corrupt)
 	if err != nil {
-		return nil, nil, err
+		return s, err
 	}
-	T := b.length
-	clean, corrupt = &Lens{}, &Lens{}
+	defer batches.put(b)
 	for l := 0; l < m.layers; l++ {
-		if err := m.block(b, l, leaveAlone); err != nil {
-			return nil, nil, err
+		var fault error
+		err := m.block(b, l, func(site Site, layer int, act []float32) []float32 {
+			if fault == nil {
+				fault = see(b, site, layer, act)
+			}
+			return act
+		})
+		if err := cmp.Or(err, fault); err != nil {
+			return s, err
 		}
-		readings, err := m.readings(b.x, pair, probabilities)
-		if err != nil {
-			return nil, nil, err
-		}
-		logits, err := m.logits(b.last())
-		if err != nil {
-			return nil, nil, err
-		}
-		clean.cells = append(clean.cells, readings[:T])
-		clean.logits = append(clean.logits, logits[:m.vocab])
-		corrupt.cells = append(corrupt.cells, readings[T:])
-		corrupt.logits = append(corrupt.logits, logits[m.vocab:])
 		progress(float64(l+1) / float64(m.layers))
 	}
-	return clean, corrupt, nil
+	return s, m.read(&s, b, pair, full)
+}
+
+// Lens is the logit lens (nostalgebraist, "interpreting GPT: the logit lens", 2020): the final layer
+// norm and the unembedding applied to the residual stream after every layer, as if that layer were
+// the last. It shows how early the model is on its way to its answer.
+type Lens struct {
+	Baselines
+	cells [2][][]Reading // [run][layer][pos]
+	top   [2][]Guess     // [run][layer], at the last position
+}
+
+// Guess is the most probable next token.
+type Guess struct {
+	id    int
+	logit float32
+	prob  float64
+}
+
+// lens looks at both runs through the logit lens. The readings have no kl.
+func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, error) {
+	lens, logits := &Lens{}, make([]float32, 2*m.vocab)
+	see := func(b *Batch, site Site, _ int, x []float32) error {
+		if site != siteResid {
+			return nil
+		}
+		readings, err := m.readings(x, pair, full, nil)
+		if err == nil {
+			err = m.logitsInto(logits, b.last())
+		}
+		if err != nil {
+			return err
+		}
+		for run := range lens.cells {
+			T, y := b.length, logits[run*m.vocab:(run+1)*m.vocab]
+			id := topK(y, 1)[0]
+			prob := math.Exp(float64(y[id]) - logSumExp(y))
+			lens.top[run] = append(lens.top[run], Guess{id, y[id], prob})
+			lens.cells[run] = append(lens.cells[run], readings[run*T:(run+1)*T])
+		}
+		return nil
+	}
+	var err error
+	lens.Baselines, err = m.look(pair, full, progress, see)
+	return lens, err
+}
+
+// Patterns is what some heads attend to.
+type Patterns struct {
+	Baselines
+	heads []Head
+	a     [2][][][]float32 // [run][one of heads][destination][source]; 0 where source > destination
+}
+
+// patterns looks at the attention of heads.
+func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done float64)) (
+	*Patterns, error) {
+	if err := m.checkHeads(heads); err != nil {
+		return nil, err
+	}
+	p := &Patterns{heads: heads}
+	for run := range p.a {
+		p.a[run] = make([][][]float32, len(heads))
+	}
+	see := func(b *Batch, site Site, layer int, _ []float32) error {
+		if site != siteZ {
+			return nil
+		}
+		T, z := b.length, make([]float32, b.length*b.width)
+		for run := range p.a {
+			rows := b.rowsOf(b.runs[run])
+			for i, h := range heads {
+				if h.layer != layer {
+					continue
+				}
+				b.headOut(z, h.head, 0, T, rows, rows, rows, func(_ int, pattern []float32) {
+					row := make([]float32, T)
+					copy(row, pattern)
+					p.a[run][i] = append(p.a[run][i], row)
+				})
+			}
+		}
+		return nil
+	}
+	var err error
+	p.Baselines, err = m.look(pair, full, progress, see)
+	return p, err
+}
+
+// Direct is direct logit attribution (Elhage et al., "A Mathematical Framework for Transformer
+// Circuits", 2021): what each component that writes into the last position's residual stream adds to
+// logit(corrupt answer) − logit(clean answer), with the final layer norm's scale held as it is in
+// that run. The shares of a run add up to its metric.
+type Direct struct {
+	Baselines
+	shares [2]Shares // [run]
+}
+
+// Shares is what the components of one run add.
+type Shares struct {
+	embed, posEmbed float64     // wte and wpe
+	heads           [][]float64 // [layer][head], without the value bias
+	attnBias        []float64   // [layer]: c_proj's bias, and what the value biases come to through c_proj
+	mlp             []float64   // [layer]
+	lnFBias         float64     // of the final layer norm
+}
+
+// direct finds the shares of both runs. Both answers must be one token.
+func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) {
+	if len(pair.cleanAnswer) != 1 || len(pair.corruptAnswer) != 1 {
+		return nil, errors.New("direct logit attribution needs two answers of one token each")
+	}
+	if err := m.checkAnswers(pair); err != nil {
+		return nil, err
+	}
+	u, lnFBias := m.answerDirection(pair)
+	along := func(x []float32) (sum float64) {
+		for i, v := range x {
+			sum += float64(v) * u[i]
+		}
+		return sum
+	}
+	row := make([]float32, m.width)
+	alongRow := func(w Matrix, i int) float64 {
+		w.row(row, i)
+		return along(row)
+	}
+	direct, T := &Direct{}, len(pair.clean)
+	for run, ids := range [][]int{pair.clean, pair.corrupt} {
+		s := &direct.shares[run]
+		s.embed, s.posEmbed = alongRow(m.wte, ids[T-1]), alongRow(m.wpe, T-1)
+		s.lnFBias = lnFBias
+	}
+	see := func(b *Batch, site Site, l int, act []float32) error {
+		w := &m.blocks[l]
+		var projected []float64 // u as z has it, before c_proj: [d]
+		for i := 0; site == siteZ && i < m.width; i++ {
+			projected = append(projected, alongRow(w.attnProj.w, i))
+		}
+		for run := range direct.shares {
+			s, last := &direct.shares[run], act[(run*T+T-1)*m.width:][:m.width]
+			switch {
+			case site == siteZ:
+				heads, bias := make([]float64, m.heads), along(w.attnProj.b)
+				for i, v := range w.attn.b[2*m.width:] { // the value biases
+					heads[i/b.size] += float64(last[i]-v) * projected[i]
+					bias += float64(v) * projected[i]
+				}
+				s.heads, s.attnBias = append(s.heads, heads), append(s.attnBias, bias)
+			case site == siteMLP:
+				s.mlp = append(s.mlp, along(last))
+			case site == siteResid && l == m.layers-1:
+				s.divide(m.deviation(last))
+			}
+		}
+		return nil
+	}
+	var err error
+	direct.Baselines, err = m.look(pair, false, progress, see)
+	return direct, err
+}
+
+// answerDirection is the direction of the last residual stream, once it is divided by its deviation,
+// along which logit(corrupt answer) − logit(clean answer) grows, [d]; and what the final layer norm's
+// bias adds to that. The layer norm takes out the mean of the stream, so the direction has none.
+func (m *Model) answerDirection(pair Pair) (u []float64, lnFBias float64) {
+	d, unembed := m.width, m.unembed()
+	clean, corrupt := make([]float32, d), make([]float32, d)
+	unembed.row(clean, pair.cleanAnswer[0])
+	unembed.row(corrupt, pair.corruptAnswer[0])
+	mean := 0.
+	for i := range clean {
+		difference := float64(corrupt[i]) - float64(clean[i])
+		lnFBias += float64(m.lnF.bias[i]) * difference
+		u = append(u, float64(m.lnF.gain[i])*difference)
+		mean += u[i] / float64(d)
+	}
+	for i := range u {
+		u[i] -= mean
+	}
+	return u, lnFBias
+}
+
+// deviation is what a layer norm divides x by: √(variance + epsilon).
+func (m *Model) deviation(x []float32) float64 {
+	mean, variance, d := 0., 0., float64(len(x))
+	for _, v := range x {
+		mean += float64(v) / d
+	}
+	for _, v := range x {
+		variance += (float64(v) - mean) * (float64(v) - mean) / d
+	}
+	return math.Sqrt(variance + float64(cmp.Or(m.epsilon, layerNormEpsilon)))
+}
+
+// divide divides the shares of all that goes through the final layer norm.
+func (s *Shares) divide(by float64) {
+	s.embed /= by
+	s.posEmbed /= by
+	for _, shares := range append(slices.Clone(s.heads), s.attnBias, s.mlp) {
+		for i := range shares {
+			shares[i] /= by
+		}
+	}
 }

@@ -15,7 +15,7 @@ import (
 func TestLensIsATruncatedModel(t *testing.T) {
 	m := randomModel(Config{4, 2, 32, 16, 60}, 3)
 	pair := randomPair(m, 7, 2, 4)
-	clean, corrupt, err := m.lens(pair, true, func(float64) {})
+	lens, err := m.lens(pair, true, func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,21 +23,20 @@ func TestLensIsATruncatedModel(t *testing.T) {
 		short := *m
 		short.layers, short.blocks = l+1, m.blocks[:l+1]
 		for i, text := range [][]int{pair.clean, pair.corrupt} {
-			lens := []*Lens{clean, corrupt}[i]
 			for p := range text {
 				want, err := short.next(text[:p+1])
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := lens.cells[l][p]
-				if got.clean != float64(want[pair.cleanAnswer]) || got.corrupt != float64(want[pair.corruptAnswer]) || math.Abs(got.logSum-logSumExp(want)) > 1e-9 {
-					t.Errorf("layer %d, position %d: %v, want %v, %v", l, p, got, want[pair.cleanAnswer], want[pair.corruptAnswer])
+				got := lens.cells[i][l][p]
+				if got.clean != float64(want[pair.cleanAnswer[0]]) || got.corrupt != float64(want[pair.corruptAnswer[0]]) || math.Abs(got.logSum-logSumExp(want)) > 1e-9 {
+					t.Errorf("layer %d, position %d: %v, want %v, %v", l, p, got, want[pair.cleanAnswer[0]], want[pair.corruptAnswer[0]])
 				}
 				if p == len(text)-1 {
-					for id, y := range lens.logits[l] {
-						if y != want[id] {
-							t.Fatalf("layer %d: logit %d is %g, want %g", l, id, y, want[id])
-						}
+					id := topK(want, 1)[0]
+					prob := math.Exp(float64(want[id]) - logSumExp(want))
+					if got := lens.top[i][l]; got != (Guess{id, want[id], prob}) {
+						t.Errorf("layer %d: the top token is %v, want %d, %g", l, got, id, want[id])
 					}
 				}
 			}

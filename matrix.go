@@ -32,6 +32,11 @@ func (f Format) String() string {
 	return "F32"
 }
 
+// newMatrix is a matrix to be filled in.
+func newMatrix(rows, cols int) Matrix {
+	return Matrix{rows: rows, cols: cols, f32: make([]float32, rows*cols)}
+}
+
 // zero reports whether the matrix holds no data and so stands for all zeros.
 func (w *Matrix) zero() bool { return w.f32 == nil && w.half == nil }
 

@@ -7,10 +7,11 @@ import (
 	"math"
 )
 
-// This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019. Read Model for what
-// there is, forward and block for what happens, attention for the one place where positions see each other. Weights and
-// activations are float32. Shapes are written [rows, columns]; T is the number of tokens of a text, d the model's width,
-// R the number of rows of a batch.
+// This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
+// Read Model for what there is, forward and block for what happens, attention for the one place
+// where positions see each other. Weights and activations are float32. Shapes are written [rows,
+// columns]; T is the number of tokens of a text, d the model's width, R the number of rows of a
+// batch.
 
 // Config is the shape of a model. GPT-2 small is {12, 12, 768, 1024, 50257}.
 type Config struct {
@@ -31,7 +32,8 @@ type Linear struct {
 	b []float32
 }
 
-// Block is one layer: attention, then an MLP, each reading the residual stream through a layer norm and adding to it.
+// Block is one layer: attention, then an MLP, each reading the residual stream through a layer
+// norm and adding to it.
 type Block struct {
 	ln1      Norm
 	attn     Linear // c_attn, [d, 3d]: queries, keys and values of all heads side by side
@@ -59,10 +61,13 @@ type Model struct {
 
 	tokenizer *tokenizer // nil: GPT-2's own
 
-	prepare []func() // [layers + 1]: each brings the weights of a layer into memory, the last one wte; empty where they are not mapped
+	// [layers + 1]: each brings the weights of a layer into memory, the last one the unembedding;
+	// empty where they are not mapped.
+	prepare []func()
 }
 
-// unembed is the matrix that logits are read off with, [vocab, d]: wte itself where the two are tied.
+// unembed is the matrix that logits are read off with, [vocab, d]: wte itself where the two are
+// tied.
 func (m *Model) unembed() Matrix {
 	if m.lmHead != nil {
 		return *m.lmHead
@@ -70,30 +75,46 @@ func (m *Model) unembed() Matrix {
 	return m.wte
 }
 
-// Site is a place in a block where activations can be read and replaced.
+// Site is a place in a block where activations can be read and replaced, in the order of a block.
+// The names are TransformerLens'.
 type Site int
 
 const (
-	siteResid Site = iota // the residual stream after the block, [R, d]
-	siteAttn              // what attention adds to the residual stream, [R, d]
-	siteMLP               // what the MLP adds to the residual stream, [R, d]
-	siteHead              // the heads' outputs side by side, before attn.c_proj mixes them, [R, d]
+	siteResidPre Site = iota // the residual stream before the block, [R, d]
+	siteZ                    // what a head puts out, before attn.c_proj mixes the heads, [R, d/heads]
+	siteQ                    // a head's queries, [R, d/heads]
+	siteK                    // its keys
+	siteV                    // its values
+	sitePattern              // its attention, from each position to those before it
+	siteAttn                 // what attention adds to the residual stream, [R, d]
+	siteResidMid             // the residual stream between attention and the MLP, [R, d]
+	siteMLP                  // what the MLP adds to the residual stream, [R, d]
+	siteResid                // the residual stream after the block, [R, d]
 )
 
-func (s Site) String() string { return [...]string{"resid", "attn", "mlp", "head"}[s] }
+func (s Site) String() string {
+	return [...]string{"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid"}[s]
+}
 
-// Hook is called as a batch passes each site of each block with the activations there. It may read them, overwrite them,
-// or fork runs, which makes them longer; it returns the activations to go on with.
+// ofHead reports whether each head has such activations of its own.
+func (s Site) ofHead() bool { return siteZ <= s && s <= sitePattern }
+
+// Hook is called as a batch passes the sites of each block, with the activations there: the
+// residual stream, all heads' outputs side by side at siteZ (never at the four sites that lead to
+// it), what attention or the MLP adds. It may read them, overwrite them, or fork runs, which makes
+// them longer; it returns the activations to go on with.
 type Hook func(site Site, layer int, act []float32) []float32
 
-// embed looks up x = wte[token] + wpe[position] for texts of equal length T, one under the other: [len(texts)·T, d].
+// embed looks up x = wte[token] + wpe[position] for texts of equal length T, one under the other:
+// [len(texts)·T, d].
 func (m *Model) embed(texts ...[]int) ([]float32, error) {
 	T, d := len(texts[0]), m.width
 	if T == 0 {
 		return nil, errors.New("the text is empty: the model needs at least one token")
 	}
 	if T > m.context {
-		return nil, fmt.Errorf("the text has %d tokens, but the context of %s is %d: shorten it", T, m.name, m.context)
+		return nil, fmt.Errorf("the text has %d tokens, but the context of %s is %d: shorten it",
+			T, m.name, m.context)
 	}
 	x, position := make([]float32, len(texts)*T*d), make([]float32, d)
 	for i, ids := range texts {
@@ -108,7 +129,8 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 		}
 	}
 	if !finite(x) {
-		return nil, fmt.Errorf("the embeddings of the text hold a NaN or an infinity: wte or wpe in %s is damaged", m.source)
+		return nil, fmt.Errorf("the embeddings of the text hold a NaN or an infinity: "+
+			"wte or wpe in %s is damaged", m.source)
 	}
 	return x, nil
 }
@@ -116,7 +138,8 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 // checkToken is an error if the model has no such token.
 func (m *Model) checkToken(id int) error {
 	if id < 0 || id >= m.vocab {
-		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: it was made for another tokenizer than GPT-2's", id, m.tokenizer.token(id), m.name, m.vocab)
+		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: "+
+			"it was made for another tokenizer than GPT-2's", id, m.tokenizer.token(id), m.name, m.vocab)
 	}
 	return nil
 }
@@ -131,29 +154,33 @@ func (m *Model) forward(b *Batch, first int, hook Hook) error {
 	return nil
 }
 
-// block is layer l of the model: x += attn(ln_1(x)), then x += mlp(ln_2(x)). It fails if that leaves a NaN or an infinity
-// in the residual stream: a damaged weight is noticed here, where it has an effect, and no weight is read just to check it.
+// block is layer l of the model: x += attn(ln_1(x)), then x += mlp(ln_2(x)). It fails if that
+// leaves a NaN or an infinity in the residual stream: a damaged weight is noticed here, where it
+// has an effect, and no weight is read just to check it.
 func (m *Model) block(b *Batch, l int, hook Hook) error {
 	w, d := &m.blocks[l], m.width
 	if l+1 < len(m.prepare) {
 		go m.prepare[l+1]() // the next layer's weights, while this one is computed
 	}
 
+	b.x = hook(siteResidPre, l, b.x)
 	R := b.rows()
-	h, qkv := b.h[:R*d], b.wide[:R*3*d]
-	m.layerNorms(h, b.x, w.ln1)                 // [R, d] → [R, d]
-	matMul(qkv, h, w.attn.w, w.attn.b)          // [R, d] → [R, 3d]
-	m.attention(h, qkv, b, m.attentionScale(l)) // [R, 3d] → [R, d]
+	h := b.h[:R*d]
+	b.qkv = b.wide[:R*3*d]
+	m.layerNorms(h, b.x, w.ln1)            // [R, d] → [R, d]
+	matMul(b.qkv, h, w.attn.w, w.attn.b)   // [R, d] → [R, 3d]
+	m.attention(h, b, m.attentionScale(l)) // [R, 3d] → [R, d]
+	heads := hook(siteZ, l, h)
 	if l == m.layers-1 {
-		h = b.keepLast(h)
+		heads = b.keepLast(heads)
 	}
-	heads := hook(siteHead, l, h)
 
 	R = b.rows()
 	out := b.wide[:R*d]
 	matMul(out, heads, w.attnProj.w, w.attnProj.b) // [R, d] → [R, d]
 	out = hook(siteAttn, l, out)
 	addTo(b.x, out)
+	b.x = hook(siteResidMid, l, b.x)
 
 	R = b.rows()
 	h, u := b.h[:R*d], b.wide[:R*w.fc.w.cols]
@@ -165,7 +192,8 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 
 	b.x = hook(siteResid, l, b.x)
 	if !ok {
-		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: its weights in %s are damaged", l, m.source)
+		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: "+
+			"its weights in %s are damaged", l, m.source)
 	}
 	return nil
 }
@@ -174,30 +202,54 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 
 // attention is causal multi-head attention (Vaswani et al., 2017, section 3.2): for each head,
-// z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. qkv, [R, 3d], holds the queries, keys and
-// values; z, [R, d], receives the heads' outputs side by side. The queries are scaled in place.
-func (m *Model) attention(z, qkv []float32, b *Batch, scale float32) {
-	// The runs are divided so that every thread has a few shares. Within one the keys of a base run are packed but once.
-	n := len(b.runs)
+// z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. The batch's qkv, [R, 3d],
+// holds the queries, which are scaled in place, the keys and the values; z, [R, d], receives the
+// heads' outputs side by side. A frozen run's z is that of its base run.
+func (m *Model) attention(z []float32, b *Batch, scale float32) {
+	// The runs are divided so that every thread has a few shares. Within one the keys of a base run
+	// are packed but once.
+	n, d, T, size := len(b.runs), b.width, b.length, b.size
 	shares := min(n, (4*threads+m.heads-1)/m.heads)
 	parallel(m.heads*shares, func(i int) {
 		head, share := i/shares, i%shares
-		w, s := workspaces.get(), attentionSpaces.get()
-		defer workspaces.put(w)
+		part := func(row, i int) []float32 { return b.qkv[row*3*d+i*d+head*size:] }
+		s, base := attentionSpaces.get(), -1
 		defer attentionSpaces.put(s)
-		s.base = -1
 		for _, run := range b.runs[share*n/shares : (share+1)*n/shares] {
-			m.attend(w, s, z, qkv, b, run, head, scale)
+			own, q := T-run.from, part(run.row, 0)
+			for r := 0; r < own; r++ {
+				for j := range q[r*3*d : r*3*d+size] {
+					q[r*3*d+j] *= scale
+				}
+			}
+			if run.frozen {
+				continue
+			}
+			if run.from > 0 && run.base != base {
+				base = run.base
+				s.baseKeys.packTurned(part(b.runs[base].row, 1), 3*d, size, T)
+				s.baseValues.pack(part(b.runs[base].row, 2), 3*d, T, size)
+			}
+			s.keys.packTurned(part(run.row, 1), 3*d, size, own)
+			s.values.pack(part(run.row, 2), 3*d, own, size)
+			s.attend(z[run.row*d+head*size:], d, q, 3*d, run.from, own, size, nil)
 		}
 	})
+	for _, run := range b.runs {
+		if run.frozen {
+			base := b.runs[run.base].row
+			copy(z[run.row*d:], z[(base+run.from)*d:(base+T)*d])
+		}
+	}
 }
 
-// attentionSpace is one goroutine's scratch memory for attention.
+// attentionSpace is one goroutine's scratch memory for the attention of a head.
 type attentionSpace struct {
-	base               int          // the run whose keys and values baseKeys and baseValues hold, or −1
+	workspace
 	baseKeys, keys     columnPanels // [d/heads, positions]
 	baseValues, values columnPanels // [positions, d/heads]
 	scores             []float32
+	gathered           []float32
 }
 
 var attentionSpaces pool[attentionSpace]
@@ -205,44 +257,38 @@ var attentionSpaces pool[attentionSpace]
 // attentionRows is how many queries are taken at a time, so that their scores stay in the cache.
 const attentionRows = 64
 
-// attend computes one head's attention for one run. A forked run's keys and values are its base run's before position from, and then
-// its own.
-func (m *Model) attend(w *workspace, s *attentionSpace, z, qkv []float32, b *Batch, run Run, head int,
-	scale float32) {
-	d, T, size := m.width, b.length, m.width/m.heads
-	at := func(row, part int) []float32 { return qkv[row*3*d+part*d+head*size:] }
-	from, n := run.from, T-run.from
-	if from > 0 && s.base != run.base {
-		s.base = run.base
-		row := b.runs[run.base].row
-		s.baseKeys.packTurned(at(row, 1), 3*d, size, T)
-		s.baseValues.pack(at(row, 2), 3*d, T, size)
-	}
-	s.keys.packTurned(at(run.row, 1), 3*d, size, n)
-	s.values.pack(at(run.row, 2), 3*d, n, size)
+// attend is the attention of one head for n queries, at the positions from, from+1, …: [n, size] →
+// [n, size]. The rows of q and z are ldq and ldz values apart. The keys and values of the positions
+// before from are the first ones in baseKeys and baseValues, those from there on are in keys and
+// values. edit, where there is one, is shown what each position attends to, and may change it.
+func (s *attentionSpace) attend(z []float32, ldz int, q []float32, ldq, from, n, size int,
+	edit func(pos int, pattern []float32)) {
 	for lo := 0; lo < n; lo += attentionRows {
 		hi := min(lo+attentionRows, n)
 		rows, keys := hi-lo, from+hi
-		q, z := at(run.row+lo, 0), z[(run.row+lo)*d+head*size:]
-		for r := 0; r < rows; r++ {
-			for j := range q[r*3*d : r*3*d+size] {
-				q[r*3*d+j] *= scale
-			}
-		}
+		q, z := q[lo*ldq:], z[lo*ldz:]
+		// 1. How well does each query match the keys?
 		s.scores = grow(s.scores, rows*keys)
-		w.multiplySmall(s.scores, keys, q, 3*d, &s.baseKeys, rows, from, size, false)
-		w.multiplySmall(s.scores[from:], keys, q, 3*d, &s.keys, rows, hi, size, false)
+		s.multiplySmall(s.scores, keys, q, ldq, &s.baseKeys, rows, from, size, false)
+		s.multiplySmall(s.scores[from:], keys, q, ldq, &s.keys, rows, hi, size, false)
+		// 2. Softmax makes shares of it, for the positions that a query may see.
 		for r := 0; r < rows; r++ {
 			seen := from + lo + r + 1
-			chosen.softmax(s.scores[r*keys : r*keys+seen])
-			clear(s.scores[r*keys+seen : (r+1)*keys])
+			pattern, unseen := s.scores[r*keys:r*keys+seen], s.scores[r*keys+seen:(r+1)*keys]
+			chosen.softmax(pattern)
+			clear(unseen)
+			if edit != nil {
+				edit(seen-1, pattern)
+			}
 		}
-		w.multiplySmall(z, d, s.scores, keys, &s.baseValues, rows, size, from, false)
-		w.multiplySmall(z, d, s.scores[from:], keys, &s.values, rows, size, hi, from > 0)
+		// 3. The head puts out the mean of the values, by these shares.
+		s.multiplySmall(z, ldz, s.scores, keys, &s.baseValues, rows, size, from, false)
+		s.multiplySmall(z, ldz, s.scores[from:], keys, &s.values, rows, size, hi, from > 0)
 	}
 }
 
-// logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n, d] → [n, vocab]
+// logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n,
+// d] → [n, vocab]
 func (m *Model) logits(x []float32) ([]float32, error) {
 	y := make([]float32, len(x)/m.width*m.vocab)
 	return y, m.logitsInto(y, x)
@@ -260,15 +306,15 @@ func (m *Model) logitsInto(y, x []float32) error {
 }
 
 func (m *Model) damagedLogits() error {
-	return fmt.Errorf("the logits hold a NaN or an infinity: the final layer norm or wte in %s is damaged", m.source)
+	return fmt.Errorf("the logits hold a NaN or an infinity: "+
+		"the final layer norm or wte in %s is damaged", m.source)
 }
 
 // logitsOf is logits for the named tokens alone. [n, d] → [n, len(ids)]
-func (m *Model) logitsOf(x []float32, ids ...int) []float32 {
+func (m *Model) logitsOf(x []float32, ids []int) []float32 {
 	h := make([]float32, len(x))
 	m.layerNorms(h, x, m.lnF)
-	columns := Matrix{rows: len(ids), cols: m.width, f32: make([]float32, len(ids)*m.width)}
-	unembed := m.unembed()
+	columns, unembed := newMatrix(len(ids), m.width), m.unembed()
 	for i, id := range ids {
 		unembed.row(columns.f32[i*m.width:(i+1)*m.width], id)
 	}
@@ -289,22 +335,26 @@ func (m *Model) next(ids []int) ([]float32, error) {
 	return m.logits(b.last())
 }
 
-// Run is one run of the model over a text, as a stretch of a batch's rows. A run that was forked off another one owns
-// only the positions from its first change on: causal attention cannot carry a change backwards, so what lies before is
-// read from the run it was forked from.
+// Run is one run of the model over a text, as a stretch of a batch's rows. A run that was forked
+// off another one owns only the positions from its first change on: causal attention cannot carry
+// a change backwards, so what lies before is read from the run it was forked from.
 type Run struct {
-	row  int // the batch's row that holds position from
-	from int // the first position it owns; 0 for a whole run
-	base int // the run in the batch that holds the positions before from
+	row    int   // the batch's row that holds position from
+	from   int   // the first position it owns; 0 for a whole run
+	base   int   // the run in the batch that holds the positions before from
+	cell   *Cell // what it was forked for; nil for a whole run
+	frozen bool  // the heads put out what they do in the base run
 }
 
-// Batch is the state of several runs over texts of the same length, one under the other in one tall matrix, so that
-// each weight matrix is read once for all of them.
+// Batch is the state of several runs over texts of the same length, one under the other in one tall
+// matrix, so that each weight matrix is read once for all of them.
 type Batch struct {
 	length int // T
 	width  int // d
+	size   int // of a head's vectors, d/heads
 	runs   []Run
 	x      []float32 // the residual stream, [R, d]
+	qkv    []float32 // at siteZ the queries, keys and values, [R, 3d]; a part of wide
 
 	// Scratch that lives for part of a block; its capacity is that of the batch.
 	h    []float32 // [R, d]
@@ -316,18 +366,19 @@ func (m *Model) newBatch(T, rows int) *Batch {
 	wide := m.wideRow()
 	reserve(rows, wide)
 	b := batches.get()
-	b.length, b.width, b.runs = T, m.width, b.runs[:0]
+	b.length, b.width, b.size, b.runs = T, m.width, m.width/m.heads, b.runs[:0]
 	b.x = grow(b.x, rows*m.width)[:0]
 	b.h = grow(b.h, rows*m.width)
 	b.wide = grow(b.wide, rows*wide)
 	return b
 }
 
-// batches keeps the memory of a sweep's batch for the next one: else both would be there at once until the garbage
-// collector has run.
+// batches keeps the memory of a sweep's batch for the next one: else both would be there at once
+// until the garbage collector has run.
 var batches pool[Batch]
 
-// wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d within the MLP.
+// wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d
+// within the MLP.
 func (m *Model) wideRow() int {
 	wide := 3 * m.width
 	for _, w := range m.blocks {
@@ -372,35 +423,48 @@ func (b *Batch) last() []float32 {
 	return x
 }
 
-// fork appends to the batch a copy of a whole run from a position on, with its activations at the site where the batch
-// is just now, and returns those activations. It is the same run until somebody changes a row.
-func (b *Batch) fork(base, from int, site Site, act []float32) []float32 {
+// fork appends to the batch a copy of a whole run from a position on, for a cell, with its
+// activations at the site where the batch is just now, and returns those activations. It is the
+// same run until somebody changes a row.
+func (b *Batch) fork(base, from int, c *Cell, site Site, act []float32) []float32 {
 	d, row := b.width, b.runs[base].row
-	b.runs = append(b.runs, Run{row: b.rows(), from: from, base: base})
+	b.runs = append(b.runs, Run{row: b.rows(), from: from, base: base, cell: c})
 	lo, hi := (row+from)*d, (row+b.length)*d
-	if site == siteResid { // the activations are the residual stream
-		b.x = append(b.x, b.x[lo:hi]...)
-		return b.x
-	}
 	b.x = append(b.x, b.x[lo:hi]...)
+	if site == siteResidPre || site == siteResidMid || site == siteResid {
+		return b.x // the activations are the residual stream
+	}
 	return append(act, act[lo:hi]...)
 }
 
-// keepLast drops all rows of the forked runs but the last, from the residual stream and from z, and returns what is left
-// of z. In the last block, once the keys and values have been used, nothing reads the others any more.
+// keepLast drops all rows of the forked runs but the last, from the residual stream and from z, and
+// returns what is left of z. In the last block, once the keys and values have been used, nothing
+// reads the others any more.
 func (b *Batch) keepLast(z []float32) []float32 {
-	d, rows := b.width, 0
-	for i := range b.runs {
-		r := &b.runs[i]
-		end := r.row + b.length - r.from
-		if r.base != i {
-			r.row, r.from = end-1, b.length-1
+	return b.keep(z, func(r Run) int {
+		if r.cell == nil {
+			return 0
 		}
-		copy(b.x[rows*d:], b.x[r.row*d:end*d])
-		copy(z[rows*d:], z[r.row*d:end*d])
-		rows, r.row = rows+end-r.row, rows
+		return b.length - 1
+	})
+}
+
+// keep drops the rows of each run before a position, from the residual stream and from z, and
+// returns what is left of z. A run that is to begin at the end of the text is dropped whole.
+func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
+	d, rows, kept := b.width, 0, b.runs[:0]
+	for _, r := range b.runs {
+		begin := from(r)
+		if begin == b.length {
+			continue
+		}
+		lo, hi := r.row+begin-r.from, r.row+b.length-r.from
+		copy(b.x[rows*d:], b.x[lo*d:hi*d])
+		copy(z[rows*d:], z[lo*d:hi*d])
+		r.row, r.from = rows, begin
+		kept, rows = append(kept, r), rows+hi-lo
 	}
-	b.x = b.x[:rows*d]
+	b.runs, b.x = kept, b.x[:rows*d]
 	return z[:rows*d]
 }
 

@@ -157,20 +157,20 @@ func TestPlainGPT2(t *testing.T) {
 					t.Errorf("logit %d is %g, want %g", id, got[id], want)
 				}
 			}
-			sweep, err := m.sweep(pair, Plan{}, func(float64) {})
+			sweep, err := m.sweep(pair, patching(siteResid), func(float64) {})
 			if err != nil {
 				t.Fatal(err)
 			}
 			clean := make([][][]float64, m.layers) // [layer][pos]
 			plainGPT2(m, pair.clean, func(l int, x [][]float64) { clean[l] = slices.Clone(x) })
-			for l, row := range sweep.cells {
+			for l, row := range sweep.matrices[0] {
 				for p, cell := range row {
 					want := plainGPT2(m, pair.corrupt, func(layer int, x [][]float64) {
 						if layer == l {
 							x[p] = clean[l][p]
 						}
 					})
-					a, b := want[pair.cleanAnswer], want[pair.corruptAnswer]
+					a, b := want[pair.cleanAnswer[0]], want[pair.corruptAnswer[0]]
 					if math.Abs(cell.clean-a) > 1e-4 || math.Abs(cell.corrupt-b) > 1e-4 {
 						t.Errorf("layer %d, position %d: %v, want %g and %g", l, p, cell, a, b)
 					}
@@ -224,8 +224,8 @@ func TestAgainstReference(t *testing.T) {
 // holdToGolden fails unless the model's own sweep agrees: probabilities to 1e-5, cells to 1e-3 at
 // least.
 func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
-	pair := Pair{want.Clean.IDs, want.Corrupt.IDs, want.A, want.B}
-	s, err := m.sweep(pair, Plan{site: site}, func(float64) {})
+	pair := Pair{want.Clean.IDs, want.Corrupt.IDs, []int{want.A}, []int{want.B}}
+	s, err := m.sweep(pair, patching(site), func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 	largest := max(math.Abs(metricDiff.of(s.clean, s.clean, s.corrupt)-want.Clean.Metric), math.Abs(metricDiff.of(s.corrupt, s.clean, s.corrupt)-want.Corrupt.Metric))
 	for l, row := range want.Matrix {
 		for p, w := range row {
-			largest = max(largest, math.Abs(metricDiff.of(s.cells[l][p], s.clean, s.corrupt)-w))
+			largest = max(largest, math.Abs(metricDiff.of(s.matrices[0][l][p], s.clean, s.corrupt)-w))
 		}
 	}
 	if !(largest <= 2e-5) {
@@ -312,7 +312,9 @@ func TestThreads(t *testing.T) {
 	var want *Sweep
 	for _, n := range []int{1, 2, 7} {
 		threads = n
-		s, err := m.sweep(pair, Plan{probabilities: true}, func(float64) {})
+		plan := patching(siteResid, siteK, siteAttn)
+		plan.full = true
+		s, err := m.sweep(pair, plan, func(float64) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,11 +347,11 @@ func TestDamagedWeights(t *testing.T) {
 	} {
 		m := randomModel(Config{3, 2, 32, 8, 30}, 1)
 		c.damage(m)
-		pair := Pair{[]int{3, 4, 5}, []int{3, 6, 5}, 1, 2}
-		if _, err := m.sweep(pair, Plan{}, func(float64) {}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "NaN") {
+		pair := Pair{[]int{3, 4, 5}, []int{3, 6, 5}, []int{1}, []int{2}}
+		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "NaN") {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
-		if _, _, err := m.lens(pair, true, func(float64) {}); err == nil {
+		if _, err := m.lens(pair, true, func(float64) {}); err == nil {
 			t.Errorf("%s: the lens sees nothing", c.name)
 		}
 	}
@@ -371,7 +373,7 @@ func TestImpossibleTexts(t *testing.T) {
 	if _, err := m.next([]int{1, 2, 3, 4}); err != nil {
 		t.Error(err)
 	}
-	if _, err := m.sweep(Pair{[]int{1}, []int{2}, 3, 10}, Plan{}, func(float64) {}); err == nil || !strings.Contains(err.Error(), "token 10") {
+	if _, err := m.sweep(Pair{[]int{1}, []int{2}, []int{3}, []int{10}}, Plan{}, func(float64) {}); err == nil || !strings.Contains(err.Error(), "token 10") {
 		t.Errorf("an answer outside the vocabulary: %v", err)
 	}
 }
@@ -384,7 +386,7 @@ func TestMemory(t *testing.T) {
 		for _, T := range []int{2, 128, 1024} {
 			pair := Pair{clean: make([]int, T), corrupt: make([]int, T)}
 			pair.corrupt[0] = 1
-			live, inert := m.cells(pair, Plan{})
+			live, inert, _ := m.cells(pair, patching(siteResid))
 			if len(live)+len(inert) != c.layers*T {
 				t.Errorf("%v: %d cells", c, len(live)+len(inert))
 			}
@@ -433,10 +435,10 @@ func TestPrepareAhead(t *testing.T) {
 // TestForwardPreparesAhead checks that a forward pass, and the logit lens too, asks for every
 // layer after the first and for wte.
 func TestForwardPreparesAhead(t *testing.T) {
-	pair := Pair{clean: []int{1, 2, 3}, corrupt: []int{1, 4, 3}, cleanAnswer: 5, corruptAnswer: 6}
+	pair := Pair{clean: []int{1, 2, 3}, corrupt: []int{1, 4, 3}, cleanAnswer: []int{5}, corruptAnswer: []int{6}}
 	for name, run := range map[string]func(m *Model) error{
 		"next": func(m *Model) error { _, err := m.next(pair.clean); return err },
-		"lens": func(m *Model) error { _, _, err := m.lens(pair, false, func(float64) {}); return err },
+		"lens": func(m *Model) error { _, err := m.lens(pair, false, func(float64) {}); return err },
 	} {
 		m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
 		asked := make(chan int, 10)

@@ -1,50 +1,99 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 )
 
-// This file is activation patching (Vig et al., "Causal Mediation Analysis for Interpreting Neural NLP", 2020; Meng et
-// al., "Locating and Editing Factual Associations in GPT", 2022; Zhang and Nanda, "Towards Best Practices of Activation
-// Patching in Language Models", 2024). The model runs on a clean and on a corrupt text. Then, for every cell, the corrupt
-// run is repeated with the clean run's activation put into that one place, and the logits of the two answers are read
-// off its last position.
+// This file is activation patching (Vig et al., "Causal Mediation Analysis for Interpreting Neural
+// NLP", 2020; Meng et al., "Locating and Editing Factual Associations in GPT", 2022; Zhang and Nanda,
+// "Towards Best Practices of Activation Patching in Language Models", 2024) and path patching (Wang
+// et al., "Interpretability in the Wild", 2022, appendix B). The model runs on a clean and on a
+// corrupt text. Then, for every cell, the corrupt run is repeated with the clean run's activation put
+// into that one place, and the logits of the two answers are read off its last position.
 
-// Pair is the question: two texts of equally many tokens, and the next token that each of them suggests.
+// Pair is the question: two texts of equally many tokens, and the next token that each of them
+// suggests. An answer may be a set of tokens.
 type Pair struct {
 	clean, corrupt             []int
-	cleanAnswer, corruptAnswer int
+	cleanAnswer, corruptAnswer []int
 }
 
 // Plan says which cells of a sweep to run.
 type Plan struct {
-	site          Site
-	layers        []bool // which layers; nil for all
-	columns       []bool // which positions, for siteHead which heads; nil for all
-	probabilities bool   // whether the readings need logSum
+	targets []Target
+	layers  []bool // which layers; nil for all
+	spans   []Span // the columns by position; nil: each position, or for a head all together
+	full    bool   // whether the readings need all logits: logSum and kl
 }
 
-// Reading is what is read off the last position of a run: the logits of the two answers and, where it is asked for, the
-// logarithm of the softmax's denominator, so that log p = logit − logSum.
+// Target is what is patched. Each has a matrix of the result:
+//
+//	[layer][span]                 the sites with one vector at a position
+//	[layer][head]                 the sites of a head, at all positions or at one span of them
+//	[layer·heads + head][span]    the sites of a head, where there are several spans
+//	[destination][source]         the entries of one head's attention pattern
+type Target struct {
+	site Site
+	of   *Head // the head whose pattern is patched entry by entry
+
+	// Path patching: from each head's output (siteZ) only to the receivers, or, if there are none,
+	// to the logits. All other heads' outputs stay those of the corrupt run.
+	frozen bool
+	to     []Receiver
+}
+
+// Span is some positions, lo … hi−1, that are patched together. One that is not run is a gap.
+type Span struct {
+	lo, hi int
+	run    bool
+}
+
+// Head is one attention head.
+type Head struct{ layer, head int }
+
+func (h Head) String() string { return fmt.Sprintf("%d.%d", h.layer, h.head) }
+
+// Receiver is a head's queries, keys or values: siteQ, siteK or siteV.
+type Receiver struct {
+	Head
+	site Site
+}
+
+func (r Receiver) String() string { return fmt.Sprintf("%v.%v", r.Head, r.site) }
+
+// Reading is what is read off the last position of a run.
 type Reading struct {
-	clean, corrupt, logSum float64
+	clean, corrupt float64 // the logits of the answers; of a set of tokens log Σ exp of theirs
+	logSum         float64 // log Σ exp of all logits, so that log p = logit − logSum
+	kl             float64 // how far the clean run's next token is from this one, in nats
+}
+
+var notRun = Reading{math.NaN(), math.NaN(), math.NaN(), math.NaN()}
+
+// Baselines are the two runs as they are.
+type Baselines struct {
+	clean, corrupt             Reading
+	cleanLogits, corruptLogits []float32 // [vocab], at their last positions
 }
 
 // Sweep is the answer.
 type Sweep struct {
-	clean, corrupt             Reading     // of the two runs as they are
-	cleanLogits, corruptLogits []float32   // [vocab], at their last positions
-	cells                      [][]Reading // [layer][pos], for siteHead [layer][head]; NaN where the plan leaves one out
+	Baselines
+	matrices [][][]Reading // [target][row][column]; NaN where the plan leaves a cell out
 }
 
-// restorable is an error where the plain runs' metric is the same, so that no share of the way between them can be told.
-func (s *Sweep) restorable() error {
-	from, to := metricDiff.of(s.corrupt, s.clean, s.corrupt), metricDiff.of(s.clean, s.clean, s.corrupt)
-	if from != to {
+// restorable is an error where both runs have the same metric, so that no share of the way between
+// them can be told.
+func (s *Baselines) restorable() error {
+	from := metricDiff.of(s.corrupt, s.clean, s.corrupt)
+	if from != metricDiff.of(s.clean, s.clean, s.corrupt) {
 		return nil
 	}
-	return fmt.Errorf("the clean and the corrupt run both give the answers a difference of %.4g: there is nothing to restore", from)
+	return fmt.Errorf("the clean and the corrupt run both give the answers a difference of %.4g: "+
+		"there is nothing to restore", from)
 }
 
 // Metric is how a reading becomes one number.
@@ -54,57 +103,69 @@ const (
 	metricDiff     Metric = "diff"     // logit(corrupt answer) − logit(clean answer)
 	metricLogit    Metric = "logit"    // logit(clean answer)
 	metricProb     Metric = "prob"     // p(corrupt answer) − p(clean answer)
-	metricRestored Metric = "restored" // how far diff has come from the corrupt run's (0) to the clean run's (1)
+	metricLogProb  Metric = "logprob"  // log p(clean answer)
+	metricRestored Metric = "restored" // from the corrupt run's diff (0) to the clean run's (1)
+	metricKL       Metric = "kl"       // Σ p·log(p/q) of the clean run's next token p and this q
 )
 
-var metrics = []Metric{metricDiff, metricLogit, metricProb, metricRestored}
+var metrics = []Metric{
+	metricDiff, metricLogit, metricProb, metricLogProb, metricRestored, metricKL,
+}
 
-// of is the metric of a reading. clean and corrupt are the readings of the plain runs, which restored is relative to.
+// of is the metric of a reading. clean and corrupt are the readings of the two runs as they are,
+// which restored is relative to.
 func (k Metric) of(r, clean, corrupt Reading) float64 {
 	switch k {
 	case metricLogit:
 		return r.clean
 	case metricProb:
 		return math.Exp(r.corrupt-r.logSum) - math.Exp(r.clean-r.logSum)
+	case metricLogProb:
+		return r.clean - r.logSum
+	case metricKL:
+		return r.kl
 	case metricRestored:
-		from := metricDiff.of(corrupt, clean, corrupt)
-		return (metricDiff.of(r, clean, corrupt)-from)/(metricDiff.of(clean, clean, corrupt)-from) + 0 // not −0
+		from := corrupt.corrupt - corrupt.clean
+		return (r.corrupt-r.clean-from)/(clean.corrupt-clean.clean-from) + 0 // not −0
 	}
 	return r.corrupt - r.clean
 }
 
+// full reports whether the metric needs the logits of all tokens.
+func (k Metric) full() bool { return k == metricProb || k == metricLogProb || k == metricKL }
+
 // highIsClean reports whether a large value of the metric speaks for the clean answer.
-func (k Metric) highIsClean() bool { return k == metricLogit || k == metricRestored }
+func (k Metric) highIsClean() bool {
+	return k == metricLogit || k == metricLogProb || k == metricRestored
+}
 
 // sweep runs every cell of the plan. progress is told the share of the work that is done.
 //
-// By definition a cell is one whole forward pass. But a patch at (layer, pos) changes nothing before that layer and
-// nothing left of that position. A patched run is therefore a fork of the corrupt run, made at the very site, that owns
-// the positions from pos on and goes through the rest of the layers only. The clean run, the corrupt run and all the
-// forks go through the model together, as one batch that grows from layer to layer: a single pass over the weights, with
-// matrices tall enough for the matmul's full speed. Where that batch would take more than batchBytes, the cells are
-// divided over several passes, each of which begins at the layer of its first cell.
+// By definition a cell is one whole forward pass. But a patch at (layer, pos) changes nothing before
+// that layer and nothing left of that position. A patched run is therefore a fork of the corrupt run,
+// made at the very site, that owns the positions from pos on and goes through the rest of the layers
+// only. The clean run, the corrupt run and all the forks go through the model together, as one batch
+// that grows from layer to layer: a single pass over the weights for all sites, with matrices tall
+// enough for the matmul's full speed. Where that batch would take more than batchBytes, the cells
+// are divided over several passes, each of which begins at the layer of its first cell.
 func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep, error) {
 	if err := m.checkAnswers(pair); err != nil {
+		return nil, err
+	}
+	if err := m.checkTargets(plan.targets); err != nil {
 		return nil, err
 	}
 	x, err := m.embed(pair.clean, pair.corrupt)
 	if err != nil {
 		return nil, err
 	}
-	T := len(pair.clean)
-	live, inert := m.cells(pair, plan)
+	T, s := len(pair.clean), &Sweep{}
+	var live, inert []Cell
+	live, inert, s.matrices = m.cells(pair, plan)
 	passes, rows := m.passes(live, T)
-	b, vectors := m.newBatch(T, rows), newVectors(T, m.width)
+	b := m.newBatch(T, rows)
 	defer batches.put(b)
-	s := &Sweep{cells: make([][]Reading, m.layers)}
-	for l := range s.cells {
-		s.cells[l] = make([]Reading, m.columns(plan.site, T))
-		for c := range s.cells[l] {
-			s.cells[l][c] = Reading{math.NaN(), math.NaN(), math.NaN()}
-		}
-	}
-	done, total := 0, m.rowLayers(passes, T)
+	done, total := 0, m.work(passes, T)
 	step := func() {
 		done += b.rows()
 		progress(min(1, float64(done)/float64(total)))
@@ -115,62 +176,161 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 			next = passes[i+1].first
 		}
 		b.start(x)
-		if err := m.pass(b, plan.site, pass, next, x, vectors, step); err != nil {
+		if err := m.pass(b, pass, next, x, step); err != nil {
 			return nil, err
 		}
-		if err := m.read(s, b, pair, plan.probabilities, pass.cells); err != nil {
+		if err := m.read(&s.Baselines, b, pair, plan.full); err != nil {
 			return nil, err
 		}
 	}
 	for _, c := range inert {
-		s.cells[c.layer][c.column] = s.corrupt
+		*c.reading = s.corrupt
 	}
 	return s, nil
 }
 
-// Cell is one patched run to be: the clean activation of that layer and column goes into the corrupt run.
-type Cell struct {
-	layer, column int
-	from          int // the first position that it changes
-}
-
-// columns is how many cells a layer has: one for each position, for siteHead one for each head.
-func (m *Model) columns(site Site, T int) int {
-	if site == siteHead {
-		return m.heads
+// checkAnswers checks that the model has the answers' tokens.
+func (m *Model) checkAnswers(pair Pair) error {
+	for _, id := range slices.Concat(pair.cleanAnswer, pair.corruptAnswer) {
+		if err := m.checkToken(id); err != nil {
+			return err
+		}
 	}
-	return T
+	return nil
 }
 
-// cells lists the cells of the plan in the order of the layers: those to run, and those that are known to be inert. A
-// patch left of the first token in which the texts differ puts in what is there already; in the last layer only the last
-// position is still read.
-func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell) {
+// checkTargets checks that the model has the heads that the targets name.
+func (m *Model) checkTargets(targets []Target) error {
+	var heads []Head
+	for _, t := range targets {
+		if t.of != nil {
+			heads = append(heads, *t.of)
+		}
+		for _, r := range t.to {
+			heads = append(heads, r.Head)
+		}
+	}
+	return m.checkHeads(heads)
+}
+
+// checkHeads checks that the model has these heads.
+func (m *Model) checkHeads(heads []Head) error {
+	for _, h := range heads {
+		if h.layer < 0 || h.layer >= m.layers || h.head < 0 || h.head >= m.heads {
+			return fmt.Errorf("there is no head %v in %s: its heads are 0.0 to %v",
+				h, m.name, Head{m.layers - 1, m.heads - 1})
+		}
+	}
+	return nil
+}
+
+// Cell is one patched run to be: what is put in, and where its reading goes.
+type Cell struct {
+	*Target
+	Head        // 0 at the sites that are not a head's
+	Span        // the positions that are put in
+	source  int // of an entry of the pattern, whose destination is lo
+	from    int // the first position that the run owns
+	reading *Reading
+}
+
+// cells lists the cells of the plan in the order in which a batch comes to them, those to run and
+// those that are known to be inert, and makes the matrices that their readings go to.
+func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]Reading) {
 	T, differ := len(pair.clean), 0
 	for differ < T && pair.clean[differ] == pair.corrupt[differ] {
 		differ++
 	}
+	for i := range plan.targets {
+		grid := m.grid(&plan.targets[i], plan, T)
+		matrix := make([][]Reading, len(grid))
+		for r, row := range grid {
+			matrix[r] = make([]Reading, len(row))
+			for col, c := range row {
+				c.reading = &matrix[r][col]
+				*c.reading = notRun
+				c.from = max(differ, c.lo)
+				last := c.layer == m.layers-1
+				if last && c.site != siteResidPre || c.frozen && c.to == nil {
+					c.from = T - 1 // all that is still read
+				}
+				// A patch left of the first token in which the texts differ puts in what is there
+				// already. In the last layer only the last position is read, which sees the others
+				// as keys and values.
+				attended := c.site == siteResidPre || c.site == siteK || c.site == siteV
+				switch {
+				case !c.run:
+				case c.hi <= differ || last && c.hi < T && !attended,
+					c.of != nil && c.source > c.lo:
+					inert = append(inert, c)
+				default:
+					live = append(live, c)
+				}
+			}
+		}
+		matrices = append(matrices, matrix)
+	}
+	slices.SortStableFunc(live, func(a, b Cell) int {
+		return cmp.Or(cmp.Compare(a.layer, b.layer), cmp.Compare(a.site.place(), b.site.place()))
+	})
+	return live, inert, matrices
+}
+
+// grid lays out the cells of a target as Target says.
+func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
+	spans := plan.spans
+	if spans == nil {
+		for pos := 0; pos < T; pos++ {
+			spans = append(spans, Span{pos, pos + 1, true})
+		}
+	}
+	if t.of != nil {
+		for pos := 0; pos < T; pos++ {
+			destination := Span{pos, pos + 1, slices.ContainsFunc(running(spans), func(s Span) bool {
+				return s.lo <= pos && pos < s.hi
+			})}
+			row := make([]Cell, T)
+			for j := range row {
+				row[j] = Cell{Target: t, Head: *t.of, Span: destination, source: j}
+			}
+			grid = append(grid, row)
+		}
+		return grid
+	}
+	heads := 1
+	if t.site.ofHead() {
+		heads = m.heads
+		if plan.spans == nil {
+			spans = []Span{{0, T, true}}
+		} else if run := running(spans); len(run) == 1 {
+			spans = run
+		}
+	}
 	for l := 0; l < m.layers; l++ {
-		for c := 0; c < m.columns(plan.site, T); c++ {
-			from, last := max(differ, c), l == m.layers-1
-			if plan.site == siteHead {
-				from = differ // a head's output is patched at all positions
+		for h := 0; h < heads; h++ {
+			row := make([]Cell, len(spans))
+			for i, span := range spans {
+				span.run = span.run && (plan.layers == nil || plan.layers[l]) && (t.to == nil || t.reaches(l))
+				row[i] = Cell{Target: t, Head: Head{l, h}, Span: span}
 			}
-			if last {
-				from = T - 1 // the only one that is still read
-			}
-			switch {
-			case plan.layers != nil && !plan.layers[l] || plan.columns != nil && !plan.columns[c]:
-			case differ == T:
-				inert = append(inert, Cell{l, c, T})
-			case plan.site != siteHead && (c < differ || last && c < T-1):
-				inert = append(inert, Cell{l, c, from})
-			default:
-				live = append(live, Cell{l, c, from})
+			if h > 0 && len(spans) == 1 { // one row for all heads of a layer
+				grid[l] = append(grid[l], row...)
+			} else {
+				grid = append(grid, row)
 			}
 		}
 	}
-	return live, inert
+	return grid
+}
+
+// running are the spans that are run.
+func running(spans []Span) []Span {
+	return slices.DeleteFunc(slices.Clone(spans), func(s Span) bool { return !s.run })
+}
+
+// reaches reports whether there is a receiver after a layer.
+func (t *Target) reaches(layer int) bool {
+	return slices.ContainsFunc(t.to, func(r Receiver) bool { return r.layer > layer })
 }
 
 // Pass is one pass over the weights: the cells it runs, and the layer that it begins with.
@@ -182,54 +342,81 @@ type Pass struct {
 // batchBytes bounds the memory of a sweep beside the weights: the size of a batch's buffers.
 var batchBytes = 200 << 20
 
-// passes divides the cells over as few passes as batchBytes allows, at least one, and returns the rows that the largest
-// of them needs. A cell owns T−from rows.
+// passes divides the cells over as few passes as batchBytes allows, at least one, and returns the
+// rows that the largest of them needs.
 func (m *Model) passes(cells []Cell, T int) (passes []Pass, rows int) {
 	most := batchBytes/m.rowBytes() - 2*T
-	p, n := Pass{}, 0
-	for _, c := range cells {
-		if len(p.cells) > 0 && n+T-c.from > most {
-			passes = append(passes, p)
-			p, n = Pass{first: c.layer}, 0
+	lo, n, first := 0, 0, 0
+	for i, c := range cells {
+		need, _ := m.cost(&c, T)
+		if i > lo && n+need > most {
+			passes = append(passes, Pass{first, cells[lo:i]})
+			lo, n, first = i, 0, c.layer
 		}
-		p.cells = append(p.cells, c)
-		n += T - c.from
+		n += need
 		rows = max(rows, n)
 	}
-	return append(passes, p), rows + 2*T
+	return append(passes, Pass{first, cells[lo:]}), rows + 2*T
 }
 
-// rowLayers is the sweep's work for the progress bar: how often one row goes through one layer.
-func (m *Model) rowLayers(passes []Pass, T int) int {
-	n := 0
+// work is the sweep's work for the progress bar: how often one row goes through one layer.
+func (m *Model) work(passes []Pass, T int) (work int) {
 	for _, p := range passes {
-		n += 2 * T * (m.layers - p.first)
-		for _, c := range p.cells {
-			n += (T-c.from)*(m.layers-1-c.layer) + 1 // in the last layer one row is left of each
+		work += 2 * T * (m.layers - p.first)
+		for i := range p.cells {
+			_, n := m.cost(&p.cells[i], T)
+			work += n
 		}
 	}
-	return n
+	return work
 }
 
-// cleanRun and corruptRun are the two whole runs at the head of every batch; the forks of the cells follow.
+// cost says how many rows of a batch a cell needs, and how often one of them goes through a layer.
+func (m *Model) cost(c *Cell, T int) (rows, work int) {
+	n, end := T-c.from, m.layers-1
+	live := func(layer int) int { return n*(end-layer) + 1 } // in the last layer one row is left
+	if c.to == nil {
+		return n, live(c.layer)
+	}
+	first, last := end, 0 // the receivers' layers
+	for _, r := range c.to {
+		if last = max(last, r.layer); r.layer > c.layer {
+			first = min(first, r.layer)
+		}
+	}
+	return 2 * n, n*(last-c.layer) + live(first)
+}
+
+// cleanRun and corruptRun are the two whole runs at the head of every batch; the forks of the cells
+// follow.
 const cleanRun, corruptRun = 0, 1
 
-// pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first layer, to the end of the
-// model and forks a run for each cell on the way. The two runs as they enter layer next are left in x. vectors is room for what is captured
-// in one layer.
-func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, vectors [][]float32, step func()) error {
-	clean := make([][][]float32, m.layers) // [layer][pos]
+// pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first
+// layer, to the end of the model and forks a run for each cell on the way. The two runs as they
+// enter layer next are left in x.
+func (m *Model) pass(b *Batch, p Pass, next int, x []float32, step func()) error {
+	var clean [siteResid + 1][][][]float32 // [site][layer][pos]: what the cells put in
+	for site := range clean {
+		clean[site] = make([][][]float32, m.layers)
+	}
 	cells := p.cells
 	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
-		if at == site {
-			clean[layer] = capture(vectors, act)
-			for len(cells) > 0 && cells[0].layer == layer {
-				act = b.patch(cells[0], clean[layer], site, m.width/m.heads, act)
-				cells = cells[1:]
+		old := len(b.runs)
+		for len(cells) > 0 && cells[0].layer == layer && cells[0].site.place() == at {
+			c := &cells[0]
+			if c.site == at { // else it is put in as queries, keys, values or attention
+				clean[at][layer] = b.capture(clean[at][layer], c.Span, act)
 			}
-			clean[layer] = nil // all of a layer's cells are forked by now, and the next layer's vectors take their place
+			act = b.fork(corruptRun, c.from, c, at, act)
+			b.runs[len(b.runs)-1].frozen = c.frozen
+			cells = cells[1:]
 		}
-		if at == siteResid {
+		forks := b.runs[old:]
+		parallel(len(forks), func(i int) { b.patch(forks[i], clean[at][layer], act) })
+		switch at {
+		case siteZ:
+			act = b.receive(layer, old, act)
+		case siteResid:
 			if layer == next-1 {
 				copy(x, act)
 			}
@@ -239,87 +426,208 @@ func (m *Model) pass(b *Batch, site Site, p Pass, next int, x []float32, vectors
 	})
 }
 
-// newVectors makes room for one vector at each position, [pos][d].
-func newVectors(T, d int) [][]float32 {
-	vectors, values := make([][]float32, T), make([]float32, T*d)
-	for pos := range vectors {
-		vectors[pos] = values[pos*d : (pos+1)*d]
+// place is the site at which a batch forks the runs that are patched at s: siteZ for all that shows
+// in what a head puts out.
+func (s Site) place() Site {
+	if s.ofHead() {
+		return siteZ
 	}
-	return vectors
+	return s
 }
 
-// capture copies the clean run's activations at a site into vectors: [R, d] → [pos][d].
-func capture(vectors [][]float32, act []float32) [][]float32 {
-	T, d := len(vectors), len(vectors[0])
-	for pos := range vectors {
-		row := cleanRun*T + pos
-		copy(vectors[pos], act[row*d:(row+1)*d])
+// capture copies the clean run's activations at the positions of a span, [R, d] → [pos][d], where
+// that has not been done yet.
+func (b *Batch) capture(clean [][]float32, span Span, act []float32) [][]float32 {
+	if clean == nil {
+		clean = make([][]float32, b.length)
 	}
-	return vectors
+	for pos := span.lo; pos < span.hi; pos++ {
+		if clean[pos] == nil {
+			row := cleanRun*b.length + pos
+			clean[pos] = slices.Clone(act[row*b.width : (row+1)*b.width])
+		}
+	}
+	return clean
 }
 
-// patch forks the corrupt run at a site and puts the clean activation into the fork: for siteHead one head's output at
-// all positions, else the whole vector at one position.
-func (b *Batch) patch(c Cell, clean [][]float32, site Site, headSize int, act []float32) []float32 {
-	act = b.fork(corruptRun, c.from, site, act)
-	fork := b.runs[len(b.runs)-1]
-	if site != siteHead {
-		copy(act[fork.row*b.width:], clean[c.column])
-		return act
+// patch puts the clean run's activations into a run that has just been forked for a cell: the vector
+// at each position of the span, or a head's part of it.
+func (b *Batch) patch(fork Run, clean [][]float32, act []float32) {
+	c, from, to := fork.cell, 0, b.width
+	switch {
+	case c.site == siteZ:
+		from, to = c.head*b.size, (c.head+1)*b.size
+	case c.site.ofHead():
+		b.patchInside(fork, act)
+		return
 	}
-	lo, hi := c.column*headSize, (c.column+1)*headSize
-	for pos := c.from; pos < b.length; pos++ {
-		copy(act[(fork.row+pos-c.from)*b.width+lo:], clean[pos][lo:hi])
+	for pos := fork.from; pos < c.hi; pos++ {
+		row := act[(fork.row+pos-fork.from)*b.width:]
+		copy(row[from:to], clean[pos][from:to])
 	}
-	return act
 }
 
-// read reads the two plain runs and the cells' forks, in the order in which they were made, off the end of a pass.
-func (m *Model) read(s *Sweep, b *Batch, pair Pair, probabilities bool, cells []Cell) error {
+// patchInside puts a head's queries, keys, values or attention of the clean run into a fork, which
+// shows in what the head puts out: z = softmax(q·kᵀ)·v, with some of the three from the clean run.
+// The batch still holds those of both whole runs. Clean keys and values show wherever they are
+// attended to, the others only at the positions where they are put in.
+func (b *Batch) patchInside(fork Run, z []float32) {
+	c := fork.cell
+	clean, corrupt := b.rowsOf(b.runs[cleanRun]), b.rowsOf(b.runs[corruptRun])
+	mixed := func(pos int) int {
+		if c.lo <= pos && pos < c.hi {
+			return clean(pos)
+		}
+		return corrupt(pos)
+	}
+	head := func(hi int, q, k, v func(pos int) int, edit func(pos int, pattern []float32)) {
+		b.headOut(z[fork.row*b.width:], c.head, fork.from, hi, q, k, v, edit)
+	}
+	switch {
+	case c.site == siteQ:
+		head(c.hi, clean, corrupt, corrupt, nil)
+	case c.site == siteK:
+		head(b.length, corrupt, mixed, corrupt, nil)
+	case c.site == siteV:
+		head(b.length, corrupt, corrupt, mixed, nil)
+	case c.of == nil:
+		head(c.hi, clean, clean, corrupt, nil)
+	default:
+		var entry float32
+		get := func(_ int, pattern []float32) { entry = pattern[c.source] }
+		put := func(_ int, pattern []float32) { pattern[c.source] = entry }
+		head(c.hi, clean, clean, clean, get)
+		head(c.hi, corrupt, corrupt, corrupt, put)
+	}
+}
+
+// headOut is what a head puts out at positions lo … hi−1: [hi−lo, size], into rows of z that are d
+// apart, the first one at its beginning. q, k and v say which rows of the batch's qkv have the query,
+// key and value of a position. For edit see attend.
+func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int,
+	edit func(pos int, pattern []float32)) {
+	s := attentionSpaces.get()
+	defer attentionSpaces.put(s)
+	d, size := b.width, b.size
+	gather := func(part int, rows func(pos int) int, lo int) []float32 {
+		s.gathered = s.gathered[:0]
+		for pos := lo; pos < hi; pos++ {
+			at := rows(pos)*3*d + part*d + head*size
+			s.gathered = append(s.gathered, b.qkv[at:at+size]...)
+		}
+		return s.gathered
+	}
+	keys := gather(1, k, 0)
+	s.baseKeys.packTurned(keys, size, size, lo)
+	s.keys.packTurned(keys[lo*size:], size, size, hi-lo)
+	values := gather(2, v, 0)
+	s.baseValues.pack(values, size, lo, size)
+	s.values.pack(values[lo*size:], size, hi-lo, size)
+	s.attend(z[head*size:], d, gather(0, q, lo), size, lo, hi-lo, size, edit)
+}
+
+// rowsOf says which row of the batch holds a position of a run.
+func (b *Batch) rowsOf(r Run) func(pos int) int {
+	base := b.runs[r.base].row
+	return func(pos int) int {
+		if pos < r.from {
+			return base + pos
+		}
+		return r.row + pos - r.from
+	}
+}
+
+// receive puts the queries, keys and values that this layer's receivers have in the frozen runs into
+// live runs, which are forked off the corrupt run where there are none yet. Then it drops the frozen
+// runs that have met their last receiver. The runs from index old on have only just been forked.
+func (b *Batch) receive(layer, old int, z []float32) []float32 {
+	var mixes []func()
+	for _, frozen := range b.runs[:old] {
+		c, theirs := frozen.cell, b.rowsOf(frozen)
+		here := func(r Receiver) bool { return r.layer == layer }
+		if !frozen.frozen || !slices.ContainsFunc(c.to, here) {
+			continue
+		}
+		isLive := func(r Run) bool { return r.cell == c && !r.frozen }
+		own, live := b.rowsOf(b.runs[corruptRun]), slices.IndexFunc(b.runs, isLive)
+		if live >= 0 {
+			own = b.rowsOf(b.runs[live])
+		} else {
+			live = len(b.runs)
+			z = b.fork(corruptRun, frozen.from, c, siteZ, z)
+		}
+		for head := 0; head < b.width/b.size; head++ {
+			here := func(r Receiver) bool { return r.Head == Head{layer, head} }
+			if !slices.ContainsFunc(c.to, here) {
+				continue
+			}
+			rows := func(site Site) func(pos int) int {
+				if slices.Contains(c.to, Receiver{Head{layer, head}, site}) {
+					return theirs
+				}
+				return own
+			}
+			run, q, k, v := b.runs[live], rows(siteQ), rows(siteK), rows(siteV)
+			mixes = append(mixes, func() {
+				b.headOut(z[run.row*b.width:], head, run.from, b.length, q, k, v, nil)
+			})
+		}
+	}
+	parallel(len(mixes), func(i int) { mixes[i]() })
+	if mixes == nil {
+		return z
+	}
+	return b.keep(z, func(r Run) int {
+		if r.frozen && r.cell.to != nil && !r.cell.reaches(layer) {
+			return b.length
+		}
+		return r.from
+	})
+}
+
+// read reads the two whole runs and the cells' forks off the end of a pass.
+func (m *Model) read(s *Baselines, b *Batch, pair Pair, full bool) error {
 	x := b.last()
-	readings, err := m.readings(x, pair, probabilities)
-	if err != nil {
-		return err
-	}
-	if s.cleanLogits == nil { // the plain runs are the same in every pass
-		plain, err := m.logits(x[:2*m.width])
+	if s.cleanLogits == nil { // the whole runs are the same in every pass
+		logits, err := m.logits(x[:2*m.width])
 		if err != nil {
 			return err
 		}
-		s.cleanLogits, s.corruptLogits = plain[:m.vocab], plain[m.vocab:]
-		s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
+		s.cleanLogits, s.corruptLogits = logits[:m.vocab], logits[m.vocab:]
 	}
-	for i, c := range cells {
-		s.cells[c.layer][c.column] = readings[2+i]
+	readings, err := m.readings(x, pair, full, s.cleanLogits)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-// checkAnswers checks that the model knows both answers.
-func (m *Model) checkAnswers(pair Pair) error {
-	for _, id := range []int{pair.cleanAnswer, pair.corruptAnswer} {
-		if err := m.checkToken(id); err != nil {
-			return err
+	s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
+	for i, r := range b.runs {
+		if r.cell != nil {
+			*r.cell.reading = readings[i]
 		}
 	}
 	return nil
 }
 
-// readings reads residual streams: [n, d] → [n].
-func (m *Model) readings(x []float32, pair Pair, probabilities bool) ([]Reading, error) {
-	r := make([]Reading, len(x)/m.width)
-	y := m.logitsOf(x, pair.cleanAnswer, pair.corruptAnswer)
+// readings reads residual streams: [n, d] → [n]. With full they have logSum, and kl from the clean
+// run's logits, [vocab], unless there are none.
+func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]Reading, error) {
+	ids := slices.Concat(pair.cleanAnswer, pair.corruptAnswer)
+	y := m.logitsOf(x, ids)
 	if !finite(y) {
 		return nil, m.damagedLogits()
 	}
+	r := make([]Reading, len(x)/m.width)
 	for i := range r {
-		r[i] = Reading{clean: float64(y[2*i]), corrupt: float64(y[2*i+1])}
+		answers := y[i*len(ids) : (i+1)*len(ids)]
+		r[i] = notRun
+		r[i].clean = logSumExp(answers[:len(pair.cleanAnswer)])
+		r[i].corrupt = logSumExp(answers[len(pair.cleanAnswer):])
 	}
-	if !probabilities {
+	if !full {
 		return r, nil
 	}
 	const chunk = 64 // at a time, for the whole logits of a thousand streams take 200 MB
-	room := logitRooms.get()
+	room, logP := logitRooms.get(), logProbabilities(clean)
 	defer logitRooms.put(room)
 	for lo := 0; lo < len(r); lo += chunk {
 		hi := min(lo+chunk, len(r))
@@ -328,10 +636,34 @@ func (m *Model) readings(x []float32, pair Pair, probabilities bool) ([]Reading,
 		if err := m.logitsInto(y, x[lo*m.width:hi*m.width]); err != nil {
 			return nil, err
 		}
-		eachChunk(hi-lo, 1, func(i, _ int) { r[lo+i].logSum = logSumExp(y[i*m.vocab : (i+1)*m.vocab]) })
+		parallel(hi-lo, func(i int) {
+			y := y[i*m.vocab : (i+1)*m.vocab]
+			r[lo+i].logSum = logSumExp(y)
+			if clean != nil {
+				r[lo+i].kl = divergence(logP, y, r[lo+i].logSum)
+			}
+		})
 	}
 	return r, nil
 }
 
-// logitRooms keeps the memory for a chunk of logits: fresh memory for each of the passes of a long sweep would add up before it is collected.
+// logitRooms keeps the memory for a chunk of logits: fresh memory for each of the passes of a long
+// sweep would add up before it is collected.
 var logitRooms pool[[]float32]
+
+// logProbabilities is log softmax of logits.
+func logProbabilities(logits []float32) []float64 {
+	logP, logSum := make([]float64, len(logits)), logSumExp(logits)
+	for i, y := range logits {
+		logP[i] = float64(y) - logSum
+	}
+	return logP
+}
+
+// divergence is Kullback and Leibler's Σ p·(log p − log q), in nats, where log q = logit − logSum.
+func divergence(logP []float64, logits []float32, logSum float64) (kl float64) {
+	for i, y := range logits {
+		kl += math.Exp(logP[i]) * (logP[i] - (float64(y) - logSum))
+	}
+	return kl
+}

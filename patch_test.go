@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand"
 	"reflect"
@@ -38,7 +39,7 @@ func randomModel(c Config, seed int64) *Model {
 // randomPair makes two texts that differ in a few tokens from position differ on.
 func randomPair(m *Model, T, differ int, seed int64) Pair {
 	r := rand.New(rand.NewSource(seed))
-	p := Pair{cleanAnswer: 1, corruptAnswer: 2}
+	p := Pair{cleanAnswer: []int{1}, corruptAnswer: []int{2}}
 	for i := 0; i < T; i++ {
 		id := r.Intn(m.vocab)
 		p.clean, p.corrupt = append(p.clean, id), append(p.corrupt, id)
@@ -49,88 +50,285 @@ func randomPair(m *Model, T, differ int, seed int64) Pair {
 	return p
 }
 
-// plainSweep is the definition of a sweep: one whole forward pass for each cell.
-func plainSweep(t testing.TB, m *Model, pair Pair, site Site) [][]Reading {
-	run := func(ids []int, hook Hook) []float32 {
-		b, err := m.begin(ids)
-		if err == nil {
-			err = m.forward(b, 0, hook)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m.logitsOf(b.last(), pair.cleanAnswer, pair.corruptAnswer)
+// plainRun is one whole forward pass over one text, without batch and forks: the model's own
+// operations in their plain order. edit is shown the activations at each site of each layer and may
+// change them: [T, d], for a head's sites all heads side by side, for sitePattern [heads][T, T].
+// It returns the residual stream at the last position.
+func plainRun(t testing.TB, m *Model, ids []int, edit func(at Site, layer int, act []float32)) []float32 {
+	x, err := m.embed(ids)
+	if err != nil {
+		t.Fatal(err)
 	}
-	d, size := m.width, m.width/m.heads
-	clean := make([][]float32, m.layers)
-	run(pair.clean, func(at Site, layer int, act []float32) []float32 {
-		if at == site {
-			clean[layer] = append([]float32(nil), act...)
+	T, d, size := len(ids), m.width, m.width/m.heads
+	h, qkv, z := make([]float32, T*d), make([]float32, T*3*d), make([]float32, T*d)
+	q, k, v := make([]float32, T*d), make([]float32, T*d), make([]float32, T*d)
+	for l, w := range m.blocks {
+		edit(siteResidPre, l, x)
+		m.layerNorms(h, x, w.ln1)
+		matMul(qkv, h, w.attn.w, w.attn.b)
+		for i, part := range [][]float32{q, k, v} {
+			copyColumns(part, d, qkv[i*d:], 3*d, T, d)
 		}
-		return act
-	})
-	cells := make([][]Reading, m.layers)
-	for l := range cells {
-		cells[l] = make([]Reading, m.columns(site, len(pair.clean)))
-		for c := range cells[l] {
-			y := run(pair.corrupt, func(at Site, layer int, act []float32) []float32 {
-				switch {
-				case at != site || layer != l:
-				case site == siteHead:
-					for p := range pair.clean {
-						copy(act[p*d+c*size:p*d+(c+1)*size], clean[l][p*d+c*size:])
-					}
-				default:
-					copy(act[c*d:(c+1)*d], clean[l][c*d:])
-				}
-				return act
-			})
-			cells[l][c] = Reading{clean: float64(y[0]), corrupt: float64(y[1])}
+		edit(siteQ, l, q)
+		edit(siteK, l, k)
+		edit(siteV, l, v)
+
+		// Attention as four plain steps, for which TestAttention holds the fast one to this one.
+		pattern := make([]float32, m.heads*T*T)
+		for head := 0; head < m.heads; head++ { // 1. the scores, 2. softmax over what may be seen
+			a, scaled := pattern[head*T*T:(head+1)*T*T], columns(q, d, head*size, size)
+			for i := range scaled {
+				scaled[i] *= m.attentionScale(l)
+			}
+			matMulT(a, scaled, Matrix{rows: T, cols: size, f32: columns(k, d, head*size, size)})
+			for p := 0; p < T; p++ {
+				chosen.softmax(a[p*T : p*T+p+1])
+				clear(a[p*T+p+1 : (p+1)*T])
+			}
 		}
+		edit(sitePattern, l, pattern)
+		for head := 0; head < m.heads; head++ { // 3. the mean of the values
+			out := make([]float32, T*size)
+			values := Matrix{rows: T, cols: size, f32: columns(v, d, head*size, size)}
+			matMul(out, pattern[head*T*T:(head+1)*T*T], values, nil)
+			copyColumns(z[head*size:], d, out, size, T, size)
+		}
+		edit(siteZ, l, z)
+		matMul(h, z, w.attnProj.w, w.attnProj.b) // 4. c_proj mixes the heads
+
+		edit(siteAttn, l, h)
+		addTo(x, h)
+		edit(siteResidMid, l, x)
+		m.layerNorms(h, x, w.ln2)
+		u := make([]float32, T*w.fc.w.cols)
+		matMulActivated(u, h, w.fc.w, w.fc.b, m.activation)
+		matMul(h, u, w.mlpProj.w, w.mlpProj.b)
+		edit(siteMLP, l, h)
+		addTo(x, h)
+		edit(siteResid, l, x)
 	}
-	return cells
+	return x[(T-1)*d:]
 }
 
-// TestSweepIsItsDefinition holds the one-pass sweep to the plain definition, bit for bit: every site, texts that differ
-// early and late, one layer, one token, and passes so small that the cells are divided over many of them.
+func leave(Site, int, []float32) {}
+
+// columns copies the columns from … from+n−1 of a matrix whose rows are ld values apart: [rows, n].
+func columns(x []float32, ld, from, n int) []float32 {
+	part := make([]float32, len(x)/ld*n)
+	copyColumns(part, n, x[from:], ld, len(x)/ld, n)
+	return part
+}
+
+// copyColumns copies a [rows, n] matrix whose rows are ldx apart to where they are ldy apart.
+func copyColumns(y []float32, ldy int, x []float32, ldx, rows, n int) {
+	for r := 0; r < rows; r++ {
+		copy(y[r*ldy:r*ldy+n], x[r*ldx:])
+	}
+}
+
+// recorded are all activations of a plain run, by site and layer.
+func recorded(t testing.TB, m *Model, ids []int) map[Site][][]float32 {
+	acts := map[Site][][]float32{}
+	plainRun(t, m, ids, func(at Site, _ int, act []float32) {
+		acts[at] = append(acts[at], slices.Clone(act))
+	})
+	return acts
+}
+
+// replacing is the edit that replaces what a cell names by another run's.
+func replacing(m *Model, c Cell, from map[Site][][]float32) func(at Site, layer int, act []float32) {
+	return func(at Site, layer int, act []float32) {
+		if at != c.site || layer != c.layer {
+			return
+		}
+		T, size := len(from[siteZ][0])/m.width, m.width/m.heads
+		for pos := c.lo; pos < c.hi; pos++ {
+			lo, n := pos*m.width, m.width // a whole vector
+			switch {
+			case c.of != nil:
+				lo, n = (c.head*T+pos)*T+c.source, 1
+			case c.site == sitePattern:
+				lo, n = (c.head*T+pos)*T, T
+			case c.site.ofHead():
+				lo, n = lo+c.head*size, size
+			}
+			copy(act[lo:lo+n], from[c.site][layer][lo:])
+		}
+	}
+}
+
+// plainCell is the definition of a cell: one whole forward pass, or three for a path to a head.
+func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base map[Site][][]float32) []float32 {
+	if !c.frozen {
+		return plainRun(t, m, corrupt, replacing(m, c, clean))
+	}
+	// All heads put out what they do in the corrupt run, only the sender what it does in the clean one.
+	receivers := map[Site][][]float32{}
+	x := plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
+		if at == siteZ {
+			copy(act, base[siteZ][layer])
+			replacing(m, c, clean)(at, layer, act)
+		}
+		receivers[at] = append(receivers[at], slices.Clone(act))
+	})
+	if c.to == nil {
+		return x
+	}
+	return plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
+		for _, r := range c.to {
+			all := Span{0, len(corrupt), true}
+			replacing(m, Cell{Target: &Target{site: r.site}, Head: r.Head, Span: all}, receivers)(at, layer, act)
+		}
+	})
+}
+
+// plainSweep is the definition of a sweep. It is laid out like one, and has NaN where nothing is run.
+func plainSweep(t testing.TB, m *Model, pair Pair, plan Plan) (matrices [][][]Reading) {
+	clean, base := recorded(t, m, pair.clean), recorded(t, m, pair.corrupt)
+	for i := range plan.targets {
+		var matrix [][]Reading
+		for _, cells := range m.grid(&plan.targets[i], plan, len(pair.clean)) {
+			var row []Reading
+			for _, c := range cells {
+				r := notRun
+				if c.run {
+					x := plainCell(t, m, pair.corrupt, c, clean, base)
+					readings, err := m.readings(x, pair, false, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					r = readings[0]
+				}
+				row = append(row, r)
+			}
+			matrix = append(matrix, row)
+		}
+		matrices = append(matrices, matrix)
+	}
+	return matrices
+}
+
+// patching is the plan that patches some sites.
+func patching(sites ...Site) (plan Plan) {
+	for _, site := range sites {
+		plan.targets = append(plan.targets, Target{site: site})
+	}
+	return plan
+}
+
+// everySpan is each position by itself.
+func everySpan(T int) (spans []Span) {
+	for pos := 0; pos < T; pos++ {
+		spans = append(spans, Span{pos, pos + 1, true})
+	}
+	return spans
+}
+
+// allPlans is every site in every way it can be patched, with the name of each way.
+func allPlans(m *Model, T int) map[string]Plan {
+	vectors := patching(siteResidPre, siteAttn, siteResidMid, siteMLP, siteResid)
+	heads := patching(siteZ, siteQ, siteK, siteV, sitePattern)
+	of := func(p Plan, spans ...Span) Plan { p.spans = spans; return p }
+	plans := map[string]Plan{
+		"vectors":         vectors,
+		"heads":           heads,
+		"all in one pass": {targets: slices.Concat(heads.targets, vectors.targets)},
+		"by position":     of(heads, everySpan(T)...),
+		"at the last one": of(heads, Span{T - 1, T, true}),
+	}
+	if T >= 4 {
+		// A word of two tokens, a gap, and the rest.
+		spans := []Span{{0, 1, true}, {1, 3, true}, {3, T - 1, false}, {T - 1, T, true}}
+		plans["vectors by spans"], plans["heads by spans"] = of(vectors, spans...), of(heads, spans...)
+	}
+	for l := 0; l < m.layers; l++ {
+		name := fmt.Sprint("entries of layer ", l)
+		plans[name] = Plan{targets: []Target{{site: sitePattern, of: &Head{l, m.heads - 1}}}}
+	}
+	return plans
+}
+
+// allPaths are path patchings to the logits and to receivers of all kinds, in one layer and in
+// several.
+func allPaths(m *Model) map[string]Plan {
+	end, mid := m.layers-1, m.layers/2
+	paths := map[string]Plan{"to the logits": {targets: []Target{{site: siteZ, frozen: true}}}}
+	for _, to := range [][]Receiver{
+		{{Head{end, 0}, siteQ}}, {{Head{end, 0}, siteK}}, {{Head{mid, 0}, siteV}},
+		{{Head{mid, 0}, siteQ}, {Head{mid, 0}, siteK}, {Head{mid, m.heads - 1}, siteV}},
+		{{Head{end, 0}, siteV}, {Head{mid, 0}, siteK}, {Head{min(1, end), m.heads - 1}, siteQ}},
+	} {
+		paths[fmt.Sprint("to ", to)] = Plan{targets: []Target{{site: siteZ, frozen: true, to: to}}}
+	}
+	return paths
+}
+
+// TestSweepIsItsDefinition holds the one-pass sweep to the plain definition, bit for bit: every site,
+// by head, by position, by span, by entry, and paths; texts that differ early and late, one layer,
+// one token, and passes so small that the cells are divided over many of them.
 func TestSweepIsItsDefinition(t *testing.T) {
 	for _, c := range []struct {
 		layers, heads, width, T, differ int
 	}{
-		{3, 4, 64, 11, 1}, {3, 4, 64, 11, 0}, {2, 2, 32, 11, 10}, {1, 2, 32, 5, 2}, {3, 3, 48, 1, 0}, {4, 2, 16, 90, 3}, {1, 1, 8, 1, 0},
+		{4, 3, 48, 7, 1}, {3, 2, 32, 6, 0}, {2, 2, 24, 6, 5}, {1, 2, 32, 5, 2}, {3, 3, 48, 1, 0},
+		{5, 2, 16, 9, 3}, {1, 1, 8, 1, 0}, {2, 1, 8, 70, 66},
 	} {
 		m := randomModel(Config{c.layers, c.heads, c.width, 128, 100}, int64(c.T))
 		pair := randomPair(m, c.T, c.differ, 5)
-		for _, site := range []Site{siteResid, siteAttn, siteMLP, siteHead} {
-			want := plainSweep(t, m, pair, site)
+		plans := allPlans(m, c.T)
+		if c.T > 20 { // longer than the queries that attention takes at a time
+			plans = map[string]Plan{"heads": plans["heads"], "vectors": plans["vectors"]}
+		}
+		maps.Copy(plans, allPaths(m))
+		for name, plan := range plans {
+			want := plainSweep(t, m, pair, plan)
 			for _, rows := range []int{1 << 20, 3 * c.T, 5*c.T + 3} {
-				t.Run(fmt.Sprint(c, " site ", site, " rows ", rows), func(t *testing.T) {
+				t.Run(fmt.Sprint(c, " ", name, " rows ", rows), func(t *testing.T) {
 					defer func(b int) { batchBytes = b }(batchBytes)
 					batchBytes = rows * m.rowBytes()
-					s, err := m.sweep(pair, Plan{site: site}, func(float64) {})
+					s, err := m.sweep(pair, plan, func(float64) {})
 					if err != nil {
 						t.Fatal(err)
 					}
-					for l := range want {
-						for col, w := range want[l] {
-							if g := s.cells[l][col]; g.clean != w.clean || g.corrupt != w.corrupt {
-								t.Fatalf("layer %d, column %d: %v, by definition %v", l, col, g, w)
-							}
-						}
-					}
+					sameReadings(t, s.matrices, want)
 				})
 			}
 		}
 	}
 }
 
-// TestCaptureCopies checks that what was captured of the clean run stays as it was when a later run writes where it came from.
+// sameReadings fails at the first cell whose logits differ in a bit.
+func sameReadings(t *testing.T, got, want [][][]Reading) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d matrices, want %d", len(got), len(want))
+	}
+	same := func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }
+	for i, matrix := range want {
+		if len(got[i]) != len(matrix) {
+			t.Fatalf("matrix %d has %d rows, want %d", i, len(got[i]), len(matrix))
+		}
+		for r, row := range matrix {
+			if len(got[i][r]) != len(row) {
+				t.Fatalf("matrix %d, row %d: %d columns, want %d", i, r, len(got[i][r]), len(row))
+			}
+			for col, w := range row {
+				if g := got[i][r][col]; !same(g.clean, w.clean) || !same(g.corrupt, w.corrupt) {
+					t.Fatalf("matrix %d, row %d, column %d: %v, by definition %v", i, r, col, g, w)
+				}
+			}
+		}
+	}
+}
+
+// TestCaptureCopies checks that what was captured of the clean run stays as it was when a later run
+// writes where it came from.
 func TestCaptureCopies(t *testing.T) {
-	const T, d = 3, 2
 	act := []float32{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6} // the clean run, then the corrupt one
-	clean := capture(newVectors(T, d), act)
+	b := &Batch{length: 3, width: 2}
+	clean := b.capture(b.capture(nil, Span{1, 2, true}, act), Span{1, 3, true}, act)
 	clear(act)
-	if want := [][]float32{{1, 2}, {3, 4}, {5, 6}}; !reflect.DeepEqual(clean, want) {
+	if want := [][]float32{nil, {3, 4}, {5, 6}}; !reflect.DeepEqual(clean, want) {
 		t.Errorf("captured %v, want %v", clean, want)
 	}
 }
@@ -154,7 +352,7 @@ func TestKeepLast(t *testing.T) {
 			rows = append(rows, len(act)/m.width)
 		case site == siteResid && layer == 0:
 			for _, from := range []int{1, 2} {
-				act = b.fork(corruptRun, from, site, act)
+				act = b.fork(corruptRun, from, &Cell{}, site, act)
 			}
 		}
 		return act
@@ -168,26 +366,31 @@ func TestKeepLast(t *testing.T) {
 func TestProgress(t *testing.T) {
 	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
 	pair := randomPair(m, 9, 1, 7)
-	sweep := func(site Site) func(func(float64)) error {
+	sweep := func(plan Plan) func(func(float64)) error {
 		return func(progress func(float64)) error {
-			_, err := m.sweep(pair, Plan{site: site}, progress)
+			_, err := m.sweep(pair, plan, progress)
 			return err
 		}
 	}
+	paths := Plan{targets: []Target{{site: siteZ, frozen: true, to: []Receiver{
+		{Head{5, 0}, siteQ}, {Head{8, 1}, siteV},
+	}}}}
 	for _, c := range []struct {
 		name  string
 		rows  int // of a batch
 		steps int
 		work  func(progress func(float64)) error
 	}{
-		{"resid", 1 << 20, 12, sweep(siteResid)},
-		{"resid in passes", 80, 0, sweep(siteResid)},
-		{"head", 1 << 20, 12, sweep(siteHead)},
+		{"resid", 1 << 20, 12, sweep(patching(siteResid))},
+		{"resid in passes", 80, 0, sweep(patching(siteResid))},
+		{"heads", 1 << 20, 12, sweep(patching(siteZ, siteK))},
+		{"paths", 1 << 20, 12, sweep(paths)},
+		{"paths in passes", 80, 0, sweep(paths)},
 		{"lens", 1 << 20, 12, func(progress func(float64)) error {
-			_, _, err := m.lens(pair, false, progress)
+			_, err := m.lens(pair, false, progress)
 			return err
 		}},
-		{"a study of all sites", 1 << 20, 36, func(progress func(float64)) error {
+		{"a study of all sites", 1 << 20, 12, func(progress func(float64)) error {
 			study := Study{site: "all", metric: metricDiff}
 			_, err := study.run(m, Question{Pair: pair, metric: metricDiff}, progress)
 			return err
@@ -214,12 +417,18 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestReadings reads more streams than the logits are computed for at a time.
+// TestReadings reads more streams than the logits are computed for at a time, with answers of one
+// token and of several.
 func TestReadings(t *testing.T) {
 	m := randomModel(Config{layers: 1, heads: 1, width: 16, context: 8, vocab: 40}, 1)
 	const n = 150
 	x := randoms(2, n*m.width)
-	readings, err := m.readings(x, Pair{cleanAnswer: 3, corruptAnswer: 7}, true)
+	clean, err := m.logits(x[:m.width])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := Pair{cleanAnswer: []int{3}, corruptAnswer: []int{7, 1}}
+	readings, err := m.readings(x, pair, true, clean)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,8 +437,15 @@ func TestReadings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := (Reading{float64(y[3]), float64(y[7]), logSumExp(y)}); r != want {
-			t.Fatalf("stream %d: %v, want %v", i, r, want)
+		set := math.Log(math.Exp(float64(y[7])) + math.Exp(float64(y[1])))
+		kl, logSum := 0., logSumExp(y)
+		for id := range y {
+			logP := float64(clean[id]) - logSumExp(clean)
+			kl += math.Exp(logP) * (logP - float64(y[id]) + logSum)
+		}
+		if r.clean != float64(y[3]) || r.logSum != logSum || i == 0 && r.kl != 0 ||
+			math.Abs(r.corrupt-set) > 1e-6 || math.Abs(r.kl-kl) > 1e-9 {
+			t.Fatalf("stream %d: %v, want %g, %g, %g, %g", i, r, y[3], set, logSum, kl)
 		}
 	}
 }
@@ -244,7 +460,7 @@ func TestSweepReusesBatch(t *testing.T) {
 		if broken {
 			m.blocks[1].mlpProj.b[0] = float32(math.NaN())
 		}
-		if _, err := m.sweep(pair, Plan{}, func(float64) {}); (err != nil) != broken {
+		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); (err != nil) != broken {
 			t.Fatalf("broken %v: error %v", broken, err)
 		}
 		if len(batches.free) != 1 {

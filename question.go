@@ -59,18 +59,21 @@ func newQuestion(
 	if slices.Equal(q.clean, q.corrupt) {
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them", clean.name, corrupt.name)
 	}
-	if q.cleanAnswer, err = answerToken(m, cleanAnswer); err != nil {
+	answer, err := answerToken(m, cleanAnswer)
+	if err != nil {
 		return q, fmt.Errorf("the clean answer: %w", err)
 	}
+	q.cleanAnswer = []int{answer}
 	if metric == metricLogit && corruptAnswer == "" {
 		q.corruptAnswer = q.cleanAnswer
 		return q, nil
 	}
-	if q.corruptAnswer, err = answerToken(m, corruptAnswer); err != nil {
+	if answer, err = answerToken(m, corruptAnswer); err != nil {
 		return q, fmt.Errorf("the corrupt answer: %w", err)
 	}
-	if q.cleanAnswer == q.corruptAnswer {
-		return q, fmt.Errorf("both answers are the token %q: they must differ", q.tokenizer.token(q.cleanAnswer))
+	q.corruptAnswer = []int{answer}
+	if q.cleanAnswer[0] == q.corruptAnswer[0] {
+		return q, fmt.Errorf("both answers are the token %q: they must differ", q.tokenizer.token(answer))
 	}
 	return q, nil
 }
@@ -118,15 +121,20 @@ func answerToken(m *Model, answer string) (int, error) {
 // metricName is the metric as a formula with the pair's own answers.
 func (q *Question) metricName() string {
 	word := func(id int) string { return visible(strings.TrimPrefix(q.tokenizer.token(id), " ")) }
-	clean, corrupt := word(q.cleanAnswer), word(q.corruptAnswer)
-	if clean == corrupt && q.cleanAnswer != q.corruptAnswer { // they differ in the space alone
-		clean, corrupt = strconv.Quote(q.tokenizer.token(q.cleanAnswer)), strconv.Quote(q.tokenizer.token(q.corruptAnswer))
+	a, b := q.cleanAnswer[0], q.corruptAnswer[0]
+	clean, corrupt := word(a), word(b)
+	if clean == corrupt && a != b { // they differ in the space alone
+		clean, corrupt = strconv.Quote(q.tokenizer.token(a)), strconv.Quote(q.tokenizer.token(b))
 	}
 	switch q.metric {
 	case metricLogit:
 		return fmt.Sprintf("logit(%s)", clean)
 	case metricProb:
 		return fmt.Sprintf("p(%s) - p(%s)", corrupt, clean)
+	case metricLogProb:
+		return fmt.Sprintf("log p(%s)", clean)
+	case metricKL:
+		return "KL(clean, patched)"
 	case metricRestored:
 		return fmt.Sprintf("restored share of logit(%s) - logit(%s)", corrupt, clean)
 	}
@@ -186,7 +194,7 @@ type Study struct {
 
 // siteNames are what a study may call its sites.
 var siteNames = map[string][]Site{
-	"resid": {siteResid}, "attn": {siteAttn}, "mlp": {siteMLP}, "head": {siteHead}, "all": {siteResid, siteAttn, siteMLP},
+	"resid": {siteResid}, "attn": {siteAttn}, "mlp": {siteMLP}, "head": {siteZ}, "all": {siteResid, siteAttn, siteMLP},
 }
 
 // detailed is an error with more to show below its line.

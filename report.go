@@ -29,7 +29,7 @@ type Report struct {
 	Matrices map[string][][]Number `json:"matrices,omitempty"` // where there are several
 	Lens     *LensReport           `json:"lens,omitempty"`
 
-	plain    *Sweep        // the two runs as they are
+	plain    *Baselines    // the two runs as they are
 	readings [][][]Reading // of each matrix
 	panels   []Panel       // each matrix in the metric
 	reversed bool          // whether high values speak for the clean answer
@@ -110,7 +110,7 @@ func (n Number) MarshalJSON() ([]byte, error) {
 
 // newReport reports the two plain runs of a sweep; add adds the matrices. It fails if the metric
 // makes no sense for them.
-func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
+func newReport(m *Model, q Question, plain *Baselines, top int) (*Report, error) {
 	if q.metric == metricRestored {
 		if err := plain.restorable(); err != nil {
 			return nil, err
@@ -124,14 +124,14 @@ func newReport(m *Model, q Question, plain *Sweep, top int) (*Report, error) {
 	r := &Report{
 		Model:    newModelReport(m),
 		Metric:   q.metricName(),
-		Answer:   AnswerReport{Clean: newTokenReport(m.tokenizer, q.cleanAnswer)},
+		Answer:   AnswerReport{Clean: newTokenReport(m.tokenizer, q.cleanAnswer[0])},
 		Clean:    run(q.cleanText, q.clean, plain.clean, plain.cleanLogits),
 		Corrupt:  run(q.corruptText, q.corrupt, plain.corrupt, plain.corruptLogits),
 		plain:    plain,
 		reversed: q.metric.highIsClean(),
 	}
-	if q.corruptAnswer != q.cleanAnswer {
-		corrupt := newTokenReport(m.tokenizer, q.corruptAnswer)
+	if q.corruptAnswer[0] != q.cleanAnswer[0] {
+		corrupt := newTokenReport(m.tokenizer, q.corruptAnswer[0])
 		r.Answer.Corrupt = &corrupt
 	}
 	return r, nil
@@ -335,58 +335,56 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report,
 	if s.lens {
 		return s.look(m, q, progress)
 	}
-	plan := Plan{probabilities: q.metric == metricProb}
+	plan := Plan{full: q.metric.full()}
 	var err error
 	if plan.layers, err = selection(s.layers, m.layers); err != nil {
 		return nil, fmt.Errorf("-layers %s: %w", s.layers, err)
 	}
-	if plan.columns, err = selection(s.positions, len(q.clean)); err != nil {
+	positions, err := selection(s.positions, len(q.clean))
+	if err != nil {
 		return nil, fmt.Errorf("-positions %s: %w", s.positions, err)
 	}
-	var r *Report
-	sites := siteNames[s.site]
-	for i, site := range sites {
-		plan.site = site
-		sweep, err := m.sweep(q.Pair, plan, func(done float64) {
-			progress((float64(i) + done) / float64(len(sites)))
-		})
-		if err != nil {
-			return nil, err
-		}
-		if r == nil {
-			if r, err = newReport(m, q, sweep, s.top); err != nil {
-				return nil, err
-			}
-			r.Site = s.site
-		}
-		r.add(site.String(), sweep.cells, q.metric)
+	for pos, run := range positions {
+		plan.spans = append(plan.spans, Span{pos, pos + 1, run})
+	}
+	for _, site := range siteNames[s.site] {
+		plan.targets = append(plan.targets, Target{site: site})
+	}
+	sweep, err := m.sweep(q.Pair, plan, progress)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newReport(m, q, &sweep.Baselines, s.top)
+	if err != nil {
+		return nil, err
+	}
+	r.Site = s.site
+	for i, target := range plan.targets {
+		r.add(target.site.String(), sweep.matrices[i], q.metric)
 	}
 	return r, nil
 }
 
 // look answers a question through the logit lens.
 func (s *Study) look(m *Model, q Question, progress func(done float64)) (*Report, error) {
-	clean, corrupt, err := m.lens(q.Pair, q.metric == metricProb, progress)
+	lens, err := m.lens(q.Pair, q.metric.full(), progress)
 	if err != nil {
 		return nil, err
 	}
-	end := m.layers - 1
-	plain := &Sweep{
-		clean: clean.cells[end][len(q.clean)-1], cleanLogits: clean.logits[end],
-		corrupt: corrupt.cells[end][len(q.clean)-1], corruptLogits: corrupt.logits[end],
-	}
-	r, err := newReport(m, q, plain, s.top)
+	r, err := newReport(m, q, &lens.Baselines, s.top)
 	if err != nil {
 		return nil, err
 	}
 	r.Site = "lens"
-	r.add("clean run", clean.cells, q.metric)
-	r.add("corrupt run", corrupt.cells, q.metric)
-	r.Lens = &LensReport{}
-	for l := range clean.logits {
-		r.Lens.Clean = append(r.Lens.Clean, topTokens(m.tokenizer, clean.logits[l], 1)...)
-		r.Lens.Corrupt = append(r.Lens.Corrupt, topTokens(m.tokenizer, corrupt.logits[l], 1)...)
+	r.add("clean run", lens.cells[cleanRun], q.metric)
+	r.add("corrupt run", lens.cells[corruptRun], q.metric)
+	top := func(guesses []Guess) (top []TopReport) {
+		for _, g := range guesses {
+			top = append(top, TopReport{g.id, m.tokenizer.token(g.id), g.prob, g.logit})
+		}
+		return top
 	}
+	r.Lens = &LensReport{top(lens.top[cleanRun]), top(lens.top[corruptRun])}
 	return r, nil
 }
 

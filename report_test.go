@@ -272,7 +272,9 @@ func TestText(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	m := randomModel(Config{2, 2, 16, 16, 40}, 8)
 	pair := randomPair(m, 6, 1, 9)
-	s, err := m.sweep(pair, Plan{probabilities: true}, func(float64) {})
+	plan := patching(siteResid)
+	plan.full = true
+	s, err := m.sweep(pair, plan, func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +294,7 @@ func TestMetrics(t *testing.T) {
 		for _, v := range y {
 			sum += math.Exp(float64(v))
 		}
-		clean, corrupt = float64(y[pair.cleanAnswer]), float64(y[pair.corruptAnswer])
+		clean, corrupt = float64(y[pair.cleanAnswer[0]]), float64(y[pair.corruptAnswer[0]])
 		return clean, corrupt, math.Exp(clean) / sum, math.Exp(corrupt) / sum
 	}
 	var stream []float32
@@ -315,7 +317,7 @@ func TestMetrics(t *testing.T) {
 		metricProb:     pB - pA,
 		metricRestored: (b - a - (corruptB - corruptA)) / (cleanB - cleanA - (corruptB - corruptA)),
 	} {
-		if got := metric.of(s.cells[1][5], s.clean, s.corrupt); math.Abs(got-want) > 1e-6 {
+		if got := metric.of(s.matrices[0][1][5], s.clean, s.corrupt); math.Abs(got-want) > 1e-6 {
 			t.Errorf("%s is %g, want %g", metric, got, want)
 		}
 	}
