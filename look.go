@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// This file looks at the clean and the corrupt run without patching anything: through the logit lens,
-// at what heads attend to, and at what each component adds to the answer. Views of both runs are
-// indexed with cleanRun and corruptRun.
+// This file looks at the clean and the corrupt run without patching anything: through the logit
+// lens, at what heads attend to, and at what each component adds to the answer. Views of both runs
+// are indexed with cleanRun and corruptRun.
 
-// look takes both runs through the model and shows them to see at every site of every layer, with the
-// activations there as a Hook has them. progress is told the share of the work that is done.
+// look takes both runs through the model and shows them to see at every site of every layer, with
+// the activations there as a Hook has them. progress is told the share of the work that is done.
 func (m *Model) look(pair Pair, full bool, progress func(done float64),
 	see func(b *Batch, site Site, layer int, act []float32) error) (s Baselines, err error) {
 	if err := m.checkAnswers(pair); err != nil {
@@ -36,12 +36,12 @@ func (m *Model) look(pair Pair, full bool, progress func(done float64),
 		}
 		progress(float64(l+1) / float64(m.layers))
 	}
-	return s, m.read(&s, b, pair, full)
+	return s, m.read(&s, b, nil, pair, full)
 }
 
-// Lens is the logit lens (nostalgebraist, "interpreting GPT: the logit lens", 2020): the final layer
-// norm and the unembedding applied to the residual stream after every layer, as if that layer were
-// the last. It shows how early the model is on its way to its answer.
+// Lens is the logit lens (nostalgebraist, "interpreting GPT: the logit lens", 2020): the final
+// layer norm and the unembedding applied to the residual stream after every layer, as if that
+// layer were the last. It shows how early the model is on its way to its answer.
 type Lens struct {
 	Baselines
 	cells [2][][]Reading // [run][layer][pos]
@@ -126,9 +126,9 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 }
 
 // Direct is direct logit attribution (Elhage et al., "A Mathematical Framework for Transformer
-// Circuits", 2021): what each component that writes into the last position's residual stream adds to
-// logit(corrupt answer) − logit(clean answer), with the final layer norm's scale held as it is in
-// that run. The shares of a run add up to its metric.
+// Circuits", 2021): what each component that writes into the last position's residual stream adds
+// to logit(corrupt answer) − logit(clean answer), with the final layer norm's scale held as it is
+// in that run. The shares of a run add up to its metric.
 type Direct struct {
 	Baselines
 	shares [2]Shares // [run]
@@ -198,9 +198,10 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 	return direct, err
 }
 
-// answerDirection is the direction of the last residual stream, once it is divided by its deviation,
-// along which logit(corrupt answer) − logit(clean answer) grows, [d]; and what the final layer norm's
-// bias adds to that. The layer norm takes out the mean of the stream, so the direction has none.
+// answerDirection is the direction of the last residual stream, once it is divided by its
+// deviation, along which logit(corrupt answer) − logit(clean answer) grows, [d]; and what the
+// final layer norm's bias adds to that. The layer norm takes out the mean of the stream, so the
+// direction has none.
 func (m *Model) answerDirection(pair Pair) (u []float64, lnFBias float64) {
 	d, unembed := m.width, m.unembed()
 	clean, corrupt := make([]float32, d), make([]float32, d)

@@ -339,12 +339,14 @@ func (m *Model) next(ids []int) ([]float32, error) {
 // off another one owns only the positions from its first change on: causal attention cannot carry
 // a change backwards, so what lies before is read from the run it was forked from.
 type Run struct {
-	row    int   // the batch's row that holds position from
-	from   int   // the first position it owns; 0 for a whole run
-	base   int   // the run in the batch that holds the positions before from
-	cell   *Cell // what it was forked for; nil for a whole run
-	frozen bool  // the heads put out what they do in the base run
+	row    int  // the batch's row that holds position from
+	from   int  // the first position it owns; 0 for a whole run
+	base   int  // the run in the batch that holds the positions before from
+	cell   int  // which patch it was forked for; noCell for a whole run
+	frozen bool // the heads put out what they do in the base run
 }
+
+const noCell = -1
 
 // Batch is the state of several runs over texts of the same length, one under the other in one tall
 // matrix, so that each weight matrix is read once for all of them.
@@ -395,7 +397,7 @@ func (b *Batch) start(x []float32) {
 	b.x = append(b.x[:0], x...)
 	b.runs = b.runs[:0]
 	for row := 0; row < b.rows(); row += b.length {
-		b.runs = append(b.runs, Run{row: row, base: len(b.runs)})
+		b.runs = append(b.runs, Run{row: row, base: len(b.runs), cell: noCell})
 	}
 }
 
@@ -426,9 +428,9 @@ func (b *Batch) last() []float32 {
 // fork appends to the batch a copy of a whole run from a position on, for a cell, with its
 // activations at the site where the batch is just now, and returns those activations. It is the
 // same run until somebody changes a row.
-func (b *Batch) fork(base, from int, c *Cell, site Site, act []float32) []float32 {
+func (b *Batch) fork(base, from, cell int, site Site, act []float32) []float32 {
 	d, row := b.width, b.runs[base].row
-	b.runs = append(b.runs, Run{row: b.rows(), from: from, base: base, cell: c})
+	b.runs = append(b.runs, Run{row: b.rows(), from: from, base: base, cell: cell})
 	lo, hi := (row+from)*d, (row+b.length)*d
 	b.x = append(b.x, b.x[lo:hi]...)
 	if site == siteResidPre || site == siteResidMid || site == siteResid {
@@ -442,7 +444,7 @@ func (b *Batch) fork(base, from int, c *Cell, site Site, act []float32) []float3
 // reads the others any more.
 func (b *Batch) keepLast(z []float32) []float32 {
 	return b.keep(z, func(r Run) int {
-		if r.cell == nil {
+		if r.cell == noCell {
 			return 0
 		}
 		return b.length - 1

@@ -8,11 +8,12 @@ import (
 )
 
 // This file is activation patching (Vig et al., "Causal Mediation Analysis for Interpreting Neural
-// NLP", 2020; Meng et al., "Locating and Editing Factual Associations in GPT", 2022; Zhang and Nanda,
-// "Towards Best Practices of Activation Patching in Language Models", 2024) and path patching (Wang
-// et al., "Interpretability in the Wild", 2022, appendix B). The model runs on a clean and on a
-// corrupt text. Then, for every cell, the corrupt run is repeated with the clean run's activation put
-// into that one place, and the logits of the two answers are read off its last position.
+// NLP", 2020; Meng et al., "Locating and Editing Factual Associations in GPT", 2022; Zhang and
+// Nanda, "Towards Best Practices of Activation Patching in Language Models", 2024) and path
+// patching (Wang et al., "Interpretability in the Wild", 2022, appendix B). The model runs on a
+// clean and on a corrupt text. Then, for every cell, the corrupt run is repeated with the clean
+// run's activation put into that one place, and the logits of the two answers are read off its
+// last position.
 
 // Pair is the question: two texts of equally many tokens, and the next token that each of them
 // suggests. An answer may be a set of tokens.
@@ -141,13 +142,14 @@ func (k Metric) highIsClean() bool {
 
 // sweep runs every cell of the plan. progress is told the share of the work that is done.
 //
-// By definition a cell is one whole forward pass. But a patch at (layer, pos) changes nothing before
-// that layer and nothing left of that position. A patched run is therefore a fork of the corrupt run,
-// made at the very site, that owns the positions from pos on and goes through the rest of the layers
-// only. The clean run, the corrupt run and all the forks go through the model together, as one batch
-// that grows from layer to layer: a single pass over the weights for all sites, with matrices tall
-// enough for the matmul's full speed. Where that batch would take more than batchBytes, the cells
-// are divided over several passes, each of which begins at the layer of its first cell.
+// By definition a cell is one whole forward pass. But a patch at (layer, pos) changes nothing
+// before that layer and nothing left of that position. A patched run is therefore a fork of the
+// corrupt run, made at the very site, that owns the positions from pos on and goes through the
+// rest of the layers only. The clean run, the corrupt run and all the forks go through the model
+// together, as one batch that grows from layer to layer: a single pass over the weights for all
+// sites, with matrices tall enough for the matmul's full speed. Where that batch would take more
+// than batchBytes, the cells are divided over several passes, each of which begins at the layer of
+// its first cell.
 func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep, error) {
 	if err := m.checkAnswers(pair); err != nil {
 		return nil, err
@@ -179,7 +181,7 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 		if err := m.pass(b, pass, next, x, step); err != nil {
 			return nil, err
 		}
-		if err := m.read(&s.Baselines, b, pair, plan.full); err != nil {
+		if err := m.read(&s.Baselines, b, pass.cells, pair, plan.full); err != nil {
 			return nil, err
 		}
 	}
@@ -393,31 +395,32 @@ const cleanRun, corruptRun = 0, 1
 
 // pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first
 // layer, to the end of the model and forks a run for each cell on the way. The two runs as they
-// enter layer next are left in x.
-func (m *Model) pass(b *Batch, p Pass, next int, x []float32, step func()) error {
+// enter layer stop are left in x.
+func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func()) error {
 	var clean [siteResid + 1][][][]float32 // [site][layer][pos]: what the cells put in
 	for site := range clean {
 		clean[site] = make([][][]float32, m.layers)
 	}
-	cells := p.cells
+	next := 0 // cell to be forked
 	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
 		old := len(b.runs)
-		for len(cells) > 0 && cells[0].layer == layer && cells[0].site.place() == at {
-			c := &cells[0]
+		for ; next < len(p.cells) && p.cells[next].forkedAt(layer, at); next++ {
+			c := &p.cells[next]
 			if c.site == at { // else it is put in as queries, keys, values or attention
 				clean[at][layer] = b.capture(clean[at][layer], c.Span, act)
 			}
-			act = b.fork(corruptRun, c.from, c, at, act)
+			act = b.fork(corruptRun, c.from, next, at, act)
 			b.runs[len(b.runs)-1].frozen = c.frozen
-			cells = cells[1:]
 		}
 		forks := b.runs[old:]
-		parallel(len(forks), func(i int) { b.patch(forks[i], clean[at][layer], act) })
+		parallel(len(forks), func(i int) {
+			b.patch(forks[i], &p.cells[forks[i].cell], clean[at][layer], act)
+		})
 		switch at {
 		case siteZ:
-			act = b.receive(layer, old, act)
+			act = b.receive(p.cells, layer, old, act)
 		case siteResid:
-			if layer == next-1 {
+			if layer == stop-1 {
 				copy(x, act)
 			}
 			step()
@@ -425,6 +428,9 @@ func (m *Model) pass(b *Batch, p Pass, next int, x []float32, step func()) error
 		return act
 	})
 }
+
+// forkedAt reports whether a cell's run is forked at this site of this layer.
+func (c *Cell) forkedAt(layer int, at Site) bool { return c.layer == layer && c.site.place() == at }
 
 // place is the site at which a batch forks the runs that are patched at s: siteZ for all that shows
 // in what a head puts out.
@@ -450,15 +456,15 @@ func (b *Batch) capture(clean [][]float32, span Span, act []float32) [][]float32
 	return clean
 }
 
-// patch puts the clean run's activations into a run that has just been forked for a cell: the vector
-// at each position of the span, or a head's part of it.
-func (b *Batch) patch(fork Run, clean [][]float32, act []float32) {
-	c, from, to := fork.cell, 0, b.width
+// patch puts the clean run's activations into a run that has just been forked for a cell: the
+// vector at each position of the span, or a head's part of it.
+func (b *Batch) patch(fork Run, c *Cell, clean [][]float32, act []float32) {
+	from, to := 0, b.width
 	switch {
 	case c.site == siteZ:
 		from, to = c.head*b.size, (c.head+1)*b.size
 	case c.site.ofHead():
-		b.patchInside(fork, act)
+		b.patchInside(fork, c, act)
 		return
 	}
 	for pos := fork.from; pos < c.hi; pos++ {
@@ -471,8 +477,7 @@ func (b *Batch) patch(fork Run, clean [][]float32, act []float32) {
 // shows in what the head puts out: z = softmax(q·kᵀ)·v, with some of the three from the clean run.
 // The batch still holds those of both whole runs. Clean keys and values show wherever they are
 // attended to, the others only at the positions where they are put in.
-func (b *Batch) patchInside(fork Run, z []float32) {
-	c := fork.cell
+func (b *Batch) patchInside(fork Run, c *Cell, z []float32) {
 	clean, corrupt := b.rowsOf(b.runs[cleanRun]), b.rowsOf(b.runs[corruptRun])
 	mixed := func(pos int) int {
 		if c.lo <= pos && pos < c.hi {
@@ -502,8 +507,8 @@ func (b *Batch) patchInside(fork Run, z []float32) {
 }
 
 // headOut is what a head puts out at positions lo … hi−1: [hi−lo, size], into rows of z that are d
-// apart, the first one at its beginning. q, k and v say which rows of the batch's qkv have the query,
-// key and value of a position. For edit see attend.
+// apart, the first one at its beginning. q, k and v say which rows of the batch's qkv have the
+// query, key and value of a position. For edit see attend.
 func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int,
 	edit func(pos int, pattern []float32)) {
 	s := attentionSpaces.get()
@@ -537,32 +542,35 @@ func (b *Batch) rowsOf(r Run) func(pos int) int {
 	}
 }
 
-// receive puts the queries, keys and values that this layer's receivers have in the frozen runs into
-// live runs, which are forked off the corrupt run where there are none yet. Then it drops the frozen
-// runs that have met their last receiver. The runs from index old on have only just been forked.
-func (b *Batch) receive(layer, old int, z []float32) []float32 {
+// receive puts the queries, keys and values that this layer's receivers have in the frozen runs
+// into live runs, which are forked off the corrupt run where there are none yet. Then it drops the
+// frozen runs that have met their last receiver. The runs from index old on have only just been
+// forked.
+func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 	var mixes []func()
 	for _, frozen := range b.runs[:old] {
-		c, theirs := frozen.cell, b.rowsOf(frozen)
-		here := func(r Receiver) bool { return r.layer == layer }
-		if !frozen.frozen || !slices.ContainsFunc(c.to, here) {
+		if !frozen.frozen {
 			continue
 		}
-		isLive := func(r Run) bool { return r.cell == c && !r.frozen }
+		to, theirs := cells[frozen.cell].to, b.rowsOf(frozen)
+		if !slices.ContainsFunc(to, func(r Receiver) bool { return r.layer == layer }) {
+			continue
+		}
+		isLive := func(r Run) bool { return r.cell == frozen.cell && !r.frozen }
 		own, live := b.rowsOf(b.runs[corruptRun]), slices.IndexFunc(b.runs, isLive)
 		if live >= 0 {
 			own = b.rowsOf(b.runs[live])
 		} else {
 			live = len(b.runs)
-			z = b.fork(corruptRun, frozen.from, c, siteZ, z)
+			z = b.fork(corruptRun, frozen.from, frozen.cell, siteZ, z)
 		}
 		for head := 0; head < b.width/b.size; head++ {
 			here := func(r Receiver) bool { return r.Head == Head{layer, head} }
-			if !slices.ContainsFunc(c.to, here) {
+			if !slices.ContainsFunc(to, here) {
 				continue
 			}
 			rows := func(site Site) func(pos int) int {
-				if slices.Contains(c.to, Receiver{Head{layer, head}, site}) {
+				if slices.Contains(to, Receiver{Head{layer, head}, site}) {
 					return theirs
 				}
 				return own
@@ -578,7 +586,7 @@ func (b *Batch) receive(layer, old int, z []float32) []float32 {
 		return z
 	}
 	return b.keep(z, func(r Run) int {
-		if r.frozen && r.cell.to != nil && !r.cell.reaches(layer) {
+		if r.frozen && cells[r.cell].to != nil && !cells[r.cell].reaches(layer) {
 			return b.length
 		}
 		return r.from
@@ -586,7 +594,7 @@ func (b *Batch) receive(layer, old int, z []float32) []float32 {
 }
 
 // read reads the two whole runs and the cells' forks off the end of a pass.
-func (m *Model) read(s *Baselines, b *Batch, pair Pair, full bool) error {
+func (m *Model) read(s *Baselines, b *Batch, cells []Cell, pair Pair, full bool) error {
 	x := b.last()
 	if s.cleanLogits == nil { // the whole runs are the same in every pass
 		logits, err := m.logits(x[:2*m.width])
@@ -601,8 +609,8 @@ func (m *Model) read(s *Baselines, b *Batch, pair Pair, full bool) error {
 	}
 	s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
 	for i, r := range b.runs {
-		if r.cell != nil {
-			*r.cell.reading = readings[i]
+		if r.cell != noCell {
+			*cells[r.cell].reading = readings[i]
 		}
 	}
 	return nil

@@ -352,7 +352,7 @@ func TestKeepLast(t *testing.T) {
 			rows = append(rows, len(act)/m.width)
 		case site == siteResid && layer == 0:
 			for _, from := range []int{1, 2} {
-				act = b.fork(corruptRun, from, &Cell{}, site, act)
+				act = b.fork(corruptRun, from, 0, site, act)
 			}
 		}
 		return act
