@@ -81,7 +81,7 @@ type Site int
 
 const (
 	siteResidPre Site = iota // the residual stream before the block, [R, d]
-	siteZ                    // what a head puts out, before attn.c_proj mixes the heads, [R, d/heads]
+	siteZ                    // what a head puts out, before attn.c_proj mixes them, [R, d/heads]
 	siteQ                    // a head's queries, [R, d/heads]
 	siteK                    // its keys
 	siteV                    // its values
@@ -93,7 +93,9 @@ const (
 )
 
 func (s Site) String() string {
-	return [...]string{"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid"}[s]
+	return [...]string{
+		"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid",
+	}[s]
 }
 
 // ofHead reports whether each head has such activations of its own.
@@ -139,7 +141,8 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 func (m *Model) checkToken(id int) error {
 	if id < 0 || id >= m.vocab {
 		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: "+
-			"it was made for another tokenizer than GPT-2's", id, m.tokenizer.token(id), m.name, m.vocab)
+			"it was made for another tokenizer than GPT-2's",
+			id, m.tokenizer.token(id), m.name, m.vocab)
 	}
 	return nil
 }
