@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -675,7 +677,7 @@ func TestFetchAnnounced(t *testing.T) {
 		{"no tag", "", size, commit, noSum},
 		{"git's sum", `"` + git + `"`, size, commit, atCommit},
 		{"another sum", `"` + commit + `"`, size, commit, "wrong checksum"},
-		{"no size", etag, "", commit, noSize},
+		{"no size", etag, "", commit, noSum}, // and where the redirect leads is no hub
 		{"a bad size", etag, "-5", commit, noSize},
 		{"a vast size", etag, "99999999999999", commit, noSize},
 		{"another size", etag, "700002", commit, "offers 700001 bytes, not 700002"},
@@ -982,6 +984,26 @@ func TestFetchHTTPS(t *testing.T) {
 	}
 }
 
+// TestFetchUnsolicited has a server that goes on talking when nobody asks it any more: what the
+// standard library says to that does not appear.
+func TestFetchUnsolicited(t *testing.T) {
+	var said bytes.Buffer
+	log.SetOutput(&said)
+	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "0")
+		conn, buffer, _ := w.(http.Hijacker).Hijack()
+		defer conn.Close()
+		buffer.WriteString("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\nand more")
+		buffer.Flush()
+		io.Copy(io.Discard, conn) // until the other side has read it, and closes
+	})
+	d, _ := testDownloader(t, hub.URL)
+	d.fetch(context.Background(), "gpt2", "")
+	if said.Len() > 0 {
+		t.Errorf("%s", said.String())
+	}
+}
+
 // TestFetchProxy has a proxy between itself and the hub: the address of the latter does not exist.
 func TestFetchProxy(t *testing.T) {
 	const login = "407 Proxy Authentication Required: it wants a name and a password"
@@ -1218,7 +1240,34 @@ func TestFetchProcesses(t *testing.T) {
 	}
 }
 
-// TestFetchChild is what TestFetchProcesses starts.
+// TestFetchCertificates trusts a server by the file that SSL_CERT_FILE names, in a child.
+func TestFetchCertificates(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("other systems have a store of their own")
+	}
+	server := httptest.NewTLSServer(http.HandlerFunc(whole))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	block := pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
+	for _, test := range []struct {
+		certificates string
+		ok           bool
+	}{{string(pem.EncodeToMemory(&block)), true}, {"", false}} {
+		folder := t.TempDir()
+		put(t, folder, map[string]string{"ca.pem": test.certificates})
+		child := exec.Command(os.Args[0], "-test.run=^TestFetchChild$", "-test.count=1")
+		child.Env = append(os.Environ(), "MECHPATCH_TEST_DEST="+filepath.Join(folder, "x"),
+			"HF_ENDPOINT="+server.URL, "HTTPS_PROXY=", "https_proxy=", "GOCOVERDIR="+t.TempDir(),
+			"SSL_CERT_FILE="+filepath.Join(folder, "ca.pem"), "SSL_CERT_DIR="+folder)
+		if out, err := child.CombinedOutput(); errors.Is(err, syscall.ENOEXEC) {
+			t.Skipf("this program runs in an emulator and cannot start itself: %v", err)
+		} else if (err == nil) != test.ok || !test.ok && !bytes.Contains(out, []byte("certificate")) {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+// TestFetchChild is what TestFetchProcesses and TestFetchCertificates start.
 func TestFetchChild(t *testing.T) {
 	dest := os.Getenv("MECHPATCH_TEST_DEST")
 	if dest == "" {

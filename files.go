@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unsafe"
 )
 
 // readRange returns length bytes of a file from offset on, mapped into memory, and the function
@@ -63,12 +64,46 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 	view, unmap, err := mapView(f, offset-before, int(before+length))
 	switch {
 	case err == nil:
-		return view[before:], unmap, nil
+		return view[before:], noteMapping(view, path, unmap), nil
 	case errors.Is(err, errors.ErrUnsupported):
 		data, err := readUnmapped(f, offset, length)
 		return data, nil, err
 	}
 	return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
+}
+
+// mappings are the files that are mapped at this moment: where each begins, and ends.
+var mappings = struct {
+	sync.Mutex
+	paths map[[2]uintptr]string
+}{paths: map[[2]uintptr]string{}}
+
+// noteMapping notes which file a mapping is of, and returns the function that ends it.
+func noteMapping(view []byte, path string, unmap func() error) func() error {
+	start := uintptr(unsafe.Pointer(&view[0]))
+	place := [2]uintptr{start, start + uintptr(len(view))}
+	mappings.Lock()
+	defer mappings.Unlock()
+	mappings.paths[place] = path
+	return func() error {
+		mappings.Lock()
+		defer mappings.Unlock()
+		delete(mappings.paths, place)
+		return unmap()
+	}
+}
+
+// faultAt explains why memory could not be read at an address; nil if no mapped file is there, so
+// that the fault is the program's.
+func faultAt(address uintptr) error {
+	mappings.Lock()
+	defer mappings.Unlock()
+	for place, path := range mappings.paths {
+		if place[0] <= address && address < place[1] {
+			return fmt.Errorf("reading %s: it was cut short, or its disk failed, while it was in use", path)
+		}
+	}
+	return nil
 }
 
 // readUnmapped reads length bytes of a file from offset on into memory.
@@ -141,7 +176,7 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	}
 	defer discard(f)
 	w := bufio.NewWriterSize(f, 1<<18)
-	failure := write(w)
+	failure := write(copier{w})
 	err = w.Flush() // the first error of the file itself, also if write met it
 	if err == nil && failure != nil {
 		return failure
@@ -162,6 +197,19 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 		return fail(err)
 	}
 	return nil
+}
+
+// copier hands a buffer what is written in pieces that it copies. What it would hand on as it is, the
+// system would read, and report a mapped file that was cut short as a fault of the file it writes.
+type copier struct{ *bufio.Writer }
+
+func (c copier) Write(data []byte) (n int, err error) {
+	for n < len(data) && err == nil {
+		var m int
+		m, err = c.Writer.Write(data[n:min(len(data), n+c.Size()/2)])
+		n += m
+	}
+	return n, err
 }
 
 // throughLinks is the file that is written if name is: where links lead, also if nothing is there.

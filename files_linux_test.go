@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -46,4 +48,43 @@ func TestPopulate(t *testing.T) {
 	if least > untouched/4 {
 		t.Errorf("%d page faults after populate, %d without", least, untouched)
 	}
+}
+
+// TestMappingRefused has no room for a mapping: the file is not read into memory instead. The limit
+// is on a child, which runs TestMappingRefusedChild.
+func TestMappingRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(maxRead / 2); err != nil {
+		t.Skip(err) // a file system without sparse files
+	}
+	child := exec.Command(os.Args[0], "-test.run=^TestMappingRefusedChild$", "-test.count=1")
+	child.Env = append(os.Environ(), "MECHPATCH_TEST_MAPS="+path, "GOCOVERDIR="+t.TempDir())
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestMappingRefusedChild(t *testing.T) {
+	path := os.Getenv("MECHPATCH_TEST_MAPS")
+	if path == "" {
+		t.Skip("runs as a child of TestMappingRefused")
+	}
+	// The program's own memory, which the race detector makes vast, and 1 GB more.
+	status, err := os.ReadFile("/proc/self/statm")
+	var pages uint64
+	if fmt.Sscan(string(status), &pages); err != nil || pages == 0 {
+		t.Skip(err)
+	}
+	most := pages*uint64(os.Getpagesize()) + 1<<30
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
+		t.Skip(err)
+	}
+	_, _, err = readRange(path, 0, -1)
+	wantError(t, "a mapping", err,
+		"mapping its 8589934592 bytes into memory: cannot allocate memory")
 }

@@ -12,12 +12,8 @@ import (
 	"unsafe"
 )
 
-// endingSignals are the signals that end a program unless it takes care of them, as far as people,
-// shells and batch systems send them.
-var endingSignals = []os.Signal{
-	syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
-	syscall.SIGALRM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGXCPU,
-}
+// endingSignals are the signals that end a Go program unless it takes care of them.
+var endingSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 
 // hasTwoNames tells whether a file has another name besides (a hard link).
 func hasTwoNames(info fs.FileInfo) bool {

@@ -3,10 +3,17 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -62,5 +69,148 @@ func TestFetchPlanted(t *testing.T) {
 				t.Errorf("the other file has %d bytes", len(data))
 			}
 		})
+	}
+}
+
+// TestFault cuts a mapped file short while it is read, by the program itself or for a file that it
+// writes: the error names it, and nothing of the other is left.
+func TestFault(t *testing.T) {
+	folder := t.TempDir()
+	in, out := filepath.Join(folder, "in"), filepath.Join(folder, "out")
+	for name, read := range map[string]func(data []byte) error{
+		"read": func(data []byte) error { return errors.New(strconv.Itoa(int(data[1<<20]))) },
+		"written": func(data []byte) error {
+			return replaceFile(out, 0o644, 1, func(w io.Writer) error {
+				_, err := w.Write(data)
+				return err
+			})
+		},
+	} {
+		put(t, folder, map[string]string{"in": strings.Repeat("x", 2<<20), "out": "old"})
+		data, release, err := readRange(in, 0, -1)
+		if err != nil || release == nil {
+			t.Skipf("the file cannot be mapped here: %v", err)
+		}
+		if err := os.Truncate(in, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		err = withoutPanic(func() error { return read(data) })
+		want := "reading " + in + ": it was cut short, or its disk failed, while it was in use"
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: %v", name, err)
+		}
+		release()
+		if left := leftovers(t, out); len(left) != 1 || inFolder(t, folder)["out"] != "old" {
+			t.Errorf("%s: left over: %q", name, left)
+		}
+	}
+	if err := faultAt(1); err != nil {
+		t.Errorf("an address of no file: %v", err)
+	}
+}
+
+// TestSignals ends a program that is writing a file by each signal: it dies of that, and leaves the
+// old file and nothing else. A signal that it was told to ignore does nothing.
+func TestSignals(t *testing.T) {
+	run := func(path, ignored string) *exec.Cmd {
+		command := exec.Command("/bin/sh", "-c", `trap "" `+ignored+`; exec "$0" "$@"`,
+			os.Args[0], "-test.run=^TestSignalsChild$", "-test.count=1")
+		command.Env = append(os.Environ(), "MECHPATCH_TEST_WRITES="+path, "GOCOVERDIR="+t.TempDir())
+		return command
+	}
+	for _, ending := range endingSignals {
+		s := ending.(syscall.Signal)
+		for _, ignored := range []string{"PIPE", "HUP"} {
+			path := filepath.Join(t.TempDir(), "out")
+			put(t, filepath.Dir(path), map[string]string{"out": "old"})
+			command := run(path, ignored)
+			stdout, err := command.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdin, _ := command.StdinPipe()
+			if err := command.Start(); err != nil {
+				t.Skipf("this program cannot be started here: %v", err)
+			}
+			if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "writing\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			command.Process.Signal(s)
+			want := "old"
+			if s == syscall.SIGHUP && ignored == "HUP" {
+				stdin.Write([]byte("x"))
+				want = "new"
+			}
+			io.Copy(io.Discard, stdout)
+			err = command.Wait()
+			status := command.ProcessState.Sys().(syscall.WaitStatus)
+			if want == "old" && s != syscall.SIGQUIT && (!status.Signaled() || status.Signal() != s) ||
+				want == "new" && err != nil {
+				t.Errorf("%s without %s: %v", s, ignored, err)
+			}
+			if got := inFolder(t, filepath.Dir(path)); len(got) != 1 || got["out"] != want {
+				t.Errorf("%s without %s: left are %q", s, ignored, got)
+			}
+		}
+	}
+}
+
+// TestSignalsChild is what TestSignals starts: it begins to write a file, and ends it if told to.
+func TestSignalsChild(t *testing.T) {
+	path := os.Getenv("MECHPATCH_TEST_WRITES")
+	if path == "" {
+		t.Skip("runs as a child of TestSignals")
+	}
+	err := replaceFile(path, 0o644, 0, func(w io.Writer) error {
+		w.Write(make([]byte, 1<<20))
+		fmt.Println("writing")
+		_, err := io.ReadFull(os.Stdin, make([]byte, 1))
+		return err
+	})
+	if err == nil {
+		err = os.WriteFile(path, []byte("new"), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPipes puts a pipe that nobody writes into in place of each small file and of the weights.
+func TestPipes(t *testing.T) {
+	for _, name := range []string{
+		"cache/mechpatch/gpt2.safetensors",
+		"home/.cache/huggingface/hub/models--openai-community--gpt2/refs/main",
+		"home/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/" + commit +
+			"/model.safetensors",
+		"home/.cache/huggingface/token",
+		"work/gpt2.safetensors",
+	} {
+		env := testEnv(t)
+		path := filepath.Join(filepath.Dir(env.home), filepath.FromSlash(name))
+		os.MkdirAll(filepath.Dir(path), 0o755)
+		if err := syscall.Mkfifo(path, 0o644); err != nil {
+			t.Skip(err)
+		}
+		if found, err := findModel("", env); err != nil || !found.download {
+			t.Errorf("%s: %+v, %v", name, found, err)
+		}
+		d, _ := testDownloader(t, scripted(t, whole).URL)
+		hub := d.env.getenv("HF_ENDPOINT")
+		d.env = env
+		d.env.getenv = testEnv(t, "HF_ENDPOINT="+hub).getenv
+		dest, err := d.fetch(context.Background(), "gpt2", "")
+		if name == "cache/mechpatch/gpt2.safetensors" {
+			checkFailed(t, err, "gpt2.safetensors is not a regular file", false)
+		} else {
+			checkFetched(t, dest, err)
+		}
+	}
+	folder := t.TempDir()
+	put(t, folder, map[string]string{"model.safetensors": "x"})
+	if err := syscall.Mkfifo(filepath.Join(folder, "config.json"), 0o644); err != nil {
+		t.Skip(err)
+	}
+	if _, _, err := openModel(filepath.Join(folder, "model.safetensors"), 0, 0, 0); err == nil {
+		t.Error("weights of one byte open")
 	}
 }

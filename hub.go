@@ -298,7 +298,8 @@ func sameOrigin(a, b *url.URL) bool {
 func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hubFile, error) {
 	client := *d.client
 	client.CheckRedirect = func(request *http.Request, via []*http.Request) error {
-		if answer := request.Response; answer != nil && answer.Header.Get("X-Linked-Etag") != "" {
+		if answer := request.Response; answer != nil && answer.Header.Get("X-Linked-Etag") != "" &&
+			answer.Header.Get("X-Linked-Size") != "" {
 			return http.ErrUseLastResponse
 		}
 		return checkRedirect(request, via)

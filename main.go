@@ -122,9 +122,8 @@ func withoutPanic(f func() error) (err error) {
 		if p := recover(); p != nil {
 			c := newCrash(p)
 			err = c
-			if _, fault := c.cause.(interface{ Addr() uintptr }); fault {
-				err = errors.New("reading the weights: " +
-					"their file was cut short or its disk failed while it was in use")
+			if fault, ok := c.cause.(interface{ Addr() uintptr }); ok {
+				err = cmp.Or(faultAt(fault.Addr()), err)
 			}
 		}
 	}()
