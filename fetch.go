@@ -29,14 +29,15 @@ import (
 // fetch brings a model onto this machine and returns where it is; name is a published model's, or
 // ORGANISATION/NAME[@REVISION] on the hub.
 //
-// A published model is the file dest. Where dest is "", that is in the program's cache; where it is a
-// folder, NAME.safetensors in it. One of the hub's other models is several files in the folder dest,
-// or in the program's cache by its commit.
+// A published model is the file dest. Where dest is "", that is in the program's cache; where it is
+// a folder, NAME.safetensors in it. One of the hub's other models is several files in the folder
+// dest, or in the program's cache by its commit.
 //
-// A file that is there already and has the right sum is not fetched again. Until it is whole and its
-// sum is right, it is FILE.SUM.partial (SUM is the beginning of its sum); that is kept when a fetch
-// fails, and the next one goes on from it. It is not kept when it turns out to be wrong or cannot be
-// written. Only one process at a time fetches a file; another waits for it, and then uses its file.
+// A file that is there already and has the right sum is not fetched again. Until it is whole and
+// its sum is right, it is FILE.SUM.partial (SUM is the beginning of its sum); that is kept when a
+// fetch fails, and the next one goes on from it. It is not kept when it turns out to be wrong or
+// cannot be written. Only one process at a time fetches a file; another waits for it, and then uses
+// its file.
 func (d *Downloader) fetch(ctx context.Context, name, dest string) (path string, err error) {
 	d.begun = false
 	p, ok := lookup(d.table, name)
@@ -84,8 +85,8 @@ func (d *Downloader) fetchPublished(ctx context.Context, p Published, dest strin
 	return dest, d.fetchFile(ctx, hub, f, p.name, dest)
 }
 
-var errNoCache = errors.New("this system names no cache folder; \"mechpatch fetch -o FILE\" puts the " +
-	"file elsewhere")
+var errNoCache = errors.New("this system names no cache folder; " +
+	"\"mechpatch fetch -o FILE\" puts the file elsewhere")
 
 // repositoryFetch is the fetch of a repository's files into a folder.
 type repositoryFetch struct {
@@ -145,8 +146,8 @@ func (f *repositoryFetch) config(ctx context.Context) error {
 	return err
 }
 
-// vocabulary brings what tells how the model cuts a text. Where that is no byte-level BPE, the files
-// by which other kinds are known come along, so that a run can name the kind.
+// vocabulary brings what tells how the model cuts a text. Where that is no byte-level BPE, the
+// files by which other kinds are known come along, so that a run can name the kind.
 func (f *repositoryFetch) vocabulary(ctx context.Context) error {
 	for _, name := range []string{
 		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -208,7 +209,8 @@ func (f *repositoryFetch) weights(ctx context.Context) error {
 func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path string, err error) {
 	for _, name := range names {
 		revision := cmp.Or(f.commit, f.repo.revision, "main")
-		file, err := f.announced(ctx, f.hub, hubFile{repo: f.repo.id, revision: revision, name: name})
+		file, err := f.announced(ctx, f.hub,
+			hubFile{repo: f.repo.id, revision: revision, name: name})
 		if absent := (*failure)(nil); errors.As(err, &absent) && absent.absent {
 			continue
 		}
@@ -220,8 +222,8 @@ func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path stri
 		}
 		path := filepath.Join(f.folder, name)
 		if !f.cached && isFile(path) && !isComplete(path, file) {
-			return "", fmt.Errorf("%s is there, but is another than the repository's: name an empty "+
-				"folder", path)
+			return "", fmt.Errorf("%s is there, but is another than the repository's: "+
+				"name an empty folder", path)
 		}
 		return path, f.fetchFile(ctx, f.hub, file, f.repo.String()+" "+name, path)
 	}
@@ -234,8 +236,8 @@ func (f *repositoryFetch) settle(commit string) error {
 		return nil
 	}
 	if !isCommit(commit) {
-		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files might not "+
-			"belong together", f.hub.Host)
+		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files "+
+			"might not belong together", f.hub.Host)
 	}
 	f.commit = commit
 	if f.folder == "" {
@@ -268,7 +270,8 @@ func (f *repositoryFetch) remember(revision string) error {
 }
 
 // fetchFile makes dest the file f, which messages call title.
-func (d *Downloader) fetchFile(ctx context.Context, hub *url.URL, f hubFile, title, dest string) error {
+func (d *Downloader) fetchFile(ctx context.Context, hub *url.URL, f hubFile,
+	title, dest string) error {
 	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file", dest)
 	}
@@ -325,8 +328,8 @@ func beside(path, suffix string) string {
 
 // unwritable explains a failure to write beside dest.
 func unwritable(dest string, err error) error {
-	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file elsewhere, "+
-		"and -model FILE uses it from there", filepath.Dir(dest), reason(err))
+	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
+		"elsewhere, and -model FILE uses it from there", filepath.Dir(dest), reason(err))
 }
 
 // isComplete tells whether path is the file f, byte for byte.
@@ -446,7 +449,8 @@ type partialFile struct {
 // as a link that somebody else has put there, is not followed but replaced.
 func openPartial(path string, size int64) (*partialFile, error) {
 	part := &partialFile{size: size}
-	if there, err := os.Lstat(path); err == nil && there.Mode().IsRegular() && there.Size() <= size {
+	if there, err := os.Lstat(path); err == nil && there.Mode().IsRegular() &&
+		there.Size() <= size {
 		file, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			return nil, err
@@ -572,8 +576,8 @@ func (d *Downloader) get(ctx context.Context, address string, part *partialFile,
 func (d *Downloader) position(response *http.Response, part *partialFile) error {
 	host := response.Request.URL.Host
 	if code := response.Header.Get("Content-Encoding"); code != "" && code != "identity" {
-		return &failure{error: fmt.Errorf("%s sends the file encoded as %.20q, which was not asked for",
-			host, code)}
+		return &failure{error: fmt.Errorf("%s sends the file encoded as %.20q, which was not "+
+			"asked for", host, code)}
 	}
 	wrongSize := func(size int64, offers, page string) error {
 		return &failure{error: fmt.Errorf("wrong size: %s %s %d bytes%s, not %d",
@@ -590,7 +594,8 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 			return wrongSize(n, "offers", page)
 		}
 		if n < 0 && page != "" {
-			return &failure{error: fmt.Errorf("%s answers with something else than the file%s", host, page)}
+			return &failure{error: fmt.Errorf("%s answers with something else than the file%s",
+				host, page)}
 		}
 		if part.done > 0 { // the server does not do ranges
 			return part.drop()
@@ -608,7 +613,8 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 		if err := part.drop(); err != nil {
 			return err
 		}
-		return &failure{error: fmt.Errorf("%s sends another part than was asked for", host), again: true}
+		return &failure{error: fmt.Errorf("%s sends another part than was asked for", host),
+			again: true}
 
 	case http.StatusRequestedRangeNotSatisfiable:
 		if part.done == 0 {

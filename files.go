@@ -100,7 +100,8 @@ func faultAt(address uintptr) error {
 	defer mappings.Unlock()
 	for place, path := range mappings.paths {
 		if place[0] <= address && address < place[1] {
-			return fmt.Errorf("reading %s: it was cut short, or its disk failed, while it was in use", path)
+			return fmt.Errorf("reading %s: it was cut short, or its disk failed, while in use",
+				path)
 		}
 	}
 	return nil
@@ -199,8 +200,9 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	return nil
 }
 
-// copier hands a buffer what is written in pieces that it copies. What it would hand on as it is, the
-// system would read, and report a mapped file that was cut short as a fault of the file it writes.
+// copier hands a buffer what is written in pieces that it copies. What it would hand on as it is,
+// the system would read, and report a mapped file that was cut short as a fault of the file it
+// writes.
 type copier struct{ *bufio.Writer }
 
 func (c copier) Write(data []byte) (n int, err error) {
@@ -305,8 +307,8 @@ func deadlySignals() []os.Signal {
 	return deadly
 }
 
-// readBounded reads a small file whole, and refuses one of more than limit bytes. A pipe in its place
-// is not waited for.
+// readBounded reads a small file whole, and refuses one of more than limit bytes. A pipe in its
+// place is not waited for.
 func readBounded(path string, limit int64) ([]byte, error) {
 	file, err := openRegular(path)
 	if err != nil {

@@ -35,15 +35,21 @@ func TestPopulate(t *testing.T) {
 	supported := true
 	untouched := faults(func(data []byte) {
 		const nonsense = 9999 // an emulator may take any advice and follow none
-		supported = syscall.Madvise(data[:4096], madvPopulateRead) == nil && syscall.Madvise(data[:4096], nonsense) != nil
+		supported = syscall.Madvise(data[:4096], madvPopulateRead) == nil &&
+			syscall.Madvise(data[:4096], nonsense) != nil
 	})
 	if !supported || untouched < 8 {
-		t.Skipf("this system has no such advice, or maps so much at a time that it makes no difference (%d faults)", untouched)
+		t.Skipf("this system has no such advice, or maps so much at a time that it makes no "+
+			"difference (%d faults)", untouched)
 	}
 	// An odd stretch, as a tensor is, and the rest.
 	least := untouched
 	for try := 0; try < 5; try++ { // the rest of the program has page faults too
-		least = min(least, faults(func(data []byte) { populate(data[12345 : size/2]); populate(data[size/2:]); populate(nil) }))
+		least = min(least, faults(func(data []byte) {
+			populate(data[12345 : size/2])
+			populate(data[size/2:])
+			populate(nil)
+		}))
 	}
 	if least > untouched/4 {
 		t.Errorf("%d page faults after populate, %d without", least, untouched)
@@ -81,7 +87,8 @@ func TestMappingRefusedChild(t *testing.T) {
 		t.Skip(err)
 	}
 	most := pages*uint64(os.Getpagesize()) + 1<<30
-	if err := syscall.Setrlimit(syscall.RLIMIT_AS, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_AS,
+		&syscall.Rlimit{Cur: most, Max: most}); err != nil {
 		t.Skip(err)
 	}
 	_, _, err = readRange(path, 0, -1)

@@ -58,8 +58,9 @@ func TestReplaceFile(t *testing.T) {
 		}, "x.pt: cut short", "first"}, // the fault is not the output's
 		{path, good("second"), "", "second"},
 		{filepath.Join(folder, strings.Repeat("n", 255)), good("long"), "", "long"},
-		{filepath.Join(folder, "no", "x"), good("x"), "writing " + filepath.Join(folder, "no", "x") +
-			" (5.0 MB): ", ""},
+		{filepath.Join(folder, "no", "x"), good("x"),
+			"writing " + filepath.Join(folder, "no", "x") +
+				" (5.0 MB): ", ""},
 		{folder, good("x"), "writing " + folder + " (5.0 MB): not a regular file", ""},
 	} {
 		err := replaceFile(test.path, 0o644, 5_000_000, test.write)
@@ -96,7 +97,8 @@ func TestReplaceFileKeepsMode(t *testing.T) {
 		os.Chmod(path, test.before)
 		err := replaceFile(path, test.mode, 0, func(w io.Writer) error { return nil })
 		if info, _ := os.Stat(path); err != nil || info.Mode() != test.want {
-			t.Errorf("%v over %v: %v, %v; want %v", test.mode, test.before, info.Mode(), err, test.want)
+			t.Errorf("%v over %v: %v, %v; want %v", test.mode, test.before, info.Mode(), err,
+				test.want)
 		}
 	}
 }

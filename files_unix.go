@@ -46,11 +46,12 @@ func populate(data []byte) {
 	if len(data) == 0 || runtime.GOOS != "linux" {
 		return
 	}
-	// The advice is for whole pages, so that it begins before data: a number, for there is no object
-	// that a pointer would point to.
+	// The advice is for whole pages, so that it begins before data: a number, for there is no
+	// object that a pointer would point to.
 	address := uintptr(unsafe.Pointer(&data[0]))
 	before := address % uintptr(os.Getpagesize())
-	syscall.Syscall(syscall.SYS_MADVISE, address-before, uintptr(len(data))+before, madvPopulateRead)
+	syscall.Syscall(syscall.SYS_MADVISE, address-before, uintptr(len(data))+before,
+		madvPopulateRead)
 }
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.

@@ -95,7 +95,7 @@ func TestFault(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = withoutPanic(func() error { return read(data) })
-		want := "reading " + in + ": it was cut short, or its disk failed, while it was in use"
+		want := "reading " + in + ": it was cut short, or its disk failed, while in use"
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -144,7 +144,8 @@ func TestSignals(t *testing.T) {
 			io.Copy(io.Discard, stdout)
 			err = command.Wait()
 			status := command.ProcessState.Sys().(syscall.WaitStatus)
-			if want == "old" && s != syscall.SIGQUIT && (!status.Signaled() || status.Signal() != s) ||
+			if want == "old" && s != syscall.SIGQUIT &&
+				(!status.Signaled() || status.Signal() != s) ||
 				want == "new" && err != nil {
 				t.Errorf("%s without %s: %v", s, ignored, err)
 			}

@@ -30,7 +30,8 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 		return nil, nil, os.NewSyscallError("MapViewOfFile", err)
 	}
 	// The address is not one of Go's heap, so that turning the number into a pointer is sound;
-	// written through &address because vet, which cannot know that, objects to the direct conversion.
+	// written through &address because vet, which cannot know that, objects to the direct
+	// conversion.
 	data := unsafe.Slice(*(**byte)(unsafe.Pointer(&address)), length)
 	return data, func() error { return syscall.UnmapViewOfFile(address) }, nil
 }

@@ -73,7 +73,7 @@ func (r Repository) String() string {
 
 // Found says where the weights of a run are.
 type Found struct {
-	name string // what the run and the picture call the model; "" for a bundle, which says it inside
+	name string // what the run and the picture call the model; "" where the weights say it
 	path string // the file of weights, or the index of several; for a bundle, the program itself
 	how  string // one phrase for the run's note: "the Hugging Face cache"
 
@@ -81,7 +81,7 @@ type Found struct {
 	length int64 // 0 is the whole file
 
 	circuit  bool // the built-in model: no file at all
-	download bool // name has to be fetched first; path is where it will be, if that is known already
+	download bool // name has to be fetched first; path is where it will be, if that is known
 	named    bool // the user asked for this model: nothing else may stand in for it
 }
 
@@ -114,7 +114,8 @@ func systemEnv(offline bool) Env {
 	return env
 }
 
-// offlineBy names what forbids the network, "" if nothing does. The variables are huggingface_hub's.
+// offlineBy names what forbids the network, "" if nothing does. The variables are
+// huggingface_hub's.
 func (env Env) offlineBy() string {
 	if env.offline {
 		return "-offline"
@@ -146,8 +147,9 @@ func (env Env) isTrue(name string) bool {
 //
 // A published model that was asked for by name goes through 3 to 6, one of the hub's others through
 // 4 to 6; without any name the run is about gpt2. A file or folder of the working directory comes
-// before a model of the same name, but "circuit" is always the built-in one ("./circuit" is a file).
-// Nothing but config.json is opened: whether the weights are sound is seen when they are read.
+// before a model of the same name, but "circuit" is always the built-in one ("./circuit" is a
+// file). Nothing but config.json is opened: whether the weights are sound is seen when they are
+// read.
 func findModel(spec string, env Env) (Found, error) {
 	origin := "-model"
 	if spec == "" {
@@ -245,8 +247,9 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		if !isKnown {
 			file = repo.id[strings.Index(repo.id, "/")+1:] // a folder
 		}
-		return Found{}, fmt.Errorf("it is not on this machine, and %s forbids the network; on a connected one, "+
-			"\"mechpatch fetch -o %s %s\" brings what to carry over", by, file, found.name)
+		return Found{}, fmt.Errorf("it is not on this machine, and %s forbids the network; "+
+			"on a connected one, \"mechpatch fetch -o %s %s\" brings what to carry over",
+			by, file, found.name)
 	}
 	return found, nil
 }
@@ -277,7 +280,7 @@ var (
 	// repositoryID is the hub's rule for ORGANISATION/NAME, each of at most 96 characters.
 	repositoryID = regexp.MustCompile(`^[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}$`)
 	// revisionName is git's rule for names, as far as it keeps one inside its folder of the cache.
-	revisionName = regexp.MustCompile(`^[^\x00-\x20\x7f~^:?*\[\\/]+(/[^\x00-\x20\x7f~^:?*\[\\/]+)*$`)
+	revisionName = regexp.MustCompile(`^[^\x00-\x20\x7f~^:?*\[\\]+$`)
 	// fileNames are what nobody calls a repository.
 	fileNames = regexp.MustCompile(`\.(safetensors|bin|pth?|ckpt|json|gguf|h5|git)$`)
 )
@@ -295,6 +298,7 @@ func parseRepository(spec string) (Repository, error) {
 		return Repository{}, fmt.Errorf("no model of that name: known are %s, circuit, "+
 			"and ORGANISATION/NAME on the hub", names(published))
 	case hasRevision && (!revisionName.MatchString(revision) || strings.Contains(revision, "..") ||
+		strings.Contains("/"+revision+"/", "//") ||
 		len(revision) > 200):
 		return Repository{}, fmt.Errorf("%s is no revision", quote(revision))
 	}
@@ -413,8 +417,8 @@ func cacheFile(name string, env Env) string {
 	return filepath.Join(env.cache, "mechpatch", name+".safetensors")
 }
 
-// repositoryFolder is a repository's folder in the program's cache, which is laid out as the Hugging
-// Face cache is; "" where the system has no cache folder.
+// repositoryFolder is a repository's folder in the program's cache, which is laid out as the
+// Hugging Face cache is; "" where the system has no cache folder.
 func repositoryFolder(id string, env Env) string {
 	if env.cache == "" {
 		return ""
@@ -429,7 +433,8 @@ func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/
 func findInCaches(r Repository, pinned string, env Env) (found Found, ok bool) {
 	caches := []place{{repositoryFolder(r.id, env), "the program's cache"}}
 	if hub := hubCache(env); hub != "" {
-		caches = append(caches, place{filepath.Join(hub, hubFolder(r.id)), "the Hugging Face cache"})
+		caches = append(caches,
+			place{filepath.Join(hub, hubFolder(r.id)), "the Hugging Face cache"})
 	}
 	for _, cache := range caches {
 		if cache.path == "" {
@@ -493,7 +498,8 @@ func newestSnapshots(repo string) []string {
 		}
 		return info.ModTime().UnixNano()
 	}
-	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return cmp.Compare(changed(b), changed(a)) })
+	slices.SortStableFunc(entries,
+		func(a, b fs.DirEntry) int { return cmp.Compare(changed(b), changed(a)) })
 	var commits []string
 	for _, e := range entries {
 		commits = append(commits, e.Name())
@@ -512,7 +518,7 @@ func isHex(s string) bool {
 // hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub; "" where there
 // is no home folder either.
 func hubCache(env Env) string {
-	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} { // the latter until 2023
+	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} { // the old name, too
 		if value := env.getenv(name); value != "" {
 			return env.expand(value)
 		}

@@ -124,7 +124,8 @@ func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, er
 
 	found, err := findModel(inRoot(c.spec), env)
 	if part, ok := strings.CutPrefix(c.want, "error: "); ok {
-		if err == nil || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") ||
+		if err == nil || !strings.Contains(err.Error(), part) ||
+			strings.Contains(err.Error(), "\n") ||
 			found != (Found{}) {
 			t.Errorf("%+v, %v\nwant … %s …", found, err, part)
 		}
@@ -148,7 +149,8 @@ func TestFindModel(t *testing.T) {
 		circuit    = "circuit, built in"
 		cached     = "cache/mechpatch/gpt2.safetensors"
 	)
-	all := with(snapshot(gpt2Repo), "work/gpt2.safetensors", "1", "bin/gpt2.safetensors", "2", cached, "3")
+	all := with(snapshot(gpt2Repo), "work/gpt2.safetensors", "1", "bin/gpt2.safetensors", "2",
+		cached, "3")
 	hubWith := func(more ...string) map[string]string { return with(snapshot(gpt2Repo), more...) }
 	without := func(names ...string) map[string]string {
 		files := maps.Clone(all)
@@ -175,9 +177,11 @@ func TestFindModel(t *testing.T) {
 			want: "gpt2 in " + hub + "models--gpt2" + inSnapshot + ", the Hugging Face cache"},
 
 		// The Hugging Face cache.
-		{name: "plain files", files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
+		{name: "plain files",
+			files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
+			want:  inHub},
+		{name: "no refs: the pinned commit", files: plain(gpt2Repo, another, commit, third),
 			want: inHub},
-		{name: "no refs: the pinned commit", files: plain(gpt2Repo, another, commit, third), want: inHub},
 		{name: "main is elsewhere, and not there: the pinned commit",
 			files: hubWith(gpt2Repo+"/refs/main", another), want: inHub},
 		{name: "no refs: the newest that has weights", spec: "o/r",
@@ -196,8 +200,9 @@ func TestFindModel(t *testing.T) {
 		{name: "a main that leads out of the cache", spec: "o/r", want: "download of o/r",
 			files: map[string]string{hub + "models--o--r/refs/main": "../../../../../../elsewhere",
 				"elsewhere/model.safetensors": "x"}},
-		{name: "a main that is endless", spec: "o/r", want: "download of o/r", files: map[string]string{
-			hub + "models--o--r/refs/main": commit + strings.Repeat(" ", 1000)}},
+		{name: "a main that is endless", spec: "o/r", want: "download of o/r",
+			files: map[string]string{
+				hub + "models--o--r/refs/main": commit + strings.Repeat(" ", 1000)}},
 		{name: "an index without a part", spec: "o/r", want: "download of o/r",
 			files: with(plain(hub+"models--o--r"), hub+"models--o--r/snapshots/"+commit+
 				"/model.safetensors.index.json", `{"weight_map": {"wte": "a.safetensors"}}`)},
@@ -221,12 +226,14 @@ func TestFindModel(t *testing.T) {
 			want:  "gpt2 in s/b/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
 		{name: "XDG_CACHE_HOME", variables: "XDG_CACHE_HOME=ROOT/c",
 			files: plain("c/huggingface/hub/models--gpt2", commit),
-			want:  "gpt2 in c/huggingface/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+			want: "gpt2 in c/huggingface/hub/models--gpt2" + inSnapshot +
+				", the Hugging Face cache"},
 		{name: "a variable in place of the home folder's", variables: "HF_HUB_CACHE=ROOT/a",
 			files: snapshot(gpt2Repo), offline: true, want: circuit},
 
 		// Named: a file, a folder.
-		{name: "-model before the variable", spec: "a.safetensors", want: "a in work/a.safetensors, -model",
+		{name: "-model before the variable", spec: "a.safetensors",
+			want:      "a in work/a.safetensors, -model",
 			variables: "MECHPATCH_MODEL=b.safetensors",
 			files:     map[string]string{"work/a.safetensors": "1", "work/b.safetensors": "1"}},
 		{name: "the variable", variables: "MECHPATCH_MODEL=b.safetensors",
@@ -239,7 +246,8 @@ func TestFindModel(t *testing.T) {
 			want:  "x in work/x/model.safetensors, -model"},
 		{name: "a folder", spec: "x/", files: map[string]string{"work/x/model.safetensors": "1"},
 			want: "x in work/x/model.safetensors, -model"},
-		{name: "a folder with a PyTorch file", spec: "x", want: "x in work/x/pytorch_model.bin, -model",
+		{name: "a folder with a PyTorch file", spec: "x",
+			want:  "x in work/x/pytorch_model.bin, -model",
 			files: map[string]string{"work/x/pytorch_model.bin": "1"}},
 		{name: "a folder with a part missing", spec: "x",
 			files: map[string]string{
@@ -253,20 +261,25 @@ func TestFindModel(t *testing.T) {
 			files: snapshot(gpt2Repo), want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
 
 		// Named: a published model.
-		{name: "a name", spec: "gpt2-xl", want: "gpt2-xl in bin/gpt2-xl.safetensors, the program's folder",
+		{name: "a name", spec: "gpt2-xl",
+			want:  "gpt2-xl in bin/gpt2-xl.safetensors, the program's folder",
 			files: map[string]string{"work/gpt2.safetensors": "1", "bin/gpt2-xl.safetensors": "1"}},
 		{name: "gpt2-small", spec: "gpt2-small", files: all,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"},
-		{name: "its repository", spec: "openai-community/gpt2", files: snapshot(gpt2Repo), want: inHub},
+		{name: "its repository", spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
+			want: inHub},
 		{name: "a name to be fetched", spec: "gpt2-medium",
 			want: "download of gpt2-medium to cache/mechpatch/gpt2-medium.safetensors"},
 		{name: "a name that may not be fetched", spec: "gpt2-medium", offline: true,
-			want: `error: -model gpt2-medium: it is not on this machine, and -offline forbids the ` +
-				`network; on a connected one, "mechpatch fetch -o gpt2-medium.safetensors gpt2-medium"`},
+			want: `error: -model gpt2-medium: it is not on this machine, and -offline forbids ` +
+				`the network; on a connected one, "mechpatch fetch -o gpt2-medium.safetensors ` +
+				`gpt2-medium"`},
 		{name: "by a variable", variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
 			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, and HF_HUB_OFFLINE=ON"},
-		{name: "a folder with a name", spec: "gpt2", want: "gpt2 in work/gpt2/model.safetensors, -model",
-			files: map[string]string{"work/gpt2/model.safetensors": "1", "work/gpt2.safetensors": "1"}},
+		{name: "a folder with a name", spec: "gpt2",
+			want: "gpt2 in work/gpt2/model.safetensors, -model",
+			files: map[string]string{"work/gpt2/model.safetensors": "1",
+				"work/gpt2.safetensors": "1"}},
 		{name: "a folder that only has the name", spec: "gpt2",
 			files: map[string]string{"work/gpt2/notes.txt": "1", "work/gpt2.safetensors": "1"},
 			want:  "gpt2 in work/gpt2.safetensors, the working directory"},
@@ -279,29 +292,36 @@ func TestFindModel(t *testing.T) {
 			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" brings`},
 		{name: "both caches of a repository", spec: "o/r",
 			files: with(plain("cache/mechpatch/models--o--r", another),
-				"cache/mechpatch/models--o--r/refs/main", another, hub+"models--o--r"+inSnapshot, "x"),
+				"cache/mechpatch/models--o--r/refs/main", another, hub+"models--o--r"+inSnapshot,
+				"x"),
 			want: "o/r in cache/mechpatch/models--o--r/snapshots/" + another +
 				"/model.safetensors, the program's cache"},
 		{name: "a commit", spec: "o/r@" + another,
-			files: with(plain(hub+"models--o--r", commit, another, third), hub+"models--o--r/refs/main", commit),
+			files: with(plain(hub+"models--o--r", commit, another, third),
+				hub+"models--o--r/refs/main", commit),
 			want: "o/r@" + another + " in " + hub + "models--o--r/snapshots/" + another +
 				"/model.safetensors, the Hugging Face cache"},
 		{name: "a branch", spec: "o/r@a/b",
-			files: with(plain(hub+"models--o--r", commit, another), hub+"models--o--r/refs/a/b", commit),
-			want:  "o/r@a/b in " + hub + "models--o--r" + inSnapshot + ", the Hugging Face cache"},
+			files: with(plain(hub+"models--o--r", commit, another), hub+"models--o--r/refs/a/b",
+				commit),
+			want: "o/r@a/b in " + hub + "models--o--r" + inSnapshot + ", the Hugging Face cache"},
 		{name: "another revision than those there", spec: "o/r@v2", want: "download of o/r@v2",
 			files: with(plain(hub+"models--o--r", commit), hub+"models--o--r/refs/v1", commit)},
 		{name: "a published model's revision", spec: "gpt2@main", files: snapshot(gpt2Repo),
-			want: "openai-community/gpt2@main in " + gpt2Repo + inSnapshot + ", the Hugging Face cache"},
-		{name: "a folder of that name", spec: "o/r", files: map[string]string{"work/o/r/pytorch_model.bin": "1"},
-			want: "r in work/o/r/pytorch_model.bin, -model"},
+			want: "openai-community/gpt2@main in " + gpt2Repo + inSnapshot +
+				", the Hugging Face cache"},
+		{name: "a folder of that name", spec: "o/r",
+			files: map[string]string{"work/o/r/pytorch_model.bin": "1"},
+			want:  "r in work/o/r/pytorch_model.bin, -model"},
 
 		{name: "no such thing", spec: "gpt3",
-			want: "error: -model gpt3: there is no such file or folder, and no model of that name: known " +
-				"are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, and ORGANISATION/NAME"},
+			want: "error: -model gpt3: there is no such file or folder, and no model of that " +
+				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, and " +
+				"ORGANISATION/NAME"},
 		{name: "no such file", variables: "MECHPATCH_MODEL=x/y.safetensors",
 			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
-		{name: "a revision that leads elsewhere", spec: "o/r@../x", want: `error: "../x" is no revision`},
+		{name: "a revision that leads elsewhere", spec: "o/r@../x",
+			want: `error: "../x" is no revision`},
 		{name: "an empty revision", spec: "o/r@", want: `error: "" is no revision`},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, nil) })
@@ -320,7 +340,8 @@ func TestFindBundle(t *testing.T) {
 		{nil, findCase{name: "-model", spec: "circuit", want: "circuit, -model"}},
 		{nil, findCase{name: "the variable", variables: "MECHPATCH_MODEL=x.bin", files: here,
 			want: "x in work/x.bin, $MECHPATCH_MODEL"}},
-		{errors.New("the weights are cut short"), findCase{name: "spoilt", want: "error: cut short"}},
+		{errors.New("the weights are cut short"),
+			findCase{name: "spoilt", want: "error: cut short"}},
 		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, findCase{
 			name: "a program that nobody may read", files: here,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"}},
@@ -361,11 +382,14 @@ func TestFindUnreadable(t *testing.T) {
 
 func TestParseRepository(t *testing.T) {
 	for spec, want := range map[string]string{
-		"o/r": "o/r", "DeepESP/gpt2-spanish@v1.0": "DeepESP/gpt2-spanish@v1.0", "o/r@a/b": "o/r@a/b",
+		"o/r": "o/r", "DeepESP/gpt2-spanish@v1.0": "DeepESP/gpt2-spanish@v1.0",
+		"o/r@a/b":        "o/r@a/b",
 		"gpt2@" + commit: "openai-community/gpt2@" + commit, "o_1/r.2-x": "o_1/r.2-x",
 		"r": "", "o/r/s": "", "/o/r": "", "o/": "", "./o": "", "../r": "", "~/r": "", "o/..": "",
-		"o--x/r": "", "o/r.git": "", "o/r.pt": "", "o/ü": "", "o/r@": "", "o/r@/x": "", "o/r@x/": "",
-		"o/r@a//b": "", "o/r@a..b": "", "o/r@a b": "", "o/r@a\n": "", `o/r@a\b`: "", "o/r@a@b": "o/r@a@b",
+		"o--x/r": "", "o/r.git": "", "o/r.pt": "", "o/ü": "", "o/r@": "", "o/r@/x": "",
+		"o/r@x/":   "",
+		"o/r@a//b": "", "o/r@a..b": "", "o/r@a b": "", "o/r@a\n": "", `o/r@a\b`: "",
+		"o/r@a@b":                    "o/r@a@b",
 		"https://huggingface.co/o/r": "", "o/" + strings.Repeat("r", 97): "",
 	} {
 		if r, err := parseRepository(spec); r.String() != want || (err == nil) != (want != "") {
@@ -391,7 +415,8 @@ func TestExpand(t *testing.T) {
 			t.Errorf("%q: %q, want %q", path, got, want)
 		}
 	}
-	if u, err := user.Lookup(me.Username); err == nil && u.HomeDir != "" && runtime.GOOS != "windows" {
+	if u, err := user.Lookup(me.Username); err == nil && u.HomeDir != "" &&
+		runtime.GOOS != "windows" {
 		if got := env.expand("~" + me.Username + "/x"); got != u.HomeDir+"/x" {
 			t.Errorf("~%s/x: %s", me.Username, got)
 		}

@@ -149,7 +149,8 @@ func (d *Downloader) persist(ctx context.Context,
 			return errInterrupted
 		}
 		if context.Cause(startCtx) == errSlow {
-			f.error = fmt.Errorf("less than %s of the file within %s", bytesText(worth), d.startWithin)
+			f.error = fmt.Errorf("less than %s of the file within %s", bytesText(worth),
+				d.startWithin)
 			f.noStart = true
 			return f
 		}
@@ -212,7 +213,8 @@ type hubFile struct {
 
 // url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
 func (f hubFile) url(hub *url.URL) string {
-	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision), url.PathEscape(f.name)).String()
+	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision),
+		url.PathEscape(f.name)).String()
 }
 
 // request makes a request, with the user's token if it goes to the hub: the token is for
@@ -227,8 +229,8 @@ func (d *Downloader) request(ctx context.Context, method, address string) (*http
 	if hub, err := endpoint(d.env); err == nil && sameOrigin(request.URL, hub) {
 		switch token, from := d.token(); {
 		case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-			return nil, &failure{error: fmt.Errorf("the token in %s has a character that cannot be sent",
-				from)}
+			return nil, &failure{error: fmt.Errorf("the token in %s has a character that "+
+				"cannot be sent", from)}
 		case token != "":
 			request.Header.Set("Authorization", "Bearer "+token)
 		}
@@ -287,7 +289,8 @@ func sameOrigin(a, b *url.URL) bool {
 		}
 		return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
+		port(a) == port(b)
 }
 
 // announced asks the hub for the size, the sum and the commit of a file; the answer's revision is
@@ -324,7 +327,7 @@ func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hu
 			return &failure{error: fmt.Errorf("%s %w", response.Request.URL.Host, err)}
 		}
 		if commit := response.Header.Get("X-Repo-Commit"); isCommit(commit) {
-			f.revision = commit // so that the file is of the announced version even if main moves on
+			f.revision = commit // and the file is of the announced version even if main moves on
 		}
 		return nil
 	})
@@ -339,15 +342,15 @@ func (d *Downloader) watched(ctx context.Context, slow error) (context.Context, 
 }
 
 // parseAnnouncement reads a file's size and sum from the hub's answer: X-Linked-Size, and the
-// SHA-256 in X-Linked-Etag, of a large file; of a small one Content-Length, and git's SHA-1 in ETag.
-// Without both, what arrives could not be checked, and nothing is fetched.
+// SHA-256 in X-Linked-Etag, of a large file; of a small one Content-Length, and git's SHA-1 in
+// ETag. Without both, what arrives could not be checked, and nothing is fetched.
 func parseAnnouncement(response *http.Response) (size int64, sum string, err error) {
 	header := response.Header
 	etag := strings.TrimSpace(cmp.Or(header.Get("X-Linked-Etag"), header.Get("ETag")))
 	sum = strings.ToLower(strings.Trim(strings.TrimPrefix(etag, "W/"), `"`))
 	if len(sum) != 2*sha256.Size && len(sum) != 2*sha1.Size || !isHex(sum) {
-		return 0, "", errors.New("does not announce the file's checksum (in X-Linked-Etag or ETag), " +
-			"so that it could not be checked")
+		return 0, "", errors.New("does not announce the file's checksum (in X-Linked-Etag " +
+			"or ETag), so that it could not be checked")
 	}
 	size = parseLength(strings.TrimSpace(header.Get("X-Linked-Size")))
 	if header.Get("X-Linked-Size") == "" && response.StatusCode == http.StatusOK {
@@ -368,7 +371,8 @@ func parseContentRange(s string) (first, total int64, ok bool) {
 	from, to, hasTo := strings.Cut(span, "-")
 	first, last := parseLength(from), parseLength(to)
 	total = parseLength(whole)
-	ok = isBytes && hasTotal && hasTo && first >= 0 && last >= first && (whole == "*" || total > last)
+	ok = isBytes && hasTotal && hasTo && first >= 0 && last >= first &&
+		(whole == "*" || total > last)
 	return first, total, ok
 }
 
@@ -415,7 +419,8 @@ func (d *Downloader) proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Requ
 func (d *Downloader) refusal(response *http.Response) *failure {
 	code, kind := response.StatusCode, response.Header.Get("X-Error-Code")
 	f := &failure{
-		again: code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout,
+		again: code >= 500 || code == http.StatusTooManyRequests ||
+			code == http.StatusRequestTimeout,
 		after: retryAfter(response),
 	}
 	advice := ""
@@ -427,8 +432,8 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 	case kind == "RepoNotFound":
 		advice = ": there is no such repository, or not for the token in " + from
 	case kind == "GatedRepo":
-		advice = ": the repository's page on the hub has terms that must be agreed to, and the request " +
-			"needs the token of who did, in HF_TOKEN or by \"hf auth login\""
+		advice = ": its page on the hub has terms that must be agreed to, and the request needs " +
+			"the token of who did, in HF_TOKEN or by \"hf auth login\""
 	case code == http.StatusNotFound:
 		f.absent = true
 		advice = ": the file is not there"
@@ -440,7 +445,8 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		advice = ": it may not accept the token in " + from
 	case code == http.StatusProxyAuthRequired:
-		advice = ": it wants a name and a password, as in HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
+		advice = ": it wants a name and a password, as in " +
+			"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
 	}
 	host := "" // the answer of a proxy has no request
 	if response.Request != nil && response.Request.Method != http.MethodConnect {

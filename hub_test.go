@@ -86,8 +86,10 @@ func TestRefusal(t *testing.T) {
 		{404, "EntryNotFound", "", "answers 404 Not Found: the file is not there", false, true},
 		{404, "", "", "answers 404 Not Found: the file is not there", false, true},
 		{404, "RevisionNotFound", "", "the repository has no such revision", false, false},
-		{401, "RepoNotFound", "", "no such repository, or it wants a token in HF_TOKEN", false, false},
-		{404, "RepoNotFound", "hf_x", "no such repository, or not for the token in HF_TOKEN", false, false},
+		{401, "RepoNotFound", "", "no such repository, or it wants a token in HF_TOKEN", false,
+			false},
+		{404, "RepoNotFound", "hf_x", "no such repository, or not for the token in HF_TOKEN", false,
+			false},
 		{403, "GatedRepo", "", "terms that must be agreed to", false, false},
 		{401, "", "", "401 Unauthorized: it may want a token in HF_TOKEN", false, false},
 		{403, "", "hf_x", "403 Forbidden: it may not accept the token in HF_TOKEN", false, false},
@@ -96,7 +98,8 @@ func TestRefusal(t *testing.T) {
 		d, _ := testDownloader(t, "", "HF_TOKEN="+test.token)
 		header := http.Header{"X-Error-Code": {test.kind}}
 		f := d.refusal(&http.Response{StatusCode: test.status, Header: header})
-		if !strings.Contains(f.Error(), test.want) || f.again != test.again || f.absent != test.missing {
+		if !strings.Contains(f.Error(), test.want) || f.again != test.again ||
+			f.absent != test.missing {
 			t.Errorf("%d %s: %v, %v, %v", test.status, test.kind, f, f.again, f.absent)
 		}
 	}
@@ -216,7 +219,8 @@ func FuzzParseAnnouncement(f *testing.F) {
 		header := http.Header{"X-Linked-Etag": {etag}, "X-Linked-Size": {size}}
 		n, sum, err := parseAnnouncement(&http.Response{StatusCode: 302, Header: header})
 		raw, hexErr := hex.DecodeString(sum)
-		if err == nil && (n < 0 || hexErr != nil || len(raw) != sha256.Size && len(raw) != sha1.Size) {
+		if err == nil &&
+			(n < 0 || hexErr != nil || len(raw) != sha256.Size && len(raw) != sha1.Size) {
 			t.Errorf("%q, %q: %d, %q", etag, size, n, sum)
 		}
 	})
