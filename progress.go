@@ -8,9 +8,62 @@ import (
 	"time"
 )
 
+// This file draws progress bars, on a terminal alone.
+
+// progressBar is a bar on a terminal for work that takes longer than a second.
+type progressBar struct {
+	w            io.Writer
+	start, drawn time.Time
+	from         int64 // bytes that were there before
+}
+
+func newProgress(w io.Writer) *progressBar {
+	return &progressBar{w: w, start: time.Now(), from: -1}
+}
+
+// share shows what share of the work is done, and how long the rest will take.
+func (p *progressBar) share(done float64) {
+	const whole = 1 << 20
+	part := int64(done * whole)
+	p.draw(func(elapsed time.Duration) string {
+		return barLine(part, whole, clock(timeLeft(part, 0, whole, elapsed))+" left", lineWidth)
+	})
+}
+
+// bytes shows how many bytes of a download are there.
+func (p *progressBar) bytes(done, total int64) {
+	if p.from < 0 || done < p.from {
+		p.start, p.from = time.Now(), done
+	}
+	p.draw(func(elapsed time.Duration) string {
+		return progressLine(done, p.from, total, elapsed, lineWidth)
+	})
+}
+
+// draw puts a line in place of the last one, at most ten times a second, if anybody watches.
+func (p *progressBar) draw(line func(elapsed time.Duration) string) {
+	now := time.Now()
+	if now.Sub(p.start) < time.Second || now.Sub(p.drawn) < time.Second/10 || !isTerminal(p.w) {
+		return
+	}
+	p.drawn = now
+	fmt.Fprintf(p.w, "\r%-*s", lineWidth, line(now.Sub(p.start)))
+}
+
+// clear removes the bar.
+func (p *progressBar) clear() {
+	if !p.drawn.IsZero() {
+		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
+		p.drawn = time.Time{}
+	}
+}
+
+// lineWidth fits into the narrowest usual terminal.
+const lineWidth = 79
+
 // progressLine is a line of at most width columns on how far a download is: done of total bytes are
-// there, of which from were there when it began, elapsed ago. The bar gives way first where there
-// is little room, then what stands left of it.
+// there, of which from were there when it began, elapsed ago. Where there is little room the bar
+// gives way first, then the end of the line.
 //
 //	41% [########------------] 224.7 of 548.1 MB  11.2 MB/s  0:29 left
 func progressLine(done, from, total int64, elapsed time.Duration, width int) string {
@@ -84,55 +137,4 @@ func isTerminal(w io.Writer) bool {
 func takesColor(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isTerminal(f) && obeysEscapes(f)
-}
-
-// progressBar is a bar on a terminal for work that takes longer than a second.
-type progressBar struct {
-	w            io.Writer
-	start, drawn time.Time
-	from         int64 // bytes that were there before
-}
-
-func newProgress(w io.Writer) *progressBar {
-	return &progressBar{w: w, start: time.Now(), from: -1}
-}
-
-// share shows what share of the work is done, and how long the rest will take.
-func (p *progressBar) share(done float64) {
-	const whole = 1 << 20
-	part := int64(done * whole)
-	p.draw(func(elapsed time.Duration) string {
-		return barLine(part, whole, clock(timeLeft(part, 0, whole, elapsed))+" left", lineWidth)
-	})
-}
-
-// bytes shows how many bytes of a download are there.
-func (p *progressBar) bytes(done, total int64) {
-	if p.from < 0 || done < p.from {
-		p.start, p.from = time.Now(), done
-	}
-	p.draw(func(elapsed time.Duration) string {
-		return progressLine(done, p.from, total, elapsed, lineWidth)
-	})
-}
-
-// lineWidth fits into the narrowest usual terminal.
-const lineWidth = 79
-
-// draw puts a line in place of the last one, at most ten times a second, if anybody watches.
-func (p *progressBar) draw(line func(elapsed time.Duration) string) {
-	now := time.Now()
-	if now.Sub(p.start) < time.Second || now.Sub(p.drawn) < time.Second/10 || !isTerminal(p.w) {
-		return
-	}
-	p.drawn = now
-	fmt.Fprintf(p.w, "\r%-*s", lineWidth, line(now.Sub(p.start)))
-}
-
-// clear removes the bar.
-func (p *progressBar) clear() {
-	if !p.drawn.IsZero() {
-		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
-		p.drawn = time.Time{}
-	}
 }
