@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -336,5 +337,30 @@ func TestLineFile(t *testing.T) {
 		if info, err := os.Stat(name); c.old != "" && (err != nil || info.Mode().Perm() != 0o600) {
 			t.Errorf("%s: mode %v", c.name, info.Mode())
 		}
+	}
+}
+
+// TestLinesOnFullDisk checks that a disk without room for a line leaves the lines before it whole.
+func TestLinesOnFullDisk(t *testing.T) {
+	folder := t.TempDir()
+	mount := exec.Command("mount", "-t", "tmpfs", "-o", "size=16k", "none", folder)
+	if err := mount.Run(); err != nil {
+		t.Skip("there is no way to mount a small disk here: ", err)
+	}
+	defer exec.Command("umount", folder).Run()
+	f, err := openLines(filepath.Join(folder, "out.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, written := []byte(strings.Repeat("x", 5000)+"\n"), 0
+	for err == nil && written < 9 {
+		if _, err = f.Write(line); err == nil {
+			written++
+		}
+	}
+	err = f.finish(err)
+	data, _ := os.ReadFile(filepath.Join(folder, "out.jsonl.partial"))
+	if err == nil || written == 0 || len(data) != written*len(line) {
+		t.Errorf("%d lines are written and %d bytes there, %v", written, len(data), err)
 	}
 }
