@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -29,25 +31,30 @@ const usage = `mechpatch: activation patching on GPT-2
       Runs both texts, then the corrupt one again for every layer and position, with the clean
       run's residual stream put in there. Prints the tokens, the most probable next tokens and
       logit(CORRUPT_ANSWER) - logit(CLEAN_ANSWER) for every cell, and paints the cells.
-      With the texts and the answers swapped it shows what is necessary, not what is sufficient.
-  mechpatch [flags] -pairs PAIRS.tsv
+      -site says what is put in, -to who sees it; -lens, -attention and -direct look without
+      patching. With the texts and the answers swapped it shows what is necessary, not what is
+      sufficient.
+  mechpatch [flags] -pairs PAIRS
       The same for every line of a file: clean text, corrupt text, clean answer, corrupt answer,
-      with tabs between. Writes a line of JSON for each, and paints their mean.
-  mechpatch next [flags] TEXT.txt
-      The most probable next tokens of one text: a help in finding a good pair.
-  mechpatch tokens [-e] [-json FILE] TEXT.txt
+      with tabs between; or lines of JSON in a file named .jsonl. Writes a line of JSON for each,
+      and paints their mean.
+  mechpatch next [flags] TEXT.txt [ANSWER...]
+      The most probable next tokens of one text, and the rank of each answer: a help in finding
+      a good pair.
+  mechpatch tokens [flags] TEXT.txt
       The tokens of a text and their ids.
   mechpatch fetch [-o FILE] [NAME]
-      Downloads gpt2, or gpt2-medium, gpt2-large, gpt2-xl, distilgpt2.
+      Downloads gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, or any ORG/NAME[@REVISION]
+      of the Hugging Face hub.
   mechpatch convert [-dtype f32|f16|bf16] IN OUT.safetensors
       Makes a lean safetensors file of a safetensors or PyTorch file, or of a folder with one.
   mechpatch bundle [-exe PROGRAM] MODEL OUT
       Makes a copy of the program with the weights inside: one file holds everything.
 
 An answer is one token: Jones stands for " Jones", with a leading space, =Jones for exactly
-that text, #5437 for the token with that id. The texts must have equally many tokens. A line
-break at the end of a file and a byte-order mark are not part of the text. After -- nothing is
-taken for a flag.
+that text, #5437 for the token with that id; is/was is a set of two. The texts must have equally
+many tokens. A line break at the end of a file and a byte-order mark are not part of the text.
+After -- nothing is taken for a flag.
 
 Flags, anywhere on the line:
 `
@@ -140,31 +147,42 @@ type patchFlags struct {
 // patch is the main command.
 func (p *program) patch() Command {
 	var f patchFlags
-	c := Command{
-		flags:     newFlags(),
-		arguments: "[CLEAN.txt] [CORRUPT.txt] [CLEAN_ANSWER] [CORRUPT_ANSWER]",
-	}
+	c := Command{flags: newFlags(), arguments: "[…]"}
 	p.modelFlags(c.flags)
 	c.flags.StringVar(&f.image, "o", "heatmap.png", "paint the heat map into this `FILE`")
 	c.flags.StringVar(&f.csv, "csv", "",
-		"write the matrix as CSV to this `FILE`; - is standard output")
-	c.flags.StringVar(&f.study.site, "site", "resid",
-		"what is patched: resid, attn, mlp, head, or all for the first three (`SITE`)")
-	c.flags.StringVar((*string)(&f.study.metric), "metric", "diff",
-		"what is shown: diff, logit, prob or restored (`METRIC`)")
+		"write the numbers as CSV to this `FILE`; - is standard output")
+	c.flags.StringVar(&f.study.site, "site", "",
+		"what is put in: at a position, resid_pre, resid_mid, resid, attn or mlp; of a head, "+
+			"z (also head), q, k, v or pattern; of the head 9.6 each entry of its pattern, "+
+			"9.6.pattern; with commas between, a panel each; all is resid,attn,mlp and heads is "+
+			"z,q,k,v,pattern; by default resid (`LIST`)")
+	c.flags.StringVar(&f.study.to, "to", "",
+		"who sees it: logits, or inputs of heads such as 9.9.q,10.0.v (path patching from every "+
+			"head); by default everything that follows (`LIST`)")
 	c.flags.StringVar(&f.study.layers, "layers", "",
 		"only these layers, such as 0:6 for 0 to 5 (`LIST`)")
 	c.flags.StringVar(&f.study.positions, "positions", "",
-		"only these positions, such as 1,10: for 1 and from 10 on (`LIST`)")
+		"only these positions: 1,10: is 1 and all from 10 on; 1..3 is 1, 2 and 3 together; a head "+
+			"is patched at all positions unless some are named, : for each (`LIST`)")
 	c.flags.BoolVar(&f.study.lens, "lens", false,
-		"do not patch, but look at both runs through the logit lens")
+		"do not patch, but read both runs after every layer (the logit lens)")
+	c.flags.StringVar(&f.study.attention, "attention", "",
+		"do not patch, but show where heads such as 9.9,10.7 attend to in both runs (`LIST`)")
+	c.flags.BoolVar(&f.study.direct, "direct", false,
+		"do not patch, but show what each part of the model adds to the difference of the "+
+			"answers' logits (direct logit attribution)")
+	c.flags.StringVar((*string)(&f.study.metric), "metric", "diff",
+		"what is shown: diff, logit, prob, restored, logprob or kl (`METRIC`)")
 	c.flags.StringVar(&f.pairs, "pairs", "",
 		"run every pair of this `FILE`; - is standard input")
 	c.flags.StringVar(&f.colorMap, "cmap", "viridis",
 		"colours: viridis, or rdbu, centred on the corrupt run (`MAP`)")
-	c.flags.IntVar(&f.scale, "scale", 1, "make the heat map `N` times as large, for print")
+	c.flags.IntVar(&f.scale, "scale", 1, "make the picture `N` times as large, for print")
+	c.flags.Func("range", "the numbers that the colours span, such as -5:5, so that pictures can "+
+		"be compared (`LOW:HIGH`)", f.parseRange)
 	c.run = func(words []string) error {
-		if err := f.check(len(words)); err != nil {
+		if err := f.check(words); err != nil {
 			return usageError{err}
 		}
 		if f.image == "-" && p.terminal {
@@ -182,38 +200,50 @@ func (p *program) patch() Command {
 		if f.pairs != "" {
 			return p.patchPairs(&f)
 		}
-		return p.patchPair(&f, append(words, "")[:4])
+		return p.patchPair(&f, append(words, "", "")[:4])
 	}
 	return c
 }
 
-// check checks the main command's flags against each other and against the number of arguments.
-func (f *patchFlags) check(words int) error {
-	study := &f.study
-	switch {
-	case siteNames[study.site] == nil:
-		return fmt.Errorf("-site %s: there are resid, attn, mlp, head and all", study.site)
-	case !slices.Contains(metrics, study.metric):
-		return fmt.Errorf("-metric %s: there are diff, logit, prob and restored", study.metric)
+// parseRange reads the value of -range.
+func (f *patchFlags) parseRange(s string) (err error) {
+	low, high, _ := strings.Cut(s, ":")
+	var errHigh error
+	f.low, err = strconv.ParseFloat(low, 64)
+	f.high, errHigh = strconv.ParseFloat(high, 64)
+	if err != nil || errHigh != nil || !(f.low < f.high) || math.IsInf(f.high-f.low, 0) {
+		return errors.New("write the lower number first, such as -5:5")
+	}
+	return nil
+}
+
+// check checks the main command's flags against each other and against the arguments.
+func (f *patchFlags) check(words []string) error {
+	if err := f.study.check(); err != nil {
+		return err
+	}
+	arguments := strings.Fields("CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
+	least := 2 + f.study.metric.answers()
+	switch views := f.study.views(); {
 	case colorMaps[f.colorMap] == nil:
 		return fmt.Errorf("-cmap %s: there are viridis and rdbu", f.colorMap)
 	case f.scale < 1 || f.scale > largestScale:
 		return fmt.Errorf("-scale %d is not between 1 and %d", f.scale, largestScale)
-	case study.site == "head" && study.positions != "":
-		return errors.New("-site head patches all positions at once: " +
-			"-positions does not go with it")
-	case study.lens && (study.site != "resid" || study.layers+study.positions+f.pairs != ""):
-		return errors.New("-lens shows every layer and position of one pair: -site, -layers, " +
-			"-positions and -pairs do not go with it")
-	case f.pairs != "" && words > 0:
+	case f.pairs != "" && len(views) > 0:
+		return fmt.Errorf("%s looks at one pair: -pairs does not go with it", views[0])
+	case f.pairs != "" && len(words) > 0:
 		return errors.New("-pairs takes the texts and answers from its file: " +
 			"there are no arguments beside it")
 	case f.pairs != "" && f.csv != "":
 		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
 	case f.pairs != "" && f.image == "-":
 		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
-	case f.pairs == "" && words != 4 && !(words == 3 && study.metric == metricLogit):
-		return wrongArguments(words, "CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
+	case f.pairs == "" && (len(words) < least || len(words) > 4):
+		expected := strings.Join(arguments[:least], " ")
+		for _, optional := range arguments[least:] {
+			expected += " [" + optional + "]"
+		}
+		return wrongArguments(len(words), expected)
 	}
 	return nil
 }
@@ -290,7 +320,8 @@ func (p *program) patchPairs(f *patchFlags) error {
 		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
 	}
 	write := func(r any) error {
-		err := cmp.Or(p.output("-", func(w io.Writer) error { return writeJSON(w, r) }), p.stdout.Flush())
+		err := p.output("-", func(w io.Writer) error { return writeJSON(w, r) })
+		err = cmp.Or(err, p.stdout.Flush())
 		if err != nil && f.image != "" {
 			return nil // it waits in p.stdout for the end: there is a picture yet to paint
 		}
@@ -329,7 +360,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 
 // next shows the most probable next tokens of one text.
 func (p *program) next() Command {
-	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
+	c := Command{flags: newFlags(), arguments: "TEXT.txt [ANSWER…]"}
 	p.modelFlags(c.flags)
 	c.run = func(words []string) error {
 		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
@@ -354,10 +385,17 @@ func (p *program) next() Command {
 		t := m.tokenizer
 		p.tokenNotes(t, text)
 		r := NextReport{
-			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top),
+			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top), nil,
+		}
+		for _, answer := range words[1:] {
+			ids, err := answerTokens(m, answer)
+			if err != nil {
+				return fmt.Errorf("the answer %s: %w", answer, err)
+			}
+			r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
 		}
 		if p.json != "-" {
-			p.print(r.Model.origin() + "\n\n" + r.tokenization() + "\n" + topTable(r.Top))
+			p.print(r.text())
 		}
 		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 	}
@@ -698,15 +736,17 @@ func (p *program) use(file fileUse) error {
 
 // useModel notes the use of a model's weights and of what belongs to them.
 func (p *program) useModel(path string) error {
-	folder, files := filepath.Dir(path), []string{path}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		folder, files = path, nil
-		for _, pattern := range []string{"*.safetensors", "*.bin", "*.pt"} {
-			weights, _ := filepath.Glob(filepath.Join(path, pattern))
-			files = append(files, weights...)
+	files := []string{path}
+	for _, name := range []string{"config.json", "tokenizer.json", "vocab.json", "merges.txt",
+		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json"} {
+		files = append(files, filepath.Join(filepath.Dir(path), name))
+	}
+	if strings.HasSuffix(path, ".index.json") { // of weights in several parts
+		for _, pattern := range []string{"*.safetensors", "*.bin"} {
+			parts, _ := filepath.Glob(filepath.Join(filepath.Dir(path), pattern))
+			files = append(files, parts...)
 		}
 	}
-	files = append(files, filepath.Join(folder, "config.json"))
 	for _, file := range files {
 		if err := p.use(fileUse{"the model", file, false}); err != nil {
 			return err
@@ -767,7 +807,8 @@ func absolute(path string) string {
 }
 
 // Command is one of the program's commands: its flags, the names of its arguments (in brackets if
-// it does without), and what it does with them once the flags are read.
+// it does without, with … if there may be more), and what it does with them once the flags are
+// read.
 type Command struct {
 	flags     *flag.FlagSet
 	arguments string
@@ -818,16 +859,20 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 		p.print("mechpatch " + version + "\n")
 		return nil, errDone
 	case p.numbers && p.bos:
-		return nil, usageError{errors.New("-bos does not go with -ids: write that token's id yourself")}
+		return nil, usageError{
+			errors.New("-bos does not go with -ids: write that token's id yourself")}
 	case p.heads < 0:
 		return nil, usageError{fmt.Errorf("-heads %d is negative", p.heads)}
 	case p.top < 0:
 		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
 	}
 	most := len(strings.Fields(c.arguments))
-	if least := most - strings.Count(c.arguments, "["); len(words) < least || len(words) > most {
-		expected := strings.NewReplacer("[", "", "]", "").Replace(c.arguments)
-		return nil, wrongArguments(len(words), expected)
+	least := most - strings.Count(c.arguments, "[")
+	if strings.Contains(c.arguments, "…") {
+		most = len(words)
+	}
+	if len(words) < least || len(words) > most {
+		return nil, wrongArguments(len(words), c.arguments)
 	}
 	return words, nil
 }
@@ -874,7 +919,8 @@ func (p *program) modelFlags(flags *flag.FlagSet) {
 // textFlags are the flags of the commands that read texts.
 func (p *program) textFlags(flags *flag.FlagSet) {
 	flags.StringVar(&p.model, "model", "",
-		"a file of weights or its folder, a name such as gpt2-medium, or circuit (`MODEL`)")
+		"a file of weights or its folder, a name such as gpt2-medium or ORG/NAME, or circuit "+
+			"(`MODEL`)")
 	p.headsFlag(flags)
 	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
 	flags.BoolVar(&p.bos, "bos", false,
@@ -896,9 +942,17 @@ func (p *program) help(flags *flag.FlagSet) {
 	flags.VisitAll(func(f *flag.Flag) {
 		value, what := flag.UnquoteUsage(f)
 		what = strings.TrimSuffix(what, " ("+value+")")
-		if f.DefValue != "" && f.DefValue != "false" {
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
 			what += ", by default " + f.DefValue
 		}
-		p.print(fmt.Sprintf("  %-17s %s\n", strings.TrimSpace("-"+f.Name+" "+value), what))
+		line := fmt.Sprintf("  %-17s", strings.TrimSpace("-"+f.Name+" "+value))
+		for _, word := range strings.Fields(what) {
+			if len(line)+len(word) > 95 {
+				p.print(line + "\n")
+				line = strings.Repeat(" ", 19)
+			}
+			line += " " + word
+		}
+		p.print(line + "\n")
 	})
 }

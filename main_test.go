@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"image/png"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -274,6 +275,14 @@ func TestOutputsApart(t *testing.T) {
 	write("m.safetensors", string(model))
 	program := "\x7fELF" + string(bundleMark)
 	write("program", program)
+	if err := os.Mkdir("parts", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write("parts/model.safetensors.index.json",
+		`{"weight_map": {"wte.weight": "a.safetensors", "wpe.weight": "b.safetensors"}}`)
+	for _, name := range []string{"a.safetensors", "b.safetensors", "config.json"} {
+		write("parts/"+name, "{}")
+	}
 	for link, target := range map[string]string{
 		"clean-link": "clean.txt", "pairs-link": "pairs.tsv", "m-link": "m.safetensors",
 		"program-link": "program", "new-link": "new", "links": ".",
@@ -311,6 +320,9 @@ func TestOutputsApart(t *testing.T) {
 		{"convert m.safetensors m.safetensors", "OUT m.safetensors would overwrite the model"},
 		{"convert m.safetensors m-link -dtype f16", "OUT m-link would overwrite the model"},
 		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
+		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors would overwrite the model"},
+		{"convert parts parts/config.json", "OUT parts/config.json would overwrite the model"},
+		{pair + "-model parts -csv parts/config.json", "parts/config.json would overwrite the model"},
 		{"bundle -exe program m.safetensors program-link",
 			"OUT program-link would overwrite the program"},
 	} {
@@ -455,6 +467,108 @@ func TestPanic(t *testing.T) {
 
 func indexOutOfRange(i int) { _ = []int{}[i] }
 
+// TestRefusedCombinations checks that what does not go together is refused in one line that says
+// what it is.
+func TestRefusedCombinations(t *testing.T) {
+	for _, c := range []struct{ flags, want string }{
+		{"-site soul", "-site soul: there are resid_pre, resid_mid, resid, attn and mlp"},
+		{"-site resid,z", "resid and z have cells of different kinds"},
+		{"-site z,9.6.pattern", "z and 9.6.pattern have cells of different kinds"},
+		{"-site z,head", "names z twice"},
+		{"-site 9.x.pattern", `"9.x" is no head`},
+		{"-site 9.6.pattern -layers 9", "-site 9.6.pattern is of one layer: -layers"},
+		{"-site 9.6.pattern -positions 1..3", "patches entries one by one: -positions 1..3"},
+		{"-to 9.9", "-to 9.9: there are logits, and heads' q, k and v"},
+		{"-to 9.9.q,logits", "-to 9.9.q,logits: there are logits"},
+		{"-to 9.9.q,9.9.q", "names 9.9.q twice"},
+		{"-to logits -site q", "-site z goes with it, but not q"},
+		{"-to logits -positions 1", "-positions does not go with it"},
+		{"-metric x", "-metric x: there are diff, logit, prob, restored, logprob and kl"},
+		{"-lens -direct", "-lens and -direct make a picture each"},
+		{"-lens -attention 9.9", "-lens and -attention make a picture each"},
+		{"-attention 9.9 -direct", "-attention and -direct make a picture each"},
+		{"-lens -site attn", "-lens looks at the two runs and patches nothing: -site"},
+		{"-direct -to logits", "-direct looks at the two runs and patches nothing: -to"},
+		{"-attention 9.9 -positions 1", "-attention looks at the two runs and patches nothing"},
+		{"-lens -layers 1", "-lens looks at the two runs and patches nothing: -layers"},
+		{"-attention 9", `"9" is no head`},
+		{"-attention 9.9,9.9", "names 9.9 twice"},
+		{"-lens -metric kl", "-lens has no -metric kl"},
+		{"-direct -metric restored", "-metric restored does not go with it"},
+		{"-range 5:-5", "write the lower number first"},
+		{"-range 5", "write the lower number first"},
+		{"-range -inf:inf", "write the lower number first"},
+		{"-cmap jet", "-cmap jet: there are viridis and rdbu"},
+		{"-scale 0", "-scale 0"},
+		{"-top -1", "-top -1"},
+		{"-json - -csv -", "-json and -csv would both be written to standard output"},
+		{"-json - -o -", "-o and -json would both be written to standard output"},
+		{"-pairs x", "-pairs takes the texts and answers from its file"},
+	} {
+		line := "clean.txt corrupt.txt Jones Smith " + c.flags
+		code, stdout, stderr := command(t, strings.Fields(line)...)
+		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: exit code %d, %s%s, want %q", c.flags, code, stdout, stderr, c.want)
+		}
+	}
+	for _, c := range []struct{ line, want string }{
+		{"-pairs x -lens", "-lens looks at one pair: -pairs does not go with it"},
+		{"-pairs x -direct", "-direct looks at one pair"},
+		{"-pairs x -o -", "-o - is for one pair"},
+		{"-pairs x -csv y", "-csv is for one pair"},
+		{"a b -metric logit", "2 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER [CORRUPT_ANSWER]"},
+		{"a -metric kl", "1 argument; expected: CLEAN.txt CORRUPT.txt [CLEAN_ANSWER] [CORRUPT_ANSWER]"},
+	} {
+		code, stdout, stderr := command(t, strings.Fields(c.line)...)
+		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: exit code %d, %s%s, want %q", c.line, code, stdout, stderr, c.want)
+		}
+	}
+}
+
+// TestNextAnswers asks for the rank of answers: of a token, and of a set, whose probability is the
+// sum of its members'.
+func TestNextAnswers(t *testing.T) {
+	var r struct {
+		Top []struct {
+			ID          int
+			Prob, Logit float64
+		}
+		Answers []struct {
+			Answer      string
+			IDs         []int
+			Tokens      []string
+			Rank        int
+			Prob, Logit float64
+		}
+	}
+	_, stdout, stderr := command(t, "next", "-e", exampleClean, "Jones", "was/Jones", "is", "-json", "-")
+	decodeJSON(t, stdout, &r)
+	if len(r.Answers) != 3 {
+		t.Fatal(stdout, stderr)
+	}
+	one, set, is := r.Answers[0], r.Answers[1], r.Answers[2]
+	probs := map[int]float64{}
+	for i, top := range r.Top {
+		probs[top.ID] = top.Prob
+		if top.ID == 318 && is.Rank != i+1 {
+			t.Errorf(" is has position %d, not %d", is.Rank, i+1)
+		}
+	}
+	if one.Rank != 1 || one.Prob != r.Top[0].Prob || one.Logit != r.Top[0].Logit ||
+		one.Tokens[0] != " Jones" {
+		t.Errorf("%+v, want %+v", one, r.Top[0])
+	}
+	if set.Answer != "was/Jones" || len(set.IDs) != 2 || set.Rank != 1 ||
+		math.Abs(set.Prob-probs[373]-probs[5437]) > 1e-9 || !(set.Logit > one.Logit) {
+		t.Errorf("%+v", set)
+	}
+	_, words, _ := command(t, "next", "-e", exampleClean, "Jones")
+	if !regexp.MustCompile(`(?m)^" Jones" +1 +0\.6\d+ +\d+\.\d\d$`).MatchString(words) {
+		t.Errorf("in words: %s", words)
+	}
+}
+
 // TestErrors checks that every fault ends in one clear line, the right exit code and no output.
 func TestErrors(t *testing.T) {
 	before, _ := filepath.Glob("heatmap*") // somebody may have run the program here
@@ -468,18 +582,6 @@ func TestErrors(t *testing.T) {
 		{[]string{"a", "b", "c", "d", "e"}, 2, "5 arguments"},
 		{[]string{"-colour", "red"}, 2, "-colour"},
 		{append(pair, "Jones"), 2, "3 arguments"},
-		{append(pair, "Jones", "Smith", "-cmap", "jet"), 2,
-			"-cmap jet: there are viridis and rdbu"},
-		{append(pair, "Jones", "Smith", "-scale", "0"), 2, "-scale 0"},
-		{append(pair, "Jones", "Smith", "-top", "-1"), 2, "-top -1"},
-		{append(pair, "Jones", "Smith", "-site", "soul"), 2, "-site soul: there are"},
-		{append(pair, "Jones", "Smith", "-metric", "x"), 2, "-metric x: there are"},
-		{append(pair, "Jones", "Smith", "-json", "-", "-csv", "-"), 2, "standard output"},
-		{append(pair, "Jones", "Smith", "-json", "-", "-o", "-"), 2, "standard output"},
-		{[]string{"-pairs", "x", "-o", "-"}, 2, "-o - is for one pair"},
-		{append(pair, "Jones", "Smith", "-lens", "-site", "attn"), 2, "-lens"},
-		{append(pair, "Jones", "Smith", "-site", "head", "-positions", "1"), 2, "-positions"},
-		{append(pair, "Jones", "Smith", "-pairs", "x"), 2, "-pairs"},
 		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
 		{[]string{"tokens", "a", "b"}, 2, "2 arguments; expected: TEXT.txt"},
 		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1,
@@ -536,7 +638,7 @@ func TestFlagsAnywhere(t *testing.T) {
 		{"tokens -version", 0, "mechpatch " + version},
 		{"tokens -top 3 a", 2, "-top"},
 		{"fetch -model gpt2", 2, "-model"},
-		{"next a -e b", 2, "2 arguments; expected: TEXT.txt"},
+		{"tokens a -e b", 2, "2 arguments; expected: TEXT.txt"},
 		{"next", 2, "0 arguments; expected: TEXT.txt"},
 		{"convert a", 2, "1 argument; expected: IN OUT.safetensors"},
 	} {
@@ -749,7 +851,7 @@ func TestSetupErrors(t *testing.T) {
 		{[]string{"fetch", "gpt3"}, 1,
 			"fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
 		{[]string{"fetch", "circuit"}, 1, "it is built into the program"},
-		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "expected: NAME"},
+		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "expected: [NAME]"},
 		{[]string{"fetch", "-offline"}, 2, "-offline"}, // it could only fail
 	} {
 		code, stdout, stderr := invoke(c.args...)

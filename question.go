@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,8 +30,8 @@ type Question struct {
 	tokenizer              *tokenizer
 }
 
-// newQuestion encodes the texts, which must have equally many tokens but not be the same, and the answers, which must be
-// one token each. metricLogit needs no corrupt answer; the clean one then stands in for it.
+// newQuestion encodes the texts, which must have equally many tokens but not be the same, and the
+// answers. An answer that the metric does without may be left empty.
 func newQuestion(
 	m *Model, clean, corrupt Text, cleanAnswer, corruptAnswer string, metric Metric,
 ) (Question, error) {
@@ -51,29 +52,31 @@ func newQuestion(
 	}
 	if len(q.clean) != len(q.corrupt) {
 		return q, detailed{
-			fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word where they part",
+			fmt.Errorf("%s has %s and %s %d: they must have equally many, "+
+				"so change a word where they part",
 				clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt)),
 			aligned(q.tokenizer.tokens(q.clean), q.tokenizer.tokens(q.corrupt)),
 		}
 	}
 	if slices.Equal(q.clean, q.corrupt) {
-		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them", clean.name, corrupt.name)
+		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them",
+			clean.name, corrupt.name)
 	}
-	answer, err := answerToken(m, cleanAnswer)
-	if err != nil {
-		return q, fmt.Errorf("the clean answer: %w", err)
+	if cleanAnswer != "" || metric.answers() > 0 {
+		if q.cleanAnswer, err = answerTokens(m, cleanAnswer); err != nil {
+			return q, fmt.Errorf("the clean answer: %w", err)
+		}
 	}
-	q.cleanAnswer = []int{answer}
-	if metric == metricLogit && corruptAnswer == "" {
-		q.corruptAnswer = q.cleanAnswer
-		return q, nil
+	if corruptAnswer != "" || metric.answers() > 1 {
+		if q.corruptAnswer, err = answerTokens(m, corruptAnswer); err != nil {
+			return q, fmt.Errorf("the corrupt answer: %w", err)
+		}
 	}
-	if answer, err = answerToken(m, corruptAnswer); err != nil {
-		return q, fmt.Errorf("the corrupt answer: %w", err)
-	}
-	q.corruptAnswer = []int{answer}
-	if q.cleanAnswer[0] == q.corruptAnswer[0] {
-		return q, fmt.Errorf("both answers are the token %q: they must differ", q.tokenizer.token(answer))
+	for _, id := range q.cleanAnswer {
+		if slices.Contains(q.corruptAnswer, id) {
+			return q, fmt.Errorf("both answers are the token %q: they must differ",
+				q.tokenizer.token(id))
+		}
 	}
 	return q, nil
 }
@@ -88,7 +91,40 @@ func (q *Question) notes() (notes []string) {
 	return notes
 }
 
-// answerToken reads an answer: "Jones" is the token " Jones", "=Jones" exactly "Jones", "#5437" the token with that id.
+// answers is how many answers a metric cannot do without.
+func (k Metric) answers() int {
+	switch k {
+	case metricKL:
+		return 0
+	case metricLogit, metricLogProb:
+		return 1
+	}
+	return 2
+}
+
+// answerTokens reads an answer, which may be a set: "is/was" is " is" or " was". One that begins
+// with = is a text that may have any character in it.
+func answerTokens(m *Model, answer string) ([]int, error) {
+	members := strings.Split(answer, "/")
+	if strings.HasPrefix(answer, "=") || slices.Contains(members, "") {
+		members = []string{answer}
+	}
+	var ids []int
+	for _, member := range members {
+		id, err := answerToken(m, member)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(ids, id) {
+			return nil, fmt.Errorf("%q has the token %q twice", answer, m.tokenizer.token(id))
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// answerToken reads one token of an answer: "Jones" is the token " Jones", "=Jones" exactly
+// "Jones", "#5437" the token with that id.
 func answerToken(m *Model, answer string) (int, error) {
 	text := " " + answer
 	switch {
@@ -97,7 +133,8 @@ func answerToken(m *Model, answer string) (int, error) {
 	case answer[0] == '#':
 		id, err := strconv.Atoi(answer[1:])
 		if err != nil || id < 0 || id >= m.vocab {
-			return 0, fmt.Errorf("%q is no token id: they run from #0 to #%d (for a text that begins with #, write =#…)", answer, m.vocab-1)
+			return 0, fmt.Errorf("%q is no token id: they run from #0 to #%d "+
+				"(for a text that begins with #, write =#…)", answer, m.vocab-1)
 		}
 		return id, nil
 	case answer[0] == '=':
@@ -114,62 +151,324 @@ func answerToken(m *Model, answer string) (int, error) {
 	case len(ids) == 1:
 		return ids[0], nil
 	}
-	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, which is what the model predicts, as %q or #%d, or another word",
-		text, len(ids), joined(m.tokenizer.tokens(ids)), "="+m.tokenizer.token(ids[0]), ids[0])
+	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, which is what the model "+
+		"predicts, as %q or #%d, or another word", text, len(ids), joined(m.tokenizer.tokens(ids)),
+		"="+m.tokenizer.token(ids[0]), ids[0])
 }
 
 // metricName is the metric as a formula with the pair's own answers.
 func (q *Question) metricName() string {
-	word := func(id int) string { return visible(strings.TrimPrefix(q.tokenizer.token(id), " ")) }
-	a, b := q.cleanAnswer[0], q.corruptAnswer[0]
-	clean, corrupt := word(a), word(b)
-	if clean == corrupt && a != b { // they differ in the space alone
-		clean, corrupt = strconv.Quote(q.tokenizer.token(a)), strconv.Quote(q.tokenizer.token(b))
+	name := func(ids []int, word func(token string) string) string {
+		words := make([]string, len(ids))
+		for i, id := range ids {
+			words[i] = word(q.tokenizer.token(id))
+		}
+		return strings.Join(words, "/")
+	}
+	bare := func(token string) string { return visible(strings.TrimPrefix(token, " ")) }
+	clean, corrupt := name(q.cleanAnswer, bare), name(q.corruptAnswer, bare)
+	if clean == corrupt { // they differ in the space alone
+		clean, corrupt = name(q.cleanAnswer, strconv.Quote), name(q.corruptAnswer, strconv.Quote)
 	}
 	switch q.metric {
 	case metricLogit:
 		return fmt.Sprintf("logit(%s)", clean)
-	case metricProb:
-		return fmt.Sprintf("p(%s) - p(%s)", corrupt, clean)
 	case metricLogProb:
 		return fmt.Sprintf("log p(%s)", clean)
-	case metricKL:
-		return "KL(clean, patched)"
+	case metricProb:
+		return fmt.Sprintf("p(%s) - p(%s)", corrupt, clean)
 	case metricRestored:
 		return fmt.Sprintf("restored share of logit(%s) - logit(%s)", corrupt, clean)
+	case metricKL:
+		return "KL(clean || patched)"
 	}
 	return fmt.Sprintf("logit(%s) - logit(%s)", corrupt, clean)
 }
 
-// selection reads a choice among n layers or positions: "1,10:" is 1 and all from 10 on, "0:6" is 0 to 5, and a negative number
-// counts from the end, all as in Python. "" is nil, which stands for all.
-func selection(s string, n int) ([]bool, error) {
-	if s == "" {
+// Study is what is to be found out about every pair, in the words of the command line.
+type Study struct {
+	site      string // what is put in, commas between; "" is resid, or z where there is a to
+	to        string // who sees it: logits, or heads' inputs such as 9.9.q; "" is all that follows
+	layers    string // which cells: see selection
+	positions string // see spans
+	lens      bool   // look in place of patching: through the logit lens,
+	direct    bool   // at what each part of the model adds to the metric,
+	attention string // or at the attention patterns of these heads
+	metric    Metric
+	top       int // how many next tokens to list
+}
+
+// check finds what is wrong with a study whatever the model and the texts are.
+func (s *Study) check() error {
+	if !slices.Contains(metrics, s.metric) {
+		return fmt.Errorf("-metric %s: there are diff, logit, prob, restored, logprob and kl",
+			s.metric)
+	}
+	views := s.views()
+	switch {
+	case len(views) > 1:
+		return fmt.Errorf("%s and %s make a picture each: ask for one at a time",
+			views[0], views[1])
+	case s.lens && s.metric == metricKL:
+		return errors.New("-lens has no -metric kl, which compares whole runs")
+	case s.direct && s.metric != metricDiff:
+		return fmt.Errorf("-direct divides up the difference of two logits: "+
+			"-metric %s does not go with it", s.metric)
+	}
+	for _, flag := range []struct{ name, value string }{
+		{"-site", s.site}, {"-to", s.to}, {"-layers", s.layers}, {"-positions", s.positions},
+	} {
+		if len(views) > 0 && flag.value != "" {
+			return fmt.Errorf("%s looks at the two runs and patches nothing: "+
+				"%s does not go with it", views[0], flag.name)
+		}
+	}
+	if _, err := s.heads(); err != nil {
+		return err
+	}
+	_, err := s.targets()
+	return err
+}
+
+// views are the flags that ask to look in place of patching.
+func (s *Study) views() []string {
+	var flags []string
+	if s.lens {
+		flags = append(flags, "-lens")
+	}
+	if s.attention != "" {
+		flags = append(flags, "-attention")
+	}
+	if s.direct {
+		flags = append(flags, "-direct")
+	}
+	return flags
+}
+
+// plan is the plan of the study's sweep over a model and texts of T tokens.
+func (s *Study) plan(m *Model, T int) (plan Plan, err error) {
+	if plan.targets, err = s.targets(); err != nil {
+		return plan, err
+	}
+	if plan.layers, err = selection(s.layers, m.layers); err != nil {
+		return plan, fmt.Errorf("-layers %s: %w", s.layers, err)
+	}
+	if plan.spans, err = spans(s.positions, T); err != nil {
+		return plan, fmt.Errorf("-positions %s: %w", s.positions, err)
+	}
+	plan.full = s.metric.full()
+	return plan, nil
+}
+
+// siteNames are the names of sites and of groups of them.
+var siteNames = map[string][]Site{
+	"resid_pre": {siteResidPre}, "resid_mid": {siteResidMid}, "resid": {siteResid},
+	"attn": {siteAttn}, "mlp": {siteMLP},
+	"z": {siteZ}, "head": {siteZ}, "q": {siteQ}, "k": {siteK}, "v": {siteV},
+	"pattern": {sitePattern},
+	"all":     {siteResid, siteAttn, siteMLP},
+	"heads":   {siteZ, siteQ, siteK, siteV, sitePattern},
+}
+
+// targets are what the study patches, a panel of the picture for each.
+func (s *Study) targets() ([]Target, error) {
+	receivers, err := s.receivers()
+	if err != nil {
+		return nil, err
+	}
+	site := s.site
+	if site == "" {
+		site = "resid"
+		if s.to != "" {
+			site = "z"
+		}
+	}
+	var targets []Target
+	for _, name := range strings.Split(site, ",") {
+		if head, of := strings.CutSuffix(name, ".pattern"); of {
+			h, err := parseHead(head)
+			if err != nil {
+				return nil, fmt.Errorf("-site %s: %w", name, err)
+			}
+			targets = append(targets, Target{site: sitePattern, of: &h})
+			continue
+		}
+		sites := siteNames[name]
+		if sites == nil {
+			return nil, fmt.Errorf("-site %s: there are resid_pre, resid_mid, resid, attn and "+
+				"mlp, z (or head), q, k, v and pattern, all and heads, and 9.6.pattern for a head",
+				name)
+		}
+		for _, site := range sites {
+			targets = append(targets, Target{site: site})
+		}
+	}
+	for i := range targets {
+		t := &targets[i]
+		if s.to != "" {
+			if t.site != siteZ {
+				return nil, fmt.Errorf("-to follows what heads put out on its way: "+
+					"-site z goes with it, but not %s", t.name())
+			}
+			t.frozen, t.to = true, receivers
+		}
+		for _, other := range targets[:i] {
+			if t.name() == other.name() {
+				return nil, fmt.Errorf("-site %s names %s twice", site, t.name())
+			}
+			if (t.of == nil) != (other.of == nil) || t.site.ofHead() != other.site.ofHead() {
+				return nil, fmt.Errorf("-site %s: %s and %s have cells of different kinds "+
+					"and need a picture each", site, other.name(), t.name())
+			}
+		}
+		switch {
+		case t.frozen && s.positions != "":
+			return nil, errors.New("-to patches all positions at once: " +
+				"-positions does not go with it")
+		case t.of != nil && s.layers != "":
+			return nil, fmt.Errorf("-site %s is of one layer: -layers does not go with it",
+				t.name())
+		case t.of != nil && strings.Contains(s.positions, ".."):
+			return nil, fmt.Errorf("-site %s patches entries one by one: "+
+				"-positions %s does not go with it", t.name(), s.positions)
+		}
+	}
+	return targets, nil
+}
+
+// name is what the site is called on the command line, and what titles the target's panel.
+func (t Target) name() string {
+	if t.of != nil {
+		return fmt.Sprintf("%s.%s", t.of, t.site)
+	}
+	return t.site.String()
+}
+
+// receivers are what of which heads the study's to names; none for the logits.
+func (s *Study) receivers() ([]Receiver, error) {
+	if s.to == "" || s.to == "logits" {
 		return nil, nil
 	}
-	chosen := make([]bool, n)
-	for _, part := range strings.Split(s, ",") {
-		low, high, isRange := strings.Cut(part, ":")
-		number := func(s string, otherwise int) (int, error) {
-			if s = strings.TrimSpace(s); s == "" && isRange {
-				return otherwise, nil
-			}
-			i, err := strconv.Atoi(s)
-			if err != nil {
-				return 0, fmt.Errorf("%q is neither a number nor a range such as 0:6", part)
-			}
-			if i < 0 {
-				i += n
-			}
-			return i, nil
+	var receivers []Receiver
+	for _, name := range strings.Split(s.to, ",") {
+		dot := strings.LastIndex(name, ".")
+		site, ok := map[string]Site{".q": siteQ, ".k": siteK, ".v": siteV}[name[max(0, dot):]]
+		if !ok {
+			return nil, fmt.Errorf("-to %s: there are logits, and heads' q, k and v "+
+				"such as 9.9.q, with commas between", s.to)
 		}
-		from, err := number(low, 0)
+		head, err := parseHead(name[:dot])
+		if err != nil {
+			return nil, fmt.Errorf("-to %s: %w", s.to, err)
+		}
+		r := Receiver{head, site}
+		if slices.Contains(receivers, r) {
+			return nil, fmt.Errorf("-to %s names %s twice", s.to, name)
+		}
+		receivers = append(receivers, r)
+	}
+	return receivers, nil
+}
+
+// heads are those whose attention the study looks at.
+func (s *Study) heads() ([]Head, error) {
+	var heads []Head
+	for _, name := range strings.Split(s.attention, ",") {
+		if s.attention == "" {
+			break
+		}
+		head, err := parseHead(name)
+		if err != nil {
+			return nil, fmt.Errorf("-attention %s: %w", s.attention, err)
+		}
+		if slices.Contains(heads, head) {
+			return nil, fmt.Errorf("-attention %s names %s twice", s.attention, name)
+		}
+		heads = append(heads, head)
+	}
+	return heads, nil
+}
+
+// parseHead reads a head: "9.6" is the head 6 of layer 9. Whether the model has it is seen later.
+func parseHead(s string) (Head, error) {
+	layer, head, dot := strings.Cut(s, ".")
+	l, errL := strconv.ParseUint(layer, 10, 31)
+	h, errH := strconv.ParseUint(head, 10, 31)
+	if !dot || errL != nil || errH != nil {
+		return Head{}, fmt.Errorf("%q is no head: write layer.head, such as 9.6", s)
+	}
+	return Head{int(l), int(h)}, nil
+}
+
+// spans reads a choice among T positions, as selection does; "1..3" is 1, 2 and 3, patched
+// together. Each is a column, in the order of the text, and so is each position that is not chosen:
+// its column is not run. "" is nil, which stands for all.
+func spans(list string, T int) ([]Span, error) {
+	if list == "" {
+		return nil, nil
+	}
+	var columns []Span
+	var single []string
+	for _, part := range strings.Split(list, ",") {
+		first, last, together := strings.Cut(part, "..")
+		if !together {
+			single = append(single, part)
+			continue
+		}
+		lo, err := index(first, T)
 		if err != nil {
 			return nil, err
 		}
-		to := from + 1
-		if isRange {
-			if to, err = number(high, n); err != nil {
+		hi, err := index(last, T)
+		if err != nil {
+			return nil, err
+		}
+		if lo < 0 || lo > hi || hi >= T {
+			return nil, fmt.Errorf("%q lies outside 0..%d, or holds nothing", part, T-1)
+		}
+		columns = append(columns, Span{lo, hi + 1, true})
+	}
+	alone, err := choose(single, T)
+	if err != nil {
+		return nil, err
+	}
+	for p, chosen := range alone {
+		within := func(s Span) bool { return s.lo <= p && p < s.hi }
+		if chosen || !slices.ContainsFunc(columns, within) {
+			columns = append(columns, Span{p, p + 1, chosen})
+		}
+	}
+	slices.SortFunc(columns, func(a, b Span) int {
+		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi))
+	})
+	return slices.Compact(columns), nil
+}
+
+// selection reads a choice among n layers or positions: "1,10:" is 1 and all from 10 on, "0:6" is 0
+// to 5, and a negative number counts from the end, all as in Python. "" is nil, which stands for
+// all.
+func selection(list string, n int) ([]bool, error) {
+	if list == "" {
+		return nil, nil
+	}
+	return choose(strings.Split(list, ","), n)
+}
+
+func choose(parts []string, n int) ([]bool, error) {
+	chosen := make([]bool, n)
+	for _, part := range parts {
+		low, high, isRange := strings.Cut(part, ":")
+		from, to := 0, n
+		var err error
+		if !isRange || strings.TrimSpace(low) != "" {
+			if from, err = index(low, n); err != nil {
+				return nil, err
+			}
+		}
+		if !isRange {
+			to = from + 1
+		} else if strings.TrimSpace(high) != "" {
+			if to, err = index(high, n); err != nil {
 				return nil, err
 			}
 		}
@@ -183,18 +482,17 @@ func selection(s string, n int) ([]bool, error) {
 	return chosen, nil
 }
 
-// Study is what is to be found out about every pair.
-type Study struct {
-	site              string // one of siteNames
-	metric            Metric
-	layers, positions string // selections
-	lens              bool   // look through the logit lens instead of patching
-	top               int    // how many next tokens to list
-}
-
-// siteNames are what a study may call its sites.
-var siteNames = map[string][]Site{
-	"resid": {siteResid}, "attn": {siteAttn}, "mlp": {siteMLP}, "head": {siteZ}, "all": {siteResid, siteAttn, siteMLP},
+// index reads a number; a negative one counts from the end of n.
+func index(s string, n int) (int, error) {
+	i, err := strconv.Atoi(strings.TrimSpace(s))
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, or 6: for all from 6 on",
+			s)
+	}
+	if i < 0 {
+		i += n
+	}
+	return i, nil
 }
 
 // detailed is an error with more to show below its line.
@@ -259,19 +557,23 @@ func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
 }
 
-// aligned shows two tokenizations one under the other. What lies between their common beginning and end stands in equal
-// width, so that one sees which word to change.
+// aligned shows two tokenizations one under the other. What lies between their common beginning and
+// end stands in equal width, so that one sees which word to change.
 func aligned(clean, corrupt []string) []string {
 	head := 0
 	for head < min(len(clean), len(corrupt)) && clean[head] == corrupt[head] {
 		head++
 	}
 	tail := 0
-	for tail < min(len(clean), len(corrupt))-head && clean[len(clean)-1-tail] == corrupt[len(corrupt)-1-tail] {
+	for tail < min(len(clean), len(corrupt))-head &&
+		clean[len(clean)-1-tail] == corrupt[len(corrupt)-1-tail] {
 		tail++
 	}
-	const near = 6 // tokens of common text that are shown on each side, and half of what is shown of the rest
-	before, after := clean[max(0, head-near):head], clean[len(clean)-tail:][:min(tail, near)]
+	// near is how many tokens of common text are shown on each side, and half of what is shown of
+	// the rest.
+	const near = 6
+	before := clean[max(0, head-near):head]
+	after := clean[len(clean)-tail:][:min(tail, near)]
 	part := func(t []string) string {
 		if t = t[head : len(t)-tail]; len(t) > 2*near {
 			return joined(t[:near]) + "/…/" + joined(t[len(t)-near:])

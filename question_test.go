@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -63,5 +64,86 @@ func TestSelection(t *testing.T) {
 	}
 	if chosen, err := selection("", 5); chosen != nil || err != nil {
 		t.Error("no list does not stand for all")
+	}
+}
+
+// TestSpans checks which columns a choice of positions gives: the first and the last position of
+// those that are run, - for one that is not.
+func TestSpans(t *testing.T) {
+	for _, c := range []struct {
+		list string
+		want string // of six positions
+	}{
+		{"1..3", "- [1 3] - -"}, {"1..3,5", "- [1 3] - [5 5]"}, {"-2..-1", "- - - - [4 5]"},
+		{"0..5", "[0 5]"}, {"2", "- - [2 2] - - -"}, {"1:3", "- [1 1] [2 2] - - -"},
+		{"1..3,2", "- [1 3] [2 2] - -"}, {"1..3,2..4", "- [1 3] [2 4] -"},
+		{"2..2,2", "- - [2 2] - - -"}, {":", "[0 0] [1 1] [2 2] [3 3] [4 4] [5 5]"},
+		{"3..1", ""}, {"1..6", ""}, {"-7..2", ""}, {"..3", ""}, {"1..", ""}, {"1..3,", ""},
+		{"1..2..3", ""}, {"x", ""},
+	} {
+		columns, err := spans(c.list, 6)
+		var got []string
+		for _, s := range columns {
+			if s.run {
+				got = append(got, fmt.Sprint([]int{s.lo, s.hi - 1}))
+			} else {
+				got = append(got, strings.Repeat("-", s.hi-s.lo))
+			}
+		}
+		if shown := strings.Join(got, " "); shown != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%q gives %q, %v, want %q", c.list, shown, err, c.want)
+		}
+	}
+	if columns, err := spans("", 6); columns != nil || err != nil {
+		t.Error("no list does not stand for all")
+	}
+}
+
+// TestTargets checks what the command line's names of sites and receivers stand for.
+func TestTargets(t *testing.T) {
+	for _, c := range []struct{ site, to, want string }{
+		{"", "", "resid"},
+		{"resid_pre,resid_mid,attn", "", "resid_pre resid_mid attn"},
+		{"head", "", "z"},
+		{"all", "", "resid attn mlp"},
+		{"heads", "", "z q k v pattern"},
+		{"9.6.pattern,10.1.pattern", "", "9.6.pattern 10.1.pattern"},
+		{"", "logits", "z→logits"},
+		{"head", "9.9.q,10.0.v", "z→9.9.q 10.0.v"},
+	} {
+		s := Study{site: c.site, to: c.to}
+		targets, err := s.targets()
+		if err != nil {
+			t.Error(err)
+		}
+		var got []string
+		for _, target := range targets {
+			name := target.name()
+			if target.frozen {
+				to := "logits"
+				if len(target.to) > 0 {
+					to = strings.Trim(fmt.Sprint(target.to), "[]")
+				}
+				name += "→" + to
+			}
+			got = append(got, name)
+		}
+		if shown := strings.Join(got, " "); shown != c.want {
+			t.Errorf("-site %s -to %s: %s, want %s", c.site, c.to, shown, c.want)
+		}
+	}
+}
+
+// TestAnswers checks which tokens an answer names.
+func TestAnswers(t *testing.T) {
+	m := newCircuit()
+	for answer, want := range map[string]string{
+		"is/was": "[318 373]", "#373/is": "[373 318]", "Jones": "[5437]", " Jones": "[5437]",
+		"=/": "[14]", "/": "[1220]", "=and/or": "", "is/is": "", "is/": "", "is/Kowalczyk": "",
+	} {
+		ids, err := answerTokens(m, answer)
+		if got := fmt.Sprint(ids); (err != nil) != (want == "") || err == nil && got != want {
+			t.Errorf("%q is %s, %v, want %s", answer, got, err, want)
+		}
 	}
 }

@@ -95,7 +95,18 @@ type LensReport struct {
 type NextReport struct {
 	Model ModelReport `json:"model"`
 	TextReport
-	Top []TopReport `json:"top"`
+	Top     []TopReport  `json:"top"`
+	Answers []RankReport `json:"answers,omitempty"`
+}
+
+// RankReport is what a run predicts of an answer that was asked for, which may be a set of tokens.
+type RankReport struct {
+	Answer string   `json:"answer"`
+	IDs    []int    `json:"ids"`
+	Tokens []string `json:"tokens"`
+	Rank   int      `json:"rank"` // 1 is the most probable token; of a set, that of its best member
+	Prob   float64  `json:"prob"` // of a set, the sum
+	Logit  float64  `json:"logit"`
 }
 
 // Number is a number that JSON writes as null where there is none.
@@ -220,6 +231,44 @@ func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
 		top = append(top, TopReport{id, t.token(id), prob, logits[id]})
 	}
 	return top
+}
+
+// newRankReport finds an answer among [vocab] logits.
+func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {
+	r := RankReport{Answer: answer, IDs: ids, Tokens: t.tokens(ids), Rank: 1}
+	members, best := make([]float32, len(ids)), ids[0]
+	for i, id := range ids {
+		members[i] = logits[id]
+		if logits[id] > logits[best] || logits[id] == logits[best] && id < best {
+			best = id
+		}
+	}
+	for id, v := range logits { // equals in the order of their ids, as in topK
+		if v > logits[best] || v == logits[best] && id < best {
+			r.Rank++
+		}
+	}
+	r.Logit = logSumExp(members)
+	r.Prob = math.Exp(r.Logit - logSumExp(logits))
+	return r
+}
+
+// text is all of the report as text.
+func (r *NextReport) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), topTable(r.Top))
+	for i, a := range r.Answers {
+		if i == 0 {
+			fmt.Fprintf(&b, "\n%-16s  %8s  Probability  %9s\n", "Answer", "Position", "Logit")
+		}
+		name := make([]string, len(a.Tokens))
+		for i, t := range a.Tokens {
+			name[i] = strconv.Quote(t)
+		}
+		fmt.Fprintf(&b, "%s  %8d  %11.4f  %9s\n", pad(strings.Join(name, "/"), 16), a.Rank, a.Prob,
+			formatValue(a.Logit, 2))
+	}
+	return b.String()
 }
 
 // writeJSON writes one line of JSON.
