@@ -78,7 +78,9 @@ func TestMainCommand(t *testing.T) {
 				Prob, Logit float64
 			}
 		}
-		Matrix [][]float64
+		Rows, Columns []string
+		Matrix        [][]float64
+		Logits        struct{ Clean, Corrupt [][]float64 }
 	}
 	data, err := os.ReadFile(result)
 	if err != nil {
@@ -555,7 +557,7 @@ func TestNextAnswers(t *testing.T) {
 			t.Errorf(" is has position %d, not %d", is.Rank, i+1)
 		}
 	}
-	if one.Rank != 1 || one.Prob != r.Top[0].Prob || one.Logit != r.Top[0].Logit ||
+	if one.Rank != 1 || one.Prob != r.Top[0].Prob || math.Abs(one.Logit-r.Top[0].Logit) > 1e-5 ||
 		one.Tokens[0] != " Jones" {
 		t.Errorf("%+v, want %+v", one, r.Top[0])
 	}

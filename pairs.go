@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -156,8 +155,8 @@ func jsonFields(line string) ([]string, error) {
 // tabFields splits a line at its tabs. A metric that needs fewer answers does with fewer fields.
 func (s *Study) tabFields(line string, note func(error)) ([]string, error) {
 	fields := strings.Split(line, "\t")
-	if len(fields) == 3 && s.metric == metricLogit {
-		fields = append(fields, "")
+	if len(fields) >= 2+s.metric.answers() && len(fields) < 4 {
+		fields = append(fields, "", "")[:4]
 	}
 	if len(fields) != 4 {
 		return nil, fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
@@ -269,9 +268,9 @@ func (s Means) add(r *Report) error {
 		s[T] = mean
 	}
 	diff := func(r Reading) float64 { return metricDiff.of(r, r, r) }
-	corrupt := diff(r.plain.corrupt)
+	corrupt := diff(r.baselines.corrupt)
 	mean.pairs++
-	mean.gap += diff(r.plain.clean) - corrupt
+	mean.gap += diff(r.baselines.clean) - corrupt
 	for i, cells := range r.readings {
 		for row := range cells {
 			for c, reading := range cells[row] {
@@ -318,7 +317,7 @@ func (s *Mean) matrices() []Panel {
 		for _, sums := range p.matrix {
 			row := make([]float64, len(sums))
 			for c, sum := range sums {
-				row[c] = sum / s.gap
+				row[c] = sum/s.gap + 0 // not −0
 			}
 			mean.matrix = append(mean.matrix, row)
 		}
@@ -336,22 +335,18 @@ func (s *Mean) figure(T int, style style) *Figure {
 	if len(f.panels) == 1 {
 		f.panels[0].title = ""
 	}
-	f.reversed, f.center = metricRestored.highIsClean(), 0
+	f.reversed, f.center = Metric(metricRestored).highIsClean(), 0
 	f.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
-	f.columns = s.columns(f.columns)
+	rows, columns := s.axes()
+	f.rows, f.columns = rows.painted(), columns.painted()
 	return f
 }
 
-// columns names the columns of a mean: its texts differ, so positions have no tokens.
-func (s *Mean) columns(a Axis) Axis {
-	if !a.tokens {
-		return a
-	}
-	positions := Axis{title: "position"}
-	for c := range a.names {
-		positions.names = append(positions.names, strconv.Itoa(c))
-	}
-	return positions
+// axes name the rows and columns of a mean: its texts differ, so positions have no tokens.
+func (s *Mean) axes() (rows, columns axis) {
+	rows, columns = s.like.rows, s.like.columns
+	rows.clean, rows.corrupt, columns.clean, columns.corrupt = nil, nil, nil, nil
+	return rows, columns
 }
 
 // MeanReport is a mean as a line of JSON.
@@ -361,6 +356,9 @@ type MeanReport struct {
 		Pairs    int                   `json:"pairs"`
 		Model    ModelReport           `json:"model"`
 		Site     string                `json:"site"`
+		To       string                `json:"to,omitempty"`
+		Rows     []string              `json:"rows"`
+		Columns  []string              `json:"columns"`
 		Matrix   [][]Number            `json:"matrix,omitempty"`
 		Matrices map[string][][]Number `json:"matrices,omitempty"`
 	} `json:"mean"`
@@ -370,7 +368,9 @@ type MeanReport struct {
 func (s *Mean) report(T int) MeanReport {
 	var r MeanReport
 	r.Mean.Tokens, r.Mean.Pairs = T, s.pairs
-	r.Mean.Model, r.Mean.Site = s.like.Model, s.like.Site
+	r.Mean.Model, r.Mean.Site, r.Mean.To = s.like.Model, s.like.Site, s.like.To
+	rows, columns := s.axes()
+	r.Mean.Rows, r.Mean.Columns = rows.names, columns.names
 	r.Mean.Matrix, r.Mean.Matrices = jsonMatrices(s.matrices())
 	return r
 }

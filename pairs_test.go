@@ -123,12 +123,13 @@ func TestMeans(t *testing.T) {
 				}
 			}
 		}
-		if line.Tokens != 11 || line.Pairs != 3 || line.Site != site {
+		if line.Tokens != 11 || line.Pairs != 3 || line.Site != site ||
+			!slices.Equal(line.Rows, numbered(12)) || len(line.Columns) != len(got.columns.names) {
 			t.Errorf("%+v", line)
 		}
 		figure := &Figure{
 			title:    "mean restored share, 3 pairs of 11 tokens",
-			subtitle: "patched one site at a time · " + circuitSize,
+			subtitle: "patched: resid, attn, mlp · " + circuitSize,
 			panels:   got.panels,
 			rows:     Axis{title: "layer", names: numbered(12)},
 			columns:  Axis{title: "position", names: numbered(11)},
@@ -138,7 +139,7 @@ func TestMeans(t *testing.T) {
 		panels := 3
 		if site == "head" {
 			figure.columns, panels = Axis{title: "head", names: numbered(4)}, 1
-			figure.subtitle = "patched: head · " + circuitSize
+			figure.subtitle = "patched: z · " + circuitSize
 		}
 		if !reflect.DeepEqual(got, figure) || len(got.panels) != panels {
 			t.Errorf("-site %s:\n%+v, want\n%+v", site, got, figure)

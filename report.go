@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -13,26 +14,34 @@ import (
 	"unicode/utf8"
 )
 
-// This file holds results in the form in which they leave the program: JSON, CSV, a figure;
-// table.go has them as text.
+// This file answers a question and holds the result in the forms in which it leaves the program:
+// JSON, CSV, text, and the figure that the heat map is painted from.
 
 // Report is the result of one pair. Its exported fields are the JSON file.
 type Report struct {
-	Line     int                   `json:"line,omitempty"` // of the file of pairs
-	Model    ModelReport           `json:"model"`
-	Metric   string                `json:"metric"`
-	Site     string                `json:"site"`
-	Answer   AnswerReport          `json:"answer"`
-	Clean    RunReport             `json:"clean"`
-	Corrupt  RunReport             `json:"corrupt"`
-	Matrix   [][]Number            `json:"matrix,omitempty"`   // [layer][pos], [layer][head]
-	Matrices map[string][][]Number `json:"matrices,omitempty"` // where there are several
-	Lens     *LensReport           `json:"lens,omitempty"`
+	Line      int                              `json:"line,omitempty"` // of the file of pairs
+	Model     ModelReport                      `json:"model"`
+	Metric    string                           `json:"metric"`
+	Site      string                           `json:"site"` // or lens, attention, direct
+	To        string                           `json:"to,omitempty"`
+	Answer    AnswerReport                     `json:"answer"`
+	Clean     RunReport                        `json:"clean"`
+	Corrupt   RunReport                        `json:"corrupt"`
+	Rows      []string                         `json:"rows,omitempty"` // of the matrices
+	Columns   []string                         `json:"columns,omitempty"`
+	Matrix    [][]Number                       `json:"matrix,omitempty"`   // [row][column]
+	Matrices  map[string][][]Number            `json:"matrices,omitempty"` // of several
+	Logits    any                              `json:"logits,omitempty"`   // see addLogits
+	Lens      *LensReport                      `json:"lens,omitempty"`
+	Attention map[string]map[string][][]Number `json:"attention,omitempty"` // of a head in a run
+	Direct    map[string]SharesReport          `json:"direct,omitempty"`    // in a run
 
-	plain    *Baselines    // the two runs as they are
-	readings [][][]Reading // of each matrix
-	panels   []Panel       // each matrix in the metric
-	reversed bool          // whether high values speak for the clean answer
+	baselines Baselines
+	readings  [][][]Reading // of each panel
+	panels    []Panel       // each matrix in the metric
+	rows      axis
+	columns   axis
+	picture   Figure // all that is special about the kind of report
 }
 
 // ModelReport says which model it was.
@@ -50,16 +59,17 @@ type ModelReport struct {
 }
 
 // AnswerReport says which tokens compete. There is no corrupt answer where the metric is the clean
-// answer's logit alone.
+// answer's alone, and none at all where it compares all tokens.
 type AnswerReport struct {
-	Clean   TokenReport  `json:"clean"`
+	Clean   *TokenReport `json:"clean,omitempty"`
 	Corrupt *TokenReport `json:"corrupt,omitempty"`
 }
 
-// TokenReport is a token of the vocabulary.
+// TokenReport is a token of the vocabulary, or the first of a set of them.
 type TokenReport struct {
-	ID    int    `json:"id"`
-	Token string `json:"token"`
+	ID    int           `json:"id"`
+	Token string        `json:"token"`
+	Set   []TokenReport `json:"set,omitempty"`
 }
 
 // TextReport is a text and its tokens.
@@ -84,11 +94,29 @@ type TopReport struct {
 	Logit float32 `json:"logit"`
 }
 
-// LensReport is the most probable next token after each layer, read with the logit lens at the last
-// position.
+// LogitsReport is what the metric of each cell is computed from: the answers' logits (of a set
+// log Σ exp) and, where it was computed, log Σ exp of all logits.
+type LogitsReport struct {
+	Clean     [][]Number `json:"clean,omitempty"`
+	Corrupt   [][]Number `json:"corrupt,omitempty"`
+	LogSumExp [][]Number `json:"log_sum_exp,omitempty"`
+}
+
+// LensReport is the most probable next token after each layer, read with the logit lens at the
+// last position.
 type LensReport struct {
 	Clean   []TopReport `json:"clean"`
 	Corrupt []TopReport `json:"corrupt"`
+}
+
+// SharesReport is what each part of the model adds to the metric of a run.
+type SharesReport struct {
+	Embed    float64     `json:"embed"`
+	PosEmbed float64     `json:"pos_embed"`
+	Heads    [][]float64 `json:"heads"` // [layer][head]
+	AttnBias []float64   `json:"attn_bias"`
+	MLP      []float64   `json:"mlp"`
+	LnFBias  float64     `json:"ln_f_bias"`
 }
 
 // NextReport is the result of one text alone.
@@ -119,58 +147,181 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(n))
 }
 
-// newReport reports the two plain runs of a sweep; add adds the matrices. It fails if the metric
-// makes no sense for them.
-func newReport(m *Model, q Question, plain *Baselines, top int) (*Report, error) {
+// axis names the rows or the columns of the matrices.
+type axis struct {
+	word           string   // such as "layer" or "position"
+	names          []string // of positions their numbers, of several patched together "1..3"
+	clean, corrupt []string // the tokens of the positions; nil for what has none
+}
+
+// run answers a question.
+func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report, error) {
+	switch {
+	case s.lens:
+		return s.runLens(m, q, progress)
+	case s.attention != "":
+		return s.runAttention(m, q, progress)
+	case s.direct:
+		return s.runDirect(m, q, progress)
+	}
+	plan, err := s.plan(m, len(q.clean))
+	if err != nil {
+		return nil, err
+	}
+	sweep, err := m.sweep(q.Pair, plan, progress)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newReport(m, q, sweep.Baselines, s.top)
+	if err != nil {
+		return nil, err
+	}
+	r.To = s.to
+	r.nameCells(m, plan)
+	var names []string
+	for i, target := range plan.targets {
+		names = append(names, target.name())
+		r.add(target.name(), sweep.matrices[i], q.metric)
+	}
+	r.Site = cmp.Or(s.site, strings.Join(names, ","))
+	r.addLogits()
+	what := "patched: " + strings.Join(names, ", ")
+	if s.to != "" {
+		what = "patched: the path from each head to " + strings.ReplaceAll(s.to, ",", ", ")
+	} else if plan.targets[0].site.ofHead() && s.positions != "" && r.columns.word == "head" {
+		what += " at position " + s.positions
+	}
+	r.picture.subtitle = what
+	return r, nil
+}
+
+// newReport reports two runs as they are. It fails if the metric makes no sense for them.
+func newReport(m *Model, q Question, b Baselines, top int) (*Report, error) {
 	if q.metric == metricRestored {
-		if err := plain.restorable(); err != nil {
+		if err := b.restorable(); err != nil {
 			return nil, err
 		}
 	}
 	run := func(t Text, ids []int, r Reading, logits []float32) RunReport {
-		text := newTextReport(m.tokenizer, t.text, ids)
-		metric := q.metric.of(r, plain.clean, plain.corrupt)
+		text, metric := newTextReport(m.tokenizer, t.text, ids), q.metric.of(r, b.clean, b.corrupt)
 		return RunReport{text, Number(metric), topTokens(m.tokenizer, logits, top)}
 	}
 	r := &Report{
-		Model:    newModelReport(m),
-		Metric:   q.metricName(),
-		Answer:   AnswerReport{Clean: newTokenReport(m.tokenizer, q.cleanAnswer[0])},
-		Clean:    run(q.cleanText, q.clean, plain.clean, plain.cleanLogits),
-		Corrupt:  run(q.corruptText, q.corrupt, plain.corrupt, plain.corruptLogits),
-		plain:    plain,
-		reversed: q.metric.highIsClean(),
+		Model:     newModelReport(m),
+		Metric:    q.metricName(),
+		Answer:    AnswerReport{Clean: newAnswerReport(m.tokenizer, q.cleanAnswer)},
+		Clean:     run(q.cleanText, q.clean, b.clean, b.cleanLogits),
+		Corrupt:   run(q.corruptText, q.corrupt, b.corrupt, b.corruptLogits),
+		baselines: b,
 	}
-	if q.corruptAnswer[0] != q.cleanAnswer[0] {
-		corrupt := newTokenReport(m.tokenizer, q.corruptAnswer[0])
-		r.Answer.Corrupt = &corrupt
+	if !slices.Equal(q.cleanAnswer, q.corruptAnswer) {
+		r.Answer.Corrupt = newAnswerReport(m.tokenizer, q.corruptAnswer)
+	}
+	clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
+	r.picture = Figure{
+		title:    strings.ReplaceAll(r.Metric, " - ", " − "),
+		reversed: q.metric.highIsClean(),
+		center:   corrupt,
+		marks:    []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
 	}
 	return r, nil
 }
 
+// nameCells names the rows and columns of a sweep's matrices, whose shape follows from the plan.
+func (r *Report) nameCells(m *Model, plan Plan) {
+	several := 0
+	for _, span := range plan.spans {
+		if span.run {
+			several++
+		}
+	}
+	target := plan.targets[0]
+	rows, columns := numberedAxis("layer", m.layers), numberedAxis("head", m.heads)
+	switch {
+	case target.of != nil:
+		rows, columns = r.positions("destination", nil), r.positions("source", nil)
+		r.picture.blank = true
+	case !target.site.ofHead():
+		columns = r.positions("position", plan.spans)
+	case several > 1:
+		rows = axis{word: "head"}
+		for l := range m.layers {
+			for h := range m.heads {
+				rows.names = append(rows.names, Head{l, h}.String())
+			}
+		}
+		columns = r.positions("position", plan.spans)
+		r.picture.group = m.heads
+	}
+	r.setAxes(rows, columns)
+}
+
+func (r *Report) setAxes(rows, columns axis) {
+	r.rows, r.columns = rows, columns
+	r.Rows, r.Columns = rows.unique(), columns.unique()
+	r.picture.rows, r.picture.columns = rows.painted(), columns.painted()
+}
+
+// numberedAxis is an axis of n numbers.
+func numberedAxis(word string, n int) axis {
+	a := axis{word: word}
+	for i := range n {
+		a.names = append(a.names, strconv.Itoa(i))
+	}
+	return a
+}
+
+// positions is an axis of positions, or of spans of them.
+func (r *Report) positions(word string, spans []Span) axis {
+	if spans == nil {
+		for pos := range r.Clean.IDs {
+			spans = append(spans, Span{lo: pos, hi: pos + 1})
+		}
+	}
+	a := axis{word: word}
+	for _, s := range spans {
+		name := strconv.Itoa(s.lo)
+		if s.hi > s.lo+1 {
+			name = fmt.Sprintf("%d..%d", s.lo, s.hi-1)
+		}
+		a.names = append(a.names, name)
+		a.clean = append(a.clean, strings.Join(r.Clean.Tokens[s.lo:s.hi], ""))
+		a.corrupt = append(a.corrupt, strings.Join(r.Corrupt.Tokens[s.lo:s.hi], ""))
+	}
+	return a
+}
+
 // add adds a matrix of readings.
 func (r *Report) add(name string, cells [][]Reading, metric Metric) {
-	p := Panel{title: name, matrix: make([][]float64, len(cells))}
-	for row := range cells {
-		for _, reading := range cells[row] {
-			v := metric.of(reading, r.plain.clean, r.plain.corrupt)
-			p.matrix[row] = append(p.matrix[row], v)
+	p := Panel{title: name, matrix: eachCell(cells, func(c Reading) float64 {
+		return metric.of(c, r.baselines.clean, r.baselines.corrupt)
+	})}
+	for row := range p.matrix {
+		for c := row + 1; r.picture.blank && c < len(p.matrix[row]); c++ {
+			p.matrix[row][c] = math.NaN() // a position does not attend to a later one
 		}
 	}
 	r.readings, r.panels = append(r.readings, cells), append(r.panels, p)
 	r.Matrix, r.Matrices = jsonMatrices(r.panels)
 }
 
+// eachCell turns every cell of a matrix into another.
+func eachCell[A, B any](cells [][]A, f func(A) B) [][]B {
+	turned := make([][]B, len(cells))
+	for row := range cells {
+		turned[row] = make([]B, len(cells[row]))
+		for c, v := range cells[row] {
+			turned[row][c] = f(v)
+		}
+	}
+	return turned
+}
+
 // jsonMatrices are matrices as JSON has them: one alone, or several by their names.
 func jsonMatrices(panels []Panel) (matrix [][]Number, matrices map[string][][]Number) {
 	matrices = map[string][][]Number{}
 	for _, p := range panels {
-		matrix = make([][]Number, len(p.matrix))
-		for row := range p.matrix {
-			for _, v := range p.matrix[row] {
-				matrix[row] = append(matrix[row], Number(v))
-			}
-		}
+		matrix = eachCell(p.matrix, func(v float64) Number { return Number(v) })
 		matrices[p.title] = matrix
 	}
 	if len(panels) == 1 {
@@ -179,15 +330,136 @@ func jsonMatrices(panels []Panel) (matrix [][]Number, matrices map[string][][]Nu
 	return nil, matrices
 }
 
-// notes are what a user should know about the result.
-func (r *Report) notes() []string {
-	clean, corrupt := r.plain.clean.clean, r.plain.clean.corrupt
-	if r.Answer.Corrupt == nil || corrupt <= clean {
-		return nil
+// addLogits adds what the metric of each cell was computed from, of several matrices by their
+// names, so that another metric needs no new run.
+func (r *Report) addLogits() {
+	if r.Answer.Clean == nil {
+		return
 	}
-	return []string{fmt.Sprintf("the clean run itself prefers the corrupt answer: "+
-		"its logits are %.2f for %q and %.2f for %q",
-		corrupt, r.Answer.Corrupt.Token, clean, r.Answer.Clean.Token)}
+	all := map[string]LogitsReport{}
+	for i, cells := range r.readings {
+		l := LogitsReport{Clean: eachCell(cells, func(c Reading) Number { return Number(c.clean) })}
+		if r.Answer.Corrupt != nil {
+			l.Corrupt = eachCell(cells, func(c Reading) Number { return Number(c.corrupt) })
+		}
+		if !math.IsNaN(r.baselines.clean.logSum) {
+			l.LogSumExp = eachCell(cells, func(c Reading) Number { return Number(c.logSum) })
+		}
+		all[r.panels[i].title] = l
+		r.Logits = l
+	}
+	if len(all) > 1 {
+		r.Logits = all
+	}
+}
+
+// runLens answers a question through the logit lens.
+func (s *Study) runLens(m *Model, q Question, progress func(done float64)) (*Report, error) {
+	lens, err := m.lens(q.Pair, q.metric.full(), progress)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newReport(m, q, lens.Baselines, s.top)
+	if err != nil {
+		return nil, err
+	}
+	r.Site, r.picture.subtitle = "lens", "logit lens"
+	r.setAxes(numberedAxis("layer", m.layers), r.positions("position", nil))
+	r.picture.columns.title = "token at this position"
+	top := func(run int) (tokens []TopReport) {
+		for _, g := range lens.top[run] {
+			tokens = append(tokens, TopReport{g.id, m.tokenizer.token(g.id), g.prob, g.logit})
+		}
+		return tokens
+	}
+	r.Lens = &LensReport{top(cleanRun), top(corruptRun)}
+	r.add("clean run", lens.cells[cleanRun], q.metric)
+	r.add("corrupt run", lens.cells[corruptRun], q.metric)
+	r.addLogits()
+	return r, nil
+}
+
+// runNames are what the two runs are called.
+var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
+
+// runAttention shows where heads attend to in both runs.
+func (s *Study) runAttention(m *Model, q Question, progress func(done float64)) (*Report, error) {
+	heads, err := s.heads()
+	if err != nil {
+		return nil, err
+	}
+	patterns, err := m.patterns(q.Pair, heads, q.metric.full(), progress)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newReport(m, q, patterns.Baselines, s.top)
+	if err != nil {
+		return nil, err
+	}
+	r.Site, r.Attention = "attention", map[string]map[string][][]Number{}
+	r.picture = Figure{
+		title:    "attention of " + strings.ReplaceAll(s.attention, ",", ", "),
+		subtitle: "both runs as they are",
+		across:   2, blank: true, style: style{low: 0, high: 1},
+	}
+	r.setAxes(r.positions("destination", nil), r.positions("source", nil))
+	for i, head := range heads {
+		r.Attention[head.String()] = map[string][][]Number{}
+		for run, name := range runNames {
+			p := Panel{title: fmt.Sprintf("%s, %s run", head, name)}
+			for destination, row := range patterns.a[run][i] {
+				line := make([]float64, len(row))
+				for source, a := range row {
+					if line[source] = float64(a); source > destination {
+						line[source] = math.NaN()
+					}
+				}
+				p.matrix = append(p.matrix, line)
+			}
+			r.panels = append(r.panels, p)
+			a := eachCell(patterns.a[run][i], func(a float32) Number { return Number(a) })
+			r.Attention[head.String()][name] = a
+		}
+	}
+	return r, nil
+}
+
+// runDirect divides up the metric of both runs among the parts of the model.
+func (s *Study) runDirect(m *Model, q Question, progress func(done float64)) (*Report, error) {
+	direct, err := m.direct(q.Pair, progress)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newReport(m, q, direct.Baselines, s.top)
+	if err != nil {
+		return nil, err
+	}
+	r.Site, r.Direct = "direct", map[string]SharesReport{}
+	r.picture = Figure{title: "shares of " + r.picture.title, subtitle: "direct logit attribution",
+		centered: true, blank: true}
+	components := slices.Concat([]string{"embed", "pos_embed"}, numberedAxis("", m.heads).names,
+		[]string{"attn_bias", "mlp", "ln_f_bias"})
+	r.setAxes(numberedAxis("layer", m.layers), axis{word: "component", names: components})
+	r.picture.columns.title = "head, or another component"
+	for run, name := range runNames {
+		shares, none := direct.shares[run], math.NaN()
+		p := Panel{title: name + " run"}
+		for l, heads := range shares.heads {
+			row := slices.Concat([]float64{none, none}, heads,
+				[]float64{shares.attnBias[l], shares.mlp[l], none})
+			if l == 0 {
+				row[0], row[1] = shares.embed, shares.posEmbed
+			}
+			if l == m.layers-1 {
+				row[len(row)-1] = shares.lnFBias
+			}
+			p.matrix = append(p.matrix, row)
+		}
+		r.panels = append(r.panels, p)
+		r.Direct[name] = SharesReport{shares.embed, shares.posEmbed, shares.heads,
+			shares.attnBias, shares.mlp, shares.lnFBias}
+	}
+	return r, nil
 }
 
 func newModelReport(m *Model) ModelReport {
@@ -216,7 +488,23 @@ func (m ModelReport) origin() string {
 	return fmt.Sprintf("%s, from %s (%s)", m, m.how, m.Source)
 }
 
-func newTokenReport(t *tokenizer, id int) TokenReport { return TokenReport{id, t.token(id)} }
+// newAnswerReport reports an answer, which may be a set of tokens or none.
+func newAnswerReport(t *tokenizer, ids []int) *TokenReport {
+	if len(ids) == 0 {
+		return nil
+	}
+	r := newTokenReport(t, ids[0])
+	if len(ids) > 1 {
+		for _, id := range ids {
+			r.Set = append(r.Set, newTokenReport(t, id))
+		}
+	}
+	return &r
+}
+
+func newTokenReport(t *tokenizer, id int) TokenReport {
+	return TokenReport{ID: id, Token: t.token(id)}
+}
 
 func newTextReport(t *tokenizer, text string, ids []int) TextReport {
 	return TextReport{text, ids, t.tokens(ids)}
@@ -253,6 +541,165 @@ func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) Ran
 	return r
 }
 
+// notes are what a user should know about the result.
+func (r *Report) notes() []string {
+	clean, corrupt := r.baselines.clean.clean, r.baselines.clean.corrupt
+	if r.Answer.Corrupt == nil || corrupt <= clean {
+		return nil
+	}
+	return []string{fmt.Sprintf("the clean run itself prefers the corrupt answer: "+
+		"its logits are %.2f for %q and %.2f for %q",
+		corrupt, r.Answer.Corrupt.Token, clean, r.Answer.Clean.Token)}
+}
+
+// unique names each row or column as no other: "1: Mary" for a token, in valid UTF-8 though a
+// token may be a part of a character.
+func (a *axis) unique() []string {
+	names := slices.Clone(a.names)
+	for i := range a.corrupt {
+		names[i] += ":" + visible(a.corrupt[i])
+	}
+	return names
+}
+
+// painted is the axis as the painter wants it.
+func (a *axis) painted() Axis {
+	if a.corrupt == nil {
+		return Axis{title: a.word, names: a.names}
+	}
+	p := Axis{title: a.word, names: a.corrupt, beside: make([]string, len(a.names)), tokens: true}
+	if a.word == "position" {
+		p.title = "token of the corrupt text"
+	}
+	for i, clean := range a.clean {
+		if clean != a.corrupt[i] {
+			p.beside[i] = clean
+		}
+	}
+	return p
+}
+
+// place says which row or column it is, in a sentence.
+func (a *axis) place(i int) string {
+	if a.clean == nil {
+		return a.word + " " + a.names[i]
+	}
+	return fmt.Sprintf("%s %s (%q)", a.word, a.names[i], a.clean[i])
+}
+
+// label names a row or column at the beginning of a line: its number and token, and the clean token
+// where that is another one.
+func (a *axis) label(i int, short bool) string {
+	if a.corrupt == nil {
+		return a.word + " " + a.names[i]
+	}
+	clean, corrupt := a.clean[i], a.corrupt[i]
+	if short {
+		s := visible(corrupt)
+		if clean != corrupt {
+			s = visible(clean) + "→" + s
+		}
+		if runes := []rune(s); len(runes) > terminalLabel-5 {
+			s = string(runes[:terminalLabel-6]) + "…"
+		}
+		return fmt.Sprintf("%4s %s", a.names[i], s)
+	}
+	label := fmt.Sprintf("%4s %q", a.names[i], corrupt)
+	if clean != corrupt {
+		label += fmt.Sprintf(" (clean %q)", clean)
+	}
+	return label
+}
+
+// writeJSON writes one line of JSON.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// writeCSV writes the matrices with a header row and the rows' names before the numbers, of a head
+// its layer and its number apart. Where there are several matrices, their names stand before that.
+// A cell without a value is empty.
+func (r *Report) writeCSV(w io.Writer) error {
+	c := csv.NewWriter(w)
+	header := []string{r.rows.word}
+	if r.picture.group > 0 {
+		header = []string{"layer", "head"}
+	}
+	if len(r.panels) > 1 {
+		header = append([]string{"site"}, header...)
+	}
+	c.Write(append(header, r.columns.unique()...))
+	for _, p := range r.panels {
+		for i, name := range r.rows.unique() {
+			record := []string{name}
+			if r.picture.group > 0 {
+				record = strings.Split(name, ".")
+			}
+			if len(r.panels) > 1 {
+				record = append([]string{p.title}, record...)
+			}
+			for _, v := range p.matrix[i] {
+				field := ""
+				if !math.IsNaN(v) {
+					field = strconv.FormatFloat(v, 'g', -1, 64)
+				}
+				record = append(record, field)
+			}
+			c.Write(record)
+		}
+	}
+	c.Flush()
+	return c.Error()
+}
+
+// figure is the heat map of the report.
+func (r *Report) figure(s style) *Figure {
+	f := r.picture
+	f.panels = r.panels
+	if len(f.panels) == 1 {
+		f.panels = []Panel{{matrix: r.panels[0].matrix}} // the subtitle names the one site
+	}
+	f.subtitle += " · " + r.Model.String()
+	if s.low < s.high {
+		f.low, f.high = s.low, s.high
+	}
+	f.colorMap, f.scale = s.colorMap, s.scale
+	return &f
+}
+
+// mostRows is how many rows of a matrix are printed: of one with more only the largest effects are.
+const mostRows = 40
+
+// text is all of the report as text. paint colours a cell's text by its value; it is nil where
+// nobody would see the colour.
+func (r *Report) text(paint func(v float64, s string) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
+		r.Model.origin(), r.Clean.tokenization(), topTable(r.Clean.Top),
+		r.Corrupt.tokenization(), topTable(r.Corrupt.Top))
+	figure := r.cellText()
+	clean, corrupt := figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric))
+	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, clean, corrupt)
+	if r.Attention == nil && r.Direct == nil && len(r.rows.names) <= mostRows {
+		for _, p := range r.panels {
+			b.WriteString("\n" + r.matrix(p, paint))
+		}
+	}
+	switch {
+	case r.Lens != nil:
+		b.WriteString("\n" + r.Lens.table())
+	case r.Attention != nil:
+		b.WriteString("\n" + r.attention())
+	case r.Direct != nil:
+		b.WriteString("\n" + r.shares())
+	default:
+		b.WriteString("\n" + r.effects())
+	}
+	return b.String()
+}
+
 // text is all of the report as text.
 func (r *NextReport) text() string {
 	var b strings.Builder
@@ -267,193 +714,6 @@ func (r *NextReport) text() string {
 		}
 		fmt.Fprintf(&b, "%s  %8d  %11.4f  %9s\n", pad(strings.Join(name, "/"), 16), a.Rank, a.Prob,
 			formatValue(a.Logit, 2))
-	}
-	return b.String()
-}
-
-// writeJSON writes one line of JSON.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// writeCSV writes the matrix with a header row of positions and tokens (or heads) and a first
-// column of layers, and where there are several matrices with their names in a column before that.
-// A cell that was not run is empty.
-func (r *Report) writeCSV(w io.Writer) error {
-	c := csv.NewWriter(w)
-	var named []string
-	if len(r.panels) > 1 {
-		named = []string{"site"}
-	}
-	c.Write(slices.Concat(named, []string{"layer"}, r.uniqueColumns()))
-	for _, p := range r.panels {
-		if len(r.panels) > 1 {
-			named = []string{p.title}
-		}
-		for l, row := range p.matrix {
-			record := append(slices.Clone(named), strconv.Itoa(l))
-			for _, v := range row {
-				field := ""
-				if !math.IsNaN(v) {
-					field = strconv.FormatFloat(v, 'g', -1, 64)
-				}
-				record = append(record, field)
-			}
-			c.Write(record)
-		}
-	}
-	c.Flush()
-	return c.Error()
-}
-
-// uniqueColumns names the columns so that no two have the same name, and that all of it is valid
-// UTF-8 though a token may be a part of a character: "1: Mary".
-func (r *Report) uniqueColumns() []string {
-	names := slices.Clone(r.columns())
-	if r.Site != "head" {
-		for c := range names {
-			names[c] = fmt.Sprintf("%d:%s", c, visible(names[c]))
-		}
-	}
-	return names
-}
-
-// columns names the columns of the matrices: the corrupt text's tokens, for siteHead the heads.
-func (r *Report) columns() []string {
-	if r.Site != "head" {
-		return r.Corrupt.Tokens
-	}
-	heads := make([]string, r.Model.Heads)
-	for h := range heads {
-		heads[h] = strconv.Itoa(h)
-	}
-	return heads
-}
-
-// figure is the heat map of the report.
-func (r *Report) figure(s style) *Figure {
-	f := &Figure{
-		title:    strings.ReplaceAll(r.Metric, " - ", " − "),
-		subtitle: r.what() + " · " + r.Model.String(),
-		panels:   r.panels,
-		rows:     Axis{title: "layer"},
-		columns:  Axis{title: "token of the corrupt text", names: r.columns()},
-		reversed: r.reversed,
-		center:   float64(r.Corrupt.Metric),
-		style:    s,
-	}
-	f.marks = []Mark{{float64(r.Clean.Metric), "clean"}, {float64(r.Corrupt.Metric), "corrupt"}}
-	if len(f.panels) == 1 {
-		f.panels = []Panel{{matrix: r.panels[0].matrix}} // the subtitle names the one site
-	}
-	for l := range r.panels[0].matrix {
-		f.rows.names = append(f.rows.names, strconv.Itoa(l))
-	}
-	switch r.Site {
-	case "head":
-		f.columns.title = "head"
-		return f
-	case "lens":
-		f.columns.title = "token at this position"
-	}
-	f.columns.tokens = true
-	f.columns.beside = make([]string, len(f.columns.names))
-	for i, t := range r.Clean.Tokens {
-		if t != f.columns.names[i] {
-			f.columns.beside[i] = t
-		}
-	}
-	return f
-}
-
-// what says what the matrices are, for a reader who has nothing but the picture.
-func (r *Report) what() string {
-	switch {
-	case r.Site == "lens":
-		return "logit lens"
-	case len(r.panels) > 1:
-		return "patched one site at a time"
-	}
-	return "patched: " + r.Site
-}
-
-// run answers a question.
-func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report, error) {
-	if s.lens {
-		return s.look(m, q, progress)
-	}
-	plan := Plan{full: q.metric.full()}
-	var err error
-	if plan.layers, err = selection(s.layers, m.layers); err != nil {
-		return nil, fmt.Errorf("-layers %s: %w", s.layers, err)
-	}
-	positions, err := selection(s.positions, len(q.clean))
-	if err != nil {
-		return nil, fmt.Errorf("-positions %s: %w", s.positions, err)
-	}
-	for pos, run := range positions {
-		plan.spans = append(plan.spans, Span{pos, pos + 1, run})
-	}
-	for _, site := range siteNames[s.site] {
-		plan.targets = append(plan.targets, Target{site: site})
-	}
-	sweep, err := m.sweep(q.Pair, plan, progress)
-	if err != nil {
-		return nil, err
-	}
-	r, err := newReport(m, q, &sweep.Baselines, s.top)
-	if err != nil {
-		return nil, err
-	}
-	r.Site = s.site
-	for i, target := range plan.targets {
-		r.add(target.site.String(), sweep.matrices[i], q.metric)
-	}
-	return r, nil
-}
-
-// look answers a question through the logit lens.
-func (s *Study) look(m *Model, q Question, progress func(done float64)) (*Report, error) {
-	lens, err := m.lens(q.Pair, q.metric.full(), progress)
-	if err != nil {
-		return nil, err
-	}
-	r, err := newReport(m, q, &lens.Baselines, s.top)
-	if err != nil {
-		return nil, err
-	}
-	r.Site = "lens"
-	r.add("clean run", lens.cells[cleanRun], q.metric)
-	r.add("corrupt run", lens.cells[corruptRun], q.metric)
-	top := func(guesses []Guess) (top []TopReport) {
-		for _, g := range guesses {
-			top = append(top, TopReport{g.id, m.tokenizer.token(g.id), g.prob, g.logit})
-		}
-		return top
-	}
-	r.Lens = &LensReport{top(lens.top[cleanRun]), top(lens.top[corruptRun])}
-	return r, nil
-}
-
-// text is all of the report as text. paint colours a cell's text by its value; it is nil where
-// nobody would see the colour.
-func (r *Report) text(paint func(v float64, s string) string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
-		r.Model.origin(), r.Clean.tokenization(), topTable(r.Clean.Top),
-		r.Corrupt.tokenization(), topTable(r.Corrupt.Top))
-	figure := r.cellText()
-	clean, corrupt := figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric))
-	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, clean, corrupt)
-	for _, p := range r.panels {
-		b.WriteString("\n" + r.matrix(p, paint))
-	}
-	if r.Lens != nil {
-		b.WriteString("\n" + r.Lens.table())
-	} else {
-		b.WriteString("\n" + r.effects())
 	}
 	return b.String()
 }
@@ -508,8 +768,8 @@ func (l *LensReport) table() string {
 	return b.String()
 }
 
-// matrix shows a matrix with a line for each position, so that the tokens can be read, and a column
-// for each layer: in figures or, where there is paint, in colours on a terminal, which is narrow.
+// matrix shows a matrix with a line for each column, so that tokens can be read, and a column for
+// each row: in figures or, where there is paint, in colours on a terminal, which is narrow.
 func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
 	cell, text := 6, r.cellText()
 	if paint != nil {
@@ -517,7 +777,7 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 	}
 	labels, widest := make([]string, len(p.matrix[0])), utf8.RuneCountInString(p.title)
 	for c := range labels {
-		labels[c] = r.label(c, paint != nil)
+		labels[c] = r.columns.label(c, paint != nil)
 		widest = max(widest, utf8.RuneCountInString(labels[c]))
 	}
 	for _, row := range p.matrix {
@@ -529,10 +789,10 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 	}
 	var b strings.Builder
 	b.WriteString(pad(p.title, widest))
-	for l := range p.matrix {
-		if name := strconv.Itoa(l); len(name) < cell {
+	for row, name := range r.rows.names {
+		if len(name) < cell {
 			fmt.Fprintf(&b, "%*s", cell, name)
-		} else if every := 10 / cell; l%every == 0 {
+		} else if every := 10 / cell; row%every == 0 {
 			b.WriteString(pad(name, every*cell))
 		}
 	}
@@ -566,28 +826,7 @@ func terminalCell(layers int) (width int, text func(v float64) string) {
 	}
 }
 
-// label names a column: its position and token, and the clean token where that is another one.
-func (r *Report) label(column int, short bool) string {
-	if r.Site == "head" {
-		return "head " + strconv.Itoa(column)
-	}
-	corrupt, clean := r.Corrupt.Tokens[column], r.Clean.Tokens[column]
-	if short {
-		s := visible(corrupt)
-		if clean != corrupt {
-			s = visible(clean) + "→" + s
-		}
-		if runes := []rune(s); len(runes) > terminalLabel-5 {
-			s = string(runes[:terminalLabel-6]) + "…"
-		}
-		return fmt.Sprintf("%4d %s", column, s)
-	}
-	label := fmt.Sprintf("%4d %q", column, corrupt)
-	if clean != corrupt {
-		label += fmt.Sprintf(" (clean %q)", clean)
-	}
-	return label
-}
+const terminalLabel = 19
 
 // cellText returns how values are written: with as many decimals, at least two, as tell a hundred
 // steps of their range apart. A cell that was not run is a dot.
@@ -614,19 +853,20 @@ func (r *Report) cellText() func(v float64) string {
 	}
 }
 
-// effects says in words which cells change the corrupt run's metric most, at most five.
+// effects says in words which cells change the corrupt run's metric most: five, or twenty where the
+// matrices are not printed.
 func (r *Report) effects() string {
 	type effect struct {
-		panel, layer, column int
-		value, change        float64
+		panel, row, column int
+		value, change      float64
 	}
 	var all []effect
 	largest := 0.
 	for i, p := range r.panels {
-		for l, row := range p.matrix {
-			for c, v := range row {
+		for row := range p.matrix {
+			for c, v := range p.matrix[row] {
 				if change := math.Abs(v - float64(r.Corrupt.Metric)); change > 0 {
-					all = append(all, effect{i, l, c, v, change})
+					all = append(all, effect{i, row, c, v, change})
 					largest = max(largest, change)
 				}
 			}
@@ -637,19 +877,20 @@ func (r *Report) effects() string {
 	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
 	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
 	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
+	listed := 5
+	if len(r.rows.names) > mostRows {
+		listed = 20
+	}
 	var b strings.Builder
 	figure := r.cellText()
 	b.WriteString("The largest effects:\n")
-	for _, e := range all[:min(5, len(all))] {
-		where := fmt.Sprintf("head %d", e.column)
-		if r.Site != "head" {
-			where = fmt.Sprintf("position %d (%q)", e.column, r.Clean.Tokens[e.column])
-		}
+	for _, e := range all[:min(listed, len(all))] {
+		where := r.rows.place(e.row) + ", " + r.columns.place(e.column)
 		if len(r.panels) > 1 {
 			where += ", " + r.panels[e.panel].title
 		}
 		value, corrupt := figure(e.value), figure(float64(r.Corrupt.Metric))
-		fmt.Fprintf(&b, "  layer %d, %s: %s, corrupt %s\n", e.layer, where, value, corrupt)
+		fmt.Fprintf(&b, "  %s: %s, corrupt %s\n", where, value, corrupt)
 	}
 	if len(all) == 0 {
 		b.WriteString("  none: no cell changes the corrupt run's metric\n")
@@ -657,7 +898,83 @@ func (r *Report) effects() string {
 	return b.String()
 }
 
-const terminalLabel = 19
+// attention lists for each position and head the three sources that it attends to most, in both
+// runs; of a long text only for the last position.
+func (r *Report) attention() string {
+	var b strings.Builder
+	for i := 0; i < len(r.panels); i += 2 {
+		head, _, _ := strings.Cut(r.panels[i].title, ",")
+		fmt.Fprintf(&b, "Head %s attends from each position most to:\n", head)
+		first := 0
+		if len(r.rows.names) > mostRows {
+			first = len(r.rows.names) - 1
+		}
+		for destination := first; destination < len(r.rows.names); destination++ {
+			fmt.Fprintf(&b, "%s\n", r.rows.label(destination, false))
+			for run, name := range runNames {
+				tokens := [][]string{r.columns.clean, r.columns.corrupt}[run]
+				a := r.panels[i+run].matrix[destination][:destination+1]
+				fmt.Fprintf(&b, "       %-7s", name)
+				for i, source := range largest(a, 3) {
+					if i == 0 || a[source] >= 0.005 {
+						fmt.Fprintf(&b, "  %.2f %d %q", a[source], source, tokens[source])
+					}
+				}
+				b.WriteString("\n")
+			}
+		}
+	}
+	return b.String()
+}
+
+// largest are the places of the n largest values, the largest first.
+func largest(values []float64, n int) []int {
+	places := make([]int, len(values))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortStableFunc(places, func(a, b int) int { return cmp.Compare(values[b], values[a]) })
+	return places[:min(n, len(places))]
+}
+
+// shares lists the twenty largest shares of both runs, and the sum of all. What is less than a
+// hundredth of the largest is none.
+func (r *Report) shares() string {
+	type share struct {
+		name string
+		runs [2]float64
+	}
+	var all []share
+	var sums [2]float64
+	for row := range r.rows.names {
+		for c, component := range r.columns.names {
+			s := share{name: fmt.Sprintf("%s %d", component, row)}
+			switch {
+			case math.IsNaN(r.panels[cleanRun].matrix[row][c]):
+				continue
+			case c < 2 || component == "ln_f_bias":
+				s.name = component
+			case c < 2+r.Model.Heads:
+				s.name = "head " + Head{row, c - 2}.String()
+			}
+			for run := range s.runs {
+				s.runs[run] = r.panels[run].matrix[row][c]
+				sums[run] += s.runs[run]
+			}
+			all = append(all, s)
+		}
+	}
+	size := func(s share) float64 { return max(math.Abs(s.runs[0]), math.Abs(s.runs[1])) }
+	slices.SortStableFunc(all, func(a, b share) int { return cmp.Compare(size(b), size(a)) })
+	var b strings.Builder
+	figure := r.cellText()
+	fmt.Fprintf(&b, "The largest shares  %9s  %9s\n", runNames[cleanRun], runNames[corruptRun])
+	all = slices.DeleteFunc(all, func(s share) bool { return 100*size(s) < size(all[0]) })
+	for _, s := range append(all[:min(20, len(all))], share{"sum of all", sums}) {
+		fmt.Fprintf(&b, "  %-16s  %9s  %9s\n", s.name, figure(s.runs[0]), figure(s.runs[1]))
+	}
+	return b.String()
+}
 
 // ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38,
 // followed by 2;R;G;B or, for terminals that do not say that they know more, by 5;N with a colour

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
-	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"reflect"
@@ -22,37 +22,27 @@ const circuitSize = "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256
 func TestFigure(t *testing.T) {
 	const diff = "logit(Smith) − logit(Jones)"
 	one := []string{""}
-	matrix := func(r *Report) [][]float64 { // of the JSON
-		var rows [][]float64
-		for _, numbers := range r.Matrix {
-			var row []float64
-			for _, v := range numbers {
-				row = append(row, float64(v))
-			}
-			rows = append(rows, row)
-		}
-		return rows
-	}
 	for _, c := range []struct {
 		study    Study
 		colorMap string
 		scale    int
 		title    string
+		what     string
 		reversed bool
 		panels   []string // their titles
-		heads    bool
 	}{
-		{Study{site: "resid", metric: metricDiff}, "rdbu", 3, diff, false, one, false},
-		{Study{site: "attn", metric: metricLogit}, "viridis", 1, "logit(Jones)", true, one, false},
-		{Study{site: "mlp", metric: metricProb}, "viridis", 2, "p(Smith) − p(Jones)", false,
-			one, false},
-		{Study{site: "resid", metric: metricRestored}, "rdbu", 1,
-			"restored share of " + diff, true, one, false},
-		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, false, one, true},
-		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, false,
-			[]string{"resid", "attn", "mlp"}, false},
-		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, false,
-			[]string{"clean run", "corrupt run"}, false},
+		{Study{site: "resid", metric: metricDiff}, "rdbu", 3, diff, "patched: resid", false, one},
+		{Study{site: "attn", metric: metricLogit}, "viridis", 1, "logit(Jones)", "patched: attn",
+			true, one},
+		{Study{site: "mlp", metric: metricProb}, "viridis", 2, "p(Smith) − p(Jones)",
+			"patched: mlp", false, one},
+		{Study{site: "resid", metric: metricRestored}, "rdbu", 1, "restored share of " + diff,
+			"patched: resid", true, one},
+		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, "patched: z", false, one},
+		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, "patched: resid, attn, mlp",
+			false, []string{"resid", "attn", "mlp"}},
+		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, "logit lens", false,
+			[]string{"clean run", "corrupt run"}},
 	} {
 		r := study(t, c.study)
 		got := r.figure(style{colorMap: c.colorMap, scale: c.scale})
@@ -61,32 +51,37 @@ func TestFigure(t *testing.T) {
 			t.Errorf("%+v: clean %g, corrupt %g", c.study, clean, corrupt)
 		}
 		want := &Figure{
-			title: c.title, subtitle: map[bool]string{true: "patched: " + c.study.site,
-				false: "patched one site at a time"}[len(c.panels) == 1] + " · " + circuitSize,
-			panels: got.panels,
-			rows:   Axis{title: "layer", names: numbered(12)},
+			title: c.title, subtitle: c.what + " · " + circuitSize, panels: got.panels,
+			rows: Axis{title: "layer", names: numbered(12)},
 			columns: Axis{title: "token of the corrupt text", names: r.Corrupt.Tokens, tokens: true,
 				beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""}},
 			style:    style{colorMap: c.colorMap, scale: c.scale},
 			reversed: c.reversed, center: corrupt,
 			marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
 		}
-		if c.heads {
+		if c.study.site == "head" {
 			want.columns = Axis{title: "head", names: numbered(4)}
 		}
 		if c.study.lens {
 			want.columns.title = "token at this position"
-			want.subtitle = "logit lens · " + circuitSize
-		}
-		if len(c.panels) == 1 {
-			want.panels = []Panel{{matrix: matrix(r)}}
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v:\n%+v, want\n%+v", c.study, got, want)
 		}
 		var titles []string
-		for _, p := range got.panels {
+		for i, p := range got.panels {
 			titles = append(titles, p.title)
+			numbers := r.Matrix
+			if len(got.panels) > 1 {
+				numbers = r.Matrices[p.title]
+			}
+			for row := range p.matrix {
+				for column, v := range p.matrix[row] {
+					if float64(numbers[row][column]) != v {
+						t.Errorf("%+v, panel %d: %g, in JSON %g", c.study, i, v, numbers[row][column])
+					}
+				}
+			}
 		}
 		if !slices.Equal(titles, c.panels) {
 			t.Errorf("%+v: panels %q", c.study, titles)
@@ -98,63 +93,222 @@ func TestFigure(t *testing.T) {
 	}
 }
 
-// TestCSV checks the columns of a CSV file, that its numbers are the matrix's to the last bit, and
-// that a cell that was not run is empty.
-func TestCSV(t *testing.T) {
-	all := func(l, c int) bool { return true }
+// TestNames checks how the rows and columns are named in JSON and CSV for every kind of study, and
+// that the numbers, the logits and the picture have that shape.
+func TestNames(t *testing.T) {
+	first, last := "0:Michelle", "10: Michelle"
 	for _, c := range []struct {
-		study  Study
-		header []string
-		sites  []string
-		run    func(layer, column int) bool
+		study         Study
+		site          string    // in the JSON
+		rows, columns [2]string // the first and the last one
+		header        string    // how the CSV begins
+		panels        int
 	}{
-		{Study{site: "resid", layers: "5:7", positions: "1,9:"}, []string{"layer"}, []string{""},
-			func(l, c int) bool { return (l == 5 || l == 6) && (c == 1 || c >= 9) }},
-		{Study{site: "head"}, []string{"layer", "0", "1", "2", "3"}, []string{""}, all},
-		{Study{site: "all", layers: "0"}, []string{"site", "layer"},
-			[]string{"resid", "attn", "mlp"},
-			func(l, c int) bool { return l == 0 }},
-		{Study{lens: true}, []string{"site", "layer"}, []string{"clean run", "corrupt run"}, all},
+		{Study{}, "resid", [2]string{"0", "11"}, [2]string{first, last}, "layer,0:Michelle", 1},
+		{Study{site: "resid_pre,mlp"}, "resid_pre,mlp", [2]string{"0", "11"}, [2]string{first, last},
+			"site,layer,0:Michelle,1: Smith", 2},
+		{Study{site: "attn", positions: "1..2,9..10"}, "attn", [2]string{"0", "11"},
+			[2]string{first, "9..10:. Michelle"}, "layer,0:Michelle,1..2: Smith was,3: a", 1},
+		{Study{site: "z"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
+		{Study{site: "v", positions: "1"}, "v", [2]string{"0", "11"}, [2]string{"0", "3"},
+			"layer,0,1,2,3", 1},
+		{Study{site: "q", positions: ":"}, "q", [2]string{"0.0", "11.3"}, [2]string{first, last},
+			"layer,head,0:Michelle", 1},
+		{Study{site: "heads", positions: "1,10"}, "heads", [2]string{"0.0", "11.3"},
+			[2]string{first, last}, "site,layer,head,0:Michelle", 5},
+		{Study{site: "6.3.pattern"}, "6.3.pattern", [2]string{first, last}, [2]string{first, last},
+			"destination,0:Michelle,1: Smith", 1},
+		{Study{to: "logits"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
+		{Study{to: "6.3.k"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
+		{Study{lens: true}, "lens", [2]string{"0", "11"}, [2]string{first, last}, "site,layer,0:", 2},
+		{Study{attention: "6.3,2.1"}, "attention", [2]string{first, last}, [2]string{first, last},
+			"site,destination,0:Michelle", 4},
 	} {
 		c.study.metric = metricDiff
 		r := study(t, c.study)
-		if c.study.site != "head" {
-			for pos, token := range r.Corrupt.Tokens {
-				c.header = append(c.header, fmt.Sprintf("%d:%s", pos, token))
+		ends := func(names []string) [2]string { return [2]string{names[0], names[len(names)-1]} }
+		if r.Site != c.site || r.To != c.study.to || ends(r.Rows) != c.rows ||
+			ends(r.Columns) != c.columns || len(r.panels) != c.panels {
+			t.Errorf("%+v: site %s, to %s, rows %q, columns %q, %d panels",
+				c.study, r.Site, r.To, ends(r.Rows), ends(r.Columns), len(r.panels))
+		}
+		for _, p := range r.panels {
+			if len(p.matrix) != len(r.Rows) || len(p.matrix[0]) != len(r.Columns) {
+				t.Errorf("%+v: %d × %d cells", c.study, len(p.matrix), len(p.matrix[0]))
+			}
+			logits, _ := r.Logits.(LogitsReport)
+			if all, several := r.Logits.(map[string]LogitsReport); several {
+				logits = all[p.title]
+			}
+			for row := range logits.Clean {
+				for column, clean := range logits.Clean[row] {
+					v, got := p.matrix[row][column], float64(logits.Corrupt[row][column]-clean)
+					if v != got && v == v {
+						t.Errorf("%+v: %g at (%d, %d), of its logits %g", c.study, v, row, column, got)
+					}
+				}
 			}
 		}
-		want := [][]string{c.header}
-		for i, site := range c.sites {
-			for l, row := range r.panels[i].matrix {
-				record := []string{site, strconv.Itoa(l)}
-				if site == "" {
-					record = record[1:]
-				}
-				for col, v := range row {
-					field := ""
-					if c.run(l, col) {
-						field = fmt.Sprint(v)
-					}
-					record = append(record, field)
-				}
-				want = append(want, record)
-			}
+		var csv bytes.Buffer
+		if err := r.writeCSV(&csv); err != nil || !strings.HasPrefix(csv.String(), c.header) {
+			t.Errorf("%+v: CSV %.60q, %v", c.study, csv.String(), err)
+		}
+		figure := r.figure(style{colorMap: "viridis", scale: 1})
+		if err := figure.write(io.Discard); err != nil {
+			t.Errorf("%+v: %v", c.study, err)
+		}
+	}
+}
+
+// TestCSV reads CSV files as others do: the names of the columns are unique and valid UTF-8 though
+// a token is a part of a character or stands there twice, the numbers are the matrix's to the last
+// bit, and a cell that was not run is empty.
+func TestCSV(t *testing.T) {
+	for _, c := range []struct {
+		name, clean, corrupt string
+		study                Study
+		keys                 int // columns before the numbers
+	}{
+		{"layers", exampleClean, exampleCorrupt, Study{layers: "5:7", positions: "1,9:"}, 1},
+		{"several sites", exampleClean, exampleCorrupt, Study{site: "all", layers: "0"}, 2},
+		{"heads", exampleClean, exampleCorrupt, Study{site: "head"}, 1},
+		{"heads by position", exampleClean, exampleCorrupt, Study{site: "z,q", positions: "1,3"}, 3},
+		{"parts of characters", "Michelle Jones said “hi” to Michelle",
+			"Michelle Smith said “hi” to Michelle", Study{}, 1},
+		{"a token twice", "When Mary and John went to the store, John gave a drink to",
+			"When Mary and John went to the store, Mary gave a drink to", Study{}, 1},
+		{"line breaks and commas", "a,\n\"b\"\nJones a", "a,\n\"b\"\nSmith a", Study{}, 1},
+	} {
+		c.study.metric = metricDiff
+		q := question(t, c.clean, c.corrupt, metricDiff)
+		r, err := c.study.run(newCircuit(), q, func(float64) {})
+		if err != nil {
+			t.Fatal(c.name, err)
 		}
 		var b bytes.Buffer
-		err := r.writeCSV(&b)
-		rows, readErr := csv.NewReader(&b).ReadAll()
-		if err != nil || readErr != nil || len(rows) != len(want) {
-			t.Fatal(c.study, err, readErr, rows)
+		err = r.writeCSV(&b)
+		if !utf8.Valid(b.Bytes()) {
+			t.Errorf("%s: not UTF-8: %q", c.name, b.Bytes())
 		}
-		for i := range want {
-			for j := range rows[i] { // a number may be written in more than one way
-				if v, err := strconv.ParseFloat(rows[i][j], 64); err == nil && i > 0 {
-					rows[i][j] = fmt.Sprint(v)
+		records, readErr := csv.NewReader(&b).ReadAll()
+		if err != nil || readErr != nil || len(records) != 1+len(r.panels)*len(r.Rows) {
+			t.Fatal(c.name, err, readErr, len(records))
+		}
+		sorted := slices.Clone(records[0])
+		slices.Sort(sorted)
+		if len(slices.Compact(sorted)) != len(records[0]) ||
+			!slices.Equal(records[0][c.keys:], r.Columns) {
+			t.Errorf("%s: columns %q", c.name, records[0])
+		}
+		for i, record := range records[1:] {
+			p, row := r.panels[i/len(r.Rows)], i%len(r.Rows)
+			for column, field := range record[c.keys:] {
+				v := p.matrix[row][column]
+				got, err := strconv.ParseFloat(field, 64)
+				if math.IsNaN(v) && field != "" || v == v && (err != nil || got != v) {
+					t.Errorf("%s, %s, (%d, %d): %q, want %g", c.name, p.title, row, column, field, v)
 				}
 			}
-			if !slices.Equal(rows[i], want[i]) {
-				t.Errorf("%+v: row %d is %q, want %q", c.study, i, rows[i], want[i])
+		}
+	}
+}
+
+// TestAttention checks the view of heads: what the induction head of the circuit looks at, that a
+// row is a distribution over what lies before, and how it is printed.
+func TestAttention(t *testing.T) {
+	r := study(t, Study{attention: "6.3,2.1", metric: metricDiff, top: 1})
+	for name, runs := range r.Attention {
+		for run, matrix := range runs {
+			for destination, row := range matrix {
+				sum := 0.
+				for source, a := range row {
+					sum += float64(a)
+					if source > destination && a != 0 {
+						t.Errorf("%s, %s: %d attends to %d", name, run, destination, source)
+					}
+				}
+				if math.Abs(sum-1) > 1e-5 {
+					t.Errorf("%s, %s, row %d: sum %g", name, run, destination, sum)
+				}
 			}
+		}
+	}
+	if a := r.Attention["6.3"]["clean"][10][1]; a < 0.9 {
+		t.Errorf("the last Michelle attends to Jones by %g", a)
+	}
+	text := r.text(nil)
+	want := "  10 \" Michelle\"\n       clean    0.98 1 \" Jones\"  0.02 0 \"Michelle\""
+	if !strings.Contains(text, want) || !strings.Contains(text, "Head 2.1 attends") {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+}
+
+// TestDirect checks that the shares of each run add up to its metric, in the JSON and in what is
+// painted and printed.
+func TestDirect(t *testing.T) {
+	r := study(t, Study{direct: true, metric: metricDiff, top: 1})
+	for run, name := range runNames {
+		metric := float64([]Number{r.Clean.Metric, r.Corrupt.Metric}[run])
+		s := r.Direct[name]
+		sum := s.Embed + s.PosEmbed + s.LnFBias
+		for l := range s.Heads {
+			sum += s.AttnBias[l] + s.MLP[l]
+			for _, share := range s.Heads[l] {
+				sum += share
+			}
+		}
+		painted := 0.
+		for _, row := range r.panels[run].matrix {
+			for _, v := range row {
+				if v == v {
+					painted += v
+				}
+			}
+		}
+		if math.Abs(sum-metric) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
+			t.Errorf("%s run: the shares add up to %g, painted %g, want %g", name, sum, painted, metric)
+		}
+		want := formatValue(sum, 2)
+		text := r.text(nil)
+		if line := text[strings.Index(text, "sum of all"):]; !strings.Contains(line, want) {
+			t.Errorf("%s run: no %s in %q", name, want, line)
+		}
+	}
+	f := r.figure(style{colorMap: "viridis", scale: 1})
+	if s := f.colorScale(); s.low != -s.high {
+		t.Errorf("the scale is %v", s)
+	}
+}
+
+// TestAnswerSets checks how answers of several tokens and none stand in the JSON.
+func TestAnswerSets(t *testing.T) {
+	m := newCircuit()
+	for _, c := range []struct {
+		metric         Metric
+		clean, corrupt string
+		want           string
+	}{
+		{metricDiff, "Jones", "Smith", `{"clean":{"id":5437,"token":" Jones"},` +
+			`"corrupt":{"id":4176,"token":" Smith"}}`},
+		{metricDiff, "Jones/was", "Smith", `{"clean":{"id":5437,"token":" Jones","set":[` +
+			`{"id":5437,"token":" Jones"},{"id":373,"token":" was"}]},` +
+			`"corrupt":{"id":4176,"token":" Smith"}}`},
+		{metricLogit, "Jones", "", `{"clean":{"id":5437,"token":" Jones"}}`},
+		{metricKL, "", "", `{}`},
+	} {
+		clean, corrupt := Text{"clean", exampleClean}, Text{"corrupt", exampleCorrupt}
+		q, err := newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Study{site: "resid", layers: "6", metric: c.metric}
+		r, err := s.run(m, q, func(float64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(r.Answer)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%s %q: %s, %v", c.metric, c.clean, got, err)
 		}
 	}
 }
@@ -183,7 +337,7 @@ var ansiCode = regexp.MustCompile("\x1b\\[[0-9;]*m")
 // TestTerminalWidth checks that a report fits a terminal of 80 columns for models of every depth,
 // that each cell is painted, and that the tokens of both texts can be read beside the cells.
 func TestTerminalWidth(t *testing.T) {
-	for _, layers := range []int{1, 12, 13, 24, 48} {
+	for _, layers := range []int{1, 12, 13, 24, 40} {
 		m := randomModel(Config{layers, 5, 10, 16, vocabSize}, 3)
 		for _, s := range []Study{{site: "resid"}, {site: "head"}, {site: "all"}, {lens: true}} {
 			s.metric, s.top = metricDiff, 3
@@ -210,7 +364,7 @@ func TestTerminalWidth(t *testing.T) {
 						layers, s, cells, figures, seen)
 				}
 			}
-			if want := len(r.panels) * layers * len(r.columns()); painted != want {
+			if want := len(r.panels) * layers * len(r.columns.names); painted != want {
 				t.Errorf("%d layers, %+v: %d cells are painted, not %d", layers, s, painted, want)
 			}
 			labels := []string{"\n   0 Michelle", "\n   1  Jones→ Smith", "\n  10  Michelle"}
@@ -229,8 +383,8 @@ func TestTerminalWidth(t *testing.T) {
 
 // TestEffects checks the order of the largest effects and that noise is not among them.
 func TestEffects(t *testing.T) {
-	r := &Report{Site: "resid"}
-	r.Clean.Tokens = []string{"a", " b"}
+	tokens := []string{"a", " b"}
+	r := &Report{rows: numberedAxis("layer", 3), columns: axis{"position", numbered(2), tokens, tokens}}
 	r.Corrupt.Metric = 1
 	r.panels = []Panel{{matrix: [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}}}
 	want := `The largest effects:
