@@ -233,26 +233,17 @@ func (d *definition) merge(word string) []string {
 		parts = append(parts, word[i:i+1])
 	}
 	for {
-		best, found := [2]string{}, false
+		best, bestRank := -1, math.MaxInt
 		for i := 0; i+1 < len(parts); i++ {
-			pair := [2]string{parts[i], parts[i+1]}
-			if rank, ok := d.rank[pair]; ok && (!found || rank < d.rank[best]) {
-				best, found = pair, true
+			rank, ok := d.rank[[2]string{parts[i], parts[i+1]}]
+			if ok && rank < bestRank {
+				best, bestRank = i, rank
 			}
 		}
-		if !found {
+		if best < 0 {
 			return parts
 		}
-		merged := []string{}
-		for i := 0; i < len(parts); i++ {
-			if i+1 < len(parts) && parts[i] == best[0] && parts[i+1] == best[1] {
-				merged = append(merged, best[0]+best[1])
-				i++
-			} else {
-				merged = append(merged, parts[i])
-			}
-		}
-		parts = merged
+		parts = slices.Replace(parts, best, best+2, parts[best]+parts[best+1])
 	}
 }
 

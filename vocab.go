@@ -158,7 +158,7 @@ func (t *tokenizer) notesOnModel() []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model "+
-		"has %d: if it has a vocabulary of its own, put that beside the weights", vocabSize, t.rows)}
+		"has %d: a vocabulary of its own belongs beside the weights", vocabSize, t.rows)}
 }
 
 // metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
@@ -351,6 +351,13 @@ func (m *mergePair) parse(line string) error {
 	return nil
 }
 
+// judgeTokenizer tells whether texts could be encoded with the files in a folder, before there are
+// weights. nil also means that it has none, as GPT-2's own vocabulary needs.
+func judgeTokenizer(folder string) error {
+	_, err := readSpec(folder, nil)
+	return err
+}
+
 // readSpec reads what a model's metadata say of its vocabulary, else what the files in its folder
 // do; GPT-2's vocabulary where there are none.
 func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
@@ -493,7 +500,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 	}
 	s.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
 	if c.AddEOS {
-		return fmt.Errorf("%s: add_eos_token asks for a token behind every text, which is unknown here",
+		return fmt.Errorf("%s: add_eos_token asks for a token behind every text: not known here",
 			filepath.Join(folder, "tokenizer_config.json"))
 	}
 	if c.AddBOS != nil && *c.AddBOS {

@@ -1,0 +1,534 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// vocabularyFolder makes a folder with these files.
+func vocabularyFolder(t testing.TB, files map[string]string) string {
+	t.Helper()
+	folder := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
+}
+
+// vocabularyFile reads a file of testdata/vocab, a small byte-level BPE that Hugging Face's
+// tokenizers made of German and Spanish text (make.py).
+func vocabularyFile(t testing.TB, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", "vocab", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// patched is a tokenizer.json in which parts are replaced, and parts of its model.
+func patched(t testing.TB, content string, patch, model map[string]any) string {
+	t.Helper()
+	var whole map[string]any
+	if err := json.Unmarshal([]byte(content), &whole); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(whole, patch)
+	if model != nil {
+		maps.Copy(whole["model"].(map[string]any), model)
+	}
+	result, err := json.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(result)
+}
+
+// smallVocabulary is the size of the vocabulary in testdata/vocab.
+const smallVocabulary = 420
+
+// TestVocabularyGolden holds the tokens of awkward texts to those of Hugging Face's tokenizers, for
+// tokenizer.json and its variants, for vocab.json with merges.txt, and after a file's metadata have
+// carried the vocabulary.
+func TestVocabularyGolden(t *testing.T) {
+	var golden []struct {
+		Name         string
+		Patch, Model map[string]any
+		Texts        []struct {
+			Text string
+			IDs  []int
+		}
+	}
+	decodeJSON(t, vocabularyFile(t, "golden.json"), &golden)
+	if len(golden) < 10 {
+		t.Fatalf("%d variants", len(golden))
+	}
+	for _, g := range golden {
+		content := patched(t, vocabularyFile(t, "tokenizer.json"), g.Patch, g.Model)
+		folders := []string{vocabularyFolder(t, map[string]string{"tokenizer.json": content})}
+		if g.Name == "plain" {
+			folders = append(folders, vocabularyFolder(t, map[string]string{
+				"vocab.json": vocabularyFile(t, "vocab.json"),
+				"merges.txt": vocabularyFile(t, "merges.txt"),
+			}))
+		}
+		for _, folder := range folders {
+			tok := newTokenizer(folder, nil, smallVocabulary)
+			meta, err := tok.metadata()
+			if err := errors.Join(err, tok.refused()); err != nil {
+				t.Errorf("%s: %v", g.Name, err)
+				continue
+			}
+			carried := newTokenizer("", meta, smallVocabulary)
+			for _, want := range g.Texts {
+				for _, tok := range []*tokenizer{tok, carried} {
+					got, err := tok.encode(want.Text)
+					if err != nil || !slices.Equal(got, want.IDs) {
+						t.Errorf("%s: %q: %v %v\nwant %v", g.Name, want.Text, got, err, want.IDs)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestVocabularyText checks what tokens are written as: in byte letters, but special ones as they
+// are.
+func TestVocabularyText(t *testing.T) {
+	content := patched(t, vocabularyFile(t, "tokenizer.json"), map[string]any{
+		"added_tokens": []any{
+			map[string]any{"id": 0, "content": "<s>", "special": true},
+			map[string]any{"id": 420, "content": "é Ġ", "special": true},
+		},
+	}, nil)
+	folder := vocabularyFolder(t, map[string]string{"tokenizer.json": content})
+	tok := newTokenizer(folder, nil, smallVocabulary+2)
+	for id, want := range map[int]string{
+		0: "<s>", 3: "!", 223: " ", 130: "\xc3", 339: "tr", 420: "é Ġ", 421: "#421", -1: "#-1",
+	} {
+		if got := tok.token(id); got != want {
+			t.Errorf("token %d is %q, want %q", id, got, want)
+		}
+	}
+}
+
+// TestVocabularyRefused checks that what is not computed as the files say is refused, in one line
+// that names the file and what is in the way.
+func TestVocabularyRefused(t *testing.T) {
+	whole := vocabularyFile(t, "tokenizer.json")
+	vocab, merges := vocabularyFile(t, "vocab.json"), vocabularyFile(t, "merges.txt")
+	level := func(more string) string {
+		return `{"type": "ByteLevel", "add_prefix_space": true` + more + `}`
+	}
+	for _, c := range []struct {
+		name   string
+		patch  string // of tokenizer.json
+		model  string
+		beside [2]string // another file
+		says   string
+	}{
+		{name: "Unigram", model: `{"type": "Unigram", "vocab": [["a", -1.5]]}`, says: "Unigram"},
+		{name: "WordPiece", model: `{"type": "WordPiece"}`, says: "WordPiece"},
+		{name: "suffix", model: `{"end_of_word_suffix": "</w>"}`, says: "end_of_word_suffix"},
+		{name: "prefix", model: `{"continuing_subword_prefix": "#"}`, says: "continuing_subword"},
+		{name: "dropout", model: `{"dropout": 0.1}`, says: "dropout"},
+		{name: "fallback", model: `{"byte_fallback": true}`, says: "byte_fallback"},
+		{name: "no vocab", model: `{"vocab": null}`, says: "vocab"},
+		{name: "vocab of text", model: `{"vocab": {"a": "b"}}`, says: "vocab"},
+		{name: "NFC", patch: `{"normalizer": {"type": "NFC"}}`, says: "NFC"},
+		{name: "two normalizers", says: "Lowercase", patch: `{"normalizer": {"type": "Sequence",
+			"normalizers": [{"type": "Lowercase"}, {"type": "NFD"}]}}`},
+		{name: "Metaspace", patch: `{"pre_tokenizer": {"type": "Metaspace"}}`, says: "Metaspace"},
+		{name: "none", patch: `{"pre_tokenizer": null}`, says: "no pre_tokenizer"},
+		{name: "digits first", says: "Digits", patch: `{"pre_tokenizer": {"type": "Sequence",
+			"pretokenizers": [{"type": "Digits"}, ` + level("") + `]}}`},
+		{name: "twice", says: "Sequence", patch: `{"pre_tokenizer": {"type": "Sequence",
+			"pretokenizers": [` + level("") + `, ` + level("") + `]}}`},
+		{name: "unsaid", says: "add_prefix_space",
+			patch: `{"pre_tokenizer": {"type": "ByteLevel"}}`},
+		{name: "Roberta", says: "RobertaProcessing",
+			patch: `{"post_processor": {"type": "RobertaProcessing"}}`},
+		{name: "behind", says: `</s>`, patch: `{"post_processor": {"type": "TemplateProcessing",
+			"single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
+			"special_tokens": {"</s>": {"ids": [2]}}}}`},
+		{name: "two ids", says: `"<s>"`,
+			patch: `{"added_tokens": [{"id": 7, "content": "<s>"}]}`},
+		{name: "another's id", says: `"x y"`,
+			patch: `{"added_tokens": [{"id": 7, "content": "x y"}]}`},
+		{name: "too large", model: `{"vocab": {"a": 420}}`, says: "not the vocabulary"},
+		{name: "negative", model: `{"vocab": {"a": -1}}`, says: "not the vocabulary"},
+		{name: "one id", model: `{"vocab": {"a": 1, "b": 1}}`, says: "have the id 1"},
+		{name: "half a merge", model: `{"merges": ["a"]}`, says: "merge"},
+		{name: "merge of three", model: `{"merges": [["a", "b", "c"]]}`, says: "merge"},
+		{name: "merge of nothing", model: `{"merges": ["a Ω"]}`, says: `"Ω"`},
+		{name: "prefix or not", says: "add_prefix_space",
+			beside: [2]string{"tokenizer_config.json", `{"add_prefix_space": true}`}},
+		{name: "prefix in doubt", says: "add_prefix_space",
+			patch:  `{"pre_tokenizer": ` + level("") + `}`,
+			beside: [2]string{"tokenizer_config.json", `{"tokenizer_class": "GPT2TokenizerFast"}`}},
+		{name: "begin or not", says: "add_bos_token",
+			beside: [2]string{"tokenizer_config.json", `{"add_bos_token": true}`}},
+		{name: "end or not", says: "add_eos_token",
+			beside: [2]string{"tokenizer_config.json", `{"add_eos_token": true}`}},
+		{name: "no JSON", beside: [2]string{"added_tokens.json", `{`}, says: "added_tokens.json"},
+		{name: "no id", says: "added_tokens_decoder",
+			beside: [2]string{"tokenizer_config.json", `{"added_tokens_decoder": {"x": {}}}`}},
+	} {
+		var patch, model map[string]any
+		if c.patch != "" {
+			decodeJSON(t, c.patch, &patch)
+		}
+		if c.model != "" {
+			decodeJSON(t, c.model, &model)
+		}
+		files := map[string]string{"tokenizer.json": patched(t, whole, patch, model)}
+		if c.beside[0] != "" {
+			files[c.beside[0]] = c.beside[1]
+		}
+		checkRefused(t, c.name, files, c.says)
+	}
+
+	for _, c := range []struct {
+		files map[string]string
+		says  string
+	}{
+		{map[string]string{"vocab.txt": "[UNK]\n"}, "WordPiece"},
+		{map[string]string{"spiece.model": "\n"}, "SentencePiece"},
+		{map[string]string{"vocab.json": vocab}, "without merges.txt"},
+		{map[string]string{"merges.txt": merges}, "without vocab.json"},
+		{map[string]string{"config.json": `{"tokenizer_class": "BertTokenizer"}`}, "BertTokenizer"},
+		{map[string]string{"tokenizer.json": "{"}, "tokenizer.json"},
+		{map[string]string{"vocab.json": "[]", "merges.txt": merges}, "vocab.json"},
+		{map[string]string{"vocab.json": "null", "merges.txt": merges}, "no tokens"},
+		{map[string]string{"vocab.json": vocab, "merges.txt": "#version: 0\ne n\nen\n"}, "line 3"},
+		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
+			"tokenizer_config.json": `{"tokenizer_class": "RobertaTokenizer"}`}, "Roberta"},
+		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
+			"tokenizer_config.json": `{"add_bos_token": true, "bos_token": "<x>"}`}, "bos_token"},
+		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
+			"tokenizer_config.json": `{"add_eos_token": true}`}, "add_eos_token"},
+	} {
+		checkRefused(t, c.says, c.files, c.says)
+	}
+}
+
+// checkRefused checks that the vocabulary in these files is refused, also once metadata carried it.
+func checkRefused(t *testing.T, name string, files map[string]string, says string) {
+	t.Helper()
+	folder := vocabularyFolder(t, files)
+	tok := newTokenizer(folder, nil, smallVocabulary)
+	err := tok.refused()
+	if err == nil {
+		t.Errorf("%s: not refused", name)
+		return
+	}
+	line := err.Error()
+	if !strings.HasPrefix(line, folder) || !strings.Contains(line, says) ||
+		!strings.Contains(line, "-ids") || strings.Contains(line, "\n") {
+		t.Errorf("%s: %q, want a line that begins with the file and says %q", name, line, says)
+	}
+	if _, err := tok.encode("a"); err == nil {
+		t.Errorf("%s: it encodes all the same", name)
+	}
+	meta, err := tok.metadata()
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+	carried := newTokenizer("", meta, smallVocabulary).refused()
+	if carried == nil || carried.Error() != line {
+		t.Errorf("%s: what metadata carry says %v, not %s", name, carried, line)
+	}
+}
+
+// gpt2Files are GPT-2's own vocabulary as the files that lie beside its weights.
+func gpt2Files() (vocab map[string]int, merges string) {
+	vocab = map[string]int{"<|endoftext|>": endOfText}
+	for r := range isByteLetter {
+		if isByteLetter[r] {
+			vocab[string(rune(r))] = len(vocab) - 1
+		}
+	}
+	_, lines, _ := strings.Cut(strings.TrimSuffix(vocabFile, "\n"), "\n")
+	for _, line := range strings.Split(lines, "\n") {
+		vocab[strings.Replace(line, " ", "", 1)] = len(vocab) - 1
+	}
+	return vocab, vocabFile
+}
+
+// TestVocabularyOfGPT2 checks that GPT-2's own files are known for what they are, and that tokens
+// which were added to it have their ids.
+func TestVocabularyOfGPT2(t *testing.T) {
+	vocab, merges := gpt2Files()
+	asJSON := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	whole := patched(t, vocabularyFile(t, "tokenizer.json"), map[string]any{
+		"added_tokens": []any{
+			map[string]any{"id": endOfText, "content": "<|endoftext|>", "special": true},
+		},
+	}, map[string]any{
+		"vocab": vocab, "merges": strings.Split(strings.TrimSuffix(merges, "\n"), "\n")[1:],
+	})
+	own := map[string]string{"vocab.json": asJSON(vocab), "merges.txt": merges}
+	added := map[string]string{
+		"added_tokens.json":       `{"<|user|>": 50257, "[PAD]": 50258}`,
+		"special_tokens_map.json": `{"pad_token": {"content": "[PAD]"}}`,
+	}
+	later := map[string]string{}
+	maps.Copy(later, own)
+	maps.Copy(later, added)
+	vocab["<|pad|>"] = 50257
+	within := map[string]string{"vocab.json": asJSON(vocab), "merges.txt": merges}
+	vocab["Ġt"], vocab["Ġa"] = vocab["Ġa"], vocab["Ġt"]
+	swapped := map[string]string{"vocab.json": asJSON(vocab), "merges.txt": merges}
+
+	const text = "<|user|> at once[PAD]"
+	plain, _ := gpt2.encode(text)
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		is    bool
+		ids   []int
+		token string // 50257
+	}{
+		{"vocab.json", own, true, plain, "#50257"},
+		{"tokenizer.json", map[string]string{"tokenizer.json": whole}, true, plain, "#50257"},
+		{"added later", later, true, []int{50257, 379, 1752, 58, 47, 2885, 60}, "<|user|>"},
+		{"added within", within, true, plain, "<|pad|>"},
+		{"two ids swapped", swapped, false, nil, ""},
+		{"no file", nil, true, plain, "#50257"},
+	} {
+		tok := newTokenizer(vocabularyFolder(t, c.files), nil, 50304)
+		if err := tok.refused(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if is := tok.vocabulary().bpe == gpt2BPE(); is != c.is {
+			t.Errorf("%s: GPT-2's own: %t", c.name, is)
+		}
+		meta, err := tok.metadata()
+		if err != nil || (len(meta) == 0) != (c.files == nil) {
+			t.Errorf("%s: metadata %v %v", c.name, meta, err)
+		}
+		for _, tok := range []*tokenizer{tok, newTokenizer("", meta, 50304)} {
+			ids, err := tok.encode(text)
+			if !c.is {
+				continue
+			}
+			if err != nil || !slices.Equal(ids, c.ids) || tok.token(50257) != c.token {
+				t.Errorf("%s: %v %v, token 50257 is %s", c.name, ids, err, tok.token(50257))
+			}
+		}
+	}
+}
+
+// TestRandomVocabularies holds the merges of a BPE to its definition for vocabularies of every
+// kind: ids in any order, two merges that make one token, merges before those that make their
+// halves.
+func TestRandomVocabularies(t *testing.T) {
+	random := rand.New(rand.NewSource(1))
+	for range 300 {
+		s := &vocabularySpec{Vocab: map[string]int{}}
+		d := &definition{rank: map[[2]string]int{}, id: s.Vocab}
+		known := []string{"a", "b", "c"}
+		for range random.Intn(40) {
+			m := mergePair{known[random.Intn(len(known))], known[random.Intn(len(known))]}
+			if len(m[0]+m[1]) <= 12 {
+				s.Merges = append(s.Merges, m)
+				known = append(known, m[0]+m[1])
+			}
+		}
+		random.Shuffle(len(s.Merges), func(i, j int) {
+			if random.Intn(3) == 0 {
+				s.Merges[i], s.Merges[j] = s.Merges[j], s.Merges[i]
+			}
+		})
+		for rank, m := range s.Merges {
+			d.rank[m] = rank
+		}
+		order := random.Perm(len(known))
+		for i, token := range known {
+			if _, ok := s.Vocab[token]; !ok {
+				s.Vocab[token] = order[i]
+			}
+		}
+		b, err := s.newBPE(len(known))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			word := make([]byte, 1+random.Intn(shortWord))
+			for i := range word {
+				word[i] = "aaabbc"[random.Intn(6)]
+			}
+			var want []int
+			for _, part := range d.merge(string(word)) {
+				want = append(want, s.Vocab[part])
+			}
+			if got := b.mergeShort(nil, string(word)); !slices.Equal(got, want) {
+				t.Fatalf("merges %v: mergeShort(%s) = %v, want %v", s.Merges, word, got, want)
+			}
+			for _, window := range []int{2, 9, 20, mergeWindow} {
+				if got := b.mergeLong(nil, string(word), window); !slices.Equal(got, want) {
+					t.Fatalf("merges %v: mergeLong(%s), %d bytes at a time, = %v, want %v",
+						s.Merges, word, window, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestOwnVocabulary runs the program on a model with a vocabulary of its own, before and after it
+// is converted: the folder is its only sign, then the file's metadata.
+func TestOwnVocabulary(t *testing.T) {
+	c := Config{layers: 2, heads: 1, width: 8, context: 16, vocab: smallVocabulary}
+	ck := randomCheckpoint(c, 32, "F32")
+	ck.meta["n_head"] = "1"
+	folder := vocabularyFolder(t, map[string]string{
+		"model.safetensors":       string(encodeCheckpoint(ck, 0)),
+		"tokenizer.json":          vocabularyFile(t, "tokenizer.json"),
+		"special_tokens_map.json": `{"bos_token": "<s>"}`,
+	})
+	lean := filepath.Join(t.TempDir(), "lean.safetensors")
+	if code, _, stderr := command(t, "convert", folder, lean); code != 0 {
+		t.Fatal(stderr)
+	}
+	var first string
+	for _, model := range []string{folder, lean} {
+		for _, c := range []struct {
+			args string
+			code int
+			says string // on stdout, or on stderr where it fails
+		}{
+			{"tokens/-e/El mar dijo", 0, "E/l/ m/ar/ d/i/j/o\n8 tokens: 39 78 "},
+			{"tokens/-e/El mar/-bos", 0, "<s>/E/l/ m/ar\n5 tokens: 0 39 78 "},
+			{"next/-e/El mar/-bos/-top/3", 0, "<s>/E/l/ m/ar\n"},
+			{"next/-e/39 78 288/-ids/-top/1", 0, "#39/#78/#288\n3 tokens: 39 78 288\n"},
+			{"next/-e/[39, 420]/-ids", 1, "\"420\" is no token id"},
+			{"next/-e/39/-ids/-bos", 2, "-bos does not go with -ids"},
+			{"-e/El mar/El dar/=n/=s/-o/", 0, "logit(s) - logit(n)"},
+			{"-e/El mar/El dar/Jones/=s/-o/", 1, "\" Jones\" is not one token"},
+			{"-e/39 78/39 79/5/#6/-ids/-o/", 0, "logit(#6) - logit(#5)"},
+		} {
+			args := append([]string{"-model", model}, strings.Split(c.args, "/")...)
+			code, stdout, stderr := command(t, args...)
+			printed := stdout
+			if c.code != 0 {
+				printed = stderr
+			}
+			if code != c.code || !strings.Contains(printed, c.says) {
+				t.Errorf("%v: %d\n%s%s", args, code, stdout, stderr)
+			}
+		}
+		_, stdout, _ := command(t, "next", "-json", "-", "-model", model, "-e", "El niño")
+		_, answer, _ := strings.Cut(stdout, `"text"`)
+		if first == "" {
+			first = answer
+		}
+		if answer != first || !strings.Contains(answer, `"top"`) {
+			t.Errorf("%s: %s, first %s", model, answer, first)
+		}
+	}
+}
+
+// TestTextNotes checks what is said about texts whose tokens are not what they seem to be.
+func TestTextNotes(t *testing.T) {
+	const special, space = "it holds the characters <|endoftext|>", "it ends in a space"
+	for _, c := range []struct{ args, says, not string }{
+		{"next/-e/a<|endoftext|>", special, space},
+		{"next/-e/a ", space, special},
+		{"tokens/-e/<|endoftext|> ", special, "cut by"},
+		{"tokens/-e/<|endoftext|> ", space, "cut by"},
+		{"next/-e/64 220/-ids", "", space},
+		{"-e/a ran /a sat /b/c/-o/", "the corrupt text: " + space, special},
+		{"next/-e/a ran/-bos", "", space},
+	} {
+		code, _, stderr := command(t, strings.Split(c.args, "/")...)
+		if code != 0 || !strings.Contains(stderr, c.says) || strings.Contains(stderr, c.not) ||
+			(c.says == "") != (stderr == "") {
+			t.Errorf("%s: %d %s", c.args, code, stderr)
+		}
+	}
+}
+
+// FuzzTokenizerJSON, FuzzVocabJSON and FuzzMerges read damaged vocabularies: each is refused, or it
+// encodes a text so that the tokens' bytes are the text again.
+func FuzzTokenizerJSON(f *testing.F) {
+	whole := vocabularyFile(f, "tokenizer.json")
+	var golden []struct{ Patch, Model map[string]any }
+	if err := json.Unmarshal([]byte(vocabularyFile(f, "golden.json")), &golden); err != nil {
+		f.Fatal(err)
+	}
+	for _, g := range golden {
+		f.Add(patched(f, whole, g.Patch, g.Model))
+	}
+	f.Add(`{"model": {"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
+		"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true},
+		"added_tokens": [{"id": 3, "content": "x"}]}`)
+	folder := f.TempDir()
+	f.Fuzz(func(t *testing.T, content string) {
+		fuzzVocabulary(t, folder, map[string]string{"tokenizer.json": content})
+	})
+}
+
+func FuzzVocabJSON(f *testing.F) {
+	f.Add(vocabularyFile(f, "vocab.json"))
+	f.Add(`{"a": 1, "e": 2, "n": 3, "en": 0, "<s>": 4}`)
+	folder := f.TempDir()
+	f.Fuzz(func(t *testing.T, content string) {
+		fuzzVocabulary(t, folder, map[string]string{"vocab.json": content, "merges.txt": "e n\n"})
+	})
+}
+
+func FuzzMerges(f *testing.F) {
+	f.Add(vocabularyFile(f, "merges.txt"))
+	f.Add("e n\r\ne r\n\n")
+	vocab := vocabularyFile(f, "vocab.json")
+	folder := f.TempDir()
+	f.Fuzz(func(t *testing.T, content string) {
+		fuzzVocabulary(t, folder, map[string]string{"vocab.json": vocab, "merges.txt": content})
+	})
+}
+
+func fuzzVocabulary(t *testing.T, folder string, files map[string]string) {
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tok := newTokenizer(folder, nil, 1000)
+	if err := tok.refused(); err != nil {
+		if !strings.HasPrefix(err.Error(), folder) {
+			t.Fatalf("%q does not begin with the file", err)
+		}
+		return
+	}
+	meta, err := tok.metadata()
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried := newTokenizer("", meta, 1000)
+	for _, text := range []string{"", "en er nenner", "<s>Straße und  \xff你<|user|>", "aabab"} {
+		ids, err := tok.encodeWord(text)
+		again, errAgain := carried.encodeWord(text)
+		if !slices.Equal(ids, again) || (err == nil) != (errAgain == nil) {
+			t.Fatalf("%q: %v %v, and carried %v %v", text, ids, err, again, errAgain)
+		}
+		if got := strings.Join(tok.tokens(ids), ""); err == nil && got != text {
+			t.Fatalf("%q is encoded as %v, which is %q", text, ids, got)
+		}
+	}
+}
