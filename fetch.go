@@ -56,7 +56,7 @@ func (d *Downloader) fetch(ctx context.Context, name, dest string) (path string,
 // online is the hub's address, if the network may be used.
 func (d *Downloader) online() (*url.URL, error) {
 	if by := d.env.offlineBy(); by != "" {
-		return nil, fmt.Errorf("%s forbids the network", by)
+		return nil, errors.New(by)
 	}
 	return endpoint(d.env)
 }

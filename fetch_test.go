@@ -1152,10 +1152,7 @@ func TestFetchTogether(t *testing.T) {
 		cut(300_000, whole)(w, r)
 	}, whole)
 	d, _ := testDownloader(t, hub.URL)
-	d.sleep = func(ctx context.Context,
-		_ time.Duration) error {
-		return sleepContext(ctx, time.Millisecond)
-	}
+	d.sleep = func(ctx context.Context, t time.Duration) error { return sleepContext(ctx, t/20) }
 	d.note = func(line string) {
 		if strings.HasPrefix(line, "another mechpatch is fetching ") {
 			waiting <- true
@@ -1307,10 +1304,7 @@ func TestFetchChild(t *testing.T) {
 	d := newDownloader(systemEnv(false), true)
 	d.table = []Published{testModel()}
 	// What is waited for is only the lock of the run that was killed.
-	d.sleep = func(ctx context.Context,
-		_ time.Duration) error {
-		return sleepContext(ctx, time.Millisecond)
-	}
+	d.sleep = func(ctx context.Context, t time.Duration) error { return sleepContext(ctx, t/20) }
 	if _, err := d.fetch(context.Background(), "gpt2", dest); err != nil {
 		t.Fatal(err)
 	}

@@ -114,15 +114,14 @@ func systemEnv(offline bool) Env {
 	return env
 }
 
-// offlineBy names what forbids the network, "" if nothing does. The variables are
-// huggingface_hub's.
+// offlineBy says what forbids the network, "" if nothing does. The variables are huggingface_hub's.
 func (env Env) offlineBy() string {
 	if env.offline {
-		return "-offline"
+		return "this run does not use the network" // by -offline, or a command that never does
 	}
 	for _, name := range []string{"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} {
 		if env.isTrue(name) {
-			return name + "=" + env.getenv(name)
+			return name + "=" + env.getenv(name) + " forbids the network"
 		}
 	}
 	return ""
@@ -247,7 +246,7 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		if !isKnown {
 			file = repo.id[strings.Index(repo.id, "/")+1:] // a folder
 		}
-		return Found{}, fmt.Errorf("it is not on this machine, and %s forbids the network; "+
+		return Found{}, fmt.Errorf("it is not on this machine, and %s; "+
 			"on a connected one, \"mechpatch fetch -o %s %s\" brings what to carry over",
 			by, file, found.name)
 	}

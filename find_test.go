@@ -271,11 +271,12 @@ func TestFindModel(t *testing.T) {
 		{name: "a name to be fetched", spec: "gpt2-medium",
 			want: "download of gpt2-medium to cache/mechpatch/gpt2-medium.safetensors"},
 		{name: "a name that may not be fetched", spec: "gpt2-medium", offline: true,
-			want: `error: -model gpt2-medium: it is not on this machine, and -offline forbids ` +
-				`the network; on a connected one, "mechpatch fetch -o gpt2-medium.safetensors ` +
-				`gpt2-medium"`},
+			want: `error: -model gpt2-medium: it is not on this machine, and this run does not ` +
+				`use the network; on a connected one, "mechpatch fetch -o ` +
+				`gpt2-medium.safetensors gpt2-medium"`},
 		{name: "by a variable", variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
-			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, and HF_HUB_OFFLINE=ON"},
+			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, " +
+				"and HF_HUB_OFFLINE=ON forbids"},
 		{name: "a folder with a name", spec: "gpt2",
 			want: "gpt2 in work/gpt2/model.safetensors, -model",
 			files: map[string]string{"work/gpt2/model.safetensors": "1",
@@ -316,8 +317,8 @@ func TestFindModel(t *testing.T) {
 
 		{name: "no such thing", spec: "gpt3",
 			want: "error: -model gpt3: there is no such file or folder, and no model of that " +
-				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, and " +
-				"ORGANISATION/NAME"},
+				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, " +
+				"and ORGANISATION/NAME"},
 		{name: "no such file", variables: "MECHPATCH_MODEL=x/y.safetensors",
 			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
 		{name: "a revision that leads elsewhere", spec: "o/r@../x",

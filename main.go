@@ -437,7 +437,7 @@ func (p *program) tokens() Command {
 func (p *program) fetch() Command {
 	c := Command{flags: newFlags(), arguments: "[NAME]"}
 	file := c.flags.String("o", "",
-		"keep it as this `FILE`, by default in the user's cache, where it is found again")
+		"keep it as this `FILE` or in this folder, by default in the user's cache")
 	c.run = func(words []string) error {
 		path, err := p.download(systemEnv(false), append(words, "gpt2")[0], *file, false)
 		if err == nil {

@@ -677,9 +677,9 @@ func TestWithoutWeights(t *testing.T) {
 		{"MECHPATCH_MODEL=circuit", nil, []string{"MECHPATCH_MODEL", "circuit"}, 0, false, ""},
 		{"-model gpt2", []string{"-model", "gpt2"}, nil, 1, true, "fetching gpt2: "},
 		{"-model gpt2 -offline", []string{"-model", "gpt2", "-offline"}, nil, 1, false,
-			"-offline forbids"},
+			"this run does not use the network"},
 		{"-model before MECHPATCH_MODEL", []string{"-model", "gpt2", "-offline"},
-			[]string{"MECHPATCH_MODEL", "circuit"}, 1, false, "-offline forbids"},
+			[]string{"MECHPATCH_MODEL", "circuit"}, 1, false, "this run does not use the network"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			hub := newHub(t,
