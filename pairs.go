@@ -184,21 +184,25 @@ type lineFile struct {
 // openLines begins a file of lines.
 func openLines(name string) (*lineFile, error) {
 	l := &lineFile{name: name, target: name}
-	if path, err := filepath.EvalSymlinks(name); err == nil {
-		l.target = path
-	}
-	path, flags, mode := l.target, os.O_WRONLY, fs.FileMode(0o666)
-	info, err := os.Stat(path)
-	if err == nil {
-		mode = info.Mode().Perm()
-	}
-	if err != nil || info.Mode().IsRegular() {
+	path, flags, mode := name, os.O_WRONLY, fs.FileMode(0o666)
+	info, statErr := os.Stat(name)
+	exists, err := statErr == nil, error(nil)
+	if !exists || info.Mode().IsRegular() {
+		if l.target, err = throughLinks(name); err != nil {
+			return nil, fmt.Errorf("writing %s: %w", name, err)
+		}
 		l.partial = l.target + ".partial"
 		path, flags = l.partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL
 		os.Remove(path) // what an earlier run has left
 	}
+	if exists {
+		mode = info.Mode().Perm()
+	}
 	if l.file, err = os.OpenFile(path, flags, mode); err != nil {
 		return nil, fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	if exists && l.partial != "" {
+		l.file.Chmod(mode) // the umask has no say in the mode of a file that was there
 	}
 	return l, nil
 }

@@ -365,3 +365,21 @@ func TestLinesOnFullDisk(t *testing.T) {
 		t.Errorf("%d lines are written and %d bytes there, %v", written, len(data), err)
 	}
 }
+
+// TestLinesThroughLink writes where a link leads, also if nothing is there yet.
+func TestLinesThroughLink(t *testing.T) {
+	folder := t.TempDir()
+	put(t, folder, map[string]string{"link": "-> there"})
+	f, err := openLines(filepath.Join(folder, "link"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Write([]byte("line\n"))
+	if err := f.finish(nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(filepath.Join(folder, "there"))
+	if err != nil || !info.Mode().IsRegular() || info.Size() != 5 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
