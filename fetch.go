@@ -3,7 +3,7 @@ package main
 // Files from the hub: which ones, where they go, the part of one that is there, checked and then
 // renamed.
 //
-// A file is identified by its SHA-256, which is known before the first byte is asked for. So what
+// A file is identified by its checksum, which is known before the first byte is asked for. So what
 // an earlier run left can be continued from any server without a validator such as If-Range: a
 // wrong piece shows in the sum, and then the file is fetched anew.
 
@@ -75,6 +75,8 @@ func (d *Downloader) fetchPublished(ctx context.Context, p Published, dest strin
 		}
 	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
 		dest = filepath.Join(dest, p.name+".safetensors")
+	} else if target, err := throughLinks(dest); err == nil {
+		dest = target
 	}
 	f := hubFile{p.repo, p.revision, weightsFile, p.size, p.sum}
 	if f.sum == "" {
@@ -158,7 +160,7 @@ func (f *repositoryFetch) vocabulary(ctx context.Context) error {
 	}
 	for _, files := range [][]string{
 		{"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"spiece.model"}, {"tokenizer.model"},
-		{"sentencepiece.bpe.model"}, {"vocab.txt"},
+		{"sentencepiece.bpe.model"}, {"spm.model"}, {"vocab.txt"},
 	} {
 		all := true
 		for _, name := range files {
@@ -220,15 +222,25 @@ func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path stri
 		if err := f.settle(file.revision); err != nil {
 			return "", err
 		}
+		ext := filepath.Ext(name)
+		if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
+			return "", fmt.Errorf("%s has %s, which is too much", name, bytesText(file.size))
+		}
 		path := filepath.Join(f.folder, name)
 		if !f.cached && isFile(path) && !isComplete(path, file) {
 			return "", fmt.Errorf("%s is there, but is another than the repository's: "+
 				"name an empty folder", path)
 		}
-		return path, f.fetchFile(ctx, f.hub, file, f.repo.String()+" "+name, path)
+		if err := f.fetchFile(ctx, f.hub, file, f.repo.String()+" "+name, path); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		return path, nil
 	}
 	return "", nil
 }
+
+// largestSmall bounds the files that are not weights. Large vocabularies have 10 MB.
+const largestSmall = 100 << 20
 
 // settle takes the commit that the hub names for that of all files, and makes the folder.
 func (f *repositoryFetch) settle(commit string) error {
@@ -391,7 +403,9 @@ func (d *Downloader) claim(ctx context.Context, dest, partial string, size int64
 		case !info.ModTime().Equal(last):
 			last, unchanged = info.ModTime(), 0
 		case unchanged >= lockStale:
-			os.Remove(lock)
+			if err := os.Remove(lock); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, unwritable(dest, err)
+			}
 		}
 
 		if !waited {
@@ -630,6 +644,9 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 
 // keep makes a whole and checked partial file the file dest.
 func keep(part *partialFile, dest string, f hubFile) error {
+	if info, err := os.Stat(dest); err == nil {
+		part.Chmod(info.Mode().Perm()) // as all that replaces a file; it is no fault where it fails
+	}
 	// Without Sync a power cut could leave a file of the right name whose bytes never reached the
 	// disk.
 	err := part.Sync()

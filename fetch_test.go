@@ -615,6 +615,12 @@ func TestFetchDestination(t *testing.T) {
 	if got := hub.requests(); got != "GET, GET" {
 		t.Errorf("requests: %s", got)
 	}
+	put(t, folder, map[string]string{"link": "-> there"}) // which is not there yet
+	path, err := d.fetch(context.Background(), "gpt2", filepath.Join(folder, "link"))
+	if info, _ := os.Lstat(path); err != nil || filepath.Base(path) != "there" || info == nil ||
+		!info.Mode().IsRegular() {
+		t.Errorf("through a link: %s, %v", path, err)
+	}
 
 	failing := func(name, dest, want string) {
 		t.Helper()
@@ -770,6 +776,10 @@ func newRepositoryHub(t testing.TB, files map[string]string) *repositoryHub {
 			hub.gave = append(hub.gave, revision+" "+parts[4])
 		}
 		w.Header().Set("X-Repo-Commit", at)
+		if content == "VAST" {
+			status(302, "X-Linked-Etag: "+testModel().sum, "X-Linked-Size: 1100000000")(w, r)
+			return
+		}
 		if len(content) < 1000 {
 			w.Header().Set("ETag", `W/"`+gitSum([]byte(content))+`"`)
 			serve([]byte(content))(w, r)
@@ -851,6 +861,9 @@ func TestFetchRepository(t *testing.T) {
 			files: map[string]string{"config.json": config,
 				"model.safetensors.index.json": `{"weight_map": {"x": "../b.safetensors"}}`},
 			err: `it names "../b.safetensors": the parts lie beside the index`},
+		{name: "a vast vocabulary", spec: "o/r", gave: "config.json",
+			files: map[string]string{"config.json": config, "tokenizer.json": "VAST"},
+			err:   "tokenizer.json has 1.1 GB, which is too much"},
 		{name: "no such revision", spec: "o/r@v2", files: map[string]string{"config.json": config},
 			err: "fetching o/r@v2: config.json: "},
 	} {
@@ -1205,6 +1218,10 @@ func TestFetchLock(t *testing.T) {
 	if waited := clock.now - before; waited < lockStale || waited > time.Minute {
 		t.Errorf("waited %s for nobody", waited)
 	}
+
+	put(t, filepath.Dir(dest), map[string]string{"x.lock/of/somebody": ""})
+	_, err = d.fetch(context.Background(), "gpt2", dest)
+	checkFailed(t, err, "cannot write into "+filepath.Dir(dest), false)
 }
 
 // TestFetchProcesses does the same with processes, the first of which is killed in the middle, and
