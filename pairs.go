@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -278,7 +279,11 @@ func (s Means) add(r *Report) error {
 	for i, cells := range r.readings {
 		for row := range cells {
 			for c, reading := range cells[row] {
-				mean.sum[i].matrix[row][c] += diff(reading) - corrupt
+				change := diff(reading) - corrupt
+				if math.IsNaN(r.panels[i].matrix[row][c]) {
+					change = math.NaN() // there is no such cell
+				}
+				mean.sum[i].matrix[row][c] += change
 			}
 		}
 	}

@@ -78,7 +78,8 @@ func TestFigure(t *testing.T) {
 			for row := range p.matrix {
 				for column, v := range p.matrix[row] {
 					if float64(numbers[row][column]) != v {
-						t.Errorf("%+v, panel %d: %g, in JSON %g", c.study, i, v, numbers[row][column])
+						t.Errorf("%+v, panel %d: %g, in JSON %g",
+							c.study, i, v, numbers[row][column])
 					}
 				}
 			}
@@ -105,8 +106,8 @@ func TestNames(t *testing.T) {
 		panels        int
 	}{
 		{Study{}, "resid", [2]string{"0", "11"}, [2]string{first, last}, "layer,0:Michelle", 1},
-		{Study{site: "resid_pre,mlp"}, "resid_pre,mlp", [2]string{"0", "11"}, [2]string{first, last},
-			"site,layer,0:Michelle,1: Smith", 2},
+		{Study{site: "resid_pre,mlp"}, "resid_pre,mlp", [2]string{"0", "11"},
+			[2]string{first, last}, "site,layer,0:Michelle,1: Smith", 2},
 		{Study{site: "attn", positions: "1..2,9..10"}, "attn", [2]string{"0", "11"},
 			[2]string{first, "9..10:. Michelle"}, "layer,0:Michelle,1..2: Smith was,3: a", 1},
 		{Study{site: "z"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
@@ -120,7 +121,8 @@ func TestNames(t *testing.T) {
 			"destination,0:Michelle,1: Smith", 1},
 		{Study{to: "logits"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
 		{Study{to: "6.3.k"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
-		{Study{lens: true}, "lens", [2]string{"0", "11"}, [2]string{first, last}, "site,layer,0:", 2},
+		{Study{lens: true}, "lens", [2]string{"0", "11"}, [2]string{first, last},
+			"site,layer,0:Michelle", 2},
 		{Study{attention: "6.3,2.1"}, "attention", [2]string{first, last}, [2]string{first, last},
 			"site,destination,0:Michelle", 4},
 	} {
@@ -144,7 +146,8 @@ func TestNames(t *testing.T) {
 				for column, clean := range logits.Clean[row] {
 					v, got := p.matrix[row][column], float64(logits.Corrupt[row][column]-clean)
 					if v != got && v == v {
-						t.Errorf("%+v: %g at (%d, %d), of its logits %g", c.study, v, row, column, got)
+						t.Errorf("%+v: %g at (%d, %d), of its logits %g",
+							c.study, v, row, column, got)
 					}
 				}
 			}
@@ -172,7 +175,8 @@ func TestCSV(t *testing.T) {
 		{"layers", exampleClean, exampleCorrupt, Study{layers: "5:7", positions: "1,9:"}, 1},
 		{"several sites", exampleClean, exampleCorrupt, Study{site: "all", layers: "0"}, 2},
 		{"heads", exampleClean, exampleCorrupt, Study{site: "head"}, 1},
-		{"heads by position", exampleClean, exampleCorrupt, Study{site: "z,q", positions: "1,3"}, 3},
+		{"heads by position", exampleClean, exampleCorrupt,
+			Study{site: "z,q", positions: "1,3"}, 3},
 		{"parts of characters", "Michelle Jones said “hi” to Michelle",
 			"Michelle Smith said “hi” to Michelle", Study{}, 1},
 		{"a token twice", "When Mary and John went to the store, John gave a drink to",
@@ -206,7 +210,8 @@ func TestCSV(t *testing.T) {
 				v := p.matrix[row][column]
 				got, err := strconv.ParseFloat(field, 64)
 				if math.IsNaN(v) && field != "" || v == v && (err != nil || got != v) {
-					t.Errorf("%s, %s, (%d, %d): %q, want %g", c.name, p.title, row, column, field, v)
+					t.Errorf("%s, %s, (%d, %d): %q, want %g",
+						c.name, p.title, row, column, field, v)
 				}
 			}
 		}
@@ -266,7 +271,8 @@ func TestDirect(t *testing.T) {
 			}
 		}
 		if math.Abs(sum-metric) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
-			t.Errorf("%s run: the shares add up to %g, painted %g, want %g", name, sum, painted, metric)
+			t.Errorf("%s run: the shares add up to %g, painted %g, want %g",
+				name, sum, painted, metric)
 		}
 		want := formatValue(sum, 2)
 		text := r.text(nil)
@@ -384,7 +390,9 @@ func TestTerminalWidth(t *testing.T) {
 // TestEffects checks the order of the largest effects and that noise is not among them.
 func TestEffects(t *testing.T) {
 	tokens := []string{"a", " b"}
-	r := &Report{rows: numberedAxis("layer", 3), columns: axis{"position", numbered(2), tokens, tokens}}
+	r := &Report{
+		rows: numberedAxis("layer", 3), columns: axis{"position", numbered(2), tokens, tokens},
+	}
 	r.Corrupt.Metric = 1
 	r.panels = []Panel{{matrix: [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}}}
 	want := `The largest effects:
@@ -417,6 +425,37 @@ func TestText(t *testing.T) {
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestManyRows checks that of a matrix of more than forty rows no line is printed, but its largest
+// effects are, at most twenty.
+func TestManyRows(t *testing.T) {
+	m := randomModel(Config{12, 4, 10, 16, vocabSize}, 3)
+	for _, c := range []struct {
+		study   Study
+		printed bool
+	}{
+		{Study{site: "z", positions: ":", metric: metricDiff}, false},
+		{Study{site: "z", metric: metricDiff}, true},
+	} {
+		r, err := c.study.run(m, question(t, exampleClean, exampleCorrupt, metricDiff),
+			func(float64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := r.text(nil)
+		matrix, effects, _ := strings.Cut(text, "The largest effects:\n")
+		lines := strings.Count(effects, "\n")
+		if printed := strings.Contains(matrix, "\nhead 0"); printed != c.printed {
+			t.Errorf("%+v: the matrix is printed: %v", c.study, printed)
+		}
+		if most := map[bool]int{true: 5, false: 20}[c.printed]; lines != most {
+			t.Errorf("%+v: %d effects", c.study, lines)
+		}
+		if !c.printed && !strings.Contains(effects, "  head ") {
+			t.Errorf("%+v: %s", c.study, effects)
 		}
 	}
 }
