@@ -346,13 +346,13 @@ func (s *Mean) figure(T int, style style) *Figure {
 	}
 	f.reversed, f.center = Metric(metricRestored).highIsClean(), 0
 	f.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
-	rows, columns := s.axes()
+	rows, columns := s.headers()
 	f.rows, f.columns = rows.painted(), columns.painted()
 	return f
 }
 
-// axes name the rows and columns of a mean: its texts differ, so positions have no tokens.
-func (s *Mean) axes() (rows, columns axis) {
+// headers name the rows and columns of a mean: its texts differ, so positions have no tokens.
+func (s *Mean) headers() (rows, columns header) {
 	rows, columns = s.like.rows, s.like.columns
 	rows.clean, rows.corrupt, columns.clean, columns.corrupt = nil, nil, nil, nil
 	return rows, columns
@@ -378,7 +378,7 @@ func (s *Mean) report(T int) MeanReport {
 	var r MeanReport
 	r.Mean.Tokens, r.Mean.Pairs = T, s.pairs
 	r.Mean.Model, r.Mean.Site, r.Mean.To = s.like.Model, s.like.Site, s.like.To
-	rows, columns := s.axes()
+	rows, columns := s.headers()
 	r.Mean.Rows, r.Mean.Columns = rows.names, columns.names
 	r.Mean.Matrix, r.Mean.Matrices = jsonMatrices(s.matrices())
 	return r

@@ -39,8 +39,8 @@ type Report struct {
 	baselines Baselines
 	readings  [][][]Reading // of each panel
 	panels    []Panel       // each matrix in the metric
-	rows      axis
-	columns   axis
+	rows      header
+	columns   header
 	picture   Figure // all that is special about the kind of report
 }
 
@@ -147,8 +147,8 @@ func (n Number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(n))
 }
 
-// axis names the rows or the columns of the matrices.
-type axis struct {
+// header names the rows or the columns of the matrices.
+type header struct {
 	word           string   // such as "layer" or "position"
 	names          []string // of positions their numbers, of several patched together "1..3"
 	clean, corrupt []string // the tokens of the positions; nil for what has none
@@ -236,7 +236,7 @@ func (r *Report) nameCells(m *Model, plan Plan) {
 		}
 	}
 	target := plan.targets[0]
-	rows, columns := numberedAxis("layer", m.layers), numberedAxis("head", m.heads)
+	rows, columns := numberedHeader("layer", m.layers), numberedHeader("head", m.heads)
 	switch {
 	case target.of != nil:
 		rows, columns = r.positions("destination", nil), r.positions("source", nil)
@@ -244,7 +244,7 @@ func (r *Report) nameCells(m *Model, plan Plan) {
 	case !target.site.ofHead():
 		columns = r.positions("position", plan.spans)
 	case several > 1:
-		rows = axis{word: "head"}
+		rows = header{word: "head"}
 		for l := range m.layers {
 			for h := range m.heads {
 				rows.names = append(rows.names, Head{l, h}.String())
@@ -253,32 +253,32 @@ func (r *Report) nameCells(m *Model, plan Plan) {
 		columns = r.positions("position", plan.spans)
 		r.picture.group = m.heads
 	}
-	r.setAxes(rows, columns)
+	r.setHeaders(rows, columns)
 }
 
-func (r *Report) setAxes(rows, columns axis) {
+func (r *Report) setHeaders(rows, columns header) {
 	r.rows, r.columns = rows, columns
 	r.Rows, r.Columns = rows.unique(), columns.unique()
 	r.picture.rows, r.picture.columns = rows.painted(), columns.painted()
 }
 
-// numberedAxis is an axis of n numbers.
-func numberedAxis(word string, n int) axis {
-	a := axis{word: word}
+// numberedHeader is a header of n numbers.
+func numberedHeader(word string, n int) header {
+	a := header{word: word}
 	for i := range n {
 		a.names = append(a.names, strconv.Itoa(i))
 	}
 	return a
 }
 
-// positions is an axis of positions, or of spans of them.
-func (r *Report) positions(word string, spans []Span) axis {
+// positions is a header of positions, or of spans of them.
+func (r *Report) positions(word string, spans []Span) header {
 	if spans == nil {
 		for pos := range r.Clean.IDs {
 			spans = append(spans, Span{lo: pos, hi: pos + 1})
 		}
 	}
-	a := axis{word: word}
+	a := header{word: word}
 	for _, s := range spans {
 		name := strconv.Itoa(s.lo)
 		if s.hi > s.lo+1 {
@@ -364,7 +364,7 @@ func (s *Study) runLens(m *Model, q Question, progress func(done float64)) (*Rep
 		return nil, err
 	}
 	r.Site, r.picture.subtitle = "lens", "logit lens"
-	r.setAxes(numberedAxis("layer", m.layers), r.positions("position", nil))
+	r.setHeaders(numberedHeader("layer", m.layers), r.positions("position", nil))
 	r.picture.columns.title = "token at this position"
 	top := func(run int) (tokens []TopReport) {
 		for _, g := range lens.top[run] {
@@ -402,7 +402,7 @@ func (s *Study) runAttention(m *Model, q Question, progress func(done float64)) 
 		subtitle: "both runs as they are",
 		across:   2, blank: true, style: style{low: 0, high: 1},
 	}
-	r.setAxes(r.positions("destination", nil), r.positions("source", nil))
+	r.setHeaders(r.positions("destination", nil), r.positions("source", nil))
 	for i, head := range heads {
 		r.Attention[head.String()] = map[string][][]Number{}
 		for run, name := range runNames {
@@ -437,9 +437,9 @@ func (s *Study) runDirect(m *Model, q Question, progress func(done float64)) (*R
 	r.Site, r.Direct = "direct", map[string]SharesReport{}
 	r.picture = Figure{title: "shares of " + r.picture.title, subtitle: "direct logit attribution",
 		centered: true, blank: true}
-	components := slices.Concat([]string{"embed", "pos_embed"}, numberedAxis("", m.heads).names,
+	components := slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
 		[]string{"attn_bias", "mlp", "ln_f_bias"})
-	r.setAxes(numberedAxis("layer", m.layers), axis{word: "component", names: components})
+	r.setHeaders(numberedHeader("layer", m.layers), header{word: "component", names: components})
 	r.picture.columns.title = "head, or another component"
 	for run, name := range runNames {
 		shares, none := direct.shares[run], math.NaN()
@@ -502,6 +502,15 @@ func newAnswerReport(t *tokenizer, ids []int) *TokenReport {
 	return &r
 }
 
+// String shows a token, or the tokens of a set: " Jones"/" Jonas".
+func (t *TokenReport) String() string {
+	members := []string{strconv.Quote(t.Token)}
+	for i, member := range t.Set {
+		members = append(members[:i], strconv.Quote(member.Token))
+	}
+	return strings.Join(members, "/")
+}
+
 func newTokenReport(t *tokenizer, id int) TokenReport {
 	return TokenReport{ID: id, Token: t.token(id)}
 }
@@ -548,13 +557,13 @@ func (r *Report) notes() []string {
 		return nil
 	}
 	return []string{fmt.Sprintf("the clean run itself prefers the corrupt answer: "+
-		"its logits are %.2f for %q and %.2f for %q",
-		corrupt, r.Answer.Corrupt.Token, clean, r.Answer.Clean.Token)}
+		"its logits are %.2f for %s and %.2f for %s",
+		corrupt, r.Answer.Corrupt, clean, r.Answer.Clean)}
 }
 
 // unique names each row or column as no other: "1: Mary" for a token, in valid UTF-8 though a
 // token may be a part of a character.
-func (a *axis) unique() []string {
+func (a *header) unique() []string {
 	names := slices.Clone(a.names)
 	for i := range a.corrupt {
 		names[i] += ":" + visible(a.corrupt[i])
@@ -562,8 +571,8 @@ func (a *axis) unique() []string {
 	return names
 }
 
-// painted is the axis as the painter wants it.
-func (a *axis) painted() Axis {
+// painted is the header as the painter wants it.
+func (a *header) painted() Axis {
 	if a.corrupt == nil {
 		return Axis{title: a.word, names: a.names}
 	}
@@ -580,7 +589,7 @@ func (a *axis) painted() Axis {
 }
 
 // place says which row or column it is, in a sentence.
-func (a *axis) place(i int) string {
+func (a *header) place(i int) string {
 	if a.clean == nil {
 		return a.word + " " + a.names[i]
 	}
@@ -589,7 +598,7 @@ func (a *axis) place(i int) string {
 
 // label names a row or column at the beginning of a line: its number and token, and the clean token
 // where that is another one.
-func (a *axis) label(i int, short bool) string {
+func (a *header) label(i int, short bool) string {
 	if a.corrupt == nil {
 		return a.word + " " + a.names[i]
 	}
@@ -623,14 +632,14 @@ func writeJSON(w io.Writer, v any) error {
 // A cell without a value is empty.
 func (r *Report) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
-	header := []string{r.rows.word}
+	titles := []string{r.rows.word}
 	if r.picture.group > 0 {
-		header = []string{"layer", "head"}
+		titles = []string{"layer", "head"}
 	}
 	if len(r.panels) > 1 {
-		header = append([]string{"site"}, header...)
+		titles = append([]string{"site"}, titles...)
 	}
-	c.Write(append(header, r.columns.unique()...))
+	c.Write(append(titles, r.columns.unique()...))
 	for _, p := range r.panels {
 		for i, name := range r.rows.unique() {
 			record := []string{name}

@@ -391,7 +391,7 @@ func TestTerminalWidth(t *testing.T) {
 func TestEffects(t *testing.T) {
 	tokens := []string{"a", " b"}
 	r := &Report{
-		rows: numberedAxis("layer", 3), columns: axis{"position", numbered(2), tokens, tokens},
+		rows: numberedHeader("layer", 3), columns: header{"position", numbered(2), tokens, tokens},
 	}
 	r.Corrupt.Metric = 1
 	r.panels = []Panel{{matrix: [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}}}
