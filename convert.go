@@ -136,6 +136,9 @@ func (l *lean) write(w io.Writer) error {
 
 // write writes the tensor's numbers in its new format, a piece at a time.
 func (t leanTensor) write(w io.Writer) error {
+	if err := enoughMemory(t.parameters.copied(t.param), "tensor "+quote(t.name)); err != nil {
+		return err
+	}
 	usable, err := t.parameters.usable(t.param)
 	if err != nil {
 		return err

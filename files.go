@@ -128,6 +128,63 @@ const (
 	maxRead = 16 << 30
 )
 
+// maxMemory bounds what a run may need, beside the weights that lie mapped in their file: five
+// times what GPT-2 XL takes to be converted from PyTorch's form. What a file claims must not
+// decide it.
+const maxMemory = 32 << 30
+
+// enoughMemory is an error of one line if what needs more bytes of memory than the bound, or than
+// this machine has left, where it tells.
+func enoughMemory(need uint64, what string) error {
+	const gb = 1e9
+	if need > maxMemory {
+		return fmt.Errorf("%s needs %.1f GB of memory, and the most that is taken here is %.1f GB",
+			what, float64(need)/gb, float64(maxMemory)/gb)
+	}
+	if left, ok := memoryLeft("/"); ok && need > left {
+		return fmt.Errorf("%s needs %.1f GB of memory, and this machine has %.1f GB left", what,
+			float64(need)/gb, float64(left)/gb)
+	}
+	return nil
+}
+
+// memoryLeft is how many bytes of memory a program can still get, as Linux tells below root: what
+// is free on the machine, in its container, and under a limit such as ulimit -v. ok is false where
+// nothing tells.
+func memoryLeft(root string) (left uint64, ok bool) {
+	left = math.MaxUint64
+	field := func(file, label string, at int) (n uint64, found bool) {
+		data, err := readBounded(filepath.Join(root, file), 1<<16)
+		if err != nil {
+			return 0, false
+		}
+		for _, line := range strings.Split(string(data), "\n") {
+			words := strings.Fields(strings.TrimPrefix(line, label))
+			if strings.HasPrefix(line, label) && at < len(words) {
+				n, err = strconv.ParseUint(words[at], 10, 64)
+				return n, err == nil
+			}
+		}
+		return 0, false
+	}
+	limit := func(total, used uint64) {
+		left, ok = min(left, total-min(used, total)), true
+	}
+	if free, known := field("proc/meminfo", "MemAvailable:", 0); known {
+		swap, _ := field("proc/meminfo", "SwapFree:", 0)
+		limit((free+swap)<<10, 0)
+	}
+	if most, known := field("sys/fs/cgroup/memory.max", "", 0); known {
+		used, _ := field("sys/fs/cgroup/memory.current", "", 0)
+		limit(most, used)
+	}
+	if most, known := field("proc/self/limits", "Max address space", 0); known {
+		pages, _ := field("proc/self/statm", "", 0)
+		limit(most, pages*uint64(os.Getpagesize()))
+	}
+	return left, ok
+}
+
 // writeFile writes one of a run's results whole or not at all. What is there but is no file, such
 // as a terminal or /dev/null, is written to as it is.
 func writeFile(name string, write func(io.Writer) error) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -131,4 +132,63 @@ func TestWriteFileThroughLinks(t *testing.T) {
 	circle := filepath.Join(root, "circle")
 	err := writeFile(circle, func(io.Writer) error { return nil })
 	wantError(t, "a circle", err, "writing "+circle+": too many links")
+}
+
+// TestMemoryLeft reads what Linux tells about memory.
+func TestMemoryLeft(t *testing.T) {
+	const meminfo = "MemTotal:       24000000 kB\nMemFree:  5 kB\nMemAvailable:    1000 kB\n" +
+		"SwapFree:          24 kB\n"
+	limits := func(soft string) string {
+		return "Limit                     Soft Limit           Hard Limit           Units     \n" +
+			"Max file size             unlimited            unlimited            bytes     \n" +
+			"Max address space         " + soft + "              unlimited            bytes     \n"
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  uint64
+		ok    bool
+	}{
+		"nothing":     {nil, math.MaxUint64, false},
+		"the machine": {map[string]string{"proc/meminfo": meminfo}, 1024 << 10, true},
+		"no limits": {map[string]string{"proc/meminfo": meminfo,
+			"proc/self/limits":         limits("unlimited"),
+			"sys/fs/cgroup/memory.max": "max\n"}, 1024 << 10, true},
+		"a container": {map[string]string{"proc/meminfo": meminfo,
+			"sys/fs/cgroup/memory.max": "500000\n", "sys/fs/cgroup/memory.current": "400000\n"},
+			100000, true},
+		"ulimit -v": {map[string]string{"proc/meminfo": meminfo,
+			"proc/self/limits": limits("900000"),
+			"proc/self/statm":  "10 5 1 1 0 2 0\n"}, 900000 - 10*uint64(os.Getpagesize()), true},
+		"more than the limit": {map[string]string{"proc/self/limits": limits("9"),
+			"proc/self/statm": "10 5"}, 0, true},
+		"damaged": {map[string]string{"proc/meminfo": "MemAvailable:\nMemAvailable: x kB"},
+			math.MaxUint64, false},
+	} {
+		root := t.TempDir()
+		for file, content := range c.files {
+			path := filepath.Join(root, filepath.FromSlash(file))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+				os.WriteFile(path, []byte(content), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, ok := memoryLeft(root); got != c.want || ok != c.ok {
+			t.Errorf("%s: %d, %v, want %d, %v", name, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestEnoughMemory(t *testing.T) {
+	if err := enoughMemory(1<<20, "this test"); err != nil {
+		t.Error(err)
+	}
+	wantError(t, "too much", enoughMemory(85e9, "a run of x"),
+		"a run of x needs 85.0 GB of memory, and the most that is taken here is 34.4 GB")
+	if left, ok := memoryLeft("/"); ok && left < maxMemory {
+		err := enoughMemory(maxMemory, "a run of x")
+		if err == nil || !strings.HasPrefix(err.Error(), "a run of x needs 34.4 GB of memory, "+
+			"and this machine has ") {
+			t.Error(err)
+		}
+	}
 }

@@ -485,6 +485,9 @@ func (v *strided) tensor(name string, budget *int) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("the strided tensors together are larger than the file: save " +
 			"them as contiguous()")
 	default:
+		if err := enoughMemory(uint64(length), "its copy in row-major order"); err != nil {
+			return Tensor{}, err
+		}
 		*budget -= length
 		t.data = v.gather(make([]byte, 0, length))
 	}

@@ -298,10 +298,14 @@ func buildModel(ck *Checkpoint, heads int) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	var zeros []float32 // stand for biases that the model does without
+	if !p.biases {
+		zeros = make([]float32, max(3*p.width, p.inner))
+	}
 	vector := func(name string, n int) []float32 {
 		t, ok := usable[name]
 		if !ok {
-			return make([]float32, n) // a bias that the model does without
+			return zeros[:n]
 		}
 		return vectorOf(t)
 	}
@@ -612,15 +616,38 @@ func (p *Parameters) check() error {
 // allUsable returns the parameters as the model needs them, by name.
 func (p *Parameters) allUsable() (map[string]Tensor, error) {
 	all := p.list()
-	tensors, errs := make([]Tensor, len(all)), make([]error, len(all))
-	for i, q := range all {
-		tensors[i], errs[i] = p.usable(q)
+	need := uint64(4 * max(3*p.width, p.inner)) // zeros in place of biases
+	for _, q := range all {
+		need += p.copied(q)
 	}
+	if err := enoughMemory(need, "making a model of it"); err != nil {
+		return nil, err
+	}
+	tensors, errs := make([]Tensor, len(all)), make([]error, len(all))
+	parallel(len(all), func(i int) { tensors[i], errs[i] = p.usable(all[i]) })
 	byName := make(map[string]Tensor, len(all))
 	for i, q := range all {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
 		byName[q.name] = tensors[i]
 	}
-	return byName, errors.Join(errs...)
+	return byName, nil
+}
+
+// copied is how many bytes of memory a parameter takes that cannot be used where it lies.
+func (p *Parameters) copied(q param) uint64 {
+	t := p.tensors[q.name]
+	n := uint64(len(t.data))
+	switch {
+	case t.format == "F64": // rounded, and perhaps turned after that
+		return n
+	case p.isTurned(q):
+		return n
+	case len(q.shape) == 1 && t.format != "F32": // vectors are widened
+		return 2 * n
+	}
+	return 0
 }
 
 // usable returns a parameter as the model needs it: [in, out], in F32, F16 or BF16. It lies where
