@@ -863,17 +863,17 @@ func sortTokens(tokens []addedToken) {
 // newBPE makes the BPE of a vocabulary that is not GPT-2's.
 func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 	spelt := make([]string, rows) // the tokens by their ids, as the file spells them
-	size := 0
+	taken, size := make([]bool, rows), 0
 	for token, id := range s.Vocab {
 		if id < 0 || id >= rows {
 			return nil, fmt.Errorf("the token %s has the id %d, but the model has %d tokens: "+
 				"this is not the vocabulary of these weights", quote(token), id, rows)
 		}
-		if spelt[id] != "" {
+		if taken[id] {
 			return nil, fmt.Errorf("two tokens, %s and %s, have the id %d",
-				quote(spelt[id]), quote(token), id)
+				quote(min(spelt[id], token)), quote(max(spelt[id], token)), id)
 		}
-		spelt[id] = token
+		spelt[id], taken[id] = token, true
 		size = max(size, id+1)
 	}
 	b := &bpe{

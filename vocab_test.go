@@ -166,7 +166,7 @@ func TestVocabularyRefused(t *testing.T) {
 			patch: `{"added_tokens": [{"id": 7, "content": "x y"}]}`},
 		{name: "too large", model: `{"vocab": {"a": 420}}`, says: "not the vocabulary"},
 		{name: "negative", model: `{"vocab": {"a": -1}}`, says: "not the vocabulary"},
-		{name: "one id", model: `{"vocab": {"a": 1, "b": 1}}`, says: "have the id 1"},
+		{name: "one id", model: `{"vocab": {"a": 1, "": 1}}`, says: "have the id 1"},
 		{name: "half a merge", model: `{"merges": ["a"]}`, says: "merge"},
 		{name: "merge of three", model: `{"merges": [["a", "b", "c"]]}`, says: "merge"},
 		{name: "merge of nothing", model: `{"merges": ["a Ω"]}`, says: `"Ω"`},
@@ -487,6 +487,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 func FuzzVocabJSON(f *testing.F) {
 	f.Add(vocabularyFile(f, "vocab.json"))
 	f.Add(`{"a": 1, "e": 2, "n": 3, "en": 0, "<s>": 4}`)
+	f.Add(`{"a": 1, "e": 2, "n": 3, "en": 0, "": 1}`)
 	folder := f.TempDir()
 	f.Fuzz(func(t *testing.T, content string) {
 		fuzzVocabulary(t, folder, map[string]string{"vocab.json": content, "merges.txt": "e n\n"})
