@@ -329,7 +329,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 	}
 	finish := func(err error) error { return err }
 	if p.json != "" && p.json != "-" {
-		partial := absolute(p.json) + ".partial"
+		partial := beside(absolute(p.json), ".partial")
 		if err := p.use(fileUse{"-json's", partial, true}); err != nil {
 			return err
 		}

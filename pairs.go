@@ -192,7 +192,7 @@ func openLines(name string) (*lineFile, error) {
 		if l.target, err = throughLinks(name); err != nil {
 			return nil, fmt.Errorf("writing %s: %w", name, err)
 		}
-		l.partial = l.target + ".partial"
+		l.partial = beside(l.target, ".partial")
 		path, flags = l.partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL
 		os.Remove(path) // what an earlier run has left
 	}

@@ -383,3 +383,32 @@ func TestLinesThroughLink(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 }
+
+// TestLineFileNames checks that a name of any length has room for its partial file, and that a link
+// stays one, also if nothing is there yet where it leads.
+func TestLineFileNames(t *testing.T) {
+	folder := t.TempDir()
+	long := filepath.Join(folder, strings.Repeat("n", 255))
+	link, end := filepath.Join(folder, "link"), filepath.Join(folder, "end")
+	names := map[string]string{long: long}
+	if os.Symlink("end", link) == nil {
+		names[link] = end
+	}
+	for name, target := range names {
+		f, err := openLines(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.Write([]byte("line\n"))
+		if err = f.finish(err); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(target)
+		if err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%.20q: %v, %v", name, info, err)
+		}
+	}
+	if target, err := os.Readlink(link); names[link] != "" && (err != nil || target != "end") {
+		t.Errorf("the link leads to %q, %v", target, err)
+	}
+}
