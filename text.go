@@ -1,0 +1,384 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"image/color"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// This file is what a report says on a terminal: tables of tokens, the matrices in figures or in
+// colours, and in words what is largest in them.
+
+// mostRows is how many rows of a matrix are printed: of one with more only the largest effects are.
+const mostRows = 40
+
+// text is all of the report as text. paint colours a cell's text by its value; it is nil where
+// nobody would see the colour.
+func (r *Report) text(paint func(v float64, s string) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
+		r.Model.origin(), r.Clean.tokenization(), topTable(r.Clean.Top),
+		r.Corrupt.tokenization(), topTable(r.Corrupt.Top))
+	figure := r.cellText()
+	clean, corrupt := figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric))
+	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, clean, corrupt)
+	if r.Attention == nil && r.Direct == nil && len(r.rows.names) <= mostRows {
+		for _, p := range r.panels {
+			b.WriteString("\n" + r.matrix(p, paint))
+		}
+	}
+	switch {
+	case r.Lens != nil:
+		b.WriteString("\n" + r.Lens.table())
+	case r.Attention != nil:
+		b.WriteString("\n" + r.attention())
+	case r.Direct != nil:
+		b.WriteString("\n" + r.shares())
+	default:
+		b.WriteString("\n" + r.effects())
+	}
+	return b.String()
+}
+
+// text is all of the report as text.
+func (r *NextReport) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), topTable(r.Top))
+	for i, a := range r.Answers {
+		if i == 0 {
+			fmt.Fprintf(&b, "\n%-16s  %8s  Probability  %9s\n", "Answer", "Position", "Logit")
+		}
+		name := make([]string, len(a.Tokens))
+		for i, t := range a.Tokens {
+			name[i] = strconv.Quote(t)
+		}
+		fmt.Fprintf(&b, "%s  %8d  %11.4f  %9s\n", pad(strings.Join(name, "/"), 16), a.Rank, a.Prob,
+			formatValue(a.Logit, 2))
+	}
+	return b.String()
+}
+
+// tokenization shows a text's tokens and their ids.
+func (t *TextReport) tokenization() string {
+	var b strings.Builder
+	writeTokenization(&b, t.IDs, func(i int) string { return t.Tokens[i] })
+	return b.String()
+}
+
+// writeTokenization writes tokens and their ids one after the other: of a long text they are never
+// all in memory.
+func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
+	var b []byte
+	for i := range ids {
+		b = appendVisible(b[:0], token(i))
+		if i+1 < len(ids) {
+			b = append(b, '/')
+		}
+		w.Write(b)
+	}
+	fmt.Fprintf(w, "\n%s:", count(len(ids), "token"))
+	for _, id := range ids {
+		b = strconv.AppendInt(append(b[:0], ' '), int64(id), 10)
+		w.Write(b)
+	}
+	io.WriteString(w, "\n")
+}
+
+// topTable lists the most probable next tokens.
+func topTable(top []TopReport) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Position  Token index  %-16s  Probability\n", "Token")
+	for i, t := range top {
+		quoted := pad(strconv.Quote(t.Token), 16)
+		fmt.Fprintf(&b, "%8d  %11d  %s  %11.4f\n", i+1, t.ID, quoted, t.Prob)
+	}
+	return b.String()
+}
+
+// table lists the most probable next token after each layer.
+func (l *LensReport) table() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Layer  %-22s  Probability  %-23s  Probability\n",
+		"Clean run's top token", "Corrupt run's top token")
+	for i, c := range l.Clean {
+		k := l.Corrupt[i]
+		clean, corrupt := pad(strconv.Quote(c.Token), 22), pad(strconv.Quote(k.Token), 23)
+		fmt.Fprintf(&b, "%5d  %s  %11.4f  %s  %11.4f\n", i, clean, c.Prob, corrupt, k.Prob)
+	}
+	return b.String()
+}
+
+// matrix shows a matrix with a line for each column, so that tokens can be read, and a column for
+// each row: in figures or, where there is paint, in colours on a terminal, which is narrow.
+func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
+	cell, text := 6, r.cellText()
+	if paint != nil {
+		cell, text = terminalCell(len(p.matrix))
+	}
+	labels, widest := make([]string, len(p.matrix[0])), utf8.RuneCountInString(p.title)
+	for c := range labels {
+		labels[c] = r.columns.label(c, paint != nil)
+		widest = max(widest, utf8.RuneCountInString(labels[c]))
+	}
+	for _, row := range p.matrix {
+		for _, v := range row {
+			if n := utf8.RuneCountInString(text(v)); n >= cell && paint == nil {
+				cell = n + 1
+			}
+		}
+	}
+	var b strings.Builder
+	b.WriteString(pad(p.title, widest))
+	for row, name := range r.rows.names {
+		if len(name) < cell {
+			fmt.Fprintf(&b, "%*s", cell, name)
+		} else if every := 10 / cell; row%every == 0 {
+			b.WriteString(pad(name, every*cell))
+		}
+	}
+	for c, label := range labels {
+		b.WriteString("\n" + pad(label, widest))
+		for _, row := range p.matrix {
+			s := fmt.Sprintf("%*s", cell, text(row[c]))
+			if paint != nil {
+				s = paint(row[c], s)
+			}
+			b.WriteString(s)
+		}
+	}
+	return b.String() + "\n"
+}
+
+// terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on
+// 80 columns: with a short figure in them if there are no more than twelve layers, else as blocks
+// of colour.
+func terminalCell(layers int) (width int, text func(v float64) string) {
+	if layers > 12 {
+		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
+	}
+	return 5, func(v float64) string {
+		for decimals := 2; decimals > 0; decimals-- {
+			if s := formatValue(v, decimals); utf8.RuneCountInString(s) <= 4 {
+				return s
+			}
+		}
+		return formatValue(v, 0)
+	}
+}
+
+const terminalLabel = 19
+
+// cellText returns how values are written: with as many decimals, at least two, as tell a hundred
+// steps of their range apart. A cell that was not run is a dot.
+func (r *Report) cellText() func(v float64) string {
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, p := range r.panels {
+		for _, row := range p.matrix {
+			for _, v := range row {
+				if v == v {
+					low, high = min(low, v), max(high, v)
+				}
+			}
+		}
+	}
+	decimals := 2
+	for step := 0.01; decimals < 6 && 0 < high-low && high-low < 100*step; decimals++ {
+		step /= 10
+	}
+	return func(v float64) string {
+		if v != v {
+			return "·"
+		}
+		return formatValue(v, decimals)
+	}
+}
+
+// place says which row or column it is, in a sentence.
+func (a *header) place(i int) string {
+	if a.clean == nil {
+		return a.word + " " + a.names[i]
+	}
+	return fmt.Sprintf("%s %s (%q)", a.word, a.names[i], a.clean[i])
+}
+
+// label names a row or column at the beginning of a line: its number and token, and the clean token
+// where that is another one.
+func (a *header) label(i int, short bool) string {
+	if a.corrupt == nil {
+		return a.word + " " + a.names[i]
+	}
+	clean, corrupt := a.clean[i], a.corrupt[i]
+	if short {
+		s := visible(corrupt)
+		if clean != corrupt {
+			s = visible(clean) + "→" + s
+		}
+		if runes := []rune(s); len(runes) > terminalLabel-5 {
+			s = string(runes[:terminalLabel-6]) + "…"
+		}
+		return fmt.Sprintf("%4s %s", a.names[i], s)
+	}
+	label := fmt.Sprintf("%4s %q", a.names[i], corrupt)
+	if clean != corrupt {
+		label += fmt.Sprintf(" (clean %q)", clean)
+	}
+	return label
+}
+
+// effects says in words which cells change the corrupt run's metric most: five, or twenty where the
+// matrices are not printed.
+func (r *Report) effects() string {
+	type effect struct {
+		panel, row, column int
+		value, change      float64
+	}
+	var all []effect
+	largest := 0.
+	for i, p := range r.panels {
+		for row := range p.matrix {
+			for c, v := range p.matrix[row] {
+				if change := math.Abs(v - float64(r.Corrupt.Metric)); change > 0 {
+					all = append(all, effect{i, row, c, v, change})
+					largest = max(largest, change)
+				}
+			}
+		}
+	}
+	// Changes that differ by less than a hundredth of the largest stay in the order of the layers,
+	// and less than that is none.
+	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
+	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
+	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
+	listed := 5
+	if len(r.rows.names) > mostRows {
+		listed = 20
+	}
+	var b strings.Builder
+	figure := r.cellText()
+	b.WriteString("The largest effects:\n")
+	for _, e := range all[:min(listed, len(all))] {
+		where := r.rows.place(e.row) + ", " + r.columns.place(e.column)
+		if len(r.panels) > 1 {
+			where += ", " + r.panels[e.panel].title
+		}
+		value, corrupt := figure(e.value), figure(float64(r.Corrupt.Metric))
+		fmt.Fprintf(&b, "  %s: %s, corrupt %s\n", where, value, corrupt)
+	}
+	if len(all) == 0 {
+		b.WriteString("  none: no cell changes the corrupt run's metric\n")
+	}
+	return b.String()
+}
+
+// attention lists for each position and head the three sources that it attends to most, in both
+// runs; of a long text only for the last position.
+func (r *Report) attention() string {
+	var b strings.Builder
+	for i := 0; i < len(r.panels); i += 2 {
+		head, _, _ := strings.Cut(r.panels[i].title, ",")
+		fmt.Fprintf(&b, "Head %s attends from each position most to:\n", head)
+		first := 0
+		if len(r.rows.names) > mostRows {
+			first = len(r.rows.names) - 1
+		}
+		for destination := first; destination < len(r.rows.names); destination++ {
+			fmt.Fprintf(&b, "%s\n", r.rows.label(destination, false))
+			for run, name := range runNames {
+				tokens := [][]string{r.columns.clean, r.columns.corrupt}[run]
+				a := r.panels[i+run].matrix[destination][:destination+1]
+				fmt.Fprintf(&b, "       %-7s", name)
+				for i, source := range largest(a, 3) {
+					if i == 0 || a[source] >= 0.005 {
+						fmt.Fprintf(&b, "  %.2f %d %q", a[source], source, tokens[source])
+					}
+				}
+				b.WriteString("\n")
+			}
+		}
+	}
+	return b.String()
+}
+
+// largest are the places of the n largest values, the largest first.
+func largest(values []float64, n int) []int {
+	places := make([]int, len(values))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortStableFunc(places, func(a, b int) int { return cmp.Compare(values[b], values[a]) })
+	return places[:min(n, len(places))]
+}
+
+// shares lists the twenty largest shares of both runs, and the sum of all. What is less than a
+// hundredth of the largest is none.
+func (r *Report) shares() string {
+	type share struct {
+		name string
+		runs [2]float64
+	}
+	var all []share
+	var sums [2]float64
+	for row := range r.rows.names {
+		for c, component := range r.columns.names {
+			s := share{name: fmt.Sprintf("%s %d", component, row)}
+			switch {
+			case math.IsNaN(r.panels[cleanRun].matrix[row][c]):
+				continue
+			case c < 2 || component == "ln_f_bias":
+				s.name = component
+			case c < 2+r.Model.Heads:
+				s.name = "head " + Head{row, c - 2}.String()
+			}
+			for run := range s.runs {
+				s.runs[run] = r.panels[run].matrix[row][c]
+				sums[run] += s.runs[run]
+			}
+			all = append(all, s)
+		}
+	}
+	size := func(s share) float64 { return max(math.Abs(s.runs[0]), math.Abs(s.runs[1])) }
+	slices.SortStableFunc(all, func(a, b share) int { return cmp.Compare(size(b), size(a)) })
+	var b strings.Builder
+	figure := r.cellText()
+	fmt.Fprintf(&b, "The largest shares  %9s  %9s\n", runNames[cleanRun], runNames[corruptRun])
+	all = slices.DeleteFunc(all, func(s share) bool { return 100*size(s) < size(all[0]) })
+	for _, s := range append(all[:min(20, len(all))], share{"sum of all", sums}) {
+		fmt.Fprintf(&b, "  %-16s  %9s  %9s\n", s.name, figure(s.runs[0]), figure(s.runs[1]))
+	}
+	return b.String()
+}
+
+// ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38,
+// followed by 2;R;G;B or, for terminals that do not say that they know more, by 5;N with a colour
+// of the 6×6×6 cube that xterm's 256 colours hold.
+func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string {
+	scale := f.colorScale()
+	palette, valueInk := newPalette(f.anchors())
+	code := func(index uint8) string {
+		c := palette[index].(color.RGBA)
+		if trueColor {
+			return fmt.Sprintf("2;%d;%d;%d", c.R, c.G, c.B)
+		}
+		side := func(v uint8) int { // the cube's steps are 0, 95, 135, 175, 215, 255
+			if v < 48 {
+				return 0
+			}
+			return max(1, (int(v)-35)/40)
+		}
+		return fmt.Sprintf("5;%d", 16+36*side(c.R)+6*side(c.G)+side(c.B))
+	}
+	return func(v float64, text string) string {
+		if math.IsNaN(v) {
+			return text
+		}
+		step := scale.step(v)
+		paper, ink := code(step), code(valueInk[step/stretch])
+		return fmt.Sprintf("\x1b[48;%s;38;%sm%s\x1b[0m", paper, ink, text)
+	}
+}
