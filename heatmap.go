@@ -394,14 +394,15 @@ func widestRuns(body *font, labels [][]textRun) int {
 }
 
 // labelBar places the ticks and the marks. Marks that would overlap are moved apart, and a tick in
-// a mark's way keeps its line and loses its number.
+// a mark's way keeps its line and loses its number. A mark beyond the user's range has no place.
 func (f *Figure) labelBar(l *layout) {
 	at := func(v float64) int {
 		up := int(math.Round(l.scale.position(v) * float64(l.bar.Dy()-1)))
 		return l.bar.Max.Y - 1 - up
 	}
 	for _, mark := range f.marks {
-		if math.IsNaN(mark.value) {
+		beyond := f.low < f.high && (mark.value < f.low || mark.value > f.high)
+		if math.IsNaN(mark.value) || beyond {
 			continue
 		}
 		decimals, _ := l.scale.decimals()

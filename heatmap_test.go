@@ -757,6 +757,9 @@ func TestFixedRange(t *testing.T) {
 		f.rows.names, f.panels[0].matrix = f.rows.names[:1], [][]float64{values}
 		f.low, f.high = -2, 2
 		picture, l := paintPNG(t, f)
+		if len(l.marks) != 1 || l.marks[0].text != "corrupt 1.02" { // the clean one is beyond
+			t.Errorf("marks: %+v", l.marks)
+		}
 		corner := l.cellAt(l.panels[0], 0, 0).Min
 		return picture.ColorIndexAt(corner.X, corner.Y)
 	}
