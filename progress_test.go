@@ -70,21 +70,29 @@ func TestProgressBar(t *testing.T) {
 	}
 }
 
+// TestProgressLine checks the line on a download at every stage and in every width.
 func TestProgressLine(t *testing.T) {
+	const whole, part, second = 548_105_171, 225_000_000, time.Second
 	for _, test := range []struct {
 		done, from, total int64
 		elapsed           time.Duration
 		width             int
 		want              string
 	}{
-		{225_000_000, 0, 548_105_171, 20 * time.Second, 79, " 41% [###########-----------------]  225.0 MB of 548.1 MB  11.2 MB/s  0:28 left"},
-		{225_000_000, 125_000_000, 548_105_171, 10 * time.Second, 79, " 41% [###########-----------------]  225.0 MB of 548.1 MB  10.0 MB/s  0:32 left"},
-		{225_000_000, 0, 548_105_171, 20 * time.Second, 50, " 41%  225.0 MB of 548.1 MB  11.2 MB/s  0:28 left"},
-		{225_000_000, 0, 548_105_171, 20 * time.Second, 10, " 41%  225."},
-		{548_105_170, 0, 548_105_171, time.Hour, 60, " 99% [#######-]  548.1 MB of 548.1 MB  152.3 kB/s  0:00 left"},
-		{548_105_171, 0, 548_105_171, time.Second, 60, "100% [########]  548.1 MB of 548.1 MB  548.1 MB/s  0:00 left"},
-		{5000, 5000, 548_105_171, time.Second, 60, "  0% [---------------------------------]  5.0 kB of 548.1 MB"},
-		{100, 0, 548_105_171, 10 * time.Second, 70, "  0% [------------]  100 bytes of 548.1 MB  10 bytes/s  277:46:40 left"},
+		{part, 0, whole, 20 * second, 79,
+			" 41% [###########-----------------]  225.0 MB of 548.1 MB  11.2 MB/s  0:28 left"},
+		{part, 125_000_000, whole, 10 * second, 79,
+			" 41% [###########-----------------]  225.0 MB of 548.1 MB  10.0 MB/s  0:32 left"},
+		{part, 0, whole, 20 * second, 50, " 41%  225.0 MB of 548.1 MB  11.2 MB/s  0:28 left"},
+		{part, 0, whole, 20 * second, 10, " 41%  225."},
+		{whole - 1, 0, whole, time.Hour, 60,
+			" 99% [#######-]  548.1 MB of 548.1 MB  152.3 kB/s  0:00 left"},
+		{whole, 0, whole, second, 60,
+			"100% [########]  548.1 MB of 548.1 MB  548.1 MB/s  0:00 left"},
+		{5000, 5000, whole, second, 60,
+			"  0% [---------------------------------]  5.0 kB of 548.1 MB"},
+		{100, 0, whole, 10 * second, 70,
+			"  0% [------------]  100 bytes of 548.1 MB  10 bytes/s  277:46:40 left"},
 		{10, 0, 0, 0, 60, "  0% [--------------------------------]  10 bytes of 0 bytes"},
 		{10, 0, 0, 0, 0, ""},
 	} {
