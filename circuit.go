@@ -137,6 +137,7 @@ func tokenSigns() Matrix {
 	const plusOne, minusOne = 0x3f80, 0xbf80 // in BF16
 	half := make([]uint16, vocabSize*circuitWidth)
 	w := Matrix{rows: vocabSize, cols: circuitWidth, half: half, format: bf16}
+	useHugePages(w.bytes())
 	eachChunk(vocabSize, 512, func(lo, hi int) {
 		for id := lo; id < hi; id++ {
 			bits := scramble(textHash(gpt2.token(id)))<<16 | scramble(uint64(id))>>48

@@ -19,6 +19,12 @@ func mapView(*os.File, int64, int) ([]byte, func() error, error) {
 	return nil, nil, errors.ErrUnsupported
 }
 
+// hugePage is the size that large memory is aligned to.
+const hugePage = 2 << 20
+
+// useHugePages does nothing: here the system chooses the size of pages.
+func useHugePages([]byte) {}
+
 // populate does nothing: here the pages of mapped memory are brought in as they are touched.
 func populate([]byte) {}
 

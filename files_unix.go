@@ -39,6 +39,21 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 // it, and nothing is lost.
 const madvPopulateRead = 22
 
+// hugePage is the size of Linux' huge pages on most processors, in bytes.
+const hugePage = 2 << 20
+
+// useHugePages asks Linux to back memory that nobody has touched yet by huge pages, as many as lie in
+// it whole. They come in four times as fast as pages of 4 KB.
+func useHugePages(data []byte) {
+	const madvHugePage = 14
+	address := uintptr(unsafe.Pointer(unsafe.SliceData(data)))
+	from := (address + hugePage - 1) &^ (hugePage - 1)
+	to := (address + uintptr(len(data))) &^ (hugePage - 1)
+	if from < to && runtime.GOOS == "linux" {
+		syscall.Syscall(syscall.SYS_MADVISE, from, to-from, madvHugePage)
+	}
+}
+
 // populate has the pages of mapped memory brought in on Linux, if they are not yet there. Touching
 // them does the same, but is interrupted every few pages, and every thread that gets to a new page
 // waits for it.

@@ -36,6 +36,12 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 	return data, func() error { return syscall.UnmapViewOfFile(address) }, nil
 }
 
+// hugePage is the size that large memory is aligned to.
+const hugePage = 2 << 20
+
+// useHugePages does nothing: here the system chooses the size of pages.
+func useHugePages([]byte) {}
+
 // populate does nothing: here the pages of mapped memory are brought in as they are touched.
 func populate([]byte) {}
 

@@ -117,9 +117,13 @@ func compute(p product) {
 		s.strip -= u.cols // so that every thread has some tasks
 	}
 	s.strips = (p.n + s.strip - 1) / s.strip
+	pieces := 1 // of a block, where there are more threads than columns to go round
+	for min(blocks, maxBlocks)*pieces*s.strips < 2*threads && 4*u.rows*blocks*pieces < p.m {
+		pieces++
+	}
 	for b := 0; b < blocks; b += maxBlocks {
 		e := min(b+maxBlocks, blocks)
-		s.slab(b*p.m/blocks, e*p.m/blocks, e-b)
+		s.slab(b*p.m/blocks, e*p.m/blocks, (e-b)*pieces)
 	}
 	s.product = product{}
 	schedules.put(s)
@@ -381,16 +385,22 @@ var (
 	workspaces pool[workspace]
 )
 
-// grow returns a slice of n values that begins on a cache line, s itself if it is large enough. Its
-// content is arbitrary.
+// grow returns a slice of n values, s itself if it is large enough. It begins on a cache line, or on a
+// huge page where it is long enough for one. Its content is arbitrary.
 func grow(s []float32, n int) []float32 {
 	const line = 64 // bytes
 	if cap(s) >= n {
 		return s[:n]
 	}
-	s = make([]float32, n+line/4)
-	skip := int(-uintptr(unsafe.Pointer(&s[0]))%line) / 4
-	return s[skip : skip+n]
+	align := line
+	if 4*n >= hugePage/2 {
+		align = hugePage
+	}
+	s = make([]float32, n+align/4)
+	skip := int(-uintptr(unsafe.Pointer(&s[0]))%uintptr(align)) / 4
+	s = s[skip:]
+	useHugePages(unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), 4*len(s)))
+	return s[:n]
 }
 
 // columnPanels is a matrix [k, n] in column panels, the form in which a tile reads its right-hand

@@ -11,8 +11,8 @@ import (
 // This file shares loops out among the cores. What a round of a loop computes does not depend on
 // who runs it or in which order, so the results are the same bits with any number of threads.
 
-// threads is how many goroutines a parallel loop runs on.
-var threads = runtime.GOMAXPROCS(0)
+// threads is how many goroutines a parallel loop runs on. More would only wait for each other.
+var threads = min(runtime.GOMAXPROCS(0), 1024)
 
 // parallel calls f(0) … f(n−1) on up to threads goroutines, each of which takes the next number
 // when it is done with one. A panic in one of them is handed on to the caller, where it can be

@@ -123,7 +123,7 @@ func layerNormGo(y, x []float32, n Norm, epsilon float64) {
 }
 
 // addChunk is how many values a goroutine takes at a time.
-const addChunk = 1 << 14
+const addChunk = 1 << 12
 
 // addTo is y += x. It reports whether the sums are finite: none a NaN or an infinity.
 func addTo(y, x []float32) (ok bool) {
