@@ -175,7 +175,7 @@ func (f *Figure) layout() (*layout, error) {
 	scale := f.scale
 	if float64(l.width)*float64(l.height)*float64(scale*scale) > largestPixels {
 		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: "+
-			"use a smaller scale", l.width*scale, l.height*scale)
+			"ask for less in one, or for a smaller scale", l.width*scale, l.height*scale)
 	}
 	return l, nil
 }

@@ -514,7 +514,7 @@ func TestFigureErrors(t *testing.T) {
 		{func(f *Figure) { *f = *wideFigure(2, 5000) }, "heat map: 2 × 5000 cells are too many " +
 			"for one picture (at most 2304 × 4900)"},
 		{func(f *Figure) { *f = *wideFigure(600, 1024); f.scale = 8 }, "heat map: 26368 × 16160 " +
-			"pixels are too many for one picture: use a smaller scale"},
+			"pixels are too many for one picture: ask for less in one, or for a smaller scale"},
 	}
 	for _, test := range tests {
 		f := exampleFigure()

@@ -186,8 +186,12 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report,
 	what := "patched: " + strings.Join(names, ", ")
 	if s.to != "" {
 		what = "patched: the path from each head to " + strings.ReplaceAll(s.to, ",", ", ")
-	} else if plan.targets[0].site.ofHead() && s.positions != "" && r.columns.word == "head" {
-		what += " at position " + s.positions
+	} else if r.columns.word == "head" {
+		for _, span := range plan.spans {
+			if span.run {
+				what += " at position " + span.String()
+			}
+		}
 	}
 	r.picture.subtitle = what
 	return r, nil
@@ -278,15 +282,19 @@ func (r *Report) positions(word string, spans []Span) header {
 	}
 	a := header{word: word}
 	for _, s := range spans {
-		name := strconv.Itoa(s.lo)
-		if s.hi > s.lo+1 {
-			name = fmt.Sprintf("%d..%d", s.lo, s.hi-1)
-		}
-		a.names = append(a.names, name)
+		a.names = append(a.names, s.String())
 		a.clean = append(a.clean, strings.Join(r.Clean.Tokens[s.lo:s.hi], ""))
 		a.corrupt = append(a.corrupt, strings.Join(r.Corrupt.Tokens[s.lo:s.hi], ""))
 	}
 	return a
+}
+
+// String is what a span is called on the command line: 1, or 1..3 for several.
+func (s Span) String() string {
+	if s.hi == s.lo+1 {
+		return strconv.Itoa(s.lo)
+	}
+	return fmt.Sprintf("%d..%d", s.lo, s.hi-1)
 }
 
 // add adds a matrix of readings.

@@ -38,6 +38,8 @@ func TestFigure(t *testing.T) {
 		{Study{site: "resid", metric: metricRestored}, "rdbu", 1, "restored share of " + diff,
 			"patched: resid", true, one},
 		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, "patched: z", false, one},
+		{Study{site: "q", positions: "-2..-1", metric: metricDiff}, "viridis", 1, diff,
+			"patched: q at position 9..10", false, one},
 		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, "patched: resid, attn, mlp",
 			false, []string{"resid", "attn", "mlp"}},
 		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, "logit lens", false,
@@ -58,7 +60,7 @@ func TestFigure(t *testing.T) {
 			reversed: c.reversed, center: corrupt,
 			marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
 		}
-		if c.study.site == "head" {
+		if c.study.site == "head" || c.study.site == "q" {
 			want.columns = Axis{title: "head", names: numbered(4)}
 		}
 		if c.study.lens {
