@@ -293,7 +293,7 @@ func (r *Report) attention() string {
 				tokens := [][]string{r.columns.clean, r.columns.corrupt}[run]
 				a := r.panels[i+run].matrix[destination][:destination+1]
 				fmt.Fprintf(&b, "       %-7s", name)
-				for i, source := range largest(a, 3) {
+				for i, source := range topPlaces(a, 3) {
 					if i == 0 || a[source] >= 0.005 {
 						fmt.Fprintf(&b, "  %.2f %d %q", a[source], source, tokens[source])
 					}
@@ -305,8 +305,8 @@ func (r *Report) attention() string {
 	return b.String()
 }
 
-// largest are the places of the n largest values, the largest first.
-func largest(values []float64, n int) []int {
+// topPlaces are the places of the n largest values, the largest first.
+func topPlaces(values []float64, n int) []int {
 	places := make([]int, len(values))
 	for i := range places {
 		places[i] = i
