@@ -488,7 +488,8 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 			p.tensors[head] = t
 		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
 		case leftOut(name) != "":
-			if note := leftOut(name) + " is left out"; !slices.Contains(p.notes, note) {
+			note := fmt.Sprintf("%s, which is not GPT-2's, is left out", leftOut(name))
+			if !slices.Contains(p.notes, note) {
 				p.notes = append(p.notes, note)
 			}
 		case ok:

@@ -58,7 +58,7 @@ func TestDialects(t *testing.T) {
 				"converted in memory"); told != isTorch {
 				t.Errorf("notes: %q", m.notes)
 			}
-			if left := strings.Contains(fmt.Sprint(m.notes), "v_head is left out"); left !=
+			if left := strings.Contains(fmt.Sprint(m.notes), "v_head, which is not GPT-2's, is left out"); left !=
 				strings.Contains(path, "value-head") {
 				t.Errorf("notes: %q", m.notes)
 			}

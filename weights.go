@@ -676,16 +676,21 @@ func (p *Parameters) usable(q param) (Tensor, error) {
 	return t, nil
 }
 
-// turned returns the transpose of a matrix [rows, cols] whose numbers have size bytes. It goes by
-// blocks of 32 × 32, of which both sides stay in the cache.
+// turned returns the transpose of a matrix [rows, cols] whose numbers have size bytes, 4 or 2. It
+// goes by blocks of 16 × 16, of which both sides stay in the cache.
 func turned(data []byte, rows, cols, size int) []byte {
-	const block = 32
+	const block = 16
 	out := make([]byte, len(data))
 	for r0 := 0; r0 < rows; r0 += block {
 		for c0 := 0; c0 < cols; c0 += block {
-			for r := r0; r < min(r0+block, rows); r++ {
-				for c := c0; c < min(c0+block, cols); c++ {
-					copy(out[(c*rows+r)*size:][:size], data[(r*cols+c)*size:][:size])
+			for c := c0; c < min(c0+block, cols); c++ {
+				for r := r0; r < min(r0+block, rows); r++ {
+					to, from := out[(c*rows+r)*size:], data[(r*cols+c)*size:]
+					if size == 4 {
+						binary.NativeEndian.PutUint32(to, binary.NativeEndian.Uint32(from))
+					} else {
+						binary.NativeEndian.PutUint16(to, binary.NativeEndian.Uint16(from))
+					}
 				}
 			}
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -436,6 +437,24 @@ func TestHeads(t *testing.T) {
 		} else if assumed := c.said == nil && c.flag == 0; err != nil || p.heads != c.want ||
 			p.headsAssumed != assumed {
 			t.Errorf("%v: got %d heads, assumed %v, %v", c, p.heads, p.headsAssumed, err)
+		}
+	}
+}
+
+func TestTurned(t *testing.T) {
+	for _, size := range []int{2, 4} {
+		for _, shape := range [][2]int{{1, 1}, {1, 40}, {33, 2}, {16, 16}, {35, 50}} {
+			rows, cols := shape[0], shape[1]
+			data := make([]byte, rows*cols*size)
+			rand.New(rand.NewSource(1)).Read(data)
+			out := turned(data, rows, cols, size)
+			for r := range rows {
+				for c := range cols {
+					if !bytes.Equal(out[(c*rows+r)*size:][:size], data[(r*cols+c)*size:][:size]) {
+						t.Fatalf("%v of %d bytes: [%d, %d] is not where it belongs", shape, size, c, r)
+					}
+				}
+			}
 		}
 	}
 }
