@@ -83,8 +83,7 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 			value = text
 			if _, ok := activations[text]; !ok {
 				err = fmt.Errorf("%s is %s in %s: only GPT-2's own, gelu_new, and gelu and relu "+
-					"can "+
-					"be computed", known.from, quote(text), from)
+					"can be computed", known.from, quote(text), from)
 				fault = cmp.Or(fault, err)
 				continue
 			}
@@ -161,8 +160,7 @@ func checkHarmless(said map[string]any, from string) error {
 		if !harmless(key, said[key]) {
 			value, _ := json.Marshal(said[key])
 			return fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here",
-				from,
-				shorten(key), shorten(string(value)))
+				from, shorten(key), shorten(string(value)))
 		}
 	}
 	return nil
@@ -227,10 +225,11 @@ var (
 // readArguments takes the facts from a trainer's own arguments. minGPT's may name the size of a
 // model instead of saying it.
 func readArguments(said func(key string) any, from string) (Facts, error) {
-	heads := map[any]int{"openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16, "gpt2-large": 20,
+	heads := map[string]int{"openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16, "gpt2-large": 20,
 		"gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
 	facts, err := readFacts(said, from)
-	if n := heads[said("model_type")]; n > 0 && err == nil && facts["n_head"].value == nil {
+	size, _ := said("model_type").(string)
+	if n := heads[size]; n > 0 && err == nil && facts["n_head"].value == nil {
 		facts["n_head"] = Fact{n, from}
 	}
 	return facts, err
@@ -251,8 +250,8 @@ func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
 	}
 	var other place
 	most := 0
-	const deepest, widest = 3, 10_000 // dicts within dicts; dicts to look at
-	level := []place{{dict: outer}}
+	const deepest = 3 // dicts within dicts
+	level, seen := []place{{dict: outer}}, map[*pyDict]bool{outer: true}
 	for depth := 0; depth <= deepest; depth++ {
 		var found, next []place
 		for _, p := range level {
@@ -265,7 +264,8 @@ func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
 			}
 			for _, key := range p.dict.keys {
 				inner, ok := p.dict.values[key].(*pyDict)
-				if name, isString := key.(string); ok && isString && len(next) < widest {
+				if name, isString := key.(string); ok && isString && !seen[inner] {
+					seen[inner] = true
 					next = append(next, place{inner, append(slices.Clip(p.around), p.dict), name})
 				}
 			}
@@ -280,15 +280,13 @@ func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
 		}
 		if len(found) > 1 {
 			return nil, nil, fmt.Errorf("it holds several models, %s and %s: save the state dict "+
-				"of "+
-				"one alone", quote(found[0].key), quote(found[1].key))
+				"of one alone", quote(found[0].key), quote(found[1].key))
 		}
 		level = next
 	}
 	if wholeModel(outer) {
 		return nil, nil, errors.New("it holds a model saved whole, which only its own program " +
-			"can " +
-			"open: save it again there, as torch.save(model.state_dict(), FILE)")
+			"can open: save it again there, as torch.save(model.state_dict(), FILE)")
 	}
 	if most == 0 {
 		return nil, nil, fmt.Errorf("it holds %s without tensors, not a state dict", pyKind(outer))
@@ -336,8 +334,7 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			}
 			if _, ok := said["activation_function"]; !ok {
 				activation := "gelu"
-				// before it had that option it used the tanh form
-				if _, ok := args.get("bias"); !ok {
+				if _, ok := args.get("bias"); !ok { // from before that option: the tanh form
 					activation = "gelu_new"
 				}
 				said["activation_function"] = Fact{activation, "nanoGPT"}
@@ -358,15 +355,17 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 				}
 			}
 			said := attributes(args)
-			if said("n_head") == nil && said("num_attention_heads") == nil ||
-				said("n_embd") == nil &&
-					said("hidden_size") == nil && said("model_type") == nil {
-				continue
+			width := cmp.Or(said("n_embd"), said("hidden_size"), said("model_type"))
+			if width == nil || said("n_head") == nil && said("num_attention_heads") == nil &&
+				said("model_type") == nil {
+				continue // not about the model
 			}
 			from := "its " + shorten(name)
 			more, err := readArguments(said, from)
-			if err == nil && strings.HasSuffix(string(args.class), ".GPTConfig") {
-				err = checkHarmless(args.plain(), from)
+			class := string(args.class)
+			isConfig := strings.HasSuffix(class, ".GPTConfig") // nanoGPT's and build-nanogpt's
+			if isConfig || strings.HasSuffix(class, ".GPT2Config") {
+				err = cmp.Or(err, checkHarmless(args.plain(), from))
 			}
 			if err != nil {
 				return nil, err
@@ -374,10 +373,10 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			_, dropout := args.get("dropout")
 			_, bias := args.get("bias")
 			if _, ok := more["activation_function"]; !ok {
-				switch class := string(args.class); {
-				case strings.HasSuffix(class, ".GPTConfig") && (dropout || bias):
+				switch {
+				case isConfig && (dropout || bias):
 					more["activation_function"] = Fact{"gelu", "nanoGPT"}
-				case strings.HasSuffix(class, ".GPTConfig"):
+				case isConfig:
 					more["activation_function"] = Fact{"gelu_new", "build-nanogpt"}
 				case strings.HasSuffix(class, ".CfgNode"):
 					more["activation_function"] = Fact{"gelu_new", "minGPT"}
@@ -449,7 +448,7 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 		byName[name] = t
 		names = append(names, name)
 	}
-	// safetensors' save_model: of names that are tied it keeps one
+	// Of names that are tied, safetensors' save_model keeps one.
 	for alias, name := range ck.meta {
 		t, ok := byName[unwrapped.Replace(name)]
 		if _, there := byName[unwrapped.Replace(alias)]; ok && !there {
@@ -694,8 +693,7 @@ func foreignFolder(names []string) string {
 		{".onnx", "it holds an ONNX model" + onlyRead},
 		{"saved_model.pb", tensorFlow},
 		{".distcp", "it holds a checkpoint in PyTorch's distributed form: write it to one file " +
-			"with " +
-			"torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
+			"with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
 		{".h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
 	} {
 		for _, name := range names {

@@ -58,7 +58,8 @@ func TestDialects(t *testing.T) {
 				"converted in memory"); told != isTorch {
 				t.Errorf("notes: %q", m.notes)
 			}
-			if left := strings.Contains(fmt.Sprint(m.notes), "v_head, which is not GPT-2's, is left out"); left !=
+			if left := strings.Contains(fmt.Sprint(m.notes), "v_head, which is not GPT-2's, is "+
+				"left out"); left !=
 				strings.Contains(path, "value-head") {
 				t.Errorf("notes: %q", m.notes)
 			}
@@ -132,6 +133,8 @@ func TestParseConfig(t *testing.T) {
 		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, nil, ""},
 		{`{"pruned_heads": {"0": [1]}}`, nil, "pruned_heads is"},
 		{`{"model": {"n_head": 2, "n_embd": 8, "rotary": true}}`, nil, "rotary is true"},
+		{`{"model": {"model_type": {}, "n_head": [1]}}`, nil, "n_head is"},
+		{`{"model": {"model_type": {}}}`, nil, ""},
 		{`[]`, nil, "not a model's configuration"},
 		{``, nil, "not a model's configuration"},
 		{"\x00\xff", nil, "not a model's configuration"},
@@ -176,6 +179,7 @@ var aTensor = &strided{storage: &storage{}}
 // TestStateDict finds the state dict of a GPT-2 wherever training programs put it.
 func TestStateDict(t *testing.T) {
 	state := dictOf("transformer.wte.weight", aTensor)
+	average := dictOf("transformer.wte.weight", aTensor)
 	other := dictOf("step", aTensor, "other", aTensor)
 	module := &pyDict{class: "a.B", state: []*pyDict{dictOf("_modules", dictOf())}}
 	for name, c := range map[string]struct {
@@ -187,10 +191,10 @@ func TestStateDict(t *testing.T) {
 			""},
 		"under any name":    {dictOf("opt", other, "my net", state), ""},
 		"deep":              {dictOf("x", dictOf("y", dictOf("z", state))), ""},
-		"beside an average": {dictOf("ema", state, "model", state), ""},
+		"beside an average": {dictOf("ema", average, "model", state), ""},
 		"too deep": {dictOf("x", dictOf("y", dictOf("z", dictOf("a", state)))),
 			"without tensors"},
-		"two of them": {dictOf("actor", state, "critic", state),
+		"two of them": {dictOf("actor", state, "critic", average),
 			`several models, "actor" and "critic"`},
 		"no dict":                  {listOf(state), "it holds a list, not a state dict"},
 		"no tensors":               {dictOf("a", int64(1)), "it holds a dict without tensors"},

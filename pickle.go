@@ -333,7 +333,8 @@ func (m *pickleMachine) build(object, state any) {
 		parts = pyTuple{state}
 	}
 	for _, part := range parts[:min(len(parts), 2)] {
-		if attributes, ok := part.(*pyDict); ok && d.class != "" {
+		const most = 8 // Python's pickler does so once
+		if attributes, ok := part.(*pyDict); ok && d.class != "" && len(d.state) < most {
 			d.state = append(d.state, attributes)
 		}
 	}

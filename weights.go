@@ -281,8 +281,7 @@ func loadModel(ck *Checkpoint, heads int) (*Model, error) {
 	m.tokenizer = newTokenizer(ck.folder, ck.meta, m.vocab)
 	if ck.torch > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
-			"memory:"+
-			" `mechpatch convert` makes a file that opens at once", ck.source,
+			"memory: `mechpatch convert` makes a file that opens at once", ck.source,
 			float64(ck.torch)/1e6))
 	}
 	return m, nil
@@ -408,8 +407,7 @@ func (p *Parameters) matrixShape(name string) (rows, cols int, err error) {
 	}
 	if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
 		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], "+
-			"neither "+
-			"of them 0", name, shapeString(t.shape))
+			"neither of them 0", name, shapeString(t.shape))
 	}
 	return t.shape[0], t.shape[1], nil
 }
@@ -480,12 +478,10 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 	switch {
 	case untied && tied.value == true:
 		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that "+
-			"they "+
-			"are one (tie_word_embeddings)", lmHead, tied.from)
+			"they are one (tie_word_embeddings)", lmHead, tied.from)
 	case !untied && tied.value == false:
 		return Variant{}, fmt.Errorf("tensor %q is missing, or is wte.weight, but %s says that "+
-			"they "+
-			"are two (tie_word_embeddings)", lmHead, tied.from)
+			"they are two (tie_word_embeddings)", lmHead, tied.from)
 	}
 	v, said := facts.variant()
 	if said || !p.turned {
@@ -500,11 +496,9 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 		v.activation = geluExact
 	default:
 		return Variant{}, errors.New("the activation function is not known: weights like these " +
-			"are " +
-			"nanoGPT's (gelu) or build-nanogpt's (gelu_new): put a config.json with " +
+			"are nanoGPT's (gelu) or build-nanogpt's (gelu_new): put a config.json with " +
 			"activation_function and n_head beside the file, or take the checkpoint as its " +
-			"trainer " +
-			"saved it")
+			"trainer saved it")
 	}
 	return v, nil
 }
@@ -520,8 +514,7 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 			return nil
 		}
 		return fmt.Errorf("the number of attention heads is not known: say it as -heads N, or "+
-			"put a "+
-			"config.json with n_head beside the file%s", other)
+			"put a config.json with n_head beside the file%s", other)
 	}
 	p.heads, _ = said.value.(int)
 	if p.heads < 1 || p.width%p.heads != 0 {

@@ -451,7 +451,8 @@ func TestTurned(t *testing.T) {
 			for r := range rows {
 				for c := range cols {
 					if !bytes.Equal(out[(c*rows+r)*size:][:size], data[(r*cols+c)*size:][:size]) {
-						t.Fatalf("%v of %d bytes: [%d, %d] is not where it belongs", shape, size, c, r)
+						t.Fatalf("%v of %d bytes: [%d, %d] is not where it belongs", shape, size, c,
+							r)
 					}
 				}
 			}
