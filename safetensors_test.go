@@ -417,3 +417,23 @@ func BenchmarkOpen(b *testing.B) {
 		ck.close()
 	}
 }
+
+// TestMetadataNull takes null for no metadata, as some writers spell it.
+func TestMetadataNull(t *testing.T) {
+	const header = `{"__metadata__":null,"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`
+	ck, err := parseSafetensors(safetensorsFile(header, []byte{7}))
+	if err != nil || len(ck.meta) != 0 || len(ck.tensors) != 1 {
+		t.Errorf("%v, %v", ck, err)
+	}
+}
+
+// TestManyNames bounds what a header of nothing but names can cost.
+func TestManyNames(t *testing.T) {
+	var header strings.Builder
+	header.WriteString(`{"__metadata__":{}`)
+	for i := range maxNames {
+		fmt.Fprintf(&header, `,"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, i)
+	}
+	_, err := parseSafetensors(safetensorsFile(header.String()+"}", nil))
+	wantError(t, "many names", err, "more than 65536 names, far more than a GPT-2's")
+}
