@@ -132,7 +132,7 @@ type RankReport struct {
 	Tokens []string `json:"tokens"`
 	Rank   int      `json:"rank"` // 1 is the most probable token; of a set, that of its best member
 	Prob   float64  `json:"prob"` // of a set, the sum
-	Logit  float64  `json:"logit"`
+	Logit  float32  `json:"logit"`
 }
 
 // Number is a number that JSON writes as null where there is none.
@@ -551,8 +551,8 @@ func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) Ran
 			r.Rank++
 		}
 	}
-	r.Logit = logSumExp(members)
-	r.Prob = math.Exp(r.Logit - logSumExp(logits))
+	logit := logSumExp(members)
+	r.Prob, r.Logit = math.Exp(logit-logSumExp(logits)), float32(logit)
 	return r
 }
 

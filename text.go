@@ -59,7 +59,7 @@ func (r *NextReport) text() string {
 			name[i] = strconv.Quote(t)
 		}
 		fmt.Fprintf(&b, "%s  %8d  %11.4f  %9s\n", pad(strings.Join(name, "/"), 16), a.Rank, a.Prob,
-			formatValue(a.Logit, 2))
+			formatValue(float64(a.Logit), 2))
 	}
 	return b.String()
 }
