@@ -101,7 +101,8 @@ func oneLine(stderr string) bool {
 func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 	t.Helper()
 	m := &Model{Config: Config{vocab: vocabSize}}
-	q, err := newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith", metric)
+	q, err := newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith",
+		metric)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -324,7 +324,8 @@ func TestOutputsApart(t *testing.T) {
 		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
 		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors would overwrite the model"},
 		{"convert parts parts/config.json", "OUT parts/config.json would overwrite the model"},
-		{pair + "-model parts -csv parts/config.json", "parts/config.json would overwrite the model"},
+		{pair + "-model parts -csv parts/config.json",
+			"parts/config.json would overwrite the model"},
 		{"bundle -exe program m.safetensors program-link",
 			"OUT program-link would overwrite the program"},
 	} {
@@ -518,8 +519,10 @@ func TestRefusedCombinations(t *testing.T) {
 		{"-pairs x -direct", "-direct looks at one pair"},
 		{"-pairs x -o -", "-o - is for one pair"},
 		{"-pairs x -csv y", "-csv is for one pair"},
-		{"a b -metric logit", "2 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER [CORRUPT_ANSWER]"},
-		{"a -metric kl", "1 argument; expected: CLEAN.txt CORRUPT.txt [CLEAN_ANSWER] [CORRUPT_ANSWER]"},
+		{"a b -metric logit",
+			"2 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER [CORRUPT_ANSWER]"},
+		{"a -metric kl",
+			"1 argument; expected: CLEAN.txt CORRUPT.txt [CLEAN_ANSWER] [CORRUPT_ANSWER]"},
 	} {
 		code, stdout, stderr := command(t, strings.Fields(c.line)...)
 		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
@@ -544,7 +547,8 @@ func TestNextAnswers(t *testing.T) {
 			Prob, Logit float64
 		}
 	}
-	_, stdout, stderr := command(t, "next", "-e", exampleClean, "Jones", "was/Jones", "is", "-json", "-")
+	_, stdout, stderr := command(t,
+		"next", "-e", exampleClean, "Jones", "was/Jones", "is", "-json", "-")
 	decodeJSON(t, stdout, &r)
 	if len(r.Answers) != 3 {
 		t.Fatal(stdout, stderr)

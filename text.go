@@ -163,6 +163,9 @@ func terminalCell(layers int) (width int, text func(v float64) string) {
 		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
 	}
 	return 5, func(v float64) string {
+		if v != v { // not run
+			return "·"
+		}
 		for decimals := 2; decimals > 0; decimals-- {
 			if s := formatValue(v, decimals); utf8.RuneCountInString(s) <= 4 {
 				return s
