@@ -18,10 +18,10 @@ import (
 // asStored in place of a Format leaves every tensor in the format that it has.
 const asStored Format = 0xff
 
-// convert writes the GPT-2 in the file in as a lean safetensors file, its numbers in the given format
-// or asStored. Numbers are rounded to the nearest, ties to even; one too large for the format is an
-// error. in and out may be the same file. heads is the number of attention heads if the user says
-// it, or else 0. What the user should know is returned as notes.
+// convert writes the GPT-2 in the file in as a lean safetensors file, its numbers in the given
+// format or asStored. Numbers are rounded to the nearest, ties to even; one too large for the
+// format is an error. in and out may be the same file. heads is the number of attention heads if
+// the user says it, or else 0. What the user should know is returned as notes.
 func convert(in, out string, format Format, heads int) (notes []string, err error) {
 	ck, err := openCheckpoint(in, 0, 0)
 	if err != nil {

@@ -42,8 +42,8 @@ const madvPopulateRead = 22
 // hugePage is the size of Linux' huge pages on most processors, in bytes.
 const hugePage = 2 << 20
 
-// useHugePages asks Linux to back memory that nobody has touched yet by huge pages, as many as lie in
-// it whole. They come in four times as fast as pages of 4 KB.
+// useHugePages asks Linux to back memory that nobody has touched yet by huge pages, as many as lie
+// in it whole. They come in four times as fast as pages of 4 KB.
 func useHugePages(data []byte) {
 	const madvHugePage = 14
 	address := uintptr(unsafe.Pointer(unsafe.SliceData(data)))

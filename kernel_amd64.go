@@ -19,7 +19,7 @@ func detectVectors() (avx2, avx512 bool) {
 		fma, osxsave, avx, f16c = 1 << 12, 1 << 27, 1 << 28, 1 << 29 // leaf 1, ECX
 		leaf7AVX2, leaf7AVX512F = 1 << 5, 1 << 16                    // leaf 7, EBX
 		savesYMM                = 1<<1 | 1<<2                        // XCR0: SSE and AVX state
-		savesZMM                = savesYMM | 1<<5 | 1<<6 | 1<<7      // and masks, upper halves, Z16–Z31
+		savesZMM                = savesYMM | 1<<5 | 1<<6 | 1<<7      // masks, upper halves, Z16–Z31
 	)
 	leaves, _, _, _ := cpuid(0, 0)
 	if leaves < 7 {

@@ -385,8 +385,8 @@ var (
 	workspaces pool[workspace]
 )
 
-// grow returns a slice of n values, s itself if it is large enough. It begins on a cache line, or on a
-// huge page where it is long enough for one. Its content is arbitrary.
+// grow returns a slice of n values, s itself if it is large enough. It begins on a cache line, or
+// on a huge page where it is long enough for one. Its content is arbitrary.
 func grow(s []float32, n int) []float32 {
 	const line = 64 // bytes
 	if cap(s) >= n {

@@ -90,7 +90,9 @@ func fenced(n int) (values []float32, alive func() bool) {
 
 // sameBits compares two slices by their bits, at the speed of memory.
 func sameBits(a, b []float32) bool {
-	raw := func(v []float32) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v)) }
+	raw := func(v []float32) []byte {
+		return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+	}
 	return bytes.Equal(raw(a), raw(b))
 }
 
