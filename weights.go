@@ -609,7 +609,7 @@ func (p *Parameters) check() error {
 // allUsable returns the parameters as the model needs them, by name.
 func (p *Parameters) allUsable() (map[string]Tensor, error) {
 	all := p.list()
-	need := uint64(4 * max(3*p.width, p.inner)) // zeros in place of biases
+	need := uint64(4 * max(3*p.width, p.inner)) // one row of activations, which every run has
 	for _, q := range all {
 		need += p.copied(q)
 	}
