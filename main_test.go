@@ -382,8 +382,15 @@ func TestStrangersNames(t *testing.T) {
 	t.Setenv("MECHPATCH_MODEL", evil)
 	dirty := regexp.MustCompile(`[^\P{C}\n]|mechpatch: all is well[^\\]`)
 	pair := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
+	model := evil + ".safetensors"
+	if err := os.WriteFile(model, smallGPT2(), 0o666); err != nil {
+		t.Skip(err) // Windows has no such names
+	}
 	for _, args := range [][]string{
 		pair,
+		append(pair, "-model", model),
+		append(pair, "-model", model, "-lens"),
+		{"next", "-model", model, "-e", exampleClean},
 		append(pair, "-model", evil),
 		append(pair, "-"+evil),
 		append(pair, "-site", evil),

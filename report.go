@@ -475,7 +475,7 @@ func newModelReport(m *Model) ModelReport {
 
 // String names the model and its size.
 func (m ModelReport) String() string {
-	name := m.Name
+	name := inOneLine(m.Name)
 	if name == circuitName {
 		name = "built-in circuit (not GPT-2)"
 	}
@@ -491,7 +491,7 @@ func (m ModelReport) origin() string {
 	if m.how == "" {
 		return m.String()
 	}
-	return fmt.Sprintf("%s, from %s (%s)", m, m.how, m.Source)
+	return fmt.Sprintf("%s, from %s (%s)", m, m.how, inOneLine(m.Source))
 }
 
 // newAnswerReport reports an answer, which may be a set of tokens or none.
