@@ -380,7 +380,7 @@ func TestStrangersNames(t *testing.T) {
 	elsewhere(t)
 	evil := "\x1b[2J\nmechpatch: all is well\u009b\u202e"
 	t.Setenv("MECHPATCH_MODEL", evil)
-	dirty := regexp.MustCompile(`[^\P{C}\n]|mechpatch: all is well[^\\]`)
+	dirty := regexp.MustCompile(`(?m)[^\P{C}\n]|^mechpatch: all is well`)
 	pair := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
 	model := evil + ".safetensors"
 	if err := os.WriteFile(model, smallGPT2(), 0o666); err != nil {
