@@ -55,7 +55,7 @@ type Mark struct {
 type style struct {
 	colorMap  string  // "viridis" or "rdbu"
 	scale     int     // pixels of the picture for each pixel of the layout
-	low, high float64 // what the colours span, if low < high; else they span the values
+	low, high float64 // what the colours span, if low < high, also rdbu; else they span the values
 }
 
 // Measures of the layout, in pixels at scale 1.

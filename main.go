@@ -177,7 +177,7 @@ func (p *program) patch() Command {
 	c.flags.StringVar(&f.pairs, "pairs", "",
 		"run every pair of this `FILE`; - is standard input")
 	c.flags.StringVar(&f.colorMap, "cmap", "viridis",
-		"colours: viridis, or rdbu, centred on the corrupt run (`MAP`)")
+		"colours: viridis, or rdbu, centred on the corrupt run or on -range (`MAP`)")
 	c.flags.IntVar(&f.scale, "scale", 1, "make the picture `N` times as large, for print")
 	c.flags.Func("range", "the numbers that the colours span, such as -5:5, so that pictures can "+
 		"be compared (`LOW:HIGH`)", f.parseRange)

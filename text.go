@@ -242,10 +242,13 @@ func (r *Report) effects() string {
 		value, change      float64
 	}
 	var all []effect
-	largest := 0.
+	largest, none := 0., "no cell was run"
 	for i, p := range r.panels {
 		for row := range p.matrix {
 			for c, v := range p.matrix[row] {
+				if v == v {
+					none = "no cell changes the corrupt run's metric"
+				}
 				if change := math.Abs(v - float64(r.Corrupt.Metric)); change > 0 {
 					all = append(all, effect{i, row, c, v, change})
 					largest = max(largest, change)
@@ -274,7 +277,7 @@ func (r *Report) effects() string {
 		fmt.Fprintf(&b, "  %s: %s, corrupt %s\n", where, value, corrupt)
 	}
 	if len(all) == 0 {
-		b.WriteString("  none: no cell changes the corrupt run's metric\n")
+		b.WriteString("  none: " + none + "\n")
 	}
 	return b.String()
 }

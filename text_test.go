@@ -92,9 +92,14 @@ func TestEffects(t *testing.T) {
 	if got := r.effects(); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	r.panels = []Panel{{matrix: [][]float64{{1, 1}}}}
-	if got := r.effects(); !strings.Contains(got, "none") {
-		t.Error(got)
+	for want, cells := range map[string][]float64{
+		"none: no cell changes":   {1, math.NaN()},
+		"none: no cell was run\n": {math.NaN(), math.NaN()},
+	} {
+		r.panels = []Panel{{matrix: [][]float64{cells}}}
+		if got := r.effects(); !strings.Contains(got, want) {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 
