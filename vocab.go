@@ -396,6 +396,9 @@ func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	return s, nil
 }
 
+// mostTokens bounds the ids of a vocabulary's tokens.
+const mostTokens = 1 << 22
+
 // largestTokenizer bounds the files. Those of vocabularies with 50,000 tokens have 2 MB.
 const largestTokenizer = 32 << 20
 
@@ -862,18 +865,19 @@ func sortTokens(tokens []addedToken) {
 
 // newBPE makes the BPE of a vocabulary that is not GPT-2's.
 func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
-	spelt := make([]string, rows) // the tokens by their ids, as the file spells them
-	taken, size := make([]bool, rows), 0
+	rows = min(rows, mostTokens) // which a file of weights merely claims
+	spelt := map[int]string{}    // the tokens by their ids, as the file spells them
+	size := 0
 	for token, id := range s.Vocab {
 		if id < 0 || id >= rows {
 			return nil, fmt.Errorf("the token %s has the id %d, but the model has %d tokens: "+
 				"this is not the vocabulary of these weights", quote(token), id, rows)
 		}
-		if taken[id] {
+		if other, taken := spelt[id]; taken {
 			return nil, fmt.Errorf("two tokens, %s and %s, have the id %d",
-				quote(min(spelt[id], token)), quote(max(spelt[id], token)), id)
+				quote(min(other, token)), quote(max(other, token)), id)
 		}
-		spelt[id], taken[id] = token, true
+		spelt[id] = token
 		size = max(size, id+1)
 	}
 	b := &bpe{
@@ -905,7 +909,8 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 		b.letters[i] = noToken
 	}
 	var bytes []byte
-	for id, token := range spelt[:size] {
+	for id := range size {
+		token := spelt[id]
 		text, ok := bytesOfLetters(token)
 		if ok && len(text) == 1 {
 			b.letters[text[0]] = int32(id)
