@@ -458,3 +458,47 @@ func shorten(s string) string {
 	}
 	return s
 }
+
+// mostMemory bounds what is allocated for any one purpose. The largest GPT-2 needs an eighth of it.
+const mostMemory = 16e9
+
+// enoughMemory is an error if a purpose needs more memory than this program takes or the system can
+// give. It is asked before anything is allocated whose size comes from a file.
+func enoughMemory(need uint64, what string) error {
+	limit, whose := uint64(mostMemory), "the most that mechpatch takes"
+	if free := freeMemory("/"); free < limit {
+		limit, whose = free, "what this machine can give"
+	}
+	if need <= limit {
+		return nil
+	}
+	return fmt.Errorf("%s needs %.1f GB of memory, and %s is %.1f GB",
+		what, float64(need)/1e9, whose, float64(limit)/1e9)
+}
+
+// freeMemory is how many bytes the system can give: what Linux tells below root in /proc and of the
+// control group, less what a limit of the process leaves. Where nothing is told there is no limit.
+func freeMemory(root string) uint64 {
+	free := uint64(math.MaxUint64)
+	lower := func(file, line string, unit, used uint64) {
+		data, _ := os.ReadFile(filepath.Join(root, file))
+		for _, text := range strings.Split(string(data), "\n") {
+			rest, ok := strings.CutPrefix(text, line)
+			fields := strings.Fields(rest)
+			if !ok || len(fields) == 0 {
+				continue
+			}
+			if n, err := strconv.ParseUint(fields[0], 10, 64); err == nil {
+				n *= unit
+				free = min(free, n-min(n, used))
+			}
+		}
+	}
+	pages, _ := os.ReadFile(filepath.Join(root, "proc/self/statm"))
+	total, _, _ := strings.Cut(string(pages), " ")
+	size, _ := strconv.ParseUint(total, 10, 64)
+	lower("proc/meminfo", "MemAvailable:", 1024, 0)
+	lower("sys/fs/cgroup/memory.max", "", 1, 0)
+	lower("proc/self/limits", "Max address space", 1, size*uint64(os.Getpagesize()))
+	return free
+}

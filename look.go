@@ -57,11 +57,12 @@ type Guess struct {
 
 // lens looks at both runs through the logit lens. The readings have no kl.
 func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, error) {
-	lens, logits := &Lens{}, make([]float32, 2*m.vocab)
+	lens, logits := &Lens{}, []float32(nil)
 	see := func(b *Batch, site Site, _ int, x []float32) error {
 		if site != siteResid {
 			return nil
 		}
+		logits = grow(logits, 2*m.vocab)
 		readings, err := m.readings(x, pair, full, nil)
 		if err == nil {
 			err = m.logitsInto(logits, b.last())
@@ -138,7 +139,7 @@ type Direct struct {
 type Shares struct {
 	embed, posEmbed float64     // wte and wpe
 	heads           [][]float64 // [layer][head], without the value bias
-	attnBias        []float64   // [layer]: c_proj's bias, and what the value biases come to through c_proj
+	attnBias        []float64   // [layer]: c_proj's bias and, through it, the value biases
 	mlp             []float64   // [layer]
 	lnFBias         float64     // of the final layer norm
 }

@@ -454,3 +454,32 @@ func TestForwardPreparesAhead(t *testing.T) {
 		}
 	}
 }
+
+// TestAbsurdShapes checks that a model whose file claims an absurd size is refused in one line,
+// before memory is allocated for it. A matrix of zeros takes none.
+func TestAbsurdShapes(t *testing.T) {
+	for _, c := range []struct {
+		Config
+		inner int
+		want  string
+	}{
+		{Config{2, 1, 1 << 32, 8, 100}, 1 << 34, "GB of memory"},
+		{Config{2, 2, 16, 8, 70e9}, 64, "GB of memory"},
+		{Config{2, 2, 16, 8, 100}, 10e9, "GB of memory"},
+		{Config{20000, 1, 1, 8, 100}, 4, "20000 layers, and mechpatch runs at most 1000"},
+	} {
+		m := &Model{Config: c.Config, name: "absurd"}
+		for l := 0; l < c.layers; l++ {
+			m.blocks = append(m.blocks, Block{fc: Linear{w: Matrix{rows: c.width, cols: c.inner}}})
+		}
+		pair := Pair{clean: []int{1, 2}, corrupt: []int{1, 3}}
+		_, err1 := m.next(pair.clean)
+		_, err2 := m.sweep(pair, patching(siteResid), func(float64) {})
+		_, err3 := m.lens(pair, false, func(float64) {})
+		for _, err := range []error{err1, err2, err3} {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v: %v, want %q", c.Config, err, c.want)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 )
 
 // This file is activation patching (Vig et al., "Causal Mediation Analysis for Interpreting Neural
@@ -157,14 +158,20 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	if err := m.checkTargets(plan.targets); err != nil {
 		return nil, err
 	}
+	T, s := len(pair.clean), &Sweep{}
+	if err := m.enough(2*T, m.cellBytes(plan, T)); err != nil {
+		return nil, err
+	}
 	x, err := m.embed(pair.clean, pair.corrupt)
 	if err != nil {
 		return nil, err
 	}
-	T, s := len(pair.clean), &Sweep{}
 	var live, inert []Cell
 	live, inert, s.matrices = m.cells(pair, plan)
 	passes, rows := m.passes(live, T)
+	if err := m.enough(rows, m.cellBytes(plan, T)); err != nil {
+		return nil, err
+	}
 	b := m.newBatch(T, rows)
 	defer batches.put(b)
 	done, total := 0, m.work(passes, T)
@@ -278,6 +285,20 @@ func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]
 	return live, inert, matrices
 }
 
+// cellBytes is about what the cells of a plan and their readings take, in bytes.
+func (m *Model) cellBytes(plan Plan, T int) (bytes float64) {
+	for _, t := range plan.targets {
+		cells := float64(m.layers) * float64(max(T, len(plan.spans)))
+		if t.of != nil {
+			cells = float64(T) * float64(T)
+		} else if t.site.ofHead() {
+			cells *= float64(m.heads)
+		}
+		bytes += cells * 3 * float64(unsafe.Sizeof(Cell{}))
+	}
+	return bytes
+}
+
 // grid lays out the cells of a target as Target says.
 func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 	spans := plan.spans
@@ -288,9 +309,8 @@ func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 	}
 	if t.of != nil {
 		for pos := 0; pos < T; pos++ {
-			destination := Span{pos, pos + 1, slices.ContainsFunc(running(spans), func(s Span) bool {
-				return s.lo <= pos && pos < s.hi
-			})}
+			covers := func(s Span) bool { return s.run && s.lo <= pos && pos < s.hi }
+			destination := Span{pos, pos + 1, slices.ContainsFunc(spans, covers)}
 			row := make([]Cell, T)
 			for j := range row {
 				row[j] = Cell{Target: t, Head: *t.of, Span: destination, source: j}
@@ -312,7 +332,8 @@ func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 		for h := 0; h < heads; h++ {
 			row := make([]Cell, len(spans))
 			for i, span := range spans {
-				span.run = span.run && (plan.layers == nil || plan.layers[l]) && (t.to == nil || t.reaches(l))
+				picked := plan.layers == nil || plan.layers[l]
+				span.run = span.run && picked && (t.to == nil || t.reaches(l))
 				row[i] = Cell{Target: t, Head: Head{l, h}, Span: span}
 			}
 			if h > 0 && len(spans) == 1 { // one row for all heads of a layer
@@ -634,11 +655,10 @@ func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]
 	if !full {
 		return r, nil
 	}
-	const chunk = 64 // at a time, for the whole logits of a thousand streams take 200 MB
 	room, logP := logitRooms.get(), logProbabilities(clean)
 	defer logitRooms.put(room)
-	for lo := 0; lo < len(r); lo += chunk {
-		hi := min(lo+chunk, len(r))
+	for lo := 0; lo < len(r); lo += logitsChunk {
+		hi := min(lo+logitsChunk, len(r))
 		*room = grow(*room, (hi-lo)*m.vocab)
 		y := *room
 		if err := m.logitsInto(y, x[lo*m.width:hi*m.width]); err != nil {

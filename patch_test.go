@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"math/rand"
+	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -295,6 +298,173 @@ func TestSweepIsItsDefinition(t *testing.T) {
 			}
 		}
 	}
+}
+
+// patchingGoldens is what the independent implementation says of patching, one command a case.
+type patchingGoldens struct {
+	Clean, Corrupt []int
+	A, B           int // clean and corrupt answer
+	Cases          []struct {
+		Do             string // as on its command line: "sweep --site z --by pos"
+		Matrix, KL     any
+		Clean, Corrupt goldenShares
+	}
+}
+
+// goldenShares is what direct attribution finds in one run; or what a head attends to.
+type goldenShares struct {
+	Embed, Pos_embed, Ln_f_bias float64
+	Heads                       any // [layer][head]
+	Attn_bias, Mlp              []float64
+	Pattern                     any // [destination][source]
+}
+
+// TestPatchingAgainstReference holds every site, paths, attention and direct attribution to the
+// goldens in testdata/oracle/patching, which whole forward passes in float64 have made.
+func TestPatchingAgainstReference(t *testing.T) {
+	m := openTestModel(t, "testdata/oracle/patching/model.safetensors")
+	holdToPatchingGoldens(t, m, "testdata/oracle/patching/golden.json", 1e-5)
+}
+
+func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float64) {
+	var want patchingGoldens
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := Pair{want.Clean, want.Corrupt, []int{want.A}, []int{want.B}}
+	quiet := func(float64) {}
+	for _, c := range want.Cases {
+		t.Run(c.Do, func(t *testing.T) {
+			var got, numbers []float64
+			switch {
+			case c.Do == "direct":
+				d, err := m.direct(pair, quiet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for run, s := range d.shares {
+					w := []goldenShares{c.Clean, c.Corrupt}[run]
+					got = append(got, s.embed, s.posEmbed, s.lnFBias)
+					got = slices.Concat(got, slices.Concat(s.heads...), s.attnBias, s.mlp)
+					numbers = append(numbers, w.Embed, w.Pos_embed, w.Ln_f_bias)
+					numbers = slices.Concat(numbers, flat(w.Heads), w.Attn_bias, w.Mlp)
+				}
+			case strings.HasPrefix(c.Do, "look"):
+				p, err := m.patterns(pair, []Head{*headOf(c.Do)}, false, quiet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for run, w := range []any{c.Clean.Pattern, c.Corrupt.Pattern} {
+					for _, row := range p.a[run][0] {
+						for _, v := range row {
+							got = append(got, float64(v))
+						}
+					}
+					numbers = append(numbers, flat(w)...)
+				}
+			default:
+				plan := planOf(c.Do, len(pair.clean))
+				s, err := m.sweep(pair, plan, quiet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, row := range s.matrices[0] {
+					for _, r := range row {
+						got = append(got, metricDiff.of(r, s.clean, s.corrupt))
+					}
+				}
+				numbers = flat(c.Matrix)
+				if c.KL != nil {
+					for _, row := range s.matrices[0] {
+						for _, r := range row {
+							got = append(got, r.kl)
+						}
+					}
+					numbers = append(numbers, flat(c.KL)...)
+				}
+			}
+			if len(got) != len(numbers) {
+				t.Fatalf("%d numbers, want %d", len(got), len(numbers))
+			}
+			worst := 0.
+			for i, w := range numbers {
+				if math.IsNaN(w) != math.IsNaN(got[i]) {
+					t.Fatalf("number %d is %g, want %g", i, got[i], w)
+				}
+				if w == w {
+					worst = max(worst, math.Abs(got[i]-w))
+				}
+			}
+			if !(worst <= tolerance) {
+				t.Errorf("a number is off by %g", worst)
+			}
+		})
+	}
+}
+
+// flat are all numbers of JSON arrays within arrays; null is NaN.
+func flat(v any) (numbers []float64) {
+	switch v := v.(type) {
+	case nil:
+		return []float64{math.NaN()}
+	case float64:
+		return []float64{v}
+	}
+	x := reflect.ValueOf(v)
+	for i := 0; i < x.Len(); i++ {
+		numbers = append(numbers, flat(x.Index(i).Interface())...)
+	}
+	return numbers
+}
+
+// planOf is the plan that a command line of the reference asks for.
+func planOf(command string, T int) (plan Plan) {
+	words := strings.Fields(command)
+	value := func(flag string) string {
+		if i := slices.Index(words, flag); i >= 0 {
+			return words[i+1]
+		}
+		return ""
+	}
+	plan.full = slices.Contains(words, "--kl")
+	target := Target{of: headOf(command)}
+	sites := map[string]Site{}
+	for s := siteResidPre; s <= siteResid; s++ {
+		sites[s.String()] = s
+	}
+	if words[0] == "path" {
+		target.site, target.frozen = siteZ, true
+		for _, name := range strings.Split(value("--to"), ",") {
+			if name == "logits" {
+				break
+			}
+			i := strings.LastIndexByte(name, '.')
+			head := headOf("--of " + name[:i])
+			target.to = append(target.to, Receiver{*head, sites[name[i+1:]]})
+		}
+	} else {
+		target.site = sites[value("--site")]
+	}
+	if value("--by") == "pos" {
+		plan.spans = everySpan(T)
+	}
+	plan.targets = []Target{target}
+	return plan
+}
+
+// headOf is the head after --of, if there is one.
+func headOf(command string) *Head {
+	_, name, ok := strings.Cut(command, "--of ")
+	if !ok {
+		return nil
+	}
+	var h Head
+	fmt.Sscanf(name, "%d.%d", &h.layer, &h.head)
+	return &h
 }
 
 // sameReadings fails at the first cell whose logits differ in a bit.
