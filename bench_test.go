@@ -27,31 +27,77 @@ func gpt2Shape() *Model {
 }
 
 // sweepFLOPs counts the multiplications and additions of a sweep's matrix products: 24·d² for each
-// row in each layer.
-func sweepFLOPs(m *Model, pair Pair) float64 {
-	live, _, _ := m.cells(pair, patching(siteResid))
+// row in each layer, of which a run that is forked where a head's output is known has 18 in its own.
+func sweepFLOPs(m *Model, pair Pair, plan Plan) float64 {
+	live, _, _ := m.cells(pair, plan)
 	T, d := len(pair.clean), float64(m.width)
-	rows := 2 * T * m.layers
+	parts := 24 * 2 * T * m.layers
 	for _, c := range live {
-		rows += (T - c.from) * (m.layers - 1 - c.layer)
+		_, rows := m.cost(&c, T)
+		parts += 24 * (rows - 1) // in the last layer there is one row, which has but 18
+		if c.layer == m.layers-1 {
+			parts += 18
+		} else if c.site.ofHead() {
+			parts += 18 + 18*(T-c.from)
+		}
 	}
-	return float64(rows) * 24 * d * d
+	return float64(parts) * d * d
 }
 
-// BenchmarkSweep sweeps pairs of some lengths, as a whole and as a rate of arithmetic, which should
-// stay near the matrix product's.
+// benchmarkSweep reports a sweep's time, and its rate of arithmetic as a share of the matrix product's.
+func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
+	const rows = 600
+	w := m.blocks[0].fc
+	x, y := randoms(1, rows*m.width), make([]float32, rows*w.w.cols)
+	product := 0.
+	for i := 0; i < b.N; i++ {
+		if _, err := m.sweep(pair, plan, func(float64) {}); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		start := time.Now()
+		for j := 0; j < 20; j++ {
+			matMul(y, x, m.blocks[j%m.layers].fc.w, w.b)
+		}
+		product += time.Since(start).Seconds()
+		b.StartTimer()
+	}
+	rate := sweepFLOPs(m, pair, plan) * float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate/1e9, "GFLOP/s")
+	b.ReportMetric(rate/(20*2*float64(len(y)*m.width)*float64(b.N)/product), "of-matmul")
+}
+
+// BenchmarkSweep sweeps pairs of some lengths.
 func BenchmarkSweep(b *testing.B) {
 	m := gpt2Shape()
 	for _, T := range []int{11, 40, 128} {
 		b.Run(fmt.Sprintf("%d tokens", T), func(b *testing.B) {
-			pair := randomPair(m, T, 1, 1)
-			for i := 0; i < b.N; i++ {
-				if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(sweepFLOPs(m, pair)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+			benchmarkSweep(b, m, randomPair(m, T, 1, 1), patching(siteResid))
 		})
+	}
+}
+
+// BenchmarkPatching patches heads and paths in a pair of 15 tokens that differs at the third.
+func BenchmarkPatching(b *testing.B) {
+	m := gpt2Shape()
+	pair := randomPair(m, 15, 2, 1)
+	byPosition := patching(siteQ)
+	byPosition.spans = everySpan(15)
+	path := func(to ...Receiver) Plan {
+		return Plan{targets: []Target{{site: siteZ, frozen: true, to: to}}}
+	}
+	for _, c := range []struct {
+		name string
+		plan Plan
+	}{
+		{"z", patching(siteZ)},
+		{"five kinds", patching(siteZ, siteQ, siteK, siteV, sitePattern)},
+		{"q by position", byPosition},
+		{"to the logits", path()},
+		{"to 9.9.q, 9.6.q and 10.0.v",
+			path(Receiver{Head{9, 9}, siteQ}, Receiver{Head{9, 6}, siteQ}, Receiver{Head{10, 0}, siteV})},
+	} {
+		b.Run(c.name, func(b *testing.B) { benchmarkSweep(b, m, pair, c.plan) })
 	}
 }
 
