@@ -190,49 +190,5 @@ func TestEnoughMemory(t *testing.T) {
 			"and this machine has ") {
 			t.Error(err)
 		}
-
-// TestEnoughMemory asks a machine of each kind for more than it can give, and for less.
-func TestEnoughMemory(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		files map[string]string
-		free  uint64
-	}{
-		{"nothing is told", nil, math.MaxUint64},
-		{"free memory", map[string]string{"proc/meminfo": "MemTotal: 9 kB\nMemAvailable:  5000 kB\n"}, 5000 << 10},
-		{"a control group", map[string]string{
-			"proc/meminfo":             "MemAvailable:  5000 kB\n",
-			"sys/fs/cgroup/memory.max": "70000\n",
-		}, 70000},
-		{"an unlimited one", map[string]string{"sys/fs/cgroup/memory.max": "max\n"}, math.MaxUint64},
-		{"ulimit -v", map[string]string{
-			"proc/self/limits": "Max address space         900000000  unlimited  bytes\n",
-			"proc/self/statm":  "1000 50 7 1 0 9 0\n",
-		}, 900000000 - 1000*uint64(os.Getpagesize())},
-		{"less than it has already", map[string]string{
-			"proc/self/limits": "Max address space         900  unlimited  bytes\n",
-			"proc/self/statm":  "1000 50 7 1 0 9 0\n",
-		}, 0},
-	} {
-		root := t.TempDir()
-		for name, text := range c.files {
-			path := filepath.Join(root, name)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if free := freeMemory(root); free != c.free {
-			t.Errorf("%s: %d bytes are free, want %d", c.name, free, c.free)
-		}
-	}
-	if err := enoughMemory(1<<20, "a megabyte"); err != nil {
-		t.Error(err)
-	}
-	err := enoughMemory(85e9, "widening x.pt")
-	if err == nil || !strings.HasPrefix(err.Error(), "widening x.pt needs 85.0 GB of memory, and ") {
-		t.Error(err)
 	}
 }
