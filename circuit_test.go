@@ -5,52 +5,69 @@ import (
 	"testing"
 )
 
-// The example pairs, and in which cells the clean activation must bring the clean answer back. Everything else must leave
-// the corrupt run as it is.
-var circuitTruth = []struct {
-	name, clean, corrupt string
-	site                 Site
-	restores             func(layer, column int) bool
-}{
-	{
-		"the last name", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteResid,
-		func(l, p int) bool { return l < inductionLayer && p == 1 || l >= inductionLayer && p == 10 },
-	}, {
-		"the first name", "Michelle Jones was a top-notch student. Michelle", "Jessica Jones was a top-notch student. Michelle", siteResid,
-		func(l, p int) bool {
-			return l < previousLayer && p == 0 || l >= previousLayer && l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
-		},
-	}, {
-		"what attention adds", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteAttn,
-		func(l, p int) bool { return l == inductionLayer && p == 10 },
-	}, {
-		"what the MLPs add", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteMLP,
-		func(l, p int) bool { return false },
-	}, {
-		"the heads", "Michelle Jones was a top-notch student. Michelle", "Michelle Smith was a top-notch student. Michelle", siteZ,
-		func(l, h int) bool { return l == inductionLayer && h == inductionHead },
-	}, {
-		"the heads, of the first name", "Michelle Jones was a top-notch student. Michelle", "Jessica Jones was a top-notch student. Michelle", siteZ,
-		func(l, h int) bool {
-			return l == previousLayer && h == previousHead || l == inductionLayer && h == inductionHead
-		},
-	},
+// The example: a clean text and three corrupt ones, of which each asks another part of the
+// induction head, layer 6's head 3: what is copied, where that is found, and what is looked for.
+const (
+	textJones   = "Michelle Jones was a top-notch student. Michelle"
+	textSmith   = "Michelle Smith was a top-notch student. Michelle"
+	textJessica = "Jessica Jones was a top-notch student. Michelle"
+	textQuery   = "Michelle Smith was a top-notch student. Jessica"
+)
+
+// circuitPair is the question with textJones as the clean text.
+func circuitPair(t *testing.T, m *Model, corrupt string) Pair {
+	t.Helper()
+	clean := Text{"clean", textJones}
+	q, err := newQuestion(m, clean, Text{"corrupt", corrupt}, "Jones", "Smith", metricRestored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q.Pair
 }
 
-// TestCircuitTruth holds the whole program, from tokens to cells, to what is known of the circuit beforehand.
+// circuitTruth is in which cells the clean activation must bring the clean answer back. Everything
+// else must leave the corrupt run as it is.
+var circuitTruth = []struct {
+	corrupt  string
+	site     Site
+	restores func(layer, column int) bool
+}{
+	{textSmith, siteResid, func(l, p int) bool {
+		return l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
+	}},
+	{textJessica, siteResid, func(l, p int) bool {
+		return l < previousLayer && p == 0 || l >= previousLayer && l < inductionLayer && p == 1 ||
+			l >= inductionLayer && p == 10
+	}},
+	{textSmith, siteAttn, func(l, p int) bool { return l == inductionLayer && p == 10 }},
+	{textSmith, siteMLP, func(l, p int) bool { return false }},
+	{textSmith, siteZ, func(l, h int) bool { return l == inductionLayer && h == inductionHead }},
+	{textJessica, siteZ, func(l, h int) bool {
+		return l == previousLayer && h == previousHead || l == inductionLayer && h == inductionHead
+	}},
+	{textSmith, siteV, func(l, h int) bool { return l == inductionLayer && h == inductionHead }},
+	{textSmith, siteK, func(l, h int) bool { return false }},
+	{textSmith, siteQ, func(l, h int) bool { return false }},
+	{textJessica, siteK, func(l, h int) bool { return l == inductionLayer && h == inductionHead }},
+	{textJessica, siteV, func(l, h int) bool { return l == previousLayer && h == previousHead }},
+	{textJessica, siteQ, func(l, h int) bool { return false }},
+	{textJessica, sitePattern, func(l, h int) bool {
+		return l == inductionLayer && h == inductionHead
+	}},
+}
+
+// TestCircuitTruth holds the whole program, from tokens to cells, to what is known of the circuit
+// beforehand.
 func TestCircuitTruth(t *testing.T) {
 	m := newCircuit()
 	for _, c := range circuitTruth {
-		t.Run(c.name, func(t *testing.T) {
-			q, err := newQuestion(m, Text{"clean", c.clean}, Text{"corrupt", c.corrupt}, "Jones", "Smith", metricRestored)
+		t.Run(c.corrupt+", "+c.site.String(), func(t *testing.T) {
+			s, err := m.sweep(circuitPair(t, m, c.corrupt), patching(c.site), func(float64) {})
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := m.sweep(q.Pair, patching(c.site), func(float64) {})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if from, to := metricDiff.of(s.corrupt, s.clean, s.corrupt), metricDiff.of(s.clean, s.clean, s.corrupt); from-to < 10 {
+			diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
+			if from, to := diff(s.corrupt), diff(s.clean); from-to < 10 {
 				t.Fatalf("the answers do not part: clean %.2f, corrupt %.2f", to, from)
 			}
 			for l, row := range s.matrices[0] {
@@ -68,26 +85,24 @@ func TestCircuitTruth(t *testing.T) {
 	}
 }
 
-// TestCircuitThirdPair is the pair in which the query token differs too: before the induction layer it decides which name is
-// looked up in the corrupt text, so the corrupt answer appears; after it the clean run's answer is carried over whole.
+// TestCircuitThirdPair is the pair in which the query token differs too: before the induction layer
+// it decides which name is looked up in the corrupt text, so the corrupt answer appears; after it
+// the clean run's answer is carried over whole. Of the induction head only the query matters.
 func TestCircuitThirdPair(t *testing.T) {
 	m := newCircuit()
-	q, err := newQuestion(m, Text{"clean", "Michelle Jones was a top-notch student. Michelle"},
-		Text{"corrupt", "Michelle Smith was a top-notch student. Jessica"}, "Jones", "Smith", metricDiff)
+	plan := patching(siteResid, siteQ, siteK, siteV)
+	s, err := m.sweep(circuitPair(t, m, textQuery), plan, func(float64) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := m.sweep(q.Pair, patching(siteResid), func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean, corrupt := metricDiff.of(s.clean, s.clean, s.corrupt), metricDiff.of(s.corrupt, s.clean, s.corrupt)
+	diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
+	clean, corrupt := diff(s.clean), diff(s.corrupt)
 	if clean > -10 || math.Abs(corrupt) > 8 {
 		t.Fatalf("clean %.2f, corrupt %.2f", clean, corrupt)
 	}
 	for l, row := range s.matrices[0] {
 		for p, r := range row {
-			v, ok := metricDiff.of(r, s.clean, s.corrupt), false
+			v, ok := diff(r), false
 			switch {
 			case p == 10 && l < inductionLayer:
 				ok = v > 10
@@ -101,9 +116,77 @@ func TestCircuitThirdPair(t *testing.T) {
 			}
 		}
 	}
+	for i, site := range []Site{siteQ, siteK, siteV} {
+		v := diff(s.matrices[1+i][inductionLayer][inductionHead])
+		if (v > 10) != (site == siteQ) || site != siteQ && math.Abs(v-corrupt) > 3 {
+			t.Errorf("%v of the induction head: %.2f, corrupt %.2f", site, v, corrupt)
+		}
+	}
 }
 
-// TestCircuitPredicts checks the circuit's answers, and that common words come to the top where it has none.
+// TestCircuitPath follows the first name to the answer: through the previous-token head to the keys
+// of the induction head, and from there to the logits.
+func TestCircuitPath(t *testing.T) {
+	m := newCircuit()
+	receiver := Receiver{Head{inductionLayer, inductionHead}, siteK}
+	for _, c := range []struct {
+		to     []Receiver
+		sender Head
+	}{
+		{[]Receiver{receiver}, Head{previousLayer, previousHead}},
+		{nil, Head{inductionLayer, inductionHead}},
+	} {
+		plan := Plan{targets: []Target{{site: siteZ, frozen: true, to: c.to}}}
+		s, err := m.sweep(circuitPair(t, m, textJessica), plan, func(float64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for l, row := range s.matrices[0] {
+			for h, r := range row {
+				if c.to != nil && l >= inductionLayer {
+					if r.clean == r.clean {
+						t.Errorf("head %d.%d is run, though nothing of it comes to %v", l, h, receiver)
+					}
+					continue
+				}
+				got := metricRestored.of(r, s.clean, s.corrupt)
+				if (math.Abs(got) > .1) != (Head{l, h} == c.sender) {
+					t.Errorf("to %v, head %d.%d restores %.3f", c.to, l, h, got)
+				}
+			}
+		}
+	}
+}
+
+// TestCircuitViews checks that the induction head attends from the last name to what followed it
+// the first time, and that the answer's logit comes from that head.
+func TestCircuitViews(t *testing.T) {
+	m := newCircuit()
+	pair, quiet := circuitPair(t, m, textSmith), func(float64) {}
+	p, err := m.patterns(pair, []Head{{inductionLayer, inductionHead}}, false, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := m.direct(pair, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for run, want := range map[int]float64{cleanRun: -1, corruptRun: 1} {
+		if a := p.a[run][0][10][1]; a < .9 {
+			t.Errorf("run %d: %.3f of the induction head's attention is at the name", run, a)
+		}
+		for l, heads := range d.shares[run].heads {
+			for h, v := range heads {
+				if (v*want > 5) != (Head{l, h} == Head{inductionLayer, inductionHead}) {
+					t.Errorf("run %d: head %d.%d adds %.2f", run, l, h, v)
+				}
+			}
+		}
+	}
+}
+
+// TestCircuitPredicts checks the circuit's answers, and that common words come to the top where it
+// has none.
 func TestCircuitPredicts(t *testing.T) {
 	m := newCircuit()
 	for _, c := range []struct{ text, want string }{

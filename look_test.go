@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestLensIsATruncatedModel holds the lens to its definition: what it shows after layer l is what a model that ends with that
-// layer predicts.
+// TestLensIsATruncatedModel holds the lens to its definition: what it shows after layer l is what
+// a model that ends with that layer predicts.
 func TestLensIsATruncatedModel(t *testing.T) {
 	m := randomModel(Config{4, 2, 32, 16, 60}, 3)
 	pair := randomPair(m, 7, 2, 4)
@@ -44,8 +44,60 @@ func TestLensIsATruncatedModel(t *testing.T) {
 	}
 }
 
-// TestLensReport checks that a study through the lens is about the same two runs as a sweep, and that its table follows them
-// from layer to layer, each in its own column.
+// TestPatterns holds what heads attend to in both runs to the plain forward pass, bit for bit.
+func TestPatterns(t *testing.T) {
+	m := randomModel(Config{3, 2, 32, 80, 60}, 3)
+	for _, T := range []int{1, 7, 70} {
+		pair := randomPair(m, T, 0, 4)
+		heads := []Head{{2, 1}, {0, 0}, {2, 0}}
+		p, err := m.patterns(pair, heads, false, func(float64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for run, ids := range [][]int{pair.clean, pair.corrupt} {
+			acts := recorded(t, m, ids)
+			for i, h := range heads {
+				want := acts[sitePattern][h.layer][h.head*T*T : (h.head+1)*T*T]
+				if !sameBits(slices.Concat(p.a[run][i]...), want) {
+					t.Errorf("%d tokens, run %d: head %v attends to something else", T, run, h)
+				}
+			}
+		}
+	}
+	if _, err := m.patterns(randomPair(m, 3, 0, 4), []Head{{2, 2}}, false, func(float64) {}); err == nil ||
+		err.Error() != "there is no head 2.2 in random: its heads are 0.0 to 2.1" {
+		t.Errorf("a head that is not there: %v", err)
+	}
+}
+
+// TestDirectAddsUp checks that the shares of all components add up to each run's metric.
+func TestDirectAddsUp(t *testing.T) {
+	for _, c := range []Config{{3, 2, 32, 16, 60}, {1, 1, 8, 16, 60}} {
+		m := randomModel(c, 3)
+		pair := randomPair(m, 7, 2, 4)
+		d, err := m.direct(pair, func(float64) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for run, r := range []Reading{d.clean, d.corrupt} {
+			s, sum := d.shares[run], 0.
+			parts := slices.Concat(slices.Concat(s.heads...), s.attnBias, s.mlp)
+			for _, v := range append(parts, s.embed, s.posEmbed, s.lnFBias) {
+				sum += v
+			}
+			if want := metricDiff.of(r, r, r); math.Abs(sum-want) > 1e-5 {
+				t.Errorf("%v, run %d: the shares add up to %g, want %g", c, run, sum, want)
+			}
+		}
+		pair.corruptAnswer = []int{3, 4}
+		if _, err := m.direct(pair, func(float64) {}); err == nil {
+			t.Error("a set of answers has no direction")
+		}
+	}
+}
+
+// TestLensReport checks that a study through the lens is about the same two runs as a sweep, and
+// that its table follows them from layer to layer, each in its own column.
 func TestLensReport(t *testing.T) {
 	lens, plain := study(t, Study{lens: true, metric: metricProb, top: 5}), study(t, Study{site: "resid", metric: metricProb, top: 5})
 	if !reflect.DeepEqual(lens.Clean, plain.Clean) || !reflect.DeepEqual(lens.Corrupt, plain.Corrupt) {

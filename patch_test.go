@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// randomModel makes a small GPT-2 with random weights whose spread is roughly that of the published one.
+// randomModel makes a small GPT-2 with random weights whose spread is roughly that of the
+// published one.
 func randomModel(c Config, seed int64) *Model {
 	r := rand.New(rand.NewSource(seed))
 	d := c.width
@@ -165,7 +166,8 @@ func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base map[Si
 	if !c.frozen {
 		return plainRun(t, m, corrupt, replacing(m, c, clean))
 	}
-	// All heads put out what they do in the corrupt run, only the sender what it does in the clean one.
+	// All heads put out what they do in the corrupt run, only the sender what it does in the clean
+	// one.
 	receivers := map[Site][][]float32{}
 	x := plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
 		if at == siteZ {
@@ -185,7 +187,8 @@ func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base map[Si
 	})
 }
 
-// plainSweep is the definition of a sweep. It is laid out like one, and has NaN where nothing is run.
+// plainSweep is the definition of a sweep. It is laid out like one, and has NaN where nothing is
+// run.
 func plainSweep(t testing.TB, m *Model, pair Pair, plan Plan) (matrices [][][]Reading) {
 	clean, base := recorded(t, m, pair.clean), recorded(t, m, pair.corrupt)
 	for i := range plan.targets {
@@ -266,9 +269,9 @@ func allPaths(m *Model) map[string]Plan {
 	return paths
 }
 
-// TestSweepIsItsDefinition holds the one-pass sweep to the plain definition, bit for bit: every site,
-// by head, by position, by span, by entry, and paths; texts that differ early and late, one layer,
-// one token, and passes so small that the cells are divided over many of them.
+// TestSweepIsItsDefinition holds the one-pass sweep to the plain definition, bit for bit: every
+// site, by head, by position, by span, by entry, and paths; texts that differ early and late, one
+// layer, one token, and passes so small that the cells are divided over many of them.
 func TestSweepIsItsDefinition(t *testing.T) {
 	for _, c := range []struct {
 		layers, heads, width, T, differ int
@@ -503,8 +506,8 @@ func TestCaptureCopies(t *testing.T) {
 	}
 }
 
-// TestKeepLast counts the rows that reach each MLP: those of whole runs and of forks from where they begin, in the last layer
-// of a fork the last alone.
+// TestKeepLast counts the rows that reach each MLP: those of whole runs and of forks from where
+// they begin, in the last layer of a fork the last alone.
 func TestKeepLast(t *testing.T) {
 	const T = 6
 	m := randomModel(Config{3, 2, 16, T, 30}, 4)
@@ -532,7 +535,8 @@ func TestKeepLast(t *testing.T) {
 	}
 }
 
-// TestProgress checks that the share of the work that is done grows from step to step and never goes beyond 1.
+// TestProgress checks that the share of the work that is done grows from step to step and never
+// goes beyond 1.
 func TestProgress(t *testing.T) {
 	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
 	pair := randomPair(m, 9, 1, 7)
