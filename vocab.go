@@ -351,13 +351,6 @@ func (m *mergePair) parse(line string) error {
 	return nil
 }
 
-// judgeTokenizer tells whether texts could be encoded with the files in a folder, before there are
-// weights. nil also means that it has none, as GPT-2's own vocabulary needs.
-func judgeTokenizer(folder string) error {
-	_, err := readSpec(folder, nil)
-	return err
-}
-
 // readSpec reads what a model's metadata say of its vocabulary, else what the files in its folder
 // do; GPT-2's vocabulary where there are none.
 func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
