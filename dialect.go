@@ -321,6 +321,9 @@ func wholeModel(d *pyDict) bool {
 	return false
 }
 
+// headKeys are the names under which trainers say how many heads a layer has.
+var headKeys = []string{"n_head", "num_attention_heads", "n_heads", "num_heads"}
+
 // trainerFacts is what the dicts around a state dict say about the model: arguments and
 // configurations under any name. nanoGPT and build-nanogpt are known by theirs, and with them their
 // activation function, which nothing else tells.
@@ -341,6 +344,13 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			}
 			return said, facts.add(said)
 		}
+		for _, key := range headKeys {
+			if value, ok := attributes(d)(key).(int64); ok {
+				if err := facts.put("n_head", int(value), "the checkpoint itself"); err != nil {
+					return nil, err
+				}
+			}
+		}
 		for _, key := range d.keys {
 			name, _ := key.(string)
 			args, ok := d.values[key].(*pyDict)
@@ -356,8 +366,8 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			}
 			said := attributes(args)
 			width := cmp.Or(said("n_embd"), said("hidden_size"), said("model_type"))
-			if width == nil || said("n_head") == nil && said("num_attention_heads") == nil &&
-				said("model_type") == nil {
+			heads := slices.ContainsFunc(headKeys, func(key string) bool { return said(key) != nil })
+			if !heads && (width == nil || said("model_type") == nil) {
 				continue // not about the model
 			}
 			from := "its " + shorten(name)

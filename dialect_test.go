@@ -424,6 +424,30 @@ func TestShardFiles(t *testing.T) {
 	}
 }
 
+// TestHeadsSaidAlone: who says how many heads there are is believed, whatever else is left out and
+// wherever it stands; who says two numbers is refused.
+func TestHeadsSaidAlone(t *testing.T) {
+	dict := func(key string, value any) *pyDict {
+		return &pyDict{keys: []any{key}, values: map[any]any{key: value}}
+	}
+	for _, key := range headKeys {
+		arguments := dict(key, int64(6))
+		for _, around := range []*pyDict{
+			arguments, dict("args", arguments), dict("opt", arguments),
+			dict("hyper_parameters", dict("config", arguments)),
+		} {
+			facts, err := trainerFacts([]*pyDict{around})
+			if err != nil || facts["n_head"].value != 6 {
+				t.Errorf("%s in %v: %v, %v", key, around.keys, facts, err)
+			}
+		}
+		_, err := trainerFacts([]*pyDict{dict("args", arguments), dict("n_head", int64(12))})
+		if err == nil || !strings.Contains(err.Error(), "n_head is 6 in its args, but 12") {
+			t.Errorf("%s: two numbers give %v", key, err)
+		}
+	}
+}
+
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"metadata": {"total_size": 1}, "weight_map": {"wte.weight": ` +
 		`"model-1.safetensors"}}`))
