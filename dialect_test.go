@@ -260,7 +260,7 @@ func TestTrainerFacts(t *testing.T) {
 		}
 	}
 	facts, err := trainerFacts([]*pyDict{dictOf("epoch", int64(1), "args", dictOf("lr", 1.5,
-		"n_head", int64(3)))})
+		"n_layer", int64(3)))})
 	if err != nil || len(facts) != 0 {
 		t.Errorf("arguments that are not about the model: %v, %v", facts, err)
 	}
@@ -427,21 +427,18 @@ func TestShardFiles(t *testing.T) {
 // TestHeadsSaidAlone: who says how many heads there are is believed, whatever else is left out and
 // wherever it stands; who says two numbers is refused.
 func TestHeadsSaidAlone(t *testing.T) {
-	dict := func(key string, value any) *pyDict {
-		return &pyDict{keys: []any{key}, values: map[any]any{key: value}}
-	}
 	for _, key := range headKeys {
-		arguments := dict(key, int64(6))
+		arguments := dictOf(key, int64(6))
 		for _, around := range []*pyDict{
-			arguments, dict("args", arguments), dict("opt", arguments),
-			dict("hyper_parameters", dict("config", arguments)),
+			arguments, dictOf("args", arguments), dictOf("opt", arguments),
+			dictOf("hyper_parameters", dictOf("config", arguments)),
 		} {
 			facts, err := trainerFacts([]*pyDict{around})
 			if err != nil || facts["n_head"].value != 6 {
 				t.Errorf("%s in %v: %v, %v", key, around.keys, facts, err)
 			}
 		}
-		_, err := trainerFacts([]*pyDict{dict("args", arguments), dict("n_head", int64(12))})
+		_, err := trainerFacts([]*pyDict{dictOf("args", arguments), dictOf("n_head", int64(12))})
 		if err == nil || !strings.Contains(err.Error(), "n_head is 6 in its args, but 12") {
 			t.Errorf("%s: two numbers give %v", key, err)
 		}

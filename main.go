@@ -545,6 +545,9 @@ func (p *program) openModel() (*Model, error) {
 				"this machine: see mechpatch fetch -h"))
 		}
 		m := newCircuit()
+		if p.heads != 0 && p.heads != m.heads {
+			return nil, fmt.Errorf("-heads %d: the built-in circuit has %d", p.heads, m.heads)
+		}
 		return m, p.setTokenizer(m)
 	}
 	if err := p.useModel(found.path); err != nil {
