@@ -27,7 +27,8 @@ func gpt2Shape() *Model {
 }
 
 // sweepFLOPs counts the multiplications and additions of a sweep's matrix products: 24·d² for each
-// row in each layer, of which a run that is forked where a head's output is known has 18 in its own.
+// row in each layer, of which a run that is forked where a head's output is known has 18 in its
+// own.
 func sweepFLOPs(m *Model, pair Pair, plan Plan) float64 {
 	live, _, _ := m.cells(pair, plan)
 	T, d := len(pair.clean), float64(m.width)
@@ -44,7 +45,8 @@ func sweepFLOPs(m *Model, pair Pair, plan Plan) float64 {
 	return float64(parts) * d * d
 }
 
-// benchmarkSweep reports a sweep's time, and its rate of arithmetic as a share of the matrix product's.
+// benchmarkSweep reports a sweep's time, and its rate of arithmetic as a share of the matrix
+// product's.
 func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
 	const rows = 600
 	w := m.blocks[0].fc
@@ -94,8 +96,8 @@ func BenchmarkPatching(b *testing.B) {
 		{"five kinds", patching(siteZ, siteQ, siteK, siteV, sitePattern)},
 		{"q by position", byPosition},
 		{"to the logits", path()},
-		{"to 9.9.q, 9.6.q and 10.0.v",
-			path(Receiver{Head{9, 9}, siteQ}, Receiver{Head{9, 6}, siteQ}, Receiver{Head{10, 0}, siteV})},
+		{"to 9.9.q, 9.6.q and 10.0.v", path(Receiver{Head{9, 9}, siteQ},
+			Receiver{Head{9, 6}, siteQ}, Receiver{Head{10, 0}, siteV})},
 	} {
 		b.Run(c.name, func(b *testing.B) { benchmarkSweep(b, m, pair, c.plan) })
 	}

@@ -71,7 +71,7 @@ const (
 var (
 	deviationAtCopy  = math.Sqrt((64 + 32) / float64(circuitWidth))           // token, position
 	deviationAtMatch = math.Sqrt((64 + 32 + 64 + 64) / float64(circuitWidth)) // and previous, own
-	deviationAtErase = deviationAtMatch                                       // where nothing is found
+	deviationAtErase = deviationAtMatch                                       // nothing is found
 )
 
 // commonWords are how a sentence goes on when nothing else is known, with the logit that ln_f's

@@ -112,7 +112,8 @@ func TestCircuitThirdPair(t *testing.T) {
 				ok = math.Abs(v-corrupt) < 3
 			}
 			if !ok {
-				t.Errorf("layer %d, position %d: %.2f (clean %.2f, corrupt %.2f)", l, p, v, clean, corrupt)
+				t.Errorf("layer %d, position %d: %.2f (clean %.2f, corrupt %.2f)",
+					l, p, v, clean, corrupt)
 			}
 		}
 	}
@@ -145,7 +146,7 @@ func TestCircuitPath(t *testing.T) {
 			for h, r := range row {
 				if c.to != nil && l >= inductionLayer {
 					if r.clean == r.clean {
-						t.Errorf("head %d.%d is run, though nothing of it comes to %v", l, h, receiver)
+						t.Errorf("head %d.%d is run, but does not come before %v", l, h, receiver)
 					}
 					continue
 				}

@@ -29,8 +29,10 @@ func TestLensIsATruncatedModel(t *testing.T) {
 					t.Fatal(err)
 				}
 				got := lens.cells[i][l][p]
-				if got.clean != float64(want[pair.cleanAnswer[0]]) || got.corrupt != float64(want[pair.corruptAnswer[0]]) || math.Abs(got.logSum-logSumExp(want)) > 1e-9 {
-					t.Errorf("layer %d, position %d: %v, want %v, %v", l, p, got, want[pair.cleanAnswer[0]], want[pair.corruptAnswer[0]])
+				a, b := float64(want[pair.cleanAnswer[0]]), float64(want[pair.corruptAnswer[0]])
+				logSum := logSumExp(want)
+				if got.clean != a || got.corrupt != b || math.Abs(got.logSum-logSum) > 1e-9 {
+					t.Errorf("layer %d, position %d: %v, want %v, %v, %v", l, p, got, a, b, logSum)
 				}
 				if p == len(text)-1 {
 					id := topK(want, 1)[0]
@@ -64,8 +66,8 @@ func TestPatterns(t *testing.T) {
 			}
 		}
 	}
-	if _, err := m.patterns(randomPair(m, 3, 0, 4), []Head{{2, 2}}, false, func(float64) {}); err == nil ||
-		err.Error() != "there is no head 2.2 in random: its heads are 0.0 to 2.1" {
+	_, err := m.patterns(randomPair(m, 3, 0, 4), []Head{{2, 2}}, false, func(float64) {})
+	if err == nil || err.Error() != "there is no head 2.2 in random: its heads are 0.0 to 2.1" {
 		t.Errorf("a head that is not there: %v", err)
 	}
 }
@@ -99,22 +101,31 @@ func TestDirectAddsUp(t *testing.T) {
 // TestLensReport checks that a study through the lens is about the same two runs as a sweep, and
 // that its table follows them from layer to layer, each in its own column.
 func TestLensReport(t *testing.T) {
-	lens, plain := study(t, Study{lens: true, metric: metricProb, top: 5}), study(t, Study{site: "resid", metric: metricProb, top: 5})
-	if !reflect.DeepEqual(lens.Clean, plain.Clean) || !reflect.DeepEqual(lens.Corrupt, plain.Corrupt) {
-		t.Errorf("the plain runs are\n%+v\n%+v, want\n%+v\n%+v", lens.Clean, lens.Corrupt, plain.Clean, plain.Corrupt)
+	lens := study(t, Study{lens: true, metric: metricProb, top: 5})
+	plain := study(t, Study{site: "resid", metric: metricProb, top: 5})
+	if !reflect.DeepEqual(lens.Clean, plain.Clean) ||
+		!reflect.DeepEqual(lens.Corrupt, plain.Corrupt) {
+		t.Errorf("the plain runs are\n%+v\n%+v, want\n%+v\n%+v",
+			lens.Clean, lens.Corrupt, plain.Clean, plain.Corrupt)
 	}
-	end := len(lens.Lens.Clean) - 1
-	if end != 11 || !reflect.DeepEqual(lens.Lens.Clean[end], plain.Clean.Top[0]) || !reflect.DeepEqual(lens.Lens.Corrupt[end], plain.Corrupt.Top[0]) {
+	end, clean, corrupt := len(lens.Lens.Clean)-1, plain.Clean.Top[0], plain.Corrupt.Top[0]
+	if end != 11 || !reflect.DeepEqual(lens.Lens.Clean[end], clean) ||
+		!reflect.DeepEqual(lens.Lens.Corrupt[end], corrupt) {
 		t.Errorf("the last layer's tokens: %+v", lens.Lens)
 	}
 	for p, name := range map[int]string{0: "clean run", 1: "corrupt run"} {
-		if got, want := lens.panels[p].matrix[11][10], []Number{lens.Clean.Metric, lens.Corrupt.Metric}[p]; lens.panels[p].title != name || got != float64(want) {
-			t.Errorf("panel %d, %s, ends in %g, want %s, %g", p, lens.panels[p].title, got, name, want)
+		title, got := lens.panels[p].title, lens.panels[p].matrix[11][10]
+		want := float64([]Number{lens.Clean.Metric, lens.Corrupt.Metric}[p])
+		if title != name || got != want {
+			t.Errorf("panel %d, %s, ends in %g, want %s, %g", p, title, got, name, want)
 		}
 	}
 	rows := strings.Split(strings.TrimSpace(lens.text(nil)), "\n")
-	row := regexp.MustCompile(`^ *11  "(.+?)" +([0-9.]+)  "(.+?)" +([0-9.]+)$`).FindStringSubmatch(rows[len(rows)-1])
-	want := []string{" Jones", fmt.Sprintf("%.4f", plain.Clean.Top[0].Prob), " Smith", fmt.Sprintf("%.4f", plain.Corrupt.Top[0].Prob)}
+	pattern := regexp.MustCompile(`^ *11  "(.+?)" +([0-9.]+)  "(.+?)" +([0-9.]+)$`)
+	row := pattern.FindStringSubmatch(rows[len(rows)-1])
+	want := []string{
+		" Jones", fmt.Sprintf("%.4f", clean.Prob), " Smith", fmt.Sprintf("%.4f", corrupt.Prob),
+	}
 	if row == nil || !slices.Equal(row[1:], want) {
 		t.Errorf("%q, want %q", rows[len(rows)-1], want)
 	}

@@ -411,17 +411,18 @@ func (b *Batch) start(x []float32) {
 // rows is R, the number of rows in use.
 func (b *Batch) rows() int { return len(b.x) / b.width }
 
-// enough is an error if a batch of so many rows, and so many bytes beside it, take more memory than
-// there is, or if the model has more layers than any GPT-2 in earnest. It is asked before anything is
-// allocated: a file of a few kilobytes can claim any size.
+// enough is an error if a batch of so many rows, and so many bytes beside it, take more memory
+// than there is, or if the model has more layers than any GPT-2 in earnest. It is asked before
+// anything is allocated: a file of a few kilobytes can claim any size.
 func (m *Model) enough(rows int, bytes float64) error {
 	const mostLayers = 1000
 	if m.layers > mostLayers {
-		return fmt.Errorf("%s has %d layers, and mechpatch runs at most %d", m.name, m.layers, mostLayers)
+		return fmt.Errorf("%s has %d layers, and mechpatch runs at most %d",
+			m.name, m.layers, mostLayers)
 	}
-	const chunks = 3 // of logits: those of two runs, and some while they are read
-	need := float64(rows)*float64(m.rowBytes()) + 4*chunks*float64(logitsChunk)*float64(m.vocab) + bytes
-	return enoughMemory(uint64(min(need, 1e19)), "a run of "+m.name)
+	batch := float64(rows) * float64(m.rowBytes())
+	logits := 4 * 2 * logitsChunk * float64(m.vocab) // of a chunk, of both runs, and more
+	return enoughMemory(uint64(min(batch+logits+bytes, 1e19)), "a run of "+m.name)
 }
 
 // begin embeds whole texts of equal length in a batch of their own.

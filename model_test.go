@@ -231,20 +231,25 @@ func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 	}
 	for i, top := range topTokens(m.tokenizer, s.cleanLogits, len(want.Clean.Top)) {
 		w := want.Clean.Top[i]
-		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 || math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
+		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 ||
+			math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
 			t.Errorf("clean text's token %d: %v, want %v", i, top, w)
 		}
 	}
 	for i, top := range topTokens(m.tokenizer, s.corruptLogits, len(want.Corrupt.Top)) {
 		w := want.Corrupt.Top[i]
-		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 || math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
+		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 ||
+			math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
 			t.Errorf("corrupt text's token %d: %v, want %v", i, top, w)
 		}
 	}
-	largest := max(math.Abs(metricDiff.of(s.clean, s.clean, s.corrupt)-want.Clean.Metric), math.Abs(metricDiff.of(s.corrupt, s.clean, s.corrupt)-want.Corrupt.Metric))
+	off := func(r Reading, want float64) float64 {
+		return math.Abs(metricDiff.of(r, s.clean, s.corrupt) - want)
+	}
+	largest := max(off(s.clean, want.Clean.Metric), off(s.corrupt, want.Corrupt.Metric))
 	for l, row := range want.Matrix {
 		for p, w := range row {
-			largest = max(largest, math.Abs(metricDiff.of(s.matrices[0][l][p], s.clean, s.corrupt)-w))
+			largest = max(largest, off(s.matrices[0][l][p], w))
 		}
 	}
 	if !(largest <= 2e-5) {
@@ -275,15 +280,17 @@ func openTestModel(t testing.TB, path string) *Model {
 func TestPublishedWeights(t *testing.T) {
 	found, err := findModel("", systemEnv(true))
 	if err != nil || found.circuit || found.name != "gpt2" {
-		t.Skip("GPT-2's weights are not on this machine: put gpt2.safetensors into this folder to run this test")
+		t.Skip("GPT-2's weights are not on this machine: " +
+			"put gpt2.safetensors into this folder to run this test")
 	}
 	m, err := found.open(0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ids := gpt2BPE().encode(exampleClean)
-	if want := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}; !slices.Equal(ids, want) {
-		t.Fatalf("tokens %v, want %v", ids, want)
+	wantIDs := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
+	if !slices.Equal(ids, wantIDs) {
+		t.Fatalf("tokens %v, want %v", ids, wantIDs)
 	}
 	logits, err := m.next(ids)
 	if err != nil {
@@ -293,13 +300,15 @@ func TestPublishedWeights(t *testing.T) {
 		id   int
 		prob string
 	}{
-		{373, "0.1634"}, {5437, "0.1396"}, {338, "0.0806"}, {550, "0.0491"}, {318, "0.0229"}, {290, "0.0227"}, {11, "0.0222"},
-		{531, "0.0134"}, {468, "0.0120"}, {635, "0.0117"}, {1625, "0.0091"}, {1297, "0.0084"}, {1422, "0.0070"}, {2993, "0.0067"},
-		{1816, "0.0061"}, {561, "0.0061"}, {3111, "0.0055"}, {750, "0.0054"}, {2486, "0.0053"}, {2492, "0.0050"},
+		{373, "0.1634"}, {5437, "0.1396"}, {338, "0.0806"}, {550, "0.0491"}, {318, "0.0229"},
+		{290, "0.0227"}, {11, "0.0222"}, {531, "0.0134"}, {468, "0.0120"}, {635, "0.0117"},
+		{1625, "0.0091"}, {1297, "0.0084"}, {1422, "0.0070"}, {2993, "0.0067"}, {1816, "0.0061"},
+		{561, "0.0061"}, {3111, "0.0055"}, {750, "0.0054"}, {2486, "0.0053"}, {2492, "0.0050"},
 	}
 	for i, top := range topTokens(m.tokenizer, logits, len(want)) {
 		if got := fmt.Sprintf("%.4f", top.Prob); got != want[i].prob || top.ID != want[i].id {
-			t.Errorf("place %d: token %d with %s, want %d with %s", i+1, top.ID, got, want[i].id, want[i].prob)
+			t.Errorf("place %d: token %d with %s, want %d with %s",
+				i+1, top.ID, got, want[i].id, want[i].prob)
 		}
 	}
 }
@@ -348,7 +357,9 @@ func TestDamagedWeights(t *testing.T) {
 		m := randomModel(Config{3, 2, 32, 8, 30}, 1)
 		c.damage(m)
 		pair := Pair{[]int{3, 4, 5}, []int{3, 6, 5}, []int{1}, []int{2}}
-		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "NaN") {
+		_, err := m.sweep(pair, patching(siteResid), func(float64) {})
+		if err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), "NaN") {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 		if _, err := m.lens(pair, true, func(float64) {}); err == nil {
@@ -364,7 +375,10 @@ func TestImpossibleTexts(t *testing.T) {
 		ids  []int
 		want string
 	}{
-		{nil, "empty"}, {[]int{1, 2, 3, 4, 5}, "5 tokens, but the context of random is 4"}, {[]int{10}, "token 10"}, {[]int{-1}, "token -1"},
+		{nil, "empty"},
+		{[]int{1, 2, 3, 4, 5}, "5 tokens, but the context of random is 4"},
+		{[]int{10}, "token 10"},
+		{[]int{-1}, "token -1"},
 	} {
 		if _, err := m.next(c.ids); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want %q", c.ids, err, c.want)
@@ -373,7 +387,9 @@ func TestImpossibleTexts(t *testing.T) {
 	if _, err := m.next([]int{1, 2, 3, 4}); err != nil {
 		t.Error(err)
 	}
-	if _, err := m.sweep(Pair{[]int{1}, []int{2}, []int{3}, []int{10}}, Plan{}, func(float64) {}); err == nil || !strings.Contains(err.Error(), "token 10") {
+	pair := Pair{[]int{1}, []int{2}, []int{3}, []int{10}}
+	_, err := m.sweep(pair, Plan{}, func(float64) {})
+	if err == nil || !strings.Contains(err.Error(), "token 10") {
 		t.Errorf("an answer outside the vocabulary: %v", err)
 	}
 }
@@ -381,8 +397,11 @@ func TestImpossibleTexts(t *testing.T) {
 // TestMemory checks that the cells of a long text are divided into passes whose buffers stay
 // within batchBytes.
 func TestMemory(t *testing.T) {
-	for _, c := range []Config{{12, 12, 768, 1024, 50257}, {48, 25, 1600, 1024, 50257}, {6, 12, 768, 1024, 50257}} {
-		m := &Model{Config: c, blocks: []Block{{fc: Linear{w: Matrix{rows: c.width, cols: 4 * c.width}}}}}
+	for _, c := range []Config{
+		{12, 12, 768, 1024, 50257}, {48, 25, 1600, 1024, 50257}, {6, 12, 768, 1024, 50257},
+	} {
+		fc := Linear{w: Matrix{rows: c.width, cols: 4 * c.width}}
+		m := &Model{Config: c, blocks: []Block{{fc: fc}}}
 		for _, T := range []int{2, 128, 1024} {
 			pair := Pair{clean: make([]int, T), corrupt: make([]int, T)}
 			pair.corrupt[0] = 1
@@ -435,10 +454,13 @@ func TestPrepareAhead(t *testing.T) {
 // TestForwardPreparesAhead checks that a forward pass, and the logit lens too, asks for every
 // layer after the first and for wte.
 func TestForwardPreparesAhead(t *testing.T) {
-	pair := Pair{clean: []int{1, 2, 3}, corrupt: []int{1, 4, 3}, cleanAnswer: []int{5}, corruptAnswer: []int{6}}
+	pair := Pair{[]int{1, 2, 3}, []int{1, 4, 3}, []int{5}, []int{6}}
 	for name, run := range map[string]func(m *Model) error{
 		"next": func(m *Model) error { _, err := m.next(pair.clean); return err },
-		"lens": func(m *Model) error { _, err := m.lens(pair, false, func(float64) {}); return err },
+		"lens": func(m *Model) error {
+			_, err := m.lens(pair, false, func(float64) {})
+			return err
+		},
 	} {
 		m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
 		asked := make(chan int, 10)

@@ -35,7 +35,10 @@ func randomModel(c Config, seed int64) *Model {
 	m := &Model{Config: c, name: "random", source: "test", lnF: norm(),
 		wte: matrix(c.vocab, d, .14), wpe: matrix(c.context, d, .05)}
 	for l := 0; l < c.layers; l++ {
-		m.blocks = append(m.blocks, Block{norm(), linear(d, 3*d, 1.6), linear(d, d, .6), norm(), linear(d, 4*d, 1.2), linear(4*d, d, .8)})
+		m.blocks = append(m.blocks, Block{
+			norm(), linear(d, 3*d, 1.6), linear(d, d, .6),
+			norm(), linear(d, 4*d, 1.2), linear(4*d, d, .8),
+		})
 	}
 	return m
 }
@@ -54,11 +57,14 @@ func randomPair(m *Model, T, differ int, seed int64) Pair {
 	return p
 }
 
+// edit is what a test does with the activations at a site of a layer: look at them, or change them.
+type edit func(at Site, layer int, act []float32)
+
 // plainRun is one whole forward pass over one text, without batch and forks: the model's own
 // operations in their plain order. edit is shown the activations at each site of each layer and may
 // change them: [T, d], for a head's sites all heads side by side, for sitePattern [heads][T, T].
 // It returns the residual stream at the last position.
-func plainRun(t testing.TB, m *Model, ids []int, edit func(at Site, layer int, act []float32)) []float32 {
+func plainRun(t testing.TB, m *Model, ids []int, edit edit) []float32 {
 	x, err := m.embed(ids)
 	if err != nil {
 		t.Fatal(err)
@@ -130,9 +136,12 @@ func copyColumns(y []float32, ldy int, x []float32, ldx, rows, n int) {
 	}
 }
 
-// recorded are all activations of a plain run, by site and layer.
-func recorded(t testing.TB, m *Model, ids []int) map[Site][][]float32 {
-	acts := map[Site][][]float32{}
+// recording is all activations of a run, [site][layer].
+type recording map[Site][][]float32
+
+// recorded is the recording of a plain run.
+func recorded(t testing.TB, m *Model, ids []int) recording {
+	acts := recording{}
 	plainRun(t, m, ids, func(at Site, _ int, act []float32) {
 		acts[at] = append(acts[at], slices.Clone(act))
 	})
@@ -140,7 +149,7 @@ func recorded(t testing.TB, m *Model, ids []int) map[Site][][]float32 {
 }
 
 // replacing is the edit that replaces what a cell names by another run's.
-func replacing(m *Model, c Cell, from map[Site][][]float32) func(at Site, layer int, act []float32) {
+func replacing(m *Model, c Cell, from recording) edit {
 	return func(at Site, layer int, act []float32) {
 		if at != c.site || layer != c.layer {
 			return
@@ -162,13 +171,13 @@ func replacing(m *Model, c Cell, from map[Site][][]float32) func(at Site, layer 
 }
 
 // plainCell is the definition of a cell: one whole forward pass, or three for a path to a head.
-func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base map[Site][][]float32) []float32 {
+func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base recording) []float32 {
 	if !c.frozen {
 		return plainRun(t, m, corrupt, replacing(m, c, clean))
 	}
 	// All heads put out what they do in the corrupt run, only the sender what it does in the clean
 	// one.
-	receivers := map[Site][][]float32{}
+	receivers := recording{}
 	x := plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
 		if at == siteZ {
 			copy(act, base[siteZ][layer])
@@ -181,8 +190,9 @@ func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base map[Si
 	}
 	return plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
 		for _, r := range c.to {
-			all := Span{0, len(corrupt), true}
-			replacing(m, Cell{Target: &Target{site: r.site}, Head: r.Head, Span: all}, receivers)(at, layer, act)
+			span := Span{0, len(corrupt), true}
+			c := Cell{Target: &Target{site: r.site}, Head: r.Head, Span: span}
+			replacing(m, c, receivers)(at, layer, act)
 		}
 	})
 }
@@ -245,7 +255,8 @@ func allPlans(m *Model, T int) map[string]Plan {
 	if T >= 4 {
 		// A word of two tokens, a gap, and the rest.
 		spans := []Span{{0, 1, true}, {1, 3, true}, {3, T - 1, false}, {T - 1, T, true}}
-		plans["vectors by spans"], plans["heads by spans"] = of(vectors, spans...), of(heads, spans...)
+		plans["vectors by spans"] = of(vectors, spans...)
+		plans["heads by spans"] = of(heads, spans...)
 	}
 	for l := 0; l < m.layers; l++ {
 		name := fmt.Sprint("entries of layer ", l)
@@ -497,7 +508,7 @@ func sameReadings(t *testing.T, got, want [][][]Reading) {
 // TestCaptureCopies checks that what was captured of the clean run stays as it was when a later run
 // writes where it came from.
 func TestCaptureCopies(t *testing.T) {
-	act := []float32{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6} // the clean run, then the corrupt one
+	act := []float32{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6} // the clean run, the corrupt one
 	b := &Batch{length: 3, width: 2}
 	clean := b.capture(b.capture(nil, Span{1, 2, true}, act), Span{1, 3, true}, act)
 	clear(act)
