@@ -83,7 +83,7 @@ func plainRun(t testing.TB, m *Model, ids []int, edit edit) []float32 {
 		edit(siteK, l, k)
 		edit(siteV, l, v)
 
-		// Attention as four plain steps, for which TestAttention holds the fast one to this one.
+		// Attention as four plain steps: what the fast one is held to.
 		pattern := make([]float32, m.heads*T*T)
 		for head := 0; head < m.heads; head++ { // 1. the scores, 2. softmax over what may be seen
 			a, scaled := pattern[head*T*T:(head+1)*T*T], columns(q, d, head*size, size)
