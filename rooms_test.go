@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // rooms are the program's files from the top of the house down. A file may use what is defined in
@@ -112,6 +113,24 @@ func arrows(t *testing.T, system string) map[[2]string][]string {
 		}
 	}
 	return found
+}
+
+// TestLines checks that lines of code end by column 100, with tabs of four.
+func TestLines(t *testing.T) {
+	code, _ := filepath.Glob("*.go")
+	assembly, _ := filepath.Glob("*.s")
+	for _, file := range append(code, assembly...) {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(source), "\n") {
+			columns := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
+			if columns > 100 {
+				t.Errorf("%s:%d: %d columns", file, i+1, columns)
+			}
+		}
+	}
 }
 
 // TestSizes checks that there are few files, that each is worth opening, and that the README leads
