@@ -23,11 +23,11 @@ import (
 //	layer  2, head 1  the previous-token head attends one position back and copies token to previous
 //	layer  2, head 2  attends to its own position and copies token to own
 //	layer  3, MLP     makes position 0 a resting place: its residual stream becomes so large that
-//	                  the layer norm leaves nothing of its token, and so nothing to copy from there
+//	                  the layer norm leaves nothing of its token, so nothing to copy from there
 //	layer  6, head 3  the induction head attends from a token to where that token is the previous
 //	                  one, else to position 0, and adds the token that stands there to the token
 //	                  part, three times as large
-//	layer 10, head 0  attends to its own position and takes own out of the token part: what is left
+//	layer 10, head 0  attends to its own position and takes own out of the token part; what stays
 //	                  is the answer
 //
 // Published models rest in the same way: a few huge activations at the first position, which heads

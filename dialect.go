@@ -366,8 +366,8 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			}
 			said := attributes(args)
 			width := cmp.Or(said("n_embd"), said("hidden_size"), said("model_type"))
-			heads := slices.ContainsFunc(headKeys, func(key string) bool { return said(key) != nil })
-			if !heads && (width == nil || said("model_type") == nil) {
+			has := func(key string) bool { return said(key) != nil }
+			if !slices.ContainsFunc(headKeys, has) && (width == nil || said("model_type") == nil) {
 				continue // not about the model
 			}
 			from := "its " + shorten(name)

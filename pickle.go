@@ -23,7 +23,7 @@ import (
 //	GLOBAL torch._utils._rebuild_tensor_v2   c        the function that will make the value
 //	MARK                                     (        and its arguments:
 //	MARK 'storage' GLOBAL torch.FloatStorage '0' 'cpu' 6 TUPLE
-//	BINPERSID                                Q        a storage of 6 float32, kept elsewhere as "0"
+//	BINPERSID                                Q        a storage of 6 float32, elsewhere as "0"
 //	0  2 3 TUPLE2  3 1 TUPLE2  FALSE  …      K \x86   offset 0, shape (2, 3), strides (3, 1), …
 //	TUPLE  REDUCE                            t R      call the function: a tensor
 //	SETITEMS  STOP                           u .      put it into the dict; done

@@ -17,7 +17,7 @@ import (
 // one storage cost no copy.
 //
 //	since 1.6, a zip file, nothing in it compressed, the storages at multiples of 64 bytes:
-//	    NAME/data.pkl, NAME/byteorder (newer versions), NAME/data/KEY for each storage, NAME/version
+//	    NAME/data.pkl, NAME/byteorder (newer ones), NAME/data/KEY for each storage, NAME/version
 //
 //	before, and on request since, five pickles and the storages one after the other:
 //	    a magic number, the version of the form (1001), facts about the machine, the object, the
