@@ -13,14 +13,14 @@ import (
 //
 // The residual stream's 256 numbers are four parts of 64:
 //
-//	token     the token, as 64 signs; what stands here in the end is what the tied unembedding reads
+//	token     the token, as 64 signs; what is here in the end is what the tied unembedding reads
 //	position  the position, as cosine and sine of 32 frequencies
 //	previous  the token one position before, from layer 2 on
 //	own       the token once more, from layer 2 on, where later layers leave it alone
 //
 // Four heads and one MLP of its twelve layers do something, all other weights are zero:
 //
-//	layer  2, head 1  the previous-token head attends one position back and copies token to previous
+//	layer  2, head 1  the previous-token head attends one back and copies token to previous
 //	layer  2, head 2  attends to its own position and copies token to own
 //	layer  3, MLP     makes position 0 a resting place: its residual stream becomes so large that
 //	                  the layer norm leaves nothing of its token, so nothing to copy from there
