@@ -1301,7 +1301,8 @@ func TestFetchCertificates(t *testing.T) {
 		put(t, folder, map[string]string{"ca.pem": test.certificates})
 		child := exec.Command(os.Args[0], "-test.run=^TestFetchChild$", "-test.count=1")
 		child.Env = append(os.Environ(), "MECHPATCH_TEST_DEST="+filepath.Join(folder, "x"),
-			"HF_ENDPOINT="+server.URL, "HTTPS_PROXY=", "https_proxy=", "GOCOVERDIR="+t.TempDir(),
+			"HF_ENDPOINT="+server.URL, "HF_HUB_OFFLINE=", "HTTPS_PROXY=", "https_proxy=",
+			"GOCOVERDIR="+t.TempDir(),
 			"SSL_CERT_FILE="+filepath.Join(folder, "ca.pem"), "SSL_CERT_DIR="+folder)
 		if out, err := child.CombinedOutput(); errors.Is(err, syscall.ENOEXEC) {
 			t.Skipf("this program runs in an emulator and cannot start itself: %v", err)
