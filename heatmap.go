@@ -406,7 +406,8 @@ func (f *Figure) labelBar(l *layout) {
 			continue
 		}
 		decimals, _ := l.scale.decimals()
-		text := mark.label + " " + formatValue(mark.value, decimals)
+		text := clip(l.body, legible(mark.label), longestLabel) + " " +
+			formatValue(mark.value, decimals)
 		label := barLabel{text: text, y: at(mark.value), ink: ink}
 		if mark.label == "clean" {
 			label.ink = accent

@@ -566,7 +566,7 @@ func FuzzFigure(f *testing.F) {
 		if err != nil && !strings.HasPrefix(err.Error(), "heat map: ") {
 			t.Fatal(err)
 		}
-		if picture != nil && (picture.Rect.Dx() > 2*8000 || picture.Rect.Dy() > 2*8000) {
+		if picture != nil && (picture.Rect.Dx() > 2*7000 || picture.Rect.Dy() > 2*8000) {
 			t.Fatalf("the picture is %v", picture.Rect)
 		}
 	})
