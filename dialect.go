@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +25,9 @@ import (
 // the state dict into a dict, next to the optimizer's state. Whatever they do, one tensor ends in
 // wte.weight, and what stands before that stands before all.
 
+// headKeys are the names under which trainers say how many heads a layer has.
+var headKeys = []string{"n_head", "num_attention_heads", "n_heads", "num_heads"}
+
 // factKeys are the keys that are understood, by all their names, and the type of what is said.
 var factKeys = func() map[string]Fact {
 	keys := map[string]Fact{}
@@ -34,7 +36,7 @@ var factKeys = func() map[string]Fact {
 		names string // the first is config.json's
 	}{
 		{0, "n_layer num_hidden_layers n_layers num_layers"},
-		{0, "n_head num_attention_heads n_heads num_heads"},
+		{0, strings.Join(headKeys, " ")},
 		{0, "n_embd hidden_size n_embed d_model"},
 		{0, "n_positions max_position_embeddings block_size"},
 		{0, "vocab_size"},
@@ -183,7 +185,7 @@ func harmless(key string, value any) bool {
 	switch {
 	case value == nil || value == false:
 		return true
-	case factKeys[key].from != "" || harmlessKeys[key] || harmlessNames.MatchString(key):
+	case factKeys[key].from != "" || harmlessKeys[key] || harmlessNames().MatchString(key):
 		return true
 	case key == "position_embedding_type":
 		return value == "absolute" || value == "learned"
@@ -206,7 +208,7 @@ func harmless(key string, value any) bool {
 			return true
 		}
 	}
-	return !innerWorkings.MatchString(key)
+	return !innerWorkings().MatchString(key)
 }
 
 // harmlessKeys are keys that innerWorkings would take for others, and so are harmlessNames:
@@ -216,8 +218,8 @@ var harmlessKeys = map[string]bool{
 }
 
 var (
-	harmlessNames = regexp.MustCompile(`^_|drop|^summary_|flash`)
-	innerWorkings = regexp.MustCompile(`attn|attention|mult|scal(e|ing)|mup|rotary|rope|alibi|` +
+	harmlessNames = lazyRegexp(`^_|drop|^summary_|flash`)
+	innerWorkings = lazyRegexp(`attn|attention|mult|scal(e|ing)|mup|rotary|rope|alibi|` +
 		`position|norm|residual|gate|gating|moe|expert|quant|window|sparse|activation|glu|pruned|` +
 		`adapter|encoder_decoder|kv_|parallel`)
 )
@@ -320,9 +322,6 @@ func wholeModel(d *pyDict) bool {
 	}
 	return false
 }
-
-// headKeys are the names under which trainers say how many heads a layer has.
-var headKeys = []string{"n_head", "num_attention_heads", "n_heads", "num_heads"}
 
 // trainerFacts is what the dicts around a state dict say about the model: arguments and
 // configurations under any name. nanoGPT and build-nanogpt are known by theirs, and with them their
