@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -457,4 +458,10 @@ func shorten(s string) string {
 		return s[:most] + "…"
 	}
 	return s
+}
+
+// lazyRegexp compiles an expression when it is first asked for, so that a start that does not need
+// it does not wait for it.
+func lazyRegexp(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

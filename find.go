@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -277,11 +276,11 @@ func names(table []Published) string {
 
 var (
 	// repositoryID is the hub's rule for ORGANISATION/NAME, each of at most 96 characters.
-	repositoryID = regexp.MustCompile(`^[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}$`)
+	repositoryID = lazyRegexp(`^[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}$`)
 	// revisionName is git's rule for names, as far as it keeps one inside its folder of the cache.
-	revisionName = regexp.MustCompile(`^[^\x00-\x20\x7f~^:?*\[\\]+$`)
+	revisionName = lazyRegexp(`^[^\x00-\x20\x7f~^:?*\[\\]+$`)
 	// fileNames are what nobody calls a repository.
-	fileNames = regexp.MustCompile(`\.(safetensors|bin|pth?|ckpt|json|gguf|h5|git)$`)
+	fileNames = lazyRegexp(`\.(safetensors|bin|pth?|ckpt|json|gguf|h5|git)$`)
 )
 
 // parseRepository reads ORGANISATION/NAME[@REVISION], or the name of a published model with
@@ -292,13 +291,12 @@ func parseRepository(spec string) (Repository, error) {
 		id = p.repo
 	}
 	switch {
-	case !repositoryID.MatchString(id) || fileNames.MatchString(id) ||
+	case !repositoryID().MatchString(id) || fileNames().MatchString(id) ||
 		strings.Contains(id, "--") || strings.Contains(id, ".."):
 		return Repository{}, fmt.Errorf("no model of that name: known are %s, circuit, "+
 			"and ORGANISATION/NAME on the hub", names(published))
-	case hasRevision && (!revisionName.MatchString(revision) || strings.Contains(revision, "..") ||
-		strings.Contains("/"+revision+"/", "//") ||
-		len(revision) > 200):
+	case hasRevision && (!revisionName().MatchString(revision) || len(revision) > 200 ||
+		strings.Contains(revision, "..") || strings.Contains("/"+revision+"/", "//")):
 		return Repository{}, fmt.Errorf("%s is no revision", quote(revision))
 	}
 	return Repository{id, revision}, nil
@@ -542,7 +540,7 @@ func hubHome(env Env) string {
 }
 
 // variable is a variable in a path, as Python's expandvars knows it.
-var variable = regexp.MustCompile(`\$(\w+|\{[^}]*\})`)
+var variable = lazyRegexp(`\$(\w+|\{[^}]*\})`)
 
 // expand puts in a path's ~, ~user and variables as Python's expanduser and expandvars do: what is
 // not known is left as it stands.
@@ -563,7 +561,7 @@ func (env Env) expand(path string) string {
 			path = home + path[1+len(name):]
 		}
 	}
-	return variable.ReplaceAllStringFunc(path, func(s string) string {
+	return variable().ReplaceAllStringFunc(path, func(s string) string {
 		return cmp.Or(env.getenv(strings.Trim(s, "${}")), s)
 	})
 }

@@ -18,7 +18,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -457,13 +456,13 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 }
 
 // rateLimit is the hub's own word on when it counts requests anew: RateLimit: "api";r=0;t=55
-var rateLimit = regexp.MustCompile(`;\s*t\s*=\s*(\d+)`)
+var rateLimit = lazyRegexp(`;\s*t\s*=\s*(\d+)`)
 
 // retryAfter is how long a server wants to be left alone: in Retry-After, seconds or a date, or by
 // its RateLimit.
 func retryAfter(response *http.Response) time.Duration {
 	after := response.Header.Get("Retry-After")
-	limit := rateLimit.FindStringSubmatch(response.Header.Get("RateLimit"))
+	limit := rateLimit().FindStringSubmatch(response.Header.Get("RateLimit"))
 	if limit != nil && response.StatusCode == http.StatusTooManyRequests {
 		return time.Duration(min(parseLength(limit[1]), 1<<20)+1) * time.Second
 	}

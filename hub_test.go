@@ -14,7 +14,7 @@ import (
 
 func TestPublished(t *testing.T) {
 	for _, p := range published {
-		if !isCommit(p.revision) || !repositoryID.MatchString(p.repo) {
+		if !isCommit(p.revision) || !repositoryID().MatchString(p.repo) {
 			t.Errorf("%s is not pinned", p.name)
 		}
 		if p.sum != "" && (len(p.sum) != 64 || !isHex(p.sum) || p.size == 0) {

@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -675,7 +674,7 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 // change the terminal's title or pass for a line of the program's own.
 func (p *program) print(text string) {
 	end := 0
-	for _, at := range formatting.FindAllStringIndex(text, -1) {
+	for _, at := range formatting().FindAllStringIndex(text, -1) {
 		p.stdout.WriteString(inOneLine(text[end:at[0]]) + text[at[0]:at[1]])
 		end = at[1]
 	}
@@ -683,7 +682,7 @@ func (p *program) print(text string) {
 }
 
 // formatting is what of a text is no character: the ends of lines, and the colours of cellPainter.
-var formatting = regexp.MustCompile("\n|\x1b\\[[0-9;]*m")
+var formatting = lazyRegexp("\n|\x1b\\[[0-9;]*m")
 
 // note prints a line beside the results, on standard error.
 func (p *program) note(what error) {

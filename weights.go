@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -57,7 +56,7 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	switch {
 	case isIndex(path):
 		ck, err = openShards(path)
-	case partName.MatchString(filepath.Base(path)):
+	case partName().MatchString(filepath.Base(path)):
 		err = fail(errors.New("this is one part of a checkpoint in several: name its " +
 			"index (….index.json), or the folder with all of them"))
 	default:
@@ -115,7 +114,7 @@ func openTorch(path string) (*Checkpoint, error) {
 }
 
 // partName is how the parts of a checkpoint in several files are called.
-var partName = regexp.MustCompile(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
+var partName = lazyRegexp(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
 
 func isIndex(path string) bool { return strings.HasSuffix(path, ".index.json") }
 
@@ -229,7 +228,7 @@ func otherWeightsIn(folder string) (string, error) {
 		names = append(names, name)
 		switch filepath.Ext(name) {
 		case ".safetensors", ".bin", ".pt", ".pth", ".ckpt":
-			if !notWeights.MatchString(name) && isFile(filepath.Join(folder, name)) {
+			if !notWeights().MatchString(name) && isFile(filepath.Join(folder, name)) {
 				found = append(found, name)
 			}
 		}
@@ -250,7 +249,7 @@ func otherWeightsIn(folder string) (string, error) {
 var errNoWeights = errors.New("the folder holds no weights")
 
 // notWeights are files that training programs put beside the weights.
-var notWeights = regexp.MustCompile(`^(optimizer|scheduler|scaler|training_args|rng_state.*)\.`)
+var notWeights = lazyRegexp(`^(optimizer|scheduler|scaler|training_args|rng_state.*)\.`)
 
 // nameOf is the name of the model in a file: the file's own without its extension, and for one of
 // the usual names that of its folder. In the Hugging Face cache that folder is a commit, and the
