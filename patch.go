@@ -258,19 +258,14 @@ func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]
 			for col, c := range row {
 				c.reading = &matrix[r][col]
 				*c.reading = notRun
-				c.from = max(differ, c.lo)
 				last := c.layer == m.layers-1
-				if last && c.site != siteResidPre || c.frozen && c.to == nil {
+				c.from = max(differ, c.lo)
+				if last && c.site != siteResidPre || c.frozen && len(c.to) == 0 {
 					c.from = T - 1 // all that is still read
 				}
-				// A patch left of the first token in which the texts differ puts in what is there
-				// already. In the last layer only the last position is read, which sees the others
-				// as keys and values.
-				attended := c.site == siteResidPre || c.site == siteK || c.site == siteV
 				switch {
 				case !c.run:
-				case c.hi <= differ || last && c.hi < T && !attended,
-					c.of != nil && c.source > c.lo:
+				case c.isInert(differ, T, last):
 					inert = append(inert, c)
 				default:
 					live = append(live, c)
@@ -283,6 +278,16 @@ func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]
 		return cmp.Or(cmp.Compare(a.layer, b.layer), cmp.Compare(a.site.place(), b.site.place()))
 	})
 	return live, inert, matrices
+}
+
+// isInert reports whether it is known beforehand that a cell changes nothing. A patch left of the
+// first token in which the texts differ puts in what is there already; so does the attention to a
+// later position, which is always 0. In the last layer only the last of T positions is read, which
+// sees the others as keys and values.
+func (c *Cell) isInert(differ, T int, lastLayer bool) bool {
+	attended := c.site == siteResidPre || c.site == siteK || c.site == siteV
+	unread := lastLayer && c.hi < T && !attended
+	return c.hi <= differ || unread || c.of != nil && c.source > c.lo
 }
 
 // cellBytes is about what the cells of a plan and their readings take, in bytes.
@@ -333,7 +338,7 @@ func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 			row := make([]Cell, len(spans))
 			for i, span := range spans {
 				picked := plan.layers == nil || plan.layers[l]
-				span.run = span.run && picked && (t.to == nil || t.reaches(l))
+				span.run = span.run && picked && (len(t.to) == 0 || t.reaches(l))
 				row[i] = Cell{Target: t, Head: Head{l, h}, Span: span}
 			}
 			if h > 0 && len(spans) == 1 { // one row for all heads of a layer
@@ -398,7 +403,7 @@ func (m *Model) work(passes []Pass, T int) (work int) {
 func (m *Model) cost(c *Cell, T int) (rows, work int) {
 	n, end := T-c.from, m.layers-1
 	live := func(layer int) int { return n*(end-layer) + 1 } // in the last layer one row is left
-	if c.to == nil {
+	if len(c.to) == 0 {
 		return n, live(c.layer)
 	}
 	first, last := end, 0 // the receivers' layers
@@ -607,7 +612,7 @@ func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 		return z
 	}
 	return b.keep(z, func(r Run) int {
-		if r.frozen && cells[r.cell].to != nil && !cells[r.cell].reaches(layer) {
+		if r.frozen && len(cells[r.cell].to) > 0 && !cells[r.cell].reaches(layer) {
 			return b.length
 		}
 		return r.from

@@ -185,7 +185,7 @@ func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base record
 		}
 		receivers[at] = append(receivers[at], slices.Clone(act))
 	})
-	if c.to == nil {
+	if len(c.to) == 0 {
 		return x
 	}
 	return plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
