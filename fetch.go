@@ -104,9 +104,6 @@ type repositoryFetch struct {
 // file, so that a model which cannot be computed is refused before its weights are fetched, and the
 // weights are the last: where they are, the vocabulary is too.
 func (d *Downloader) fetchRepository(ctx context.Context, name, dest string) (string, error) {
-	if name == "circuit" {
-		return "", errors.New("it is built into the program")
-	}
 	repo, err := parseRepository(name)
 	if err != nil {
 		return "", err

@@ -291,6 +291,8 @@ func parseRepository(spec string) (Repository, error) {
 		id = p.repo
 	}
 	switch {
+	case spec == "circuit":
+		return Repository{}, errors.New("it is built into the program")
 	case !repositoryID().MatchString(id) || fileNames().MatchString(id) ||
 		strings.Contains(id, "--") || strings.Contains(id, ".."):
 		return Repository{}, fmt.Errorf("no model of that name: known are %s, circuit, "+

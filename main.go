@@ -11,7 +11,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -210,7 +209,11 @@ func (f *patchFlags) parseRange(s string) (err error) {
 	var errHigh error
 	f.low, err = strconv.ParseFloat(low, 64)
 	f.high, errHigh = strconv.ParseFloat(high, 64)
-	if err != nil || errHigh != nil || !(f.low < f.high) || math.IsInf(f.high-f.low, 0) {
+	// The difference of what is no number, or has no end, has none either.
+	if gap := f.high - f.low; err != nil || errHigh != nil || gap-gap != 0 {
+		return errors.New("it is no pair of numbers LOW:HIGH, such as -5:5")
+	}
+	if f.low >= f.high {
 		return errors.New("write the lower number first, such as -5:5")
 	}
 	return nil
@@ -237,14 +240,19 @@ func (f *patchFlags) check(words []string) error {
 		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
 	case f.pairs != "" && f.image == "-":
 		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
-	case f.pairs == "" && (len(words) < least || len(words) > 4):
+	case f.pairs != "":
+		return nil
+	case len(words) < least || len(words) > 4:
 		expected := strings.Join(arguments[:least], " ")
 		for _, optional := range arguments[least:] {
 			expected += " [" + optional + "]"
 		}
 		return wrongArguments(len(words), expected)
+	case words[0] == words[1]:
+		return fmt.Errorf("%s is both texts: they must differ", quote(words[0]))
 	}
-	return nil
+	words = append(words, "", "")
+	return f.study.checkAnswers(words[2], words[3])
 }
 
 // patchPair runs one pair and shows all of the result. The files come first: they are written
@@ -362,6 +370,11 @@ func (p *program) next() Command {
 	c := Command{flags: newFlags(), arguments: "TEXT.txt [ANSWER…]"}
 	p.modelFlags(c.flags)
 	c.run = func(words []string) error {
+		for _, answer := range words[1:] {
+			if _, err := members(answer); err != nil {
+				return usageError{fmt.Errorf("the answer %q: %w", answer, err)}
+			}
+		}
 		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
 			return err
 		}
@@ -389,7 +402,7 @@ func (p *program) next() Command {
 		for _, answer := range words[1:] {
 			ids, err := answerTokens(m, answer)
 			if err != nil {
-				return fmt.Errorf("the answer %s: %w", answer, err)
+				return fmt.Errorf("the answer %q: %w", answer, err)
 			}
 			r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
 		}
@@ -438,7 +451,11 @@ func (p *program) fetch() Command {
 	file := c.flags.String("o", "",
 		"keep it as this `FILE` or in this folder, by default in the user's cache")
 	c.run = func(words []string) error {
-		path, err := p.download(systemEnv(false), append(words, "gpt2")[0], *file, false)
+		name := append(words, "gpt2")[0]
+		if _, err := parseRepository(name); err != nil {
+			return usageError{fmt.Errorf("fetching %s: %w", name, err)}
+		}
+		path, err := p.download(systemEnv(false), name, *file, false)
 		if err == nil {
 			p.print(path + "\n")
 		}
@@ -508,7 +525,8 @@ func (p *program) source(model, out string, env Env) (string, error) {
 	}
 	found, err := findModel(model, env)
 	if err == nil && found.circuit {
-		err = errors.New("the circuit is wired by the program itself: there is no file of it")
+		err = usageError{
+			errors.New("the circuit is wired by the program itself: there is no file of it")}
 	}
 	if err != nil {
 		return "", err
@@ -545,7 +563,8 @@ func (p *program) openModel() (*Model, error) {
 		}
 		m := newCircuit()
 		if p.heads != 0 && p.heads != m.heads {
-			return nil, fmt.Errorf("-heads %d: the built-in circuit has %d", p.heads, m.heads)
+			return nil, usageError{
+				fmt.Errorf("-heads %d: the built-in circuit has %d", p.heads, m.heads)}
 		}
 		return m, p.setTokenizer(m)
 	}
@@ -854,17 +873,17 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 	case errors.Is(err, flag.ErrHelp):
 		p.help(c.flags)
 		return nil, errDone
-	case err != nil:
+	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
 		return nil, usageError{
 			fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)}
+	case err != nil:
+		return nil, usageError{errors.New(strings.TrimSuffix(err.Error(), ": parse error"))}
 	case *showVersion:
 		p.print("mechpatch " + version + "\n")
 		return nil, errDone
 	case p.numbers && p.bos:
 		return nil, usageError{
 			errors.New("-bos does not go with -ids: write that token's id yourself")}
-	case p.heads < 0:
-		return nil, usageError{fmt.Errorf("-heads %d is negative", p.heads)}
 	case p.top < 0:
 		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
 	}
@@ -934,8 +953,13 @@ func (p *program) textFlags(flags *flag.FlagSet) {
 
 // headsFlag is the flag of the commands that open a model.
 func (p *program) headsFlag(flags *flag.FlagSet) {
-	flags.IntVar(&p.heads, "heads", 0,
-		"how many attention heads the model has, where its files do not say it (`N`)")
+	flags.Func("heads", "how many attention heads the model has, where its files do not say it "+
+		"(`N`)", func(s string) (err error) {
+		if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
+			return errors.New("it is no number of heads, such as 12")
+		}
+		return nil
+	})
 }
 
 // help prints the usage and the command's flags.

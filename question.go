@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func newQuestion(
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them",
 			clean.name, corrupt.name)
 	}
-	if cleanAnswer != "" || metric.answers() > 0 {
+	if cleanAnswer != "" || corruptAnswer != "" || metric.answers() > 0 {
 		if q.cleanAnswer, err = answerTokens(m, cleanAnswer); err != nil {
 			return q, fmt.Errorf("the clean answer: %w", err)
 		}
@@ -102,16 +103,38 @@ func (k Metric) answers() int {
 	return 2
 }
 
-// answerTokens reads an answer, which may be a set: "is/was" is " is" or " was". One that begins
-// with = is a text that may have any character in it.
+// members divides an answer, which may be a set: "is/was" is " is" or " was". One that begins with
+// = is a text that may have any character in it. The error is what is wrong with the words,
+// whatever the vocabulary is.
+func members(answer string) ([]string, error) {
+	words := strings.Split(answer, "/")
+	if strings.HasPrefix(answer, "=") || slices.Contains(words, "") {
+		words = []string{answer}
+	}
+	for i, word := range words {
+		_, err := strconv.ParseUint(strings.TrimPrefix(word, "#"), 10, 31)
+		switch {
+		case word == "" || word == "=":
+			return nil, errors.New("it is empty: name one token, such as Jones")
+		case word[0] == '#' && err != nil:
+			return nil, fmt.Errorf("%q is no token id, such as #5437 "+
+				"(for a text that begins with #, write =#…)", word)
+		case slices.Contains(words[:i], word):
+			return nil, fmt.Errorf("%q has %q twice", answer, word)
+		}
+	}
+	return words, nil
+}
+
+// answerTokens reads an answer, which may be a set.
 func answerTokens(m *Model, answer string) ([]int, error) {
-	members := strings.Split(answer, "/")
-	if strings.HasPrefix(answer, "=") || slices.Contains(members, "") {
-		members = []string{answer}
+	words, err := members(answer)
+	if err != nil {
+		return nil, err
 	}
 	var ids []int
-	for _, member := range members {
-		id, err := answerToken(m, member)
+	for _, word := range words {
+		id, err := answerToken(m, word)
 		if err != nil {
 			return nil, err
 		}
@@ -127,19 +150,17 @@ func answerTokens(m *Model, answer string) ([]int, error) {
 // "Jones", "#5437" the token with that id.
 func answerToken(m *Model, answer string) (int, error) {
 	text := " " + answer
-	switch {
-	case answer == "":
-		return 0, errors.New("it is empty: name one token, such as Jones")
-	case answer[0] == '#':
+	switch answer[0] {
+	case '#':
 		id, err := strconv.Atoi(answer[1:])
-		if err != nil || id < 0 || id >= m.vocab {
-			return 0, fmt.Errorf("%q is no token id: they run from #0 to #%d "+
-				"(for a text that begins with #, write =#…)", answer, m.vocab-1)
+		if err != nil || id >= m.vocab {
+			return 0, fmt.Errorf("%q is no token of the model: its ids run from #0 to #%d",
+				answer, m.vocab-1)
 		}
 		return id, nil
-	case answer[0] == '=':
+	case '=':
 		text = answer[1:]
-	case answer[0] == ' ':
+	case ' ':
 		text = answer
 	}
 	ids, err := m.tokenizer.encodeWord(text)
@@ -147,7 +168,7 @@ func answerToken(m *Model, answer string) (int, error) {
 	case err != nil:
 		return 0, err
 	case len(ids) == 0:
-		return 0, errors.New("it is empty: name one token, such as =Jones")
+		return 0, fmt.Errorf("%q holds no token", answer)
 	case len(ids) == 1:
 		return ids[0], nil
 	}
@@ -226,8 +247,48 @@ func (s *Study) check() error {
 	if _, err := s.heads(); err != nil {
 		return err
 	}
-	_, err := s.targets()
-	return err
+	if _, err := choices(s.positions, true); err != nil {
+		return fmt.Errorf("-positions %s: %w", s.positions, err)
+	}
+	layers, err := choices(s.layers, false)
+	if err != nil {
+		return fmt.Errorf("-layers %s: %w", s.layers, err)
+	}
+	targets, err := s.targets()
+	if err != nil {
+		return err
+	}
+	first := 0
+	if layers != nil { // one that counts from the end may be any
+		byLow := func(a, b choice) int { return cmp.Compare(a.lo, b.lo) }
+		first = max(0, slices.MinFunc(layers, byLow).lo)
+	}
+	return s.checkSenders(targets[0].to, first)
+}
+
+// checkAnswers finds what is wrong with a pair's answers whatever the vocabulary is.
+func (s *Study) checkAnswers(clean, corrupt string) error {
+	var words [2][]string
+	for i, answer := range []string{clean, corrupt} {
+		name := []string{"clean", "corrupt"}[i]
+		if answer == "" && i >= s.metric.answers() && (i == 1 || corrupt == "") {
+			continue
+		}
+		var err error
+		if words[i], err = members(answer); err != nil {
+			return fmt.Errorf("the %s answer: %w", name, err)
+		}
+		if s.direct && len(words[i]) > 1 {
+			return fmt.Errorf("-direct divides up the difference of two logits: the %s answer, "+
+				"%s, is a set", name, answer)
+		}
+	}
+	for _, word := range words[0] {
+		if slices.Contains(words[1], word) {
+			return fmt.Errorf("both answers are %q: they must differ", word)
+		}
+	}
+	return nil
 }
 
 // views are the flags that ask to look in place of patching.
@@ -257,7 +318,21 @@ func (s *Study) plan(m *Model, T int) (plan Plan, err error) {
 		return plan, fmt.Errorf("-positions %s: %w", s.positions, err)
 	}
 	plan.full = s.metric.full()
-	return plan, nil
+	return plan, s.checkSenders(plan.targets[0].to, max(0, slices.Index(plan.layers, true)))
+}
+
+// checkSenders is an error if no head sends to any receiver, where the first of the layers that are
+// chosen has that number.
+func (s *Study) checkSenders(receivers []Receiver, first int) error {
+	after := func(r Receiver) bool { return r.layer > first }
+	if receivers == nil || slices.ContainsFunc(receivers, after) {
+		return nil
+	}
+	which := "no head"
+	if s.layers != "" {
+		which = "no head of -layers " + s.layers
+	}
+	return fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
 }
 
 // siteNames are the names of sites and of groups of them.
@@ -403,36 +478,26 @@ func parseHead(s string) (Head, error) {
 // spans reads a choice among T positions, as selection does; "1..3" is 1, 2 and 3, patched
 // together. Each is a column, in the order of the text, and so is each position that is not chosen:
 // its column is not run. "" is nil, which stands for all.
-func spans(list string, T int) ([]Span, error) {
-	if list == "" {
-		return nil, nil
-	}
-	var columns []Span
-	var single []string
-	for _, part := range strings.Split(list, ",") {
-		first, last, together := strings.Cut(part, "..")
-		if !together {
-			single = append(single, part)
-			continue
-		}
-		lo, err := index(first, T)
-		if err != nil {
-			return nil, err
-		}
-		hi, err := index(last, T)
-		if err != nil {
-			return nil, err
-		}
-		if lo < 0 || lo > hi || hi >= T {
-			return nil, fmt.Errorf("%q lies outside 0..%d, or holds nothing", part, T-1)
-		}
-		columns = append(columns, Span{lo, hi + 1, true})
-	}
-	alone, err := choose(single, T)
-	if err != nil {
+func spans(list string, T int) (columns []Span, err error) {
+	parts, err := choices(list, true)
+	if parts == nil {
 		return nil, err
 	}
-	for p, chosen := range alone {
+	single := make([]bool, T)
+	for _, part := range parts {
+		lo, hi, err := part.within(T)
+		if err != nil {
+			return nil, err
+		}
+		if part.together {
+			columns = append(columns, Span{lo, hi, true})
+			continue
+		}
+		for p := lo; p < hi; p++ {
+			single[p] = true
+		}
+	}
+	for p, chosen := range single {
 		within := func(s Span) bool { return s.lo <= p && p < s.hi }
 		if chosen || !slices.ContainsFunc(columns, within) {
 			columns = append(columns, Span{p, p + 1, chosen})
@@ -444,55 +509,111 @@ func spans(list string, T int) ([]Span, error) {
 	return slices.Compact(columns), nil
 }
 
-// selection reads a choice among n layers or positions: "1,10:" is 1 and all from 10 on, "0:6" is 0
-// to 5, and a negative number counts from the end, all as in Python. "" is nil, which stands for
-// all.
+// selection reads a choice among n layers: "1,10:" is 1 and all from 10 on, "0:6" is 0 to 5, and a
+// negative number counts from the end, all as in Python. "" is nil, which stands for all.
 func selection(list string, n int) ([]bool, error) {
-	if list == "" {
-		return nil, nil
+	parts, err := choices(list, false)
+	if parts == nil {
+		return nil, err
 	}
-	return choose(strings.Split(list, ","), n)
-}
-
-func choose(parts []string, n int) ([]bool, error) {
 	chosen := make([]bool, n)
 	for _, part := range parts {
-		low, high, isRange := strings.Cut(part, ":")
-		from, to := 0, n
-		var err error
-		if !isRange || strings.TrimSpace(low) != "" {
-			if from, err = index(low, n); err != nil {
-				return nil, err
-			}
+		lo, hi, err := part.within(n)
+		if err != nil {
+			return nil, err
 		}
-		if !isRange {
-			to = from + 1
-		} else if strings.TrimSpace(high) != "" {
-			if to, err = index(high, n); err != nil {
-				return nil, err
-			}
-		}
-		if from < 0 || to > n || from >= to {
-			return nil, fmt.Errorf("%q lies outside 0:%d, or holds nothing", part, n)
-		}
-		for i := from; i < to; i++ {
+		for i := lo; i < hi; i++ {
 			chosen[i] = true
 		}
 	}
 	return chosen, nil
 }
 
-// index reads a number; a negative one counts from the end of n.
-func index(s string, n int) (int, error) {
-	i, err := strconv.Atoi(strings.TrimSpace(s))
+// choice is a part of a list of layers or positions: lo up to, but not including, hi. A negative
+// number counts from the end, and a hi of toEnd is the end.
+type choice struct {
+	text     string // as it was written: "3", "0:6", "1..3"
+	lo, hi   int
+	together bool // they are patched together
+}
+
+const toEnd = math.MaxInt
+
+// within is the choice among n.
+func (c choice) within(n int) (lo, hi int, err error) {
+	if lo = c.lo; lo < 0 {
+		lo += n
+	}
+	if hi = c.hi; hi == toEnd {
+		hi = n
+	} else if hi < 0 {
+		hi += n
+	}
+	if lo < 0 || hi > n || lo >= hi {
+		err = fmt.Errorf("%q lies outside 0 to %d, or holds nothing", c.text, n-1)
+	}
+	return lo, hi, err
+}
+
+// choices reads a list of them. The error is what is wrong with it, however many there are to
+// choose from.
+func choices(list string, together bool) (all []choice, err error) {
+	if list == "" {
+		return nil, nil
+	}
+	for _, part := range strings.Split(list, ",") {
+		c, err := parseChoice(part, together)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// parseChoice reads "3", "0:6", "6:" or, where several can be patched together, "1..3".
+func parseChoice(text string, together bool) (c choice, err error) {
+	c = choice{text: text, hi: toEnd}
+	low, high, isRange := strings.Cut(text, ":")
+	if !isRange {
+		high = low
+	}
+	if first, last, ok := strings.Cut(text, ".."); ok {
+		if !together {
+			return c, fmt.Errorf("%q: layers are patched one by one: write 1:4 for 1 to 3",
+				text)
+		}
+		low, high, isRange, c.together = first, last, false, true
+	}
+	if !isRange || strings.TrimSpace(low) != "" {
+		if c.lo, err = parseNumber(low); err != nil {
+			return c, err
+		}
+	}
+	if !isRange || strings.TrimSpace(high) != "" {
+		if c.hi, err = parseNumber(high); err != nil {
+			return c, err
+		}
+	}
+	if !isRange { // high is the last one
+		if c.hi++; c.hi == 0 {
+			c.hi = toEnd
+		}
+	}
+	if (c.lo < 0) == (c.hi < 0) && c.lo >= c.hi {
+		return c, fmt.Errorf("%q holds nothing", text)
+	}
+	return c, nil
+}
+
+// parseNumber reads the number of a layer or a position.
+func parseNumber(s string) (int, error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
 	if err != nil {
 		return 0, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, or 6: for all from 6 on",
 			s)
 	}
-	if i < 0 {
-		i += n
-	}
-	return i, nil
+	return int(n), nil
 }
 
 // detailed is an error with more to show below its line.
