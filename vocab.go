@@ -483,7 +483,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 	if _, err := readJSON(folder, vocabName, &s.Vocab); err != nil {
 		return err
 	}
-	if s.Vocab == nil {
+	if len(s.Vocab) == 0 {
 		return fmt.Errorf("%s: it holds no tokens", s.file)
 	}
 	mergesPath := filepath.Join(folder, mergesName)
@@ -610,6 +610,9 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	}
 	if err := json.Unmarshal(m.Vocab, &s.Vocab); err != nil {
 		return fmt.Errorf("vocab: %.300w", err)
+	}
+	if len(s.Vocab) == 0 {
+		return errors.New("its vocab holds no tokens")
 	}
 	s.Merges, s.WholeWords, s.Added = m.Merges, m.IgnoreMerges, t.Added
 	if name := t.Normalizer.other(""); name != "" {
