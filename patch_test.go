@@ -602,6 +602,33 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// TestPassesBoundRows checks that no pass outgrows the rows that were asked for, also where a path
+// has its frozen and its live run in the batch at the same time.
+func TestPassesBoundRows(t *testing.T) {
+	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
+	pair := randomPair(m, 9, 1, 7)
+	paths := Target{site: siteZ, frozen: true, to: []Receiver{
+		{Head{5, 0}, siteQ}, {Head{8, 1}, siteV},
+	}}
+	for _, plan := range []Plan{patching(siteResid, siteK), {targets: []Target{paths}}} {
+		x, err := m.embed(pair.clean, pair.corrupt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		live, _, _ := m.cells(pair, plan)
+		passes, rows := m.passes(live, len(pair.clean))
+		b, most := m.newBatch(len(pair.clean), rows), 0
+		b.start(x)
+		step := func() { most = max(most, b.rows()) }
+		if err := m.pass(b, passes[0], m.layers, x, step); err != nil {
+			t.Fatal(err)
+		}
+		if most > rows || most < rows/2 {
+			t.Errorf("%v: %d rows of a batch with %d", plan.targets[0].site, most, rows)
+		}
+	}
+}
+
 // TestReadings reads more streams than the logits are computed for at a time, with answers of one
 // token and of several.
 func TestReadings(t *testing.T) {
