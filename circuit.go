@@ -85,12 +85,13 @@ var commonWords = []struct {
 func newCircuit() *Model {
 	d := circuitWidth
 	m := &Model{
-		Config: Config{circuitLayers, circuitHeads, d, circuitContext, vocabSize},
-		name:   circuitName,
-		source: "built in",
-		wte:    tokenSigns(),
-		wpe:    positionWaves(),
-		lnF:    Norm{make([]float32, d), make([]float32, d)},
+		Config:  Config{circuitLayers, circuitHeads, d, circuitContext, vocabSize},
+		Variant: openAIs,
+		name:    circuitName,
+		source:  "built in",
+		wte:     tokenSigns(),
+		wpe:     positionWaves(),
+		lnF:     Norm{make([]float32, d), make([]float32, d)},
 	}
 	for l := 0; l < m.layers; l++ {
 		unit := make([]float32, d)

@@ -59,7 +59,8 @@ var factKeys = func() map[string]Fact {
 var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inner"}
 
 // readFacts takes the facts from what was said, JSON's or a pickle's values by key. Keys that are
-// not known are left alone here, and null says nothing. The error is the first fault.
+// not known are left alone here, and null says nothing. A switch that is a text, such as "false",
+// is refused: for Python it is true. The error is the first fault.
 func readFacts(said func(key string) any, from string) (Facts, error) {
 	facts := Facts{}
 	var fault error
@@ -75,11 +76,16 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 		case int:
 			value, err = strconv.Atoi(text)
 		case float64:
-			value, err = strconv.ParseFloat(text, 64)
-			if e, _ := value.(float64); !(e > 0 && e < 1) { // an epsilon
+			var epsilon float64
+			epsilon, err = strconv.ParseFloat(text, 64)
+			if value = epsilon + 0; !(epsilon >= 0) { // not −0
 				err = strconv.ErrRange
 			}
 		case bool:
+			if _, isText := value.(string); isText {
+				err = strconv.ErrSyntax
+				break
+			}
 			value, err = strconv.ParseBool(strings.ToLower(text))
 		case string:
 			value = text
@@ -103,11 +109,12 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 // variant is the architecture that the facts ask for, and whether they say which activation
 // function it has.
 func (f Facts) variant() (v Variant, activation bool) {
+	v = openAIs
 	said, activation := f["activation_function"]
 	if activation {
 		v.activation = activations[said.value.(string)]
 	}
-	if epsilon, ok := f["layer_norm_epsilon"]; ok && epsilon.value != 1e-5 {
+	if epsilon, ok := f["layer_norm_epsilon"]; ok {
 		v.epsilon = epsilon.value.(float64)
 	}
 	v.unscaled = f["scale_attn_weights"].value == false
@@ -128,10 +135,8 @@ var activations = map[string]Activation{
 func parseConfig(data []byte) (Facts, error) {
 	const from = "config.json"
 	var said map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	if err := decoder.Decode(&said); err != nil {
-		return nil, fmt.Errorf("%s: not a model's configuration: %s", from, shorten(err.Error()))
+	if err := parseJSON(data, &said); err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
 	}
 	for _, key := range []string{"model", "model_args", "model_config"} {
 		if inner, ok := said[key].(map[string]any); ok && said["n_embd"] == nil {
@@ -140,9 +145,19 @@ func parseConfig(data []byte) (Facts, error) {
 		}
 	}
 	facts, err := readFacts(func(key string) any { return said[key] }, from)
+	for _, key := range sortedKeys(said) { // transformers takes null for what it is, if it can
+		if name := factKeys[key].from; name != "" && name != "n_inner" && said[key] == nil {
+			err = cmp.Or(err, fmt.Errorf("%s is null in %s, which cannot be", key, from))
+		}
+	}
 	switch kind := said["model_type"]; kind {
 	case nil:
 	case "gpt2":
+		for _, key := range []string{"n_heads", "num_heads", "hidden_act"} { // read by nobody
+			if name := factKeys[key].from; said[key] != nil && said[name] == nil {
+				err = cmp.Or(err, fmt.Errorf("%s: of a gpt2, %s is called %s", from, key, name))
+			}
+		}
 		if _, ok := facts["activation_function"]; !ok { // transformers' own where nothing is said
 			facts["activation_function"] = Fact{"gelu_new", from}
 		}

@@ -96,7 +96,7 @@ func TestParseConfig(t *testing.T) {
 		err    string
 	}{
 		{`{}`, nil, ""},
-		{`{"model_type": "gpt2", "n_head": null, "activation_function": null}`,
+		{`{"model_type": "gpt2", "n_inner": null, "attn_mult": null}`,
 			map[string]any{"n_head": nil, "activation_function": "gelu_new"}, ""},
 		{`{"n_head": 12, "n_embd": 768, "n_layer": 12, "n_ctx": 1024, "n_positions": 1024,
 			"attn_pdrop": 0.1, "summary_activation": "tanh", "reorder_and_upcast_attn": true,
@@ -120,8 +120,24 @@ func TestParseConfig(t *testing.T) {
 		{`{"n_head": 99999999999999999999}`, nil, "which cannot be"},
 		{`{"n_head": 12, "num_attention_heads": 6}`, nil,
 			"n_head is 12 in config.json, but 6 in config.json"},
-		{`{"layer_norm_epsilon": 0}`, nil, "layer_norm_epsilon is"},
+		{`{"layer_norm_epsilon": 0.0}`, map[string]any{"layer_norm_epsilon": 0.0}, ""},
+		{`{"layer_norm_epsilon": 2}`, map[string]any{"layer_norm_epsilon": 2.0}, ""},
+		{`{"layer_norm_epsilon": -1e-05}`, nil, `layer_norm_epsilon is "-1e-05" in config.json`},
 		{`{"layer_norm_epsilon": "NaN"}`, nil, "layer_norm_epsilon is"},
+		{`{"layer_norm_epsilon": NaN}`, nil, "not JSON at byte 24: invalid character 'N'"},
+		{`{"layer_norm_epsilon": 1e999}`, nil, "layer_norm_epsilon is"},
+		{`{"layer_norm_epsilon": []}`, nil, "layer_norm_epsilon is"},
+		{`{"scale_attn_weights": "false"}`, nil, `scale_attn_weights is "false" in config.json`},
+		{`{"scale_attn_weights": 0}`, map[string]any{"scale_attn_weights": false}, ""},
+		{`{"n_head": null}`, nil, "n_head is null in config.json, which cannot be"},
+		{`{"activation_function": null}`, nil, "activation_function is null"},
+		{`{"scale_attn_weights": null}`, nil, "scale_attn_weights is null"},
+		{`{"model_type": "gpt2", "hidden_act": "relu"}`, nil,
+			"of a gpt2, hidden_act is called activation_function"},
+		{`{"model_type": "gpt2", "n_heads": 6}`, nil, "of a gpt2, n_heads is called n_head"},
+		{`{"model_type": "gpt2", "num_attention_heads": 6}`, map[string]any{"n_head": 6}, ""},
+		{`{"n_head": 3, "x": [{}, 1], "n_head": 4}`, nil,
+			`the key "n_head" comes twice in an object`},
 		{`{"model_type": "llama", "num_attention_heads": 32}`, nil, `model_type is "llama"`},
 		{`{"activation_function": "silu"}`, nil, `activation_function is "silu" in config.json`},
 		{`{"attn_mult": 8.0}`, nil, "attn_mult is 8.0: a GPT-2 with that change"},
@@ -135,9 +151,11 @@ func TestParseConfig(t *testing.T) {
 		{`{"model": {"n_head": 2, "n_embd": 8, "rotary": true}}`, nil, "rotary is true"},
 		{`{"model": {"model_type": {}, "n_head": [1]}}`, nil, "n_head is"},
 		{`{"model": {"model_type": {}}}`, nil, ""},
-		{`[]`, nil, "not a model's configuration"},
-		{``, nil, "not a model's configuration"},
-		{"\x00\xff", nil, "not a model's configuration"},
+		{`[]`, nil, "config.json: not a JSON object, {…}"},
+		{`null`, nil, "not a JSON object"},
+		{`{} {}`, nil, "more follows its JSON object"},
+		{``, nil, "config.json: its JSON ends in the middle"},
+		{"\x00\xff", nil, "config.json: not UTF-8"},
 	} {
 		facts, err := parseConfig([]byte(c.config))
 		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
@@ -412,9 +430,9 @@ func TestShardFiles(t *testing.T) {
 		{`{"weight_map": {"a": "/x"}}`, "[]", "the parts lie beside the index"},
 		{`{"weight_map": {"a": "C:\\x"}}`, "[]", "the parts lie beside the index"},
 		{`{"weight_map": {"a": ""}}`, "[]", "the parts lie beside the index"},
-		{`{"weight_map": {"a": 1}}`, "[]", "not an index of a checkpoint"},
+		{`{"weight_map": {"a": 1}}`, "[]", "a number in place of text"},
 		{`{"weight_map": null}`, "[]", "it has no weight_map"},
-		{`[]`, "[]", "not an index of a checkpoint"},
+		{`[]`, "[]", "not a JSON object"},
 	} {
 		files, err := shardFiles([]byte(c.index))
 		if fmt.Sprint(files) != c.want || (err == nil) != (c.err == "") ||

@@ -230,7 +230,7 @@ func (m *Model) deviation(x []float32) float64 {
 	for _, v := range x {
 		variance += (float64(v) - mean) * (float64(v) - mean) / d
 	}
-	return math.Sqrt(variance + float64(cmp.Or(m.epsilon, layerNormEpsilon)))
+	return math.Sqrt(variance + m.epsilon)
 }
 
 // divide divides the shares of all that goes through the final layer norm.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -18,13 +17,16 @@ type Config struct {
 	layers, heads, width, context, vocab int
 }
 
-// Variant is what some GPT-2s do in another way than OpenAI's. Its zero value is OpenAI's.
+// Variant is what some GPT-2s do in another way than OpenAI's.
 type Variant struct {
 	activation Activation
-	epsilon    float64 // of the layer norms; 0 is 1e-5
+	epsilon    float64 // of the layer norms
 	unscaled   bool    // attention scores are not divided by √(d/heads)
 	byLayer    bool    // attention scores of layer l are divided by l + 1 as well
 }
+
+// openAIs is how OpenAI's own GPT-2s are.
+var openAIs = Variant{activation: geluTanh, epsilon: layerNormEpsilon}
 
 // Linear is a linear map x·w + b. GPT-2 stores w as [in, out], so that no transpose is needed.
 type Linear struct {
@@ -510,10 +512,10 @@ func (m *Model) attentionScale(l int) float32 {
 // layerNorms normalises each row: [R, d] → [R, d].
 func (m *Model) layerNorms(y, x []float32, n Norm) {
 	const rows = 16 // at a time
-	d, epsilon := len(n.gain), cmp.Or(m.epsilon, layerNormEpsilon)
+	d := len(n.gain)
 	eachChunk(len(x)/d, rows, func(lo, hi int) {
 		for r := lo; r < hi; r++ {
-			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, epsilon)
+			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, m.epsilon)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,13 +141,13 @@ func jsonFields(line string) ([]string, error) {
 		CleanAnswer   string `json:"clean_answer"`
 		CorruptAnswer string `json:"corrupt_answer"`
 	}
-	if err := json.Unmarshal([]byte(line), &pair); err != nil {
-		return nil, fmt.Errorf("it is no JSON of a pair: %w", err)
+	if err := parseJSON([]byte(line), &pair); err != nil {
+		return nil, err
 	}
 	fields := []string{pair.Clean, pair.Corrupt, pair.CleanAnswer, pair.CorruptAnswer}
 	// The decoder puts U+FFFD in place of what is no character, which would be another text.
 	if strings.Count(strings.Join(fields, ""), "\ufffd") > strings.Count(line, "\ufffd") {
-		return nil, errors.New("it holds a byte or half a surrogate pair that is no character")
+		return nil, errors.New("it holds half a surrogate pair, which is no character")
 	}
 	return fields, nil
 }

@@ -32,7 +32,7 @@ func randomModel(c Config, seed int64) *Model {
 	linear := func(in, out int, spread float64) Linear {
 		return Linear{matrix(in, out, spread/math.Sqrt(float64(in))), vector(out, 0, .1)}
 	}
-	m := &Model{Config: c, name: "random", source: "test", lnF: norm(),
+	m := &Model{Config: c, Variant: openAIs, name: "random", source: "test", lnF: norm(),
 		wte: matrix(c.vocab, d, .14), wpe: matrix(c.context, d, .05)}
 	for l := 0; l < c.layers; l++ {
 		m.blocks = append(m.blocks, Block{

@@ -38,7 +38,7 @@ var rooms = []string{
 	"matmul.go", "matrix.go", "kernel.go kernel_amd64.go kernel_arm64.go kernel_other.go",
 	"vecmath.go", "parallel.go",
 	// what everybody uses
-	"vocab.go", "bpe.go", "progress.go",
+	"vocab.go", "bpe.go", "progress.go", "json.go",
 	"files.go files_unix.go files_windows.go files_other.go",
 }
 

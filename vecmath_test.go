@@ -263,6 +263,9 @@ func layerNormError(k *kernel, x []float32, n Norm, epsilon float64) float64 {
 	for _, v := range x {
 		variance += (float64(v) - mean) * (float64(v) - mean) / float64(len(x))
 	}
+	if variance+epsilon == 0 && !finite(y) {
+		return 0 // as it should be
+	}
 	worst := 0.0
 	for i, v := range x {
 		z := (float64(v) - mean) / math.Sqrt(variance+epsilon)
@@ -310,7 +313,7 @@ func TestLayerNormError(t *testing.T) {
 					x := randomRow(r, d, c.scale)
 					c.change(x)
 					n := Norm{randomRow(r, d, 1), randomRow(r, d, 1)}
-					epsilon := []float64{layerNormEpsilon, 1e-12, 1e-3}[i%3]
+					epsilon := []float64{layerNormEpsilon, 1e-12, 1e-3, 0}[i%4]
 					worst = max(worst, layerNormError(k, x, n, epsilon))
 				}
 			}
@@ -337,6 +340,10 @@ func TestLayerNormSpecialValues(t *testing.T) {
 				k.layerNorm(y, x, n, layerNormEpsilon)
 				if !slices.Equal(y, n.bias) {
 					t.Errorf("constant row of %d times %g: %v, want the bias", d, constant, y)
+				}
+				k.layerNorm(y, x, n, 0) // 0 divided by 0, as PyTorch has it
+				if finite(y) {
+					t.Errorf("constant row of %d times %g without epsilon: %v", d, constant, y)
 				}
 			}
 			for _, bad := range []float32{nan32, inf32, -inf32} {

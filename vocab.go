@@ -357,8 +357,8 @@ func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	s := new(vocabularySpec)
 	if carried, ok := meta[metaTokenizer]; ok {
 		s.file = "the model's metadata"
-		if err := json.Unmarshal([]byte(carried), s); err != nil {
-			return nil, fmt.Errorf("%s: not a vocabulary: %.200w", s.file, err)
+		if err := parseJSON([]byte(carried), s); err != nil {
+			return nil, fmt.Errorf("%s: not a vocabulary: %w", s.file, err)
 		}
 		if s.Refused != "" {
 			return nil, errors.New(s.Refused)
@@ -403,10 +403,10 @@ func readJSON(folder, name string, into any) (ok bool, err error) {
 		return false, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(data, into)
+		err = parseJSON(data, into)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: %.300w", path, reason(err))
+		return false, fmt.Errorf("%s: %w", path, reason(err))
 	}
 	return true, nil
 }
@@ -608,8 +608,8 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	case m.ByteFallback:
 		return errors.New("its model has byte_fallback, so it is no byte-level BPE")
 	}
-	if err := json.Unmarshal(m.Vocab, &s.Vocab); err != nil {
-		return fmt.Errorf("vocab: %.300w", err)
+	if err := parseJSON(m.Vocab, &s.Vocab); err != nil {
+		return fmt.Errorf("vocab: %w", err)
 	}
 	if len(s.Vocab) == 0 {
 		return errors.New("its vocab holds no tokens")

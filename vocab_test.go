@@ -208,7 +208,7 @@ func TestVocabularyRefused(t *testing.T) {
 		{map[string]string{"config.json": `{"tokenizer_class": "BertTokenizer"}`}, "BertTokenizer"},
 		{map[string]string{"tokenizer.json": "{"}, "tokenizer.json"},
 		{map[string]string{"vocab.json": "[]", "merges.txt": merges}, "vocab.json"},
-		{map[string]string{"vocab.json": "null", "merges.txt": merges}, "no tokens"},
+		{map[string]string{"vocab.json": "null", "merges.txt": merges}, "not a JSON object"},
 		{map[string]string{"vocab.json": vocab, "merges.txt": "#version: 0\ne n\nen\n"}, "line 3"},
 		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
 			"tokenizer_config.json": `{"tokenizer_class": "RobertaTokenizer"}`}, "Roberta"},

@@ -182,8 +182,8 @@ func parseIndex(data []byte) (places map[string]string, err error) {
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("not an index of a checkpoint: %s", shorten(err.Error()))
+	if err := parseJSON(data, &index); err != nil {
+		return nil, err
 	}
 	if len(index.WeightMap) == 0 {
 		return nil, errors.New("not an index of a checkpoint: it has no weight_map")
@@ -445,7 +445,7 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	}
 	said, err := readFacts(func(key string) any {
 		if s, ok := ck.meta[key]; ok {
-			return s
+			return json.Number(s) // which is what it is, if it is no number: all is text there
 		}
 		return nil
 	}, "its __metadata__")
@@ -791,7 +791,7 @@ func (p *Parameters) metadata() map[string]string {
 	case relu:
 		said["activation_function"] = "relu"
 	}
-	if p.epsilon != 0 {
+	if p.epsilon != openAIs.epsilon {
 		said["layer_norm_epsilon"] = strconv.FormatFloat(p.epsilon, 'g', -1, 64)
 	}
 	if p.unscaled {

@@ -182,4 +182,12 @@ torch.save({"model": model.state_dict(), "config": GPTConfig(), "step": 5, "val_
            p + "model_00005.pt")
 expect(p + "model_00005.pt", model)
 
+# Layer norms without an epsilon, of rows so small that it would show.
+model = huggingface(layer_norm_epsilon=0.0)
+with torch.no_grad():
+    model.transformer.wte.weight *= 0.01
+    model.transformer.wpe.weight *= 0.01
+model.save_pretrained("epsilon0")
+expect("epsilon0/model.safetensors", model)
+
 json.dump({"ids": IDS, "logits": expected}, open("logits.json", "w"))
