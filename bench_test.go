@@ -26,47 +26,76 @@ func gpt2Shape() *Model {
 	return m
 }
 
-// sweepFLOPs counts the multiplications and additions of a sweep's matrix products: 24·d² for each
-// row in each layer, of which a run that is forked where a head's output is known has 18 in its
-// own.
+// sweepFLOPs counts the multiplications and additions of the matrix products that a sweep cannot do
+// without. In parts of d², a row takes 2 for each of its query, key, value and the projection of
+// the heads, and 16 in the MLP. In the last layer only the last row of a run takes more than keys
+// and values.
 func sweepFLOPs(m *Model, pair Pair, plan Plan) float64 {
+	last, T, d := m.layers-1, len(pair.clean), float64(m.width)
+	after := func(layer, n int) int { // n rows of a run through the layers after this one
+		if layer == last {
+			return 0
+		}
+		return (last-layer-1)*24*n + 4*n + 20
+	}
+	parts := 2 * after(-1, T)
 	live, _, _ := m.cells(pair, plan)
-	T, d := len(pair.clean), float64(m.width)
-	parts := 24 * 2 * T * m.layers
 	for _, c := range live {
-		_, rows := m.cost(&c, T)
-		parts += 24 * (rows - 1) // in the last layer there is one row, which has but 18
-		if c.layer == m.layers-1 {
-			parts += 18
-		} else if c.site.ofHead() {
-			parts += 18 + 18*(T-c.from)
+		n := T - c.from
+		switch {
+		case c.to != nil:
+			first, end := c.receiving()
+			parts += (end-c.layer)*18*n + 18*n + after(first, n)
+		case c.frozen:
+			parts += (last - c.layer + 1) * 18
+		case c.site == siteResidPre:
+			parts += after(c.layer-1, n)
+		case c.site.ofHead():
+			parts += 18*n + after(c.layer, n)
+		case c.site == siteAttn, c.site == siteResidMid:
+			parts += 16*n + after(c.layer, n)
+		default:
+			parts += after(c.layer, n)
 		}
 	}
 	return float64(parts) * d * d
 }
 
 // benchmarkSweep reports a sweep's time, and its rate of arithmetic as a share of the matrix
-// product's.
+// product's: 600 rows through the first half of an MLP, which is measured between its layers.
 func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
-	const rows = 600
-	w := m.blocks[0].fc
-	x, y := randoms(1, rows*m.width), make([]float32, rows*w.w.cols)
-	product := 0.
+	const rows, often = 600, 100 * time.Millisecond
+	x, y := randoms(1, rows*m.width), make([]float32, rows*m.blocks[0].fc.w.cols)
+	var swept, multiplied time.Duration
+	products, start := 0, time.Now()
+	multiply := func() {
+		now := time.Now()
+		swept += now.Sub(start)
+		for i := 0; i < 5; i++ {
+			fc := m.blocks[products%m.layers].fc
+			matMul(y, x, fc.w, fc.b)
+			products++
+		}
+		start = time.Now()
+		multiplied += start.Sub(now)
+	}
 	for i := 0; i < b.N; i++ {
-		if _, err := m.sweep(pair, plan, func(float64) {}); err != nil {
+		start = time.Now()
+		_, err := m.sweep(pair, plan, func(float64) {
+			if time.Since(start) > often {
+				multiply()
+			}
+		})
+		if err != nil {
 			b.Fatal(err)
 		}
-		b.StopTimer()
-		start := time.Now()
-		for j := 0; j < 20; j++ {
-			matMul(y, x, m.blocks[j%m.layers].fc.w, w.b)
-		}
-		product += time.Since(start).Seconds()
-		b.StartTimer()
+		multiply()
 	}
-	rate := sweepFLOPs(m, pair, plan) * float64(b.N) / b.Elapsed().Seconds()
+	rate := sweepFLOPs(m, pair, plan) * float64(b.N) / swept.Seconds()
+	product := 2 * float64(len(y)*m.width*products) / multiplied.Seconds()
+	b.ReportMetric(swept.Seconds()/float64(b.N)*1e9, "ns/op")
 	b.ReportMetric(rate/1e9, "GFLOP/s")
-	b.ReportMetric(rate/(20*2*float64(len(y)*m.width)*float64(b.N)/product), "of-matmul")
+	b.ReportMetric(rate/product, "of-matmul")
 }
 
 // BenchmarkSweep sweeps pairs of some lengths.
@@ -83,8 +112,11 @@ func BenchmarkSweep(b *testing.B) {
 func BenchmarkPatching(b *testing.B) {
 	m := gpt2Shape()
 	pair := randomPair(m, 15, 2, 1)
-	byPosition := patching(siteQ)
-	byPosition.spans = everySpan(15)
+	byPosition := func(sites ...Site) Plan {
+		plan := patching(sites...)
+		plan.spans = everySpan(15)
+		return plan
+	}
 	path := func(to ...Receiver) Plan {
 		return Plan{targets: []Target{{site: siteZ, frozen: true, to: to}}}
 	}
@@ -94,7 +126,12 @@ func BenchmarkPatching(b *testing.B) {
 	}{
 		{"z", patching(siteZ)},
 		{"five kinds", patching(siteZ, siteQ, siteK, siteV, sitePattern)},
-		{"q by position", byPosition},
+		{"z by position", byPosition(siteZ)},
+		{"q by position", byPosition(siteQ)},
+		{"k by position", byPosition(siteK)},
+		{"v by position", byPosition(siteV)},
+		{"pattern by position", byPosition(sitePattern)},
+		{"five kinds by position", byPosition(siteZ, siteQ, siteK, siteV, sitePattern)},
 		{"to the logits", path()},
 		{"to 9.9.q, 9.6.q and 10.0.v", path(Receiver{Head{9, 9}, siteQ},
 			Receiver{Head{9, 6}, siteQ}, Receiver{Head{10, 0}, siteV})},

@@ -406,13 +406,19 @@ func (m *Model) cost(c *Cell, T int) (rows, work int) {
 	if len(c.to) == 0 {
 		return n, live(c.layer)
 	}
-	first, last := end, 0 // the receivers' layers
-	for _, r := range c.to {
-		if last = max(last, r.layer); r.layer > c.layer {
-			first = min(first, r.layer)
-		}
-	}
+	first, last := c.receiving()
 	return 2 * n, n*(last-c.layer) + live(first)
+}
+
+// receiving is the first and the last layer in which a path's receivers are, after the sender's.
+func (c *Cell) receiving() (first, last int) {
+	for _, r := range c.to {
+		if r.layer > c.layer && (first == 0 || r.layer < first) {
+			first = r.layer
+		}
+		last = max(last, r.layer)
+	}
+	return first, last
 }
 
 // cleanRun and corruptRun are the two whole runs at the head of every batch; the forks of the cells
