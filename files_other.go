@@ -25,8 +25,8 @@ const hugePage = 2 << 20
 // useHugePages does nothing: here the system chooses the size of pages.
 func useHugePages([]byte) {}
 
-// populate does nothing: here the pages of mapped memory are brought in as they are touched.
-func populate([]byte) {}
+// forget does nothing: here there are no mappings.
+func forget(start, end uintptr) {}
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.
 func obeysEscapes(*os.File) bool { return true }

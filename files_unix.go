@@ -35,10 +35,6 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 	return data, func() error { return syscall.Munmap(data) }, nil
 }
 
-// madvPopulateRead is advice that syscall has no name for, since Linux 5.14. Older kernels refuse
-// it, and nothing is lost.
-const madvPopulateRead = 22
-
 // hugePage is the size of Linux' huge pages on most processors, in bytes.
 const hugePage = 2 << 20
 
@@ -54,19 +50,10 @@ func useHugePages(data []byte) {
 	}
 }
 
-// populate has the pages of mapped memory brought in on Linux, if they are not yet there. Touching
-// them does the same, but is interrupted every few pages, and every thread that gets to a new page
-// waits for it.
-func populate(data []byte) {
-	if len(data) == 0 || runtime.GOOS != "linux" {
-		return
-	}
-	// The advice is for whole pages, so that it begins before data: a number, for there is no
-	// object that a pointer would point to.
-	address := uintptr(unsafe.Pointer(&data[0]))
-	before := address % uintptr(os.Getpagesize())
-	syscall.Syscall(syscall.SYS_MADVISE, address-before, uintptr(len(data))+before,
-		madvPopulateRead)
+// forget takes the pages from start to end out of a mapping, as ending it would. Whoever reads them
+// gets them anew.
+func forget(start, end uintptr) {
+	syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_DONTNEED)
 }
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.

@@ -78,6 +78,10 @@ func TestFault(t *testing.T) {
 	folder := t.TempDir()
 	in, out := filepath.Join(folder, "in"), filepath.Join(folder, "out")
 	for name, read := range map[string]func(data []byte) error{
+		"touched": func(data []byte) error {
+			touch(data)
+			return errors.New(strconv.Itoa(int(data[1<<20])))
+		},
 		"read": func(data []byte) error { return errors.New(strconv.Itoa(int(data[1<<20]))) },
 		"written": func(data []byte) error {
 			return replaceFile(out, 0o644, 1, func(w io.Writer) error {

@@ -42,8 +42,8 @@ const hugePage = 2 << 20
 // useHugePages does nothing: here the system chooses the size of pages.
 func useHugePages([]byte) {}
 
-// populate does nothing: here the pages of mapped memory are brought in as they are touched.
-func populate([]byte) {}
+// forget does nothing: here the pages of a mapping leave with it.
+func forget(start, end uintptr) {}
 
 // obeysEscapes makes a console obey escape sequences, which it prints as they are until it is told
 // (since Windows 10; see SetConsoleMode). A terminal that is no console, such as Cygwin's, fails.

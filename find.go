@@ -197,7 +197,7 @@ func (f Found) open(heads int) (*Model, error) {
 		m.name = cmp.Or(ck.meta["source"], nameOf(f.path))
 	}
 	if ck.release != nil {
-		m.prepareAhead(populate)
+		m.prepareAhead(touch)
 	}
 	return m, nil
 }

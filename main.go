@@ -73,7 +73,9 @@ type program struct {
 
 func main() {
 	ignoreClosedPipes()
-	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+	code := execute(os.Args[1:], os.Stdout, os.Stderr)
+	forgetMappings()
+	os.Exit(code)
 }
 
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command

