@@ -282,7 +282,7 @@ func (f *repositoryFetch) remember(revision string) error {
 func (d *Downloader) fetchFile(ctx context.Context, hub *url.URL, f hubFile,
 	title, dest string) error {
 	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", dest)
+		return fmt.Errorf("%s is not a regular file: remove it, or name a model with -model", dest)
 	}
 	partial := beside(dest, "."+f.sum[:16]+".partial")
 	release, err := d.claim(ctx, dest, partial, f.size)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -281,6 +282,32 @@ func (c copier) Write(data []byte) (n int, err error) {
 		var m int
 		m, err = c.Writer.Write(data[n:min(len(data), n+c.Size()/2)])
 		n += m
+	}
+	return n, err
+}
+
+// wholeLines is a file in which no line is left in half where writing fails, as on a full disk: it
+// is cut back to the end of the last whole one. A pipe or a device takes nothing back.
+type wholeLines struct {
+	*os.File
+	begun int64 // bytes of a line that has no end yet
+}
+
+func (w *wholeLines) Write(data []byte) (int, error) {
+	n, err := w.File.Write(data)
+	w.begun += int64(n)
+	if last := bytes.LastIndexByte(data[:n], '\n'); last >= 0 {
+		w.begun = int64(n - last - 1)
+	}
+	if err == nil {
+		return n, nil
+	}
+	end, _ := w.Seek(0, io.SeekCurrent)
+	if info, err := w.Stat(); err == nil && info.Mode().IsRegular() && info.Size() == end {
+		end -= w.begun
+		w.Truncate(end)
+		w.Seek(end, io.SeekStart)
+		w.begun = 0
 	}
 	return n, err
 }

@@ -210,6 +210,19 @@ func TestPipes(t *testing.T) {
 			checkFetched(t, dest, err)
 		}
 	}
+
+	// What is no file is no model: the next place is looked at.
+	env := testEnv(t)
+	hub := "home/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/" + commit
+	put(t, filepath.Dir(env.home), map[string]string{
+		hub + "/model.safetensors": "x", "cache/mechpatch/other": ""})
+	if err := syscall.Mkfifo(cacheFile("gpt2", env), 0o644); err != nil {
+		t.Skip(err)
+	}
+	if found, err := findModel("", env); err != nil || found.how != "the Hugging Face cache" {
+		t.Errorf("beside a pipe: %+v, %v", found, err)
+	}
+
 	folder := t.TempDir()
 	put(t, folder, map[string]string{"model.safetensors": "x"})
 	if err := syscall.Mkfifo(filepath.Join(folder, "config.json"), 0o644); err != nil {

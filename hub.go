@@ -228,8 +228,8 @@ func (d *Downloader) request(ctx context.Context, method, address string) (*http
 	if hub, err := endpoint(d.env); err == nil && sameOrigin(request.URL, hub) {
 		switch token, from := d.token(); {
 		case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }):
-			return nil, &failure{error: fmt.Errorf("the token in %s has a character that "+
-				"cannot be sent", from)}
+			return nil, &failure{error: fmt.Errorf("the token in %s holds a space, a line break "+
+				"or another character that no token has", from)}
 		case token != "":
 			request.Header.Set("Authorization", "Bearer "+token)
 		}
@@ -238,16 +238,13 @@ func (d *Downloader) request(ctx context.Context, method, address string) (*http
 }
 
 // token is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN, else
-// the file that "hf auth login" writes. Line breaks are no part of it.
+// the file that "hf auth login" writes. White space around it is no part of it.
 func (d *Downloader) token() (token, from string) {
-	clean := func(s string) string {
-		return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(s))
-	}
 	if d.env.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
 		return "", ""
 	}
 	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
-		if token := clean(d.env.getenv(name)); token != "" {
+		if token := strings.TrimSpace(d.env.getenv(name)); token != "" {
 			return token, name
 		}
 	}
@@ -259,7 +256,7 @@ func (d *Downloader) token() (token, from string) {
 	if err != nil {
 		return "", ""
 	}
-	return clean(string(data)), path
+	return strings.TrimSpace(string(data)), path
 }
 
 // checkRedirect is asked before a redirect is followed. The standard library takes the token along

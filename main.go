@@ -81,7 +81,11 @@ func main() {
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command
 // line.
 func execute(args []string, stdout, stderr io.Writer) int {
-	p := &program{stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: takesColor(stdout)}
+	p := &program{stderr: stderr, terminal: takesColor(stdout)}
+	if file, ok := stdout.(*os.File); ok {
+		stdout = &wholeLines{File: file}
+	}
+	p.stdout = bufio.NewWriter(stdout)
 	err := kernelErr
 	if err == nil {
 		err = withoutPanic(func() error {

@@ -24,6 +24,7 @@ func (s *Study) runPairs(
 ) (means Means, incomplete, err error) {
 	means = Means{}
 	pairs, failed := 0, 0
+	var unwritten error
 	err = eachLine(in, func(n int, line string) error {
 		pairs++
 		complain := func(err error) { note(fmt.Errorf("%s:%d: %w", name, n, err)) }
@@ -40,13 +41,14 @@ func (s *Study) runPairs(
 			complain(fmt.Errorf("left out of the mean: %w", err))
 		}
 		r.Line = n
-		if err := write(r); err != nil {
-			return fmt.Errorf("writing the result of line %d: %w", n, reason(err))
-		}
-		return nil
+		unwritten = write(r)
+		return unwritten
 	})
 	if err == nil && pairs == 0 {
 		err = errors.New("there is no pair in it")
+	}
+	if unwritten != nil {
+		return nil, nil, unwritten
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, reason(err))
@@ -59,7 +61,7 @@ func (s *Study) runPairs(
 			continue
 		}
 		if err := write(means[T].report(T)); err != nil {
-			return nil, nil, fmt.Errorf("writing the means: %w", reason(err))
+			return nil, nil, err
 		}
 	}
 	if failed > 0 {
@@ -177,8 +179,8 @@ func (s *Study) tabFields(line string, note func(error)) ([]string, error) {
 type lineFile struct {
 	name, target string // as the user calls it, and where that leads
 	partial      string // "" for what is no file, such as a pipe: that is written to as it is
-	file         *os.File
-	size         int64 // of the whole lines in it
+	file         *wholeLines
+	some         bool // whether there is a line in it
 }
 
 // openLines begins a file of lines.
@@ -198,25 +200,25 @@ func openLines(name string) (*lineFile, error) {
 	if exists {
 		mode = info.Mode().Perm()
 	}
-	if l.file, err = os.OpenFile(path, flags, mode); err != nil {
+	file, err := os.OpenFile(path, flags, mode)
+	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", name, reason(err))
 	}
 	if exists && l.partial != "" {
-		l.file.Chmod(mode) // the umask has no say in the mode of a file that was there
+		file.Chmod(mode) // the umask has no say in the mode of a file that was there
 	}
+	l.file = &wholeLines{File: file}
 	return l, nil
 }
 
 // Write adds one line, whole or not at all.
 func (l *lineFile) Write(line []byte) (int, error) {
 	n, err := l.file.Write(line)
-	if err != nil && l.partial != "" {
-		l.file.Truncate(l.size)
-		l.file.Seek(l.size, io.SeekStart)
-		return 0, err
+	if err != nil {
+		return n, fmt.Errorf("writing %s: %w", l.name, reason(err))
 	}
-	l.size += int64(n)
-	return n, err
+	l.some = true
+	return n, nil
 }
 
 // finish ends the file. If all went well it gets its name; else what went wrong is returned, with
@@ -228,13 +230,13 @@ func (l *lineFile) finish(err error) error {
 	if l.partial == "" {
 		return err
 	}
-	if err == nil && l.size > 0 {
+	if err == nil && l.some {
 		if err = os.Rename(l.partial, l.target); err == nil {
 			return nil
 		}
 		err = fmt.Errorf("writing %s: %w", l.name, reason(err))
 	}
-	if l.size == 0 {
+	if !l.some {
 		os.Remove(l.partial)
 		return err
 	}

@@ -345,20 +345,75 @@ func TestLineFile(t *testing.T) {
 	}
 }
 
-// TestLinesOnFullDisk checks that a disk without room for a line leaves the lines before it whole.
-func TestLinesOnFullDisk(t *testing.T) {
-	folder := t.TempDir()
-	mount := exec.Command("mount", "-t", "tmpfs", "-o", "size=16k", "none", folder)
+// TestPairsOnFullDisk runs pairs whose results have no room, on standard output and in a file: what
+// is there are the first lines of a run with room, whole, and the error names the output.
+func TestPairsOnFullDisk(t *testing.T) {
+	pair := strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t")
+	pairs := file(t, "pairs.tsv", strings.Repeat(pair+"\n", 9))
+	args := []string{"-pairs", pairs, "-o", ""}
+	_, all, _ := command(t, args...)
+	folder := smallDisk(t)
+	output, partial := filepath.Join(folder, "out"), filepath.Join(folder, "out.partial")
+	const old = "an old line\n"
+	check := func(code int, stderr, file, old, want string) {
+		t.Helper()
+		data, _ := os.ReadFile(file)
+		if code != 1 || !oneLine(stderr) || !strings.Contains(stderr, want) ||
+			strings.Contains(stderr, pairs) {
+			t.Errorf("exit code %d, %s, want %s", code, stderr, want)
+		}
+		lines, ok := strings.CutPrefix(string(data), old)
+		if !ok || !strings.HasPrefix(all, lines) || len(lines) == len(all) ||
+			!strings.HasSuffix(lines, "\n") {
+			t.Errorf("%s, which began with %q, has %d bytes of %d and ends in %.60q", file, old,
+				len(lines), len(all), lines[max(0, len(lines)-60):])
+		}
+	}
+	for kept, flags := range map[string]int{"": os.O_TRUNC, old: os.O_APPEND} {
+		os.WriteFile(output, []byte(old), 0o666)
+		out, err := os.OpenFile(output, os.O_WRONLY|flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr strings.Builder
+		code := execute(args, out, &stderr)
+		out.Close()
+		check(code, stderr.String(), output, kept, "writing to standard output: no space left")
+	}
+	os.Remove(output)
+	code, _, stderr := command(t, append(args, "-json", output)...)
+	check(code, stderr, partial, "",
+		"writing "+output+": no space left on device; the lines that are done are in "+partial)
+
+	if _, err := os.Stat("/dev/full"); err == nil {
+		code, _, stderr := command(t, append(args, "-json", "/dev/full")...)
+		if code != 1 || stderr != "mechpatch: writing /dev/full: no space left on device\n" {
+			t.Errorf("/dev/full: exit code %d, %s", code, stderr)
+		}
+	}
+}
+
+// smallDisk is a folder on a disk of its own that has room for 48 kB.
+func smallDisk(t *testing.T) (folder string) {
+	t.Helper()
+	folder = t.TempDir()
+	mount := exec.Command("mount", "-t", "tmpfs", "-o", "size=48k", "none", folder)
 	if err := mount.Run(); err != nil {
 		t.Skip("there is no way to mount a small disk here: ", err)
 	}
-	defer exec.Command("umount", folder).Run()
+	t.Cleanup(func() { exec.Command("umount", folder).Run() })
+	return folder
+}
+
+// TestLinesOnFullDisk checks that a disk without room for a line leaves the lines before it whole.
+func TestLinesOnFullDisk(t *testing.T) {
+	folder := smallDisk(t)
 	f, err := openLines(filepath.Join(folder, "out.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	line, written := []byte(strings.Repeat("x", 5000)+"\n"), 0
-	for err == nil && written < 9 {
+	for err == nil && written < 20 {
 		if _, err = f.Write(line); err == nil {
 			written++
 		}

@@ -339,12 +339,12 @@ func jsonMatrices(panels []Panel) (matrix [][]Number, matrices map[string][][]Nu
 // addLogits adds what the metric of each cell was computed from, of several matrices by their
 // names, so that another metric needs no new run.
 func (r *Report) addLogits() {
-	if r.Answer.Clean == nil {
-		return
-	}
 	all := map[string]LogitsReport{}
 	for i, cells := range r.readings {
-		l := LogitsReport{Clean: eachCell(cells, func(c Reading) Number { return Number(c.clean) })}
+		var l LogitsReport
+		if r.Answer.Clean != nil {
+			l.Clean = eachCell(cells, func(c Reading) Number { return Number(c.clean) })
+		}
 		if r.Answer.Corrupt != nil {
 			l.Corrupt = eachCell(cells, func(c Reading) Number { return Number(c.corrupt) })
 		}

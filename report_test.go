@@ -434,4 +434,11 @@ func TestStudies(t *testing.T) {
 	if code != 0 || !strings.Contains(stdout, "logit(Jones): clean") {
 		t.Errorf("-metric logit without a corrupt answer: %d %s", code, stderr)
 	}
+	var kl struct{ Logits map[string][][]float64 }
+	_, stdout, _ = command(t, append(args[:3], "-metric", "kl", "-o", image, "-json", "-")...)
+	decodeJSON(t, stdout, &kl)
+	if sums := kl.Logits["log_sum_exp"]; len(kl.Logits) != 1 || len(sums) != 12 ||
+		len(sums[0]) != 11 || !(sums[0][0] > 0) {
+		t.Errorf("-metric kl without answers: the logits are %v", kl.Logits)
+	}
 }
