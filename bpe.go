@@ -39,6 +39,12 @@ import (
 //go:embed vocab/vocab.bpe
 var vocabFile string
 
+// tokenTable is what vocab.bpe amounts to, laid out so that it is searched where it lies and a
+// short text is encoded at once: slots, start and bytes of a bpe. TestTokenTable makes it.
+//
+//go:embed vocab/tokens.bin
+var tokenTable string
+
 const (
 	vocabSize = 50257
 	endOfText = vocabSize - 1
@@ -47,12 +53,12 @@ const (
 // bpe is a byte-level BPE: the tokens, and how they merge. It is safe for concurrent use.
 type bpe struct {
 	bytes   string     // of all tokens, in the order of their ids
-	start   []uint32   // token id is bytes[start[id]:start[id+1]]
+	start   uint32s    // token id is bytes[start[id]:start[id+1]]
 	letters [256]int32 // the tokens of the single bytes, noToken where there is none
 
-	slots  *[1 << slotBits]uint16 // GPT-2's: ids by the hash of their bytes, plus 1; 0 is empty
-	merges map[[2]int32]merged    // another vocabulary's: what two tokens merge to,
-	words  map[string]int32       // and its tokens by their bytes, where wholeWords is set
+	slots  uint16s             // GPT-2's: ids by the hash of their bytes, plus 1; 0 is empty
+	merges map[[2]int32]merged // another vocabulary's: what two tokens merge to,
+	words  map[string]int32    // and its tokens by their bytes, where wholeWords is set
 
 	wholeWords bool // a word that is a token is that token, however its merges go
 	oneWord    bool // a text is not split into words
@@ -382,54 +388,38 @@ func (q *mergeQueue) pop() uint64 {
 }
 
 // slotBits makes the hash table of GPT-2's vocabulary so large that three of eight slots are
-// taken. Unlike a map of strings it is built in about two milliseconds, so a short text is
-// encoded at once.
+// taken.
 const slotBits = 17
 
 // longestToken is the length of GPT-2's longest token in bytes.
 const longestToken = 128
 
-// gpt2BPE builds GPT-2's vocabulary when it is first asked for.
-var gpt2BPE = sync.OnceValue(newGPT2)
-
-// newGPT2 reads vocab.bpe. The two halves of a merge stand side by side, so a line without its
-// space is the token that it makes.
-func newGPT2() *bpe {
-	b := &bpe{start: make([]uint32, vocabSize), slots: new([1 << slotBits]uint16), wholeWords: true}
-	bytes := make([]byte, 0, len(vocabFile))
-	id := 0
-	endToken := func() {
-		id++
-		b.start[id] = uint32(len(bytes))
+// gpt2BPE is GPT-2's own.
+var gpt2BPE = sync.OnceValue(func() *bpe {
+	const slots, start = 2 << slotBits, 4 * vocabSize // bytes
+	b := &bpe{
+		slots:      uint16s(tokenTable[:slots]),
+		start:      uint32s(tokenTable[slots : slots+start]),
+		bytes:      tokenTable[slots+start:],
+		wholeWords: true,
 	}
-
-	for r, c := range byteOfLetter {
-		if isByteLetter[r] {
-			b.letters[c] = int32(id)
-			bytes = append(bytes, c)
-			endToken()
-		}
-	}
-	_, merges, _ := strings.Cut(vocabFile, "\n") // the first line is a version
-	for _, r := range merges {
-		switch r {
-		case ' ':
-		case '\n':
-			endToken()
-		default:
-			bytes = append(bytes, byteOfLetter[r])
-		}
-	}
-	b.bytes = string(bytes)
-
-	for id := 0; id < endOfText; id++ {
-		i := slotOf(b.token(id))
-		for b.slots[i] != 0 {
-			i = (i + 1) % uint32(len(b.slots))
-		}
-		b.slots[i] = uint16(id + 1)
+	for id := range b.letters {
+		b.letters[b.token(id)[0]] = int32(id)
 	}
 	return b
+})
+
+// uint16s and uint32s are numbers that lie in a file, the lower bytes first.
+type (
+	uint16s string
+	uint32s string
+)
+
+func (s uint16s) at(i int) int { return int(s[2*i]) | int(s[2*i+1])<<8 }
+
+func (s uint32s) at(i int) int {
+	s = s[4*i : 4*i+4]
+	return int(s[0]) | int(s[1])<<8 | int(s[2])<<16 | int(s[3])<<24
 }
 
 // byteOfLetter are the bytes that characters stand for in a vocabulary's files, and isByteLetter
@@ -451,15 +441,15 @@ var byteOfLetter, isByteLetter = func() (byteOf [256 + 68]byte, isLetter [256 + 
 // token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
 // only a part of a UTF-8 sequence. An id that is no token's has none: "".
 func (b *bpe) token(id int) string {
-	if id < 0 || id+1 >= len(b.start) {
+	if id < 0 || id+1 >= len(b.start)/4 {
 		return ""
 	}
-	return b.bytes[b.start[id]:b.start[id+1]]
+	return b.bytes[b.start.at(id):b.start.at(id+1)]
 }
 
 // find returns the id of the token that consists of these bytes, noToken if there is none.
 func (b *bpe) find(token string) int32 {
-	if b.slots == nil {
+	if b.slots == "" {
 		if id, ok := b.words[token]; ok {
 			return id
 		}
@@ -468,21 +458,24 @@ func (b *bpe) find(token string) int32 {
 	if len(token) > longestToken {
 		return noToken
 	}
-	for i := slotOf(token); b.slots[i] != 0; i = (i + 1) % uint32(len(b.slots)) {
-		if id := int(b.slots[i]) - 1; b.token(id) == token {
+	for i := slotOf(token); ; i = (i + 1) % (1 << slotBits) {
+		id := b.slots.at(i) - 1
+		if id < 0 {
+			return noToken
+		}
+		if b.token(id) == token {
 			return int32(id)
 		}
 	}
-	return noToken
 }
 
 // slotOf is FNV-1a (Fowler, Noll and Vo) in 32 bits, folded to an index of slots.
-func slotOf(s string) uint32 {
+func slotOf(s string) int {
 	h := uint32(2166136261)
 	for i := 0; i < len(s); i++ {
 		h = (h ^ uint32(s[i])) * 16777619
 	}
-	return (h>>slotBits ^ h) % (1 << slotBits)
+	return int((h>>slotBits ^ h) % (1 << slotBits))
 }
 
 // A tokenizer's \p{L} and \p{N} depend on the version of Unicode that it was built with. These

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -25,6 +27,33 @@ func TestVocabFile(t *testing.T) {
 	const want = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 	if hex.EncodeToString(sum[:]) != want {
 		t.Errorf("%d bytes with SHA-256 %x, want 456318 with %s", len(vocabFile), sum, want)
+	}
+}
+
+// TestTokenTable makes the table of vocab.bpe, as the definition below reads that, and holds
+// vocab/tokens.bin to it.
+func TestTokenTable(t *testing.T) {
+	tokens := make([]string, endOfText)
+	for token, id := range theDefinition().id {
+		tokens[id] = token
+	}
+	slots, start := make([]uint16, 1<<slotBits), []uint32{0}
+	for id, token := range tokens {
+		start = append(start, start[id]+uint32(len(token)))
+		i := slotOf(token)
+		for slots[i] != 0 {
+			i = (i + 1) % len(slots)
+		}
+		slots[i] = uint16(id + 1)
+	}
+	var table strings.Builder
+	binary.Write(&table, binary.LittleEndian, slots)
+	binary.Write(&table, binary.LittleEndian, start)
+	table.WriteString(strings.Join(tokens, ""))
+	if table.String() != tokenTable {
+		made := filepath.Join(os.TempDir(), "tokens.bin")
+		err := os.WriteFile(made, []byte(table.String()), 0o644)
+		t.Errorf("vocab/tokens.bin is not what vocab.bpe makes: that is in %s now (%v)", made, err)
 	}
 }
 
@@ -424,12 +453,5 @@ func BenchmarkEncode(b *testing.B) {
 				gpt2BPE().encode(text.text)
 			}
 		})
-	}
-}
-
-// What the first encode or token of a process costs more than the others.
-func BenchmarkNewVocabulary(b *testing.B) {
-	for range b.N {
-		newGPT2()
 	}
 }

@@ -18,6 +18,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -877,7 +878,6 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 		size = max(size, id+1)
 	}
 	b := &bpe{
-		start:      make([]uint32, size+1),
 		merges:     make(map[[2]int32]merged, len(s.Merges)),
 		words:      map[string]int32{},
 		wholeWords: s.WholeWords,
@@ -905,6 +905,7 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 		b.letters[i] = noToken
 	}
 	var bytes []byte
+	start := make([]byte, 4, 4*(size+1))
 	for id := range size {
 		token := spelt[id]
 		text, ok := bytesOfLetters(token)
@@ -919,9 +920,9 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 			text = token
 		}
 		bytes = append(bytes, text...)
-		b.start[id+1] = uint32(len(bytes))
+		start = binary.LittleEndian.AppendUint32(start, uint32(len(bytes)))
 	}
-	b.bytes = string(bytes)
+	b.bytes, b.start = string(bytes), uint32s(start)
 	return b, nil
 }
 
