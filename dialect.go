@@ -670,7 +670,7 @@ func foreignFile(path string, head []byte) string {
 	case len(head) > 4 && head[0] == 8 && head[1] < 32 && (head[2] == 0x12 || head[2] == 0x3a):
 		// protobuf: ir_version, then the producer or the graph
 		return "this is an ONNX model" + only
-	case len(head) > 0 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) &&
+	case len(head) > 2 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) &&
 		isPrintable(head[2:min(8, len(head))]):
 		return "this is a msgpack file (Flax)" + only
 	case len(head) > 0 && isPrintable(head):

@@ -335,7 +335,10 @@ func TestForeignFile(t *testing.T) {
 		{"x.bin", "Entry not found", "text file"},
 		{"x.bin", "\x1f\x8b\x08\x00", "compressed"},
 		{"x.bin", "\x7fELF" + zeros, "program"},
+		{"x.bin", "a line\r\n\tand another", "text file"},
+		{"x.bin", "a line\x01", ""},
 		{"x.bin", zeros, ""},
+		{"x.bin", "\x85", "text file"},
 		{"x.bin", "", ""},
 	} {
 		got := foreignFile(c.name, []byte(c.head)[:min(64, len(c.head))])
@@ -343,6 +346,17 @@ func TestForeignFile(t *testing.T) {
 			t.Errorf("%s %.20q: %q, want %q", c.name, c.head, got, c.want)
 		}
 	}
+}
+
+func FuzzForeignFile(f *testing.F) {
+	for _, head := range []string{"GGUF\x03", "\x82\xabtransformer", "\x08\x07\x12", "\x85", "{"} {
+		f.Add("model.bin", []byte(head))
+	}
+	f.Fuzz(func(t *testing.T, path string, head []byte) {
+		if kind := foreignFile(path, head); strings.ContainsAny(kind, "\n\r") {
+			t.Errorf("%q", kind)
+		}
+	})
 }
 
 // TestOpenForeign opens files that are no weights: one line that says what they are.
