@@ -149,6 +149,20 @@ func (env Env) isTrue(name string) bool {
 // file). Nothing but config.json is opened: whether the weights are sound is seen when they are
 // read.
 func findModel(spec string, env Env) (Found, error) {
+	found, ok, err := findAsked(spec, env)
+	if ok || err != nil {
+		return found, err
+	}
+	found = findPublished(published[0], env)
+	if found.download && env.offlineBy() != "" {
+		return circuitFound("built in"), nil
+	}
+	return found, nil
+}
+
+// findAsked is findModel up to 2: the model that was asked for, by word or by choice of the
+// program. Where there is none, ok is false, and the run is about gpt2.
+func findAsked(spec string, env Env) (found Found, ok bool, err error) {
 	origin := "-model"
 	if spec == "" {
 		spec, origin = env.getenv("MECHPATCH_MODEL"), "$MECHPATCH_MODEL"
@@ -156,29 +170,23 @@ func findModel(spec string, env Env) (Found, error) {
 	if spec != "" {
 		found, err := findNamed(spec, origin, env)
 		if err != nil {
-			return Found{}, fmt.Errorf("%s %s: %w", origin, spec, err)
+			return Found{}, false, fmt.Errorf("%s %s: %w", origin, spec, err)
 		}
 		found.named = true
-		return found, nil
+		return found, true, nil
 	}
-
-	if env.exe != "" && env.bundled != nil {
-		offset, length, ok, err := env.bundled(env.exe)
-		// A program may be run by people who may not read it.
-		if err != nil && !errors.Is(err, fs.ErrPermission) {
-			return Found{}, err
-		}
-		if ok {
-			how := "the program itself"
-			return Found{path: env.exe, offset: offset, length: length, how: how}, nil
-		}
+	if env.exe == "" || env.bundled == nil {
+		return Found{}, false, nil
 	}
-
-	found := findPublished(published[0], env)
-	if found.download && env.offlineBy() != "" {
-		return circuitFound("built in"), nil
+	offset, length, ok, err := env.bundled(env.exe)
+	if errors.Is(err, fs.ErrPermission) { // a program may be run by people who may not read it
+		err = nil
 	}
-	return found, nil
+	if err != nil || !ok {
+		return Found{}, false, err
+	}
+	how := "the program itself"
+	return Found{path: env.exe, offset: offset, length: length, how: how}, true, nil
 }
 
 // open opens the weights that were found; heads is the number of attention heads if the user says

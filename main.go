@@ -608,8 +608,8 @@ func (p *program) setTokenizer(m *Model) error {
 func (p *program) textTokenizer() (*tokenizer, error) {
 	env := systemEnv(true)
 	env.bundled = bundled
-	found, err := findModel(p.model, env)
-	if _, ok := lookup(published, p.model); ok || err == nil && !found.named && found.length == 0 {
+	_, asked, err := findAsked(p.model, env)
+	if _, ok := lookup(published, p.model); ok || err == nil && !asked {
 		if p.bos {
 			return gpt2.withBOS(vocabSize)
 		}
