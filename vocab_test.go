@@ -397,17 +397,24 @@ func TestOwnVocabulary(t *testing.T) {
 	c := Config{layers: 2, heads: 1, width: 8, context: 16, vocab: smallVocabulary}
 	ck := randomCheckpoint(c, 32, "F32")
 	ck.meta["n_head"] = "1"
+	weights, special := string(encodeCheckpoint(ck, 0)), `{"bos_token": "<s>"}`
 	folder := vocabularyFolder(t, map[string]string{
-		"model.safetensors":       string(encodeCheckpoint(ck, 0)),
+		"model.safetensors":       weights,
 		"tokenizer.json":          vocabularyFile(t, "tokenizer.json"),
-		"special_tokens_map.json": `{"bos_token": "<s>"}`,
+		"special_tokens_map.json": special,
+	})
+	older := vocabularyFolder(t, map[string]string{
+		"model.safetensors":       weights,
+		"vocab.json":              vocabularyFile(t, "vocab.json"),
+		"merges.txt":              vocabularyFile(t, "merges.txt"),
+		"special_tokens_map.json": special,
 	})
 	lean := filepath.Join(t.TempDir(), "lean.safetensors")
 	if code, _, stderr := command(t, "convert", folder, lean); code != 0 {
 		t.Fatal(stderr)
 	}
 	var first string
-	for _, model := range []string{folder, lean} {
+	for _, model := range []string{folder, lean, older} {
 		for _, c := range []struct {
 			args string
 			code int
