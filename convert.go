@@ -63,7 +63,7 @@ func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
 	}
-	l := &lean{notes: p.notes}
+	l := &lean{notes: append(p.notes, ck.notes...)}
 	for _, q := range p.list() {
 		t := leanTensor{param: q, parameters: p, from: f32, to: format}
 		if stored, ok := formatOf(p.tensors[q.name].format); ok {

@@ -130,10 +130,10 @@ var activations = map[string]Activation{
 	"relu": relu,
 }
 
-// parseConfig reads a config.json: what it says about a GPT-2, and, as the error, why that is not
-// one which can be computed. Trainers other than Hugging Face put it one level down, in "model".
-func parseConfig(data []byte) (Facts, error) {
-	const from = "config.json"
+// parseConfig reads a config.json, or what messages call from: what it says about a GPT-2, and, as
+// the error, why that is not one which can be computed. Trainers other than Hugging Face put it one
+// level down, in "model".
+func parseConfig(data []byte, from string) (Facts, error) {
 	var said map[string]any
 	if err := parseJSON(data, &said); err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
@@ -235,8 +235,9 @@ var harmlessKeys = map[string]bool{
 var (
 	harmlessNames = lazyRegexp(`^_|drop|^summary_|flash`)
 	innerWorkings = lazyRegexp(`attn|attention|mult|scal(e|ing)|mup|rotary|rope|alibi|` +
-		`position|norm|residual|gate|gating|moe|expert|quant|window|sparse|activation|glu|pruned|` +
-		`adapter|encoder_decoder|kv_|parallel`)
+		`position|pos_emb|norm|rms|ln_|_ln$|residual|gate|gating|moe|expert|quant|window|sparse|` +
+		`activation|^act$|^afn$|glu|soft_?cap|causal|direction|prefix_lm|pruned|adapter|` +
+		`encoder_decoder|kv_|parallel`)
 )
 
 // readArguments takes the facts from a trainer's own arguments. minGPT's may name the size of a
@@ -305,6 +306,10 @@ func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
 		return nil, nil, errors.New("it holds a model saved whole, which only its own program " +
 			"can open: save it again there, as torch.save(model.state_dict(), FILE)")
 	}
+	if _, ok := outer.get("ds_version"); ok && most == 0 {
+		return nil, nil, errors.New("this is a part of a DeepSpeed checkpoint: make one file of " +
+			"it with the zero_to_fp32.py that lies beside it")
+	}
 	if most == 0 {
 		return nil, nil, fmt.Errorf("it holds %s without tensors, not a state dict", pyKind(outer))
 	}
@@ -367,6 +372,13 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 		}
 		for _, key := range d.keys {
 			name, _ := key.(string)
+			from := "its " + shorten(name)
+			if text, ok := d.values[key].(string); ok && strings.HasPrefix(text, "{") { // JSON
+				more, err := parseConfig([]byte(text), from)
+				if err = cmp.Or(err, facts.add(more)); err != nil {
+					return nil, err
+				}
+			}
 			args, ok := d.values[key].(*pyDict)
 			if !ok || name == "" {
 				continue
@@ -384,11 +396,10 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 			if !slices.ContainsFunc(headKeys, has) && (width == nil || said("model_type") == nil) {
 				continue // not about the model
 			}
-			from := "its " + shorten(name)
 			more, err := readArguments(said, from)
 			class := string(args.class)
 			isConfig := strings.HasSuffix(class, ".GPTConfig") // nanoGPT's and build-nanogpt's
-			if isConfig || strings.HasSuffix(class, ".GPT2Config") {
+			if isConfig || said("model_type") == "gpt2" {      // Hugging Face's
 				err = cmp.Or(err, checkHarmless(args.plain(), from))
 			}
 			if err != nil {
@@ -447,6 +458,8 @@ type Parameters struct {
 	tensors      map[string]Tensor // lm_head.weight only where it is not tied to wte.weight
 	turned       bool              // linear weights are [out, in] in the file: PyTorch's nn.Linear
 	biases       bool              // there are biases
+	headCopied   bool              // the file has an lm_head, but it is wte again
+	masks        bool              // there are causal masks, as minGPT saves them
 	headsAssumed bool              // nothing says how many heads there are
 	notes        []string          // what of the file is left out
 }
@@ -510,6 +523,7 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 			}
 			p.tensors[head] = t
 		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
+			p.masks = true
 		case leftOut(name) != "":
 			note := fmt.Sprintf("%s, which is not GPT-2's, is left out", leftOut(name))
 			if !slices.Contains(p.notes, note) {
@@ -525,6 +539,7 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 	if lm, ok := p.tensors[head]; ok && lm.format == wte.format &&
 		slices.Equal(lm.shape, wte.shape) && sameBytes(lm.data, wte.data) {
 		delete(p.tensors, head)
+		p.headCopied = true
 	}
 	for name := range p.tensors {
 		p.biases = p.biases || strings.HasSuffix(name, ".bias")

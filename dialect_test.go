@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -88,6 +89,28 @@ func TestDialects(t *testing.T) {
 	}
 }
 
+// TestAdapterBeside: transformers would load the adapter that lies beside a model. Here it is left
+// out, and a note says so.
+func TestAdapterBeside(t *testing.T) {
+	files := inFolder(t, "testdata/dialects/huggingface")
+	files["adapter_config.json"] = "{}"
+	folder := t.TempDir()
+	put(t, folder, files)
+	path := filepath.Join(folder, "model.safetensors")
+	m, ck, err := openModel(path, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ck.close()
+	notes, err := convert(path, filepath.Join(t.TempDir(), "lean"), asStored, 0)
+	for _, notes := range [][]string{m.notes, notes} {
+		if want := "an adapter lies beside " + path + ": it is not applied"; err != nil ||
+			!slices.Contains(notes, want) {
+			t.Errorf("%q, %v", notes, err)
+		}
+	}
+}
+
 func TestParseConfig(t *testing.T) {
 	const from = "config.json"
 	for _, c := range []struct {
@@ -141,6 +164,10 @@ func TestParseConfig(t *testing.T) {
 		{`{"model_type": "llama", "num_attention_heads": 32}`, nil, `model_type is "llama"`},
 		{`{"activation_function": "silu"}`, nil, `activation_function is "silu" in config.json`},
 		{`{"attn_mult": 8.0}`, nil, "attn_mult is 8.0: a GPT-2 with that change"},
+		{`{"afn": "gelu"}`, nil, "afn is"},
+		{`{"post_ln": true}`, nil, "post_ln is true"},
+		{`{"logits_soft_cap": 30}`, nil, "logits_soft_cap is 30"},
+		{`{"temperature": 0.7, "active": 1, "n_steps": 5, "top_p": 0.9}`, nil, ""},
 		{`{"quantization_config": {"bits": 4}}`, nil, `quantization_config is {"bits":4}`},
 		{`{"add_cross_attention": true}`, nil, "add_cross_attention is true"},
 		{`{"position_embedding_type": "rotary"}`, nil, "position_embedding_type is"},
@@ -157,7 +184,7 @@ func TestParseConfig(t *testing.T) {
 		{``, nil, "config.json: its JSON ends in the middle"},
 		{"\x00\xff", nil, "config.json: not UTF-8"},
 	} {
-		facts, err := parseConfig([]byte(c.config))
+		facts, err := parseConfig([]byte(c.config), from)
 		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", c.config, err, c.err)
 		}
@@ -178,7 +205,7 @@ func FuzzParseConfig(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		facts, err := parseConfig(data)
+		facts, err := parseConfig(data, "config.json")
 		if err != nil && (len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\n\r")) {
 			t.Errorf("%v", err)
 		}
@@ -214,8 +241,10 @@ func TestStateDict(t *testing.T) {
 			"without tensors"},
 		"two of them": {dictOf("actor", state, "critic", average),
 			`several models, "actor" and "critic"`},
-		"no dict":                  {listOf(state), "it holds a list, not a state dict"},
-		"no tensors":               {dictOf("a", int64(1)), "it holds a dict without tensors"},
+		"no dict":    {listOf(state), "it holds a list, not a state dict"},
+		"no tensors": {dictOf("a", int64(1)), "it holds a dict without tensors"},
+		"DeepSpeed's third stage": {dictOf("module", nil, "ds_version", "0.14"),
+			"a part of a DeepSpeed checkpoint: make one file of it with the zero_to_fp32.py"},
 		"a model saved whole":      {module, "a model saved whole"},
 		"a model saved whole in a": {dictOf("model", module), "a model saved whole"},
 	} {
@@ -262,6 +291,13 @@ func TestTrainerFacts(t *testing.T) {
 		"two that differ": {dictOf("a", dictOf(sizes...), "b", dictOf("n_head", int64(4), "n_embd",
 			int64(8))),
 			nil, "n_head is 2 in its a, but 4 in its b"},
+		"transformers' own as a dict": {dictOf("c", dictOf(append(sizes, "model_type", "gpt2",
+			"layer_norm_epsilon", 1e-3, "activation_function", "relu")...)), "relu", ""},
+		"a change, as a dict": {dictOf("c", dictOf(append(sizes, "model_type", "gpt2",
+			"attn_mult", 8.0)...)), nil, "its c: attn_mult is 8"},
+		"JSON": {dictOf("config", `{"n_head": 2, "activation_function": "relu"}`), "relu", ""},
+		"JSON of another model": {dictOf("config", `{"model_type": "llama"}`), nil,
+			`its config: model_type is "llama", not gpt2`},
 		"a bad number": {dictOf("a", dictOf("n_head", "x", "n_embd", int64(8))), nil,
 			`n_head is "x" in its a`},
 	} {
@@ -287,17 +323,20 @@ func TestTrainerFacts(t *testing.T) {
 // TestActivationUnknown refuses nn.Linear's weights of which nothing tells the activation function.
 func TestActivationUnknown(t *testing.T) {
 	for _, c := range []struct {
-		untied, biases bool
-		said           string
-		want           Activation
-		err            string
+		untied, biases, masks bool
+		said                  string
+		want                  Activation
+		err                   string
 	}{
-		{true, true, "", geluTanh, ""},    // minGPT
-		{false, false, "", geluExact, ""}, // nanoGPT
-		{false, true, "relu", relu, ""},
-		{false, true, "", 0, "the activation function is not known"},
+		{true, true, true, "", geluTanh, ""},     // minGPT
+		{false, false, false, "", geluExact, ""}, // nanoGPT
+		{false, true, false, "relu", relu, ""},
+		{false, true, true, "", 0, "the activation function is not known"},
+		{true, true, false, "", 0, "the activation function is not known"},
 	} {
-		p := &Parameters{tensors: map[string]Tensor{}, turned: true, biases: c.biases}
+		p := &Parameters{
+			tensors: map[string]Tensor{}, turned: true, biases: c.biases, masks: c.masks,
+		}
 		if c.untied {
 			p.tensors[lmHead] = Tensor{}
 		}

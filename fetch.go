@@ -136,7 +136,7 @@ func (f *repositoryFetch) config(ctx context.Context) error {
 	}
 	data, err := readBounded(path, 1<<20)
 	if err == nil {
-		_, err = parseConfig(data)
+		_, err = parseConfig(data, "config.json")
 	}
 	if err != nil && f.cached {
 		os.Remove(path)

@@ -36,6 +36,7 @@ type Checkpoint struct {
 	folder    string // where a config.json and a vocabulary may lie; "" for weights in a program
 	config    Facts  // what the config.json there says,
 	configErr error  // and why that cannot be computed
+	notes     []string
 }
 
 // Facts is what is said about a model beside its tensors, by config.json's keys: "n_head".

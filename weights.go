@@ -67,11 +67,14 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	}
 	data, err := readBounded(filepath.Join(filepath.Dir(path), "config.json"), 1<<20)
 	if err == nil {
-		ck.config, ck.configErr = parseConfig(data)
+		ck.config, ck.configErr = parseConfig(data, "config.json")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		ck.configErr = reason(err)
 	}
 	ck.folder = filepath.Dir(path)
+	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
+		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
+	}
 	return ck, nil
 }
 
@@ -276,7 +279,7 @@ func loadModel(ck *Checkpoint, heads int) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
 	}
-	m.source = ck.source
+	m.source, m.notes = ck.source, append(m.notes, ck.notes...)
 	m.tokenizer = newTokenizer(ck.folder, ck.meta, m.vocab)
 	if ck.torch > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
@@ -479,18 +482,18 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 	case untied && tied.value == true:
 		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that "+
 			"they are one (tie_word_embeddings)", lmHead, tied.from)
-	case !untied && tied.value == false:
-		return Variant{}, fmt.Errorf("tensor %q is missing, or is wte.weight, but %s says that "+
-			"they are two (tie_word_embeddings)", lmHead, tied.from)
+	case !untied && !p.headCopied && tied.value == false:
+		return Variant{}, fmt.Errorf("tensor %q is missing, but %s says that it is another than "+
+			"wte.weight (tie_word_embeddings)", lmHead, tied.from)
 	}
 	v, said := facts.variant()
 	if said || !p.turned {
 		return v, nil
 	}
 	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
-	// matrix of its own, and only nanoGPT does without biases.
+	// matrix of its own and saves its masks, and only nanoGPT does without biases.
 	switch {
-	case untied && p.biases:
+	case untied && p.biases && p.masks:
 		v.activation = geluTanh
 	case !p.biases:
 		v.activation = geluExact

@@ -239,6 +239,16 @@ func TestLoadVariants(t *testing.T) {
 			add(ck, "h.1.attn.masked_bias", "F32")
 		}, ""},
 		{"tied lm_head", func(ck *Checkpoint) { tie(ck) }, ""},
+		{"lm_head that says it is its own, but is tied", func(ck *Checkpoint) {
+			tie(ck)
+			ck.config = Facts{"n_layer": {2, "config.json"},
+				"tie_word_embeddings": {false, "config.json"}}
+		}, ""},
+		{"no lm_head of its own", func(ck *Checkpoint) {
+			ck.config = Facts{"n_layer": {2, "config.json"},
+				"tie_word_embeddings": {false, "config.json"}}
+		}, `tensor "lm_head.weight" is missing, but config.json says that it is another than ` +
+			`wte.weight (tie_word_embeddings)`},
 		{"formats by tensor", func(ck *Checkpoint) {
 			for i := range ck.tensors {
 				if i%3 > 0 {
