@@ -18,7 +18,8 @@ import (
 // block of row panels. Only a portion of k, depth values, is summed at a time: unfinished sums are
 // put down in y and taken up again. A packed strip of that depth stays in a core's second-level
 // cache while the row panels are multiplied with it one after the other, and each row panel is near
-// while it is multiplied with the strip's column panels.
+// while it is multiplied with the strip's column panels. Of x too only a portion is packed at a
+// time, where it is large: in room that is used again and again, the packed x stays in the caches.
 //
 // Every element of y is one chain of fused multiply-adds over k in ascending order that begins with
 // zero; the bias comes last. In which tile the element lies, how many other rows there are and how
@@ -135,7 +136,7 @@ func reserve(m, k int) {
 	u := chosen
 	s := schedules.get()
 	panels := min(m, maxBlocks*u.rowBlock)/u.rows + 2*maxBlocks
-	s.packedX = grow(s.packedX, panels*(k+k/u.depth+1)*u.stride)
+	s.packedX = grow(s.packedX, panels*min(k+k/u.depth+1, 2*u.depth)*u.stride)
 	schedules.put(s)
 }
 
@@ -147,11 +148,13 @@ type schedule struct {
 	blocks        int   // of the rows under way
 	panels        int   // row panels in a block
 	firstRow      []int // [blocks·panels + 1]: where the row panels begin, and where the last ends
+	group, rounds int   // portions of a round, and how many rounds there are
 
-	packedX []float32    // [blocks][depths][panels][depth][stride]
-	next    atomic.Int32 // the next task
-	ready   atomic.Int32 // row panels that are packed
-	broken  atomic.Bool  // a goroutine has panicked, and its tasks will not be done
+	packedX []float32      // [2 rounds][blocks][group][panels][depth][stride]
+	next    atomic.Int32   // the next task
+	packed  atomic.Int32   // tasks of packing that are done
+	summed  []atomic.Int32 // [blocks·strips]: how many rounds are in y
+	broken  atomic.Bool    // a goroutine has panicked, and its tasks will not be done
 }
 
 // slab multiplies rows row0 … row1−1, cut into the given number of blocks. Blocks and panels have
@@ -166,9 +169,12 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	for i := 0; i <= all; i++ {
 		s.firstRow = append(s.firstRow, row0+i*rows/all)
 	}
-	s.packedX = grow(s.packedX, all*s.depths*s.depth*u.stride)
+	s.group = min(s.depths, max(1, blocks*u.rowBlock/(2*rows)))
+	s.rounds = (s.depths + s.group - 1) / s.group
+	s.packedX = grow(s.packedX, min(2, s.rounds)*s.group*all*s.depth*u.stride)
 	s.next.Store(0)
-	s.ready.Store(0)
+	s.packed.Store(0)
+	s.summed = make([]atomic.Int32, blocks*s.strips)
 	workers := min(threads, blocks*s.strips)
 	if int64(rows)*int64(s.n)*int64(s.k) < worthThreads {
 		workers = 1
@@ -176,8 +182,9 @@ func (s *schedule) slab(row0, row1, blocks int) {
 	parallel(workers, func(int) { s.work() })
 }
 
-// work takes tasks until none is left: first x is packed, then the strips are multiplied, block
-// after block.
+// work takes tasks until none is left. In each round x is packed over a group of portions of k, and
+// then the strips are multiplied, block after block. There is room for the packed x of two rounds,
+// so that one can begin while the last strips of the one before are under way.
 func (s *schedule) work() {
 	w := workspaces.get()
 	finished := false
@@ -187,23 +194,35 @@ func (s *schedule) work() {
 			s.broken.Store(true)
 		}
 	}()
-	packs := s.blocks * s.panels // tasks of packing come first
+	packs, products := s.blocks*s.panels, s.blocks*s.strips
 	for {
 		t := int(s.next.Add(1)) - 1
-		if t < packs {
-			s.packX(t/s.panels, t%s.panels)
-			s.ready.Add(1)
-			continue
-		}
-		t -= packs
-		if t >= s.blocks*s.strips || s.broken.Load() {
+		round, t := t/(packs+products), t%(packs+products)
+		if round == s.rounds || s.broken.Load() {
 			finished = true
 			return
 		}
-		for int(s.ready.Load()) < packs && !s.broken.Load() {
-			runtime.Gosched()
+		if t < packs {
+			s.await(&s.packed, round*packs)
+			for i := range s.summed {
+				s.await(&s.summed[i], round-1)
+			}
+			s.packX(round, t/s.panels, t%s.panels)
+			s.packed.Add(1)
+			continue
 		}
-		s.multiply(w, t/s.strips, t%s.strips)
+		t -= packs
+		s.await(&s.packed, (round+1)*packs)
+		s.await(&s.summed[t], round)
+		s.multiply(w, round, t/s.strips, t%s.strips)
+		s.summed[t].Add(1)
+	}
+}
+
+// await waits until a counter has reached n, or nobody will get it there.
+func (s *schedule) await(counter *atomic.Int32, n int) {
+	for int(counter.Load()) < n && !s.broken.Load() {
+		runtime.Gosched()
 	}
 }
 
@@ -217,33 +236,37 @@ func (s *schedule) portion(d int) (k0, k int) {
 	return d * s.depth, min(s.depth, s.k-d*s.depth)
 }
 
+// endOf is the portion behind the last one of a round.
+func (s *schedule) endOf(round int) int { return min(s.depths, (round+1)*s.group) }
+
 // packedPanel is row panel i of block b over portion d of k.
 func (s *schedule) packedPanel(b, d, i int) []float32 {
-	return s.packedX[((b*s.depths+d)*s.panels+i)*s.depth*chosen.stride:]
+	half := d / s.group % 2
+	return s.packedX[(((half*s.blocks+b)*s.group+d%s.group)*s.panels+i)*s.depth*chosen.stride:]
 }
 
-// packX packs row panel i of block b.
-func (s *schedule) packX(b, i int) {
+// packX packs row panel i of block b over the portions of a round.
+func (s *schedule) packX(round, b, i int) {
 	u := chosen
 	from, to := s.panel(b, i)
-	for d := 0; d < s.depths; d++ {
+	for d := round * s.group; d < s.endOf(round); d++ {
 		k0, k := s.portion(d)
 		u.transpose(s.packedPanel(b, d, i), u.stride, s.x[from*s.k+k0:], s.k, to-from, k)
 	}
 }
 
-// multiply multiplies row block b with strip j of the columns.
-func (s *schedule) multiply(w *workspace, b, j int) {
+// multiply multiplies row block b with strip j of the columns over the portions of a round.
+func (s *schedule) multiply(w *workspace, round, b, j int) {
 	c0 := j * s.strip
 	c1 := min(c0+s.strip, s.n)
-	for d := 0; d < s.depths; d++ {
+	for d := round * s.group; d < s.endOf(round); d++ {
 		k0, k := s.portion(d)
 		strip := s.packStrip(w, k0, k, c0, c1)
 		for i := 0; i < s.panels; i++ {
 			s.rowPanel(w, b, d, i, c0, c1, strip)
 		}
 	}
-	if s.activate != nil {
+	if s.activate != nil && round == s.rounds-1 {
 		for r := s.firstRow[b*s.panels]; r < s.firstRow[(b+1)*s.panels]; r++ {
 			s.activate(s.y[r*s.n+c0 : r*s.n+c1])
 		}

@@ -167,10 +167,10 @@ func TestMatMulEdges(t *testing.T) {
 	})
 }
 
-// large are shapes that are cut into several row blocks, portions of k and column panels, with
-// remainders everywhere.
+// large are shapes that are cut into several row blocks, rounds, portions of k and column panels,
+// with remainders everywhere.
 var large = []struct{ m, k, n int }{
-	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 800, 33},
+	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 1601, 33},
 	{701, 90, 45}, {1301, 35, 13}, {15, 70, 1001},
 }
 
