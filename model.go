@@ -211,33 +211,43 @@ func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 // holds the queries, which are scaled in place, the keys and the values; z, [R, d], receives the
 // heads' outputs side by side. A frozen run's z is that of its base run.
 func (m *Model) attention(z []float32, b *Batch, scale float32) {
-	// The runs are divided so that every thread has a few shares. Within one the keys of a base run
-	// are packed but once.
+	// A task is a share of the runs and, where there are runs enough for all threads, all heads: so
+	// no other core writes next to what a core reads. Else it is one head.
 	n, d, T, size := len(b.runs), b.width, b.length, b.size
-	shares := min(n, (4*threads+m.heads-1)/m.heads)
-	parallel(m.heads*shares, func(i int) {
-		head, share := i/shares, i%shares
-		part := func(row, i int) []float32 { return b.qkv[row*3*d+i*d+head*size:] }
+	shares, heads := min(n, 4*threads), m.heads
+	if n < 4*threads {
+		heads = 1
+	}
+	parallel(shares*m.heads/heads, func(i int) {
+		first, share := i/shares*heads, i%shares
+		part := func(run Run, which, head int) []float32 { // queries, keys or values
+			return b.qkv[run.row*3*d+which*d+(first+head)*size:]
+		}
 		s, base := attentionSpaces.get(), -1
 		defer attentionSpaces.put(s)
 		for _, run := range b.runs[share*n/shares : (share+1)*n/shares] {
-			own, q := T-run.from, part(run.row, 0)
+			own := T - run.from
 			for r := 0; r < own; r++ {
-				for j := range q[r*3*d : r*3*d+size] {
-					q[r*3*d+j] *= scale
+				queries := part(run, 0, 0)[r*3*d:][:heads*size]
+				for j := range queries {
+					queries[j] *= scale
 				}
 			}
 			if run.frozen {
 				continue
 			}
-			if run.from > 0 && run.base != base {
+			if run.from > 0 && run.base != base { // packed once for many runs
 				base = run.base
-				s.baseKeys.packTurned(part(b.runs[base].row, 1), 3*d, size, T)
-				s.baseValues.pack(part(b.runs[base].row, 2), 3*d, T, size)
+				for h := 0; h < heads; h++ {
+					keys, values := part(b.runs[base], 1, h), part(b.runs[base], 2, h)
+					s.baseOf(h).pack(keys, values, 3*d, T, size)
+				}
 			}
-			s.keys.packTurned(part(run.row, 1), 3*d, size, own)
-			s.values.pack(part(run.row, 2), 3*d, own, size)
-			s.attend(z[run.row*d+head*size:], d, q, 3*d, run.from, own, size, nil)
+			for h := 0; h < heads; h++ {
+				s.own.pack(part(run, 1, h), part(run, 2, h), 3*d, own, size)
+				s.attend(z[run.row*d+(first+h)*size:], d, part(run, 0, h), 3*d, s.baseOf(h),
+					run.from, own, size, nil)
+			}
 		}
 	})
 	for _, run := range b.runs {
@@ -251,10 +261,29 @@ func (m *Model) attention(z []float32, b *Batch, scale float32) {
 // attentionSpace is one goroutine's scratch memory for the attention of a head.
 type attentionSpace struct {
 	workspace
-	baseKeys, keys     columnPanels // [d/heads, positions]
-	baseValues, values columnPanels // [positions, d/heads]
-	scores             []float32
-	gathered           []float32
+	own              memory   // of the run at hand
+	bases            []memory // of its base run, by head
+	scores, gathered []float32
+}
+
+// memory is what a head attends to: keys and values of consecutive positions.
+type memory struct {
+	keys   columnPanels // [d/heads, positions]
+	values columnPanels // [positions, d/heads]
+}
+
+// pack packs the keys and values of n positions, [n, size] each, with rows ld values apart.
+func (m *memory) pack(keys, values []float32, ld, n, size int) {
+	m.keys.packTurned(keys, ld, size, n)
+	m.values.pack(values, ld, n, size)
+}
+
+// baseOf is what a head attends to in the base run.
+func (s *attentionSpace) baseOf(head int) *memory {
+	for head >= len(s.bases) {
+		s.bases = append(s.bases, memory{})
+	}
+	return &s.bases[head]
 }
 
 var attentionSpaces pool[attentionSpace]
@@ -264,18 +293,18 @@ const attentionRows = 64
 
 // attend is the attention of one head for n queries, at the positions from, from+1, …: [n, size] →
 // [n, size]. The rows of q and z are ldq and ldz values apart. The keys and values of the positions
-// before from are the first ones in baseKeys and baseValues, those from there on are in keys and
-// values. edit, where there is one, is shown what each position attends to, and may change it.
-func (s *attentionSpace) attend(z []float32, ldz int, q []float32, ldq, from, n, size int,
-	edit func(pos int, pattern []float32)) {
+// before from are the first ones in base, those from there on are in s.own. edit, where there is
+// one, is shown what each position attends to, and may change it.
+func (s *attentionSpace) attend(z []float32, ldz int, q []float32, ldq int, base *memory,
+	from, n, size int, edit func(pos int, pattern []float32)) {
 	for lo := 0; lo < n; lo += attentionRows {
 		hi := min(lo+attentionRows, n)
 		rows, keys := hi-lo, from+hi
 		q, z := q[lo*ldq:], z[lo*ldz:]
 		// 1. How well does each query match the keys?
 		s.scores = grow(s.scores, rows*keys)
-		s.multiplySmall(s.scores, keys, q, ldq, &s.baseKeys, rows, from, size, false)
-		s.multiplySmall(s.scores[from:], keys, q, ldq, &s.keys, rows, hi, size, false)
+		s.multiplySmall(s.scores, keys, q, ldq, &base.keys, rows, from, size, false)
+		s.multiplySmall(s.scores[from:], keys, q, ldq, &s.own.keys, rows, hi, size, false)
 		// 2. Softmax makes shares of it, for the positions that a query may see.
 		for r := 0; r < rows; r++ {
 			seen := from + lo + r + 1
@@ -287,8 +316,8 @@ func (s *attentionSpace) attend(z []float32, ldz int, q []float32, ldq, from, n,
 			}
 		}
 		// 3. The head puts out the mean of the values, by these shares.
-		s.multiplySmall(z, ldz, s.scores, keys, &s.baseValues, rows, size, from, false)
-		s.multiplySmall(z, ldz, s.scores[from:], keys, &s.values, rows, size, hi, from > 0)
+		s.multiplySmall(z, ldz, s.scores, keys, &base.values, rows, size, from, false)
+		s.multiplySmall(z, ldz, s.scores[from:], keys, &s.own.values, rows, size, hi, from > 0)
 	}
 }
 

@@ -546,21 +546,20 @@ func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int
 	s := attentionSpaces.get()
 	defer attentionSpaces.put(s)
 	d, size := b.width, b.size
+	s.gathered = s.gathered[:0]
 	gather := func(part int, rows func(pos int) int, lo int) []float32 {
-		s.gathered = s.gathered[:0]
+		begin := len(s.gathered)
 		for pos := lo; pos < hi; pos++ {
 			at := rows(pos)*3*d + part*d + head*size
 			s.gathered = append(s.gathered, b.qkv[at:at+size]...)
 		}
-		return s.gathered
+		return s.gathered[begin:]
 	}
-	keys := gather(1, k, 0)
-	s.baseKeys.packTurned(keys, size, size, lo)
-	s.keys.packTurned(keys[lo*size:], size, size, hi-lo)
-	values := gather(2, v, 0)
-	s.baseValues.pack(values, size, lo, size)
-	s.values.pack(values[lo*size:], size, hi-lo, size)
-	s.attend(z[head*size:], d, gather(0, q, lo), size, lo, hi-lo, size, edit)
+	queries, keys, values := gather(0, q, lo), gather(1, k, 0), gather(2, v, 0)
+	base := s.baseOf(0)
+	base.pack(keys, values, size, lo, size)
+	s.own.pack(keys[lo*size:], values[lo*size:], size, hi-lo, size)
+	s.attend(z[head*size:], d, queries, size, base, lo, hi-lo, size, edit)
 }
 
 // rowsOf says which row of the batch holds a position of a run.

@@ -140,13 +140,15 @@ func addTo(y, x []float32) (ok bool) {
 	return !broken.Load()
 }
 
-// finite reports whether no value is a NaN or an infinity: no exponent has all its bits set.
+// finite reports whether no value is a NaN or an infinity: no exponent has all its bits set, so
+// that adding 1 to it does not carry into the sign.
 func finite(x []float32) bool {
-	var largest uint32
+	const sign, one = 1 << 31, 1 << 23
+	var carried uint32
 	for _, v := range x {
-		largest = max(largest, math.Float32bits(v)<<1)
+		carried |= math.Float32bits(v)&^sign + one
 	}
-	return largest < 0xff<<24
+	return carried < sign
 }
 
 // allFinite is finite for many values, on all cores.
