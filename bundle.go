@@ -143,7 +143,7 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 			exe)
 	}
 	if sameFile(exe, out) {
-		return nil, fmt.Errorf("%s: is the program itself: name another file for the bundle", out)
+		return nil, fmt.Errorf("%s is the program itself: name another file for the bundle", out)
 	}
 	ck, err := openCheckpoint(model, 0, 0)
 	if err != nil {
@@ -151,7 +151,7 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	}
 	defer ck.close()
 	if sameFile(ck.source, out) {
-		return nil, fmt.Errorf("%s: is the model itself: name another file for the bundle", out)
+		return nil, fmt.Errorf("%s is the model itself: name another file for the bundle", out)
 	}
 	weights, err := newLean(ck, asStored, heads)
 	if err != nil {

@@ -97,7 +97,7 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 			}
 		}
 		if err != nil {
-			err = fmt.Errorf("%s is %s in %s, which cannot be", key, quote(text), from)
+			err = fmt.Errorf("%s is %s in %s, which cannot be right", key, quote(text), from)
 		} else {
 			err = facts.put(known.from, value, from)
 		}
@@ -147,7 +147,7 @@ func parseConfig(data []byte, from string) (Facts, error) {
 	facts, err := readFacts(func(key string) any { return said[key] }, from)
 	for _, key := range sortedKeys(said) { // transformers takes null for what it is, if it can
 		if name := factKeys[key].from; name != "" && name != "n_inner" && said[key] == nil {
-			err = cmp.Or(err, fmt.Errorf("%s is null in %s, which cannot be", key, from))
+			err = cmp.Or(err, fmt.Errorf("%s is null in %s, which cannot be right", key, from))
 		}
 	}
 	switch kind := said["model_type"]; kind {

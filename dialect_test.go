@@ -152,7 +152,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"layer_norm_epsilon": []}`, nil, "layer_norm_epsilon is"},
 		{`{"scale_attn_weights": "false"}`, nil, `scale_attn_weights is "false" in config.json`},
 		{`{"scale_attn_weights": 0}`, map[string]any{"scale_attn_weights": false}, ""},
-		{`{"n_head": null}`, nil, "n_head is null in config.json, which cannot be"},
+		{`{"n_head": null}`, nil, "n_head is null in config.json, which cannot be right"},
 		{`{"activation_function": null}`, nil, "activation_function is null"},
 		{`{"scale_attn_weights": null}`, nil, "scale_attn_weights is null"},
 		{`{"model_type": "gpt2", "hidden_act": "relu"}`, nil,

@@ -225,7 +225,7 @@ func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path stri
 		}
 		path := filepath.Join(f.folder, name)
 		if !f.cached && isFile(path) && !isComplete(path, file) {
-			return "", fmt.Errorf("%s is there, but is another than the repository's: "+
+			return "", fmt.Errorf("%s is there, but differs from the repository's: "+
 				"name an empty folder", path)
 		}
 		if err := f.fetchFile(ctx, f.hub, file, f.repo.String()+" "+name, path); err != nil {
@@ -605,7 +605,7 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 			return wrongSize(n, "offers", page)
 		}
 		if n < 0 && page != "" {
-			return &failure{error: fmt.Errorf("%s answers with something else than the file%s",
+			return &failure{error: fmt.Errorf("%s answers with something other than the file%s",
 				host, page)}
 		}
 		if part.done > 0 { // the server does not do ranges
@@ -624,7 +624,7 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 		if err := part.drop(); err != nil {
 			return err
 		}
-		return &failure{error: fmt.Errorf("%s sends another part than was asked for", host),
+		return &failure{error: fmt.Errorf("%s sends a part other than the one asked for", host),
 			again: true}
 
 	case http.StatusRequestedRangeNotSatisfiable:
@@ -634,7 +634,8 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 		if err := part.drop(); err != nil {
 			return err
 		}
-		return &failure{error: fmt.Errorf("%s refuses to go on at the middle", host), again: true}
+		return &failure{error: fmt.Errorf("%s refuses to continue from the middle", host),
+			again: true}
 	}
 	return d.refusal(response)
 }
@@ -667,7 +668,7 @@ func abandon(part *partialFile, dest string, err error) error {
 	part.Close()
 	network := err == errInterrupted || errors.As(err, new(*failure))
 	if network && part.done > 0 {
-		return fmt.Errorf("%w; %s of %s are kept, and the same command goes on from there", err,
+		return fmt.Errorf("%w; %s of %s are kept, and the same command continues from there", err,
 			bytesText(part.done), bytesText(part.size))
 	}
 	os.Remove(part.Name())

@@ -946,7 +946,7 @@ func TestFetchRepositoryAgain(t *testing.T) {
 	own := fetch(t.TempDir(), all(another))
 	hub.files["vocab.json"] = "other"
 	_, err := d.fetch(context.Background(), "o/r", own)
-	checkFailed(t, err, "vocab.json is there, but is another than the repository's", false)
+	checkFailed(t, err, "vocab.json is there, but differs from the repository's", false)
 
 	delete(hub.commits, "main")
 	hub.commits["main"] = "no commit"

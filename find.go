@@ -254,7 +254,7 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 			file = repo.id[strings.Index(repo.id, "/")+1:] // a folder
 		}
 		return Found{}, fmt.Errorf("it is not on this machine, and %s; "+
-			"on a connected one, \"mechpatch fetch -o %s %s\" brings what to carry over",
+			"on a connected one, \"mechpatch fetch -o %s %s\" makes a copy to carry over",
 			by, file, found.name)
 	}
 	return found, nil
@@ -307,7 +307,7 @@ func parseRepository(spec string) (Repository, error) {
 			"and ORGANISATION/NAME on the hub", names(published))
 	case hasRevision && (!revisionName().MatchString(revision) || len(revision) > 200 ||
 		strings.Contains(revision, "..") || strings.Contains("/"+revision+"/", "//")):
-		return Repository{}, fmt.Errorf("%s is no revision", quote(revision))
+		return Repository{}, fmt.Errorf("%s is not a revision", quote(revision))
 	}
 	return Repository{id, revision}, nil
 }

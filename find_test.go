@@ -290,7 +290,7 @@ func TestFindModel(t *testing.T) {
 		// Named: one of the hub's.
 		{name: "a repository to be fetched", spec: "o/r@v1", want: "download of o/r@v1"},
 		{name: "a repository that may not be fetched", spec: "o/r@v1", offline: true,
-			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" brings`},
+			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
 		{name: "both caches of a repository", spec: "o/r",
 			files: with(plain("cache/mechpatch/models--o--r", another),
 				"cache/mechpatch/models--o--r/refs/main", another, hub+"models--o--r"+inSnapshot,
@@ -322,8 +322,8 @@ func TestFindModel(t *testing.T) {
 		{name: "no such file", variables: "MECHPATCH_MODEL=x/y.safetensors",
 			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
 		{name: "a revision that leads elsewhere", spec: "o/r@../x",
-			want: `error: "../x" is no revision`},
-		{name: "an empty revision", spec: "o/r@", want: `error: "" is no revision`},
+			want: `error: "../x" is not a revision`},
+		{name: "an empty revision", spec: "o/r@", want: `error: "" is not a revision`},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, nil) })
 	}

@@ -190,8 +190,8 @@ func (p *program) patch() Command {
 			return usageError{err}
 		}
 		if f.image == "-" && p.terminal {
-			return usageError{errors.New("-o -: a terminal shows no picture: " +
-				"send it on to a file or a program")}
+			return usageError{errors.New("-o -: a terminal cannot show a picture: " +
+				"send it to a file or a program")}
 		}
 		f.study.top = p.top
 		for _, out := range []fileUse{
@@ -217,7 +217,7 @@ func (f *patchFlags) parseRange(s string) (err error) {
 	f.high, errHigh = strconv.ParseFloat(high, 64)
 	// The difference of what is no number, or has no end, has none either.
 	if gap := f.high - f.low; err != nil || errHigh != nil || gap-gap != 0 {
-		return errors.New("it is no pair of numbers LOW:HIGH, such as -5:5")
+		return errors.New("not a pair of numbers LOW:HIGH, such as -5:5")
 	}
 	if f.low >= f.high {
 		return errors.New("write the lower number first, such as -5:5")
@@ -234,7 +234,7 @@ func (f *patchFlags) check(words []string) error {
 	least := 2 + f.study.metric.answers()
 	switch views := f.study.views(); {
 	case colorMaps[f.colorMap] == nil:
-		return fmt.Errorf("-cmap %s: there are viridis and rdbu", f.colorMap)
+		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", f.colorMap)
 	case f.scale < 1 || f.scale > largestScale:
 		return fmt.Errorf("-scale %d is not between 1 and %d", f.scale, largestScale)
 	case f.pairs != "" && len(views) > 0:
@@ -480,7 +480,7 @@ func (p *program) convert() Command {
 	c.run = func(words []string) error {
 		format, ok := formats[strings.ToLower(*name)]
 		if !ok {
-			return usageError{fmt.Errorf("-dtype %s: there are f32, f16 and bf16", *name)}
+			return usageError{fmt.Errorf("-dtype %s: the formats are f32, f16 and bf16", *name)}
 		}
 		in, err := p.source(words[0], words[1], systemEnv(true))
 		if err != nil {
@@ -962,7 +962,7 @@ func (p *program) headsFlag(flags *flag.FlagSet) {
 	flags.Func("heads", "how many attention heads the model has, where its files do not say it "+
 		"(`N`)", func(s string) (err error) {
 		if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
-			return errors.New("it is no number of heads, such as 12")
+			return errors.New("not a number of heads, such as 12")
 		}
 		return nil
 	})

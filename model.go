@@ -143,7 +143,7 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 func (m *Model) checkToken(id int) error {
 	if id < 0 || id >= m.vocab {
 		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: "+
-			"it was made for another tokenizer than GPT-2's",
+			"it was made for a tokenizer other than GPT-2's",
 			id, m.tokenizer.token(id), m.name, m.vocab)
 	}
 	return nil

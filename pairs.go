@@ -149,7 +149,7 @@ func jsonFields(line string) ([]string, error) {
 	fields := []string{pair.Clean, pair.Corrupt, pair.CleanAnswer, pair.CorruptAnswer}
 	// The decoder puts U+FFFD in place of what is no character, which would be another text.
 	if strings.Count(strings.Join(fields, ""), "\ufffd") > strings.Count(line, "\ufffd") {
-		return nil, errors.New("it holds half a surrogate pair, which is no character")
+		return nil, errors.New("it holds half a surrogate pair, which is not a character")
 	}
 	return fields, nil
 }

@@ -219,7 +219,7 @@ func TestPairLines(t *testing.T) {
 		{"tabs in a file of JSON", "p.jsonl", "a\tb\tc\td", "p.jsonl:1: not JSON at byte 1", 0},
 		{"no answer", "p.jsonl", "{" + pair + `"clean_answer": "Jones"}`,
 			"the corrupt answer: it is empty", 0},
-		{"half a surrogate pair", "p.jsonl", `{"clean": "a \udce4"}`, "no character", 0},
+		{"half a surrogate pair", "p.jsonl", `{"clean": "a \udce4"}`, "not a character", 0},
 		{"a byte that is no UTF-8", "p.jsonl", "{\"clean\": \"a \xe4\"}", "not UTF-8", 0},
 		{"a number", "p.jsonl", `{"clean": 1}`, "p.jsonl:1: clean: a number in place of text",
 			0},

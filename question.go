@@ -117,7 +117,7 @@ func members(answer string) ([]string, error) {
 		case word == "" || word == "=":
 			return nil, errors.New("it is empty: name one token, such as Jones")
 		case word[0] == '#' && err != nil:
-			return nil, fmt.Errorf("%q is no token id, such as #5437 "+
+			return nil, fmt.Errorf("%q is not a token id, such as #5437 "+
 				"(for a text that begins with #, write =#…)", word)
 		case slices.Contains(words[:i], word):
 			return nil, fmt.Errorf("%q has %q twice", answer, word)
@@ -154,7 +154,7 @@ func answerToken(m *Model, answer string) (int, error) {
 	case '#':
 		id, err := strconv.Atoi(answer[1:])
 		if err != nil || id >= m.vocab {
-			return 0, fmt.Errorf("%q is no token of the model: its ids run from #0 to #%d",
+			return 0, fmt.Errorf("%q is not a token of the model: its ids run from #0 to #%d",
 				answer, m.vocab-1)
 		}
 		return id, nil
@@ -222,7 +222,7 @@ type Study struct {
 // check finds what is wrong with a study whatever the model and the texts are.
 func (s *Study) check() error {
 	if !slices.Contains(metrics, s.metric) {
-		return fmt.Errorf("-metric %s: there are diff, logit, prob, restored, logprob and kl",
+		return fmt.Errorf("-metric %s: the metrics are diff, logit, prob, restored, logprob and kl",
 			s.metric)
 	}
 	views := s.views()
@@ -370,7 +370,7 @@ func (s *Study) targets() ([]Target, error) {
 		}
 		sites := siteNames[name]
 		if sites == nil {
-			return nil, fmt.Errorf("-site %s: there are resid_pre, resid_mid, resid, attn and "+
+			return nil, fmt.Errorf("-site %s: the sites are resid_pre, resid_mid, resid, attn and "+
 				"mlp, z (or head), q, k, v and pattern, all and heads, and 9.6.pattern for a head",
 				name)
 		}
@@ -382,7 +382,7 @@ func (s *Study) targets() ([]Target, error) {
 		t := &targets[i]
 		if s.to != "" {
 			if t.site != siteZ {
-				return nil, fmt.Errorf("-to follows what heads put out on its way: "+
+				return nil, fmt.Errorf("-to follows the outputs of heads: "+
 					"-site z goes with it, but not %s", t.name())
 			}
 			t.frozen, t.to = true, receivers
@@ -429,7 +429,7 @@ func (s *Study) receivers() ([]Receiver, error) {
 		dot := strings.LastIndex(name, ".")
 		site, ok := map[string]Site{".q": siteQ, ".k": siteK, ".v": siteV}[name[max(0, dot):]]
 		if !ok {
-			return nil, fmt.Errorf("-to %s: there are logits, and heads' q, k and v "+
+			return nil, fmt.Errorf("-to %s: the receivers are logits, and heads' q, k and v "+
 				"such as 9.9.q, with commas between", s.to)
 		}
 		head, err := parseHead(name[:dot])
@@ -470,7 +470,7 @@ func parseHead(s string) (Head, error) {
 	l, errL := strconv.ParseUint(layer, 10, 31)
 	h, errH := strconv.ParseUint(head, 10, 31)
 	if !dot || errL != nil || errH != nil {
-		return Head{}, fmt.Errorf("%q is no head: write layer.head, such as 9.6", s)
+		return Head{}, fmt.Errorf("%q is not a head: write layer.head, such as 9.6", s)
 	}
 	return Head{int(l), int(h)}, nil
 }

@@ -186,8 +186,8 @@ func parseIDs(text string, rows int) ([]int, error) {
 	for _, word := range strings.FieldsFunc(text, split) {
 		id, err := strconv.Atoi(strings.TrimPrefix(word, "#"))
 		if err != nil || id < 0 || id >= rows {
-			return nil, fmt.Errorf("%s is no token id: with -ids, texts and answers are numbers "+
-				"from 0 to %d", quote(word), rows-1)
+			return nil, fmt.Errorf("%s is not a token id: with -ids, texts and answers are "+
+				"numbers from 0 to %d", quote(word), rows-1)
 		}
 		ids = append(ids, id)
 	}
@@ -269,7 +269,7 @@ func (v *vocabulary) appendAround(
 			continue
 		case a.SingleWord || a.LStrip || a.RStrip:
 			return nil, fmt.Errorf("the text holds %q, an added token with rules of its own in %s "+
-				"(single_word, lstrip, rstrip), which are not known here", a.Content, v.file)
+				"(single_word, lstrip, rstrip), which are not supported here", a.Content, v.file)
 		}
 		if ids, err = v.appendAround(ids, text[plain:i], space, sets[1:]); err != nil {
 			return nil, err
@@ -469,7 +469,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 			return fmt.Errorf("%s: the model was made for a %s, and no vocabulary lies beside it",
 				folder, shorten(c.Class))
 		case hasVocab:
-			return fmt.Errorf("%s: without %s this is no byte-level BPE", s.file, mergesName)
+			return fmt.Errorf("%s: without %s this is not a byte-level BPE", s.file, mergesName)
 		case hasMerges:
 			return fmt.Errorf("%s: without %s the tokens' ids are not known",
 				filepath.Join(folder, mergesName), vocabName)
@@ -497,7 +497,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 	}
 	s.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
 	if c.AddEOS {
-		return fmt.Errorf("%s: add_eos_token asks for a token behind every text: not known here",
+		return fmt.Errorf("%s: add_eos_token asks for a token behind every text: not supported",
 			filepath.Join(folder, "tokenizer_config.json"))
 	}
 	if c.AddBOS != nil && *c.AddBOS {
@@ -603,11 +603,11 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	case m.Dropout != 0:
 		return errors.New("its model has dropout: the same text has other tokens each time")
 	case m.Prefix != "":
-		return errors.New("its model has a continuing_subword_prefix, so it is no byte-level BPE")
+		return errors.New("its model has a continuing_subword_prefix: not a byte-level BPE")
 	case m.Suffix != "":
-		return errors.New("its model has an end_of_word_suffix, so it is no byte-level BPE")
+		return errors.New("its model has an end_of_word_suffix: not a byte-level BPE")
 	case m.ByteFallback:
-		return errors.New("its model has byte_fallback, so it is no byte-level BPE")
+		return errors.New("its model has byte_fallback: not a byte-level BPE")
 	}
 	if err := parseJSON(m.Vocab, &s.Vocab); err != nil {
 		return fmt.Errorf("vocab: %w", err)
@@ -617,7 +617,7 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	}
 	s.Merges, s.WholeWords, s.Added = m.Merges, m.IgnoreMerges, t.Added
 	if name := t.Normalizer.other(""); name != "" {
-		return fmt.Errorf("its normalizer, %s, changes texts in a way that is not known here", name)
+		return fmt.Errorf("its normalizer, %s, changes texts in a way that is not supported", name)
 	}
 	p := t.PreTokenizer
 	if p != nil && p.Type == "Sequence" && len(p.PreTokenizers) == 1 {
@@ -686,7 +686,7 @@ func (p *stage) before() ([]int, error) {
 				before = append(before, p.SpecialTokens[piece.SpecialToken.ID].IDs...)
 			case piece.SpecialToken != nil:
 				return nil, fmt.Errorf("its post_processor puts %s behind every text, which is "+
-					"not known here", quote(piece.SpecialToken.ID))
+					"not supported here", quote(piece.SpecialToken.ID))
 			}
 		}
 		if texts != 1 {
@@ -695,7 +695,7 @@ func (p *stage) before() ([]int, error) {
 		return before, nil
 	}
 	return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is "+
-		"not known here", shorten(p.Type))
+		"not supported here", shorten(p.Type))
 }
 
 // addTokens adds the tokens that stand beside the BPE: those of tokenizer.json are there already;
@@ -721,7 +721,7 @@ func (s *vocabularySpec) addTokens(folder string, c *tokenizerConfig) error {
 	for id, a := range c.Decoder {
 		var err error
 		if a.ID, err = strconv.Atoi(id); err != nil {
-			return fmt.Errorf("%s: added_tokens_decoder: %s is no token id",
+			return fmt.Errorf("%s: added_tokens_decoder: %s is not a token id",
 				filepath.Join(folder, "tokenizer_config.json"), quote(id))
 		}
 		add(a)

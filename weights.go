@@ -385,7 +385,7 @@ func (p *Parameters) sizes() (err error) {
 		return err
 	}
 	if _, ok := p.tensors["wpe.weight"]; !ok {
-		return fmt.Errorf("%w: a model with another position embedding than GPT-2's cannot be "+
+		return fmt.Errorf("%w: a model with a position embedding other than GPT-2's cannot be "+
 			"computed", missingTensor("wpe.weight"))
 	}
 	if p.context, _, err = p.matrixShape("wpe.weight"); err != nil {
@@ -483,7 +483,7 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that "+
 			"they are one (tie_word_embeddings)", lmHead, tied.from)
 	case !untied && !p.headCopied && tied.value == false:
-		return Variant{}, fmt.Errorf("tensor %q is missing, but %s says that it is another than "+
+		return Variant{}, fmt.Errorf("tensor %q is missing, but %s says that it differs from "+
 			"wte.weight (tie_word_embeddings)", lmHead, tied.from)
 	}
 	v, said := facts.variant()

@@ -247,7 +247,7 @@ func TestLoadVariants(t *testing.T) {
 		{"no lm_head of its own", func(ck *Checkpoint) {
 			ck.config = Facts{"n_layer": {2, "config.json"},
 				"tie_word_embeddings": {false, "config.json"}}
-		}, `tensor "lm_head.weight" is missing, but config.json says that it is another than ` +
+		}, `tensor "lm_head.weight" is missing, but config.json says that it differs from ` +
 			`wte.weight (tie_word_embeddings)`},
 		{"formats by tensor", func(ck *Checkpoint) {
 			for i := range ck.tensors {
@@ -297,9 +297,8 @@ func TestLoadVariants(t *testing.T) {
 			`tensor "lm_head.weight": its numbers are I32, as in a quantized model: only F32, ` +
 				`F16, BF16 and F64 can be used`},
 		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
-			`tensor "wpe.weight" is missing: a model with another position embedding than ` +
-				`GPT-2's ` +
-				`cannot be computed`},
+			`tensor "wpe.weight" is missing: a model with a position embedding other than ` +
+				`GPT-2's cannot be computed`},
 		{"no layers", func(ck *Checkpoint) {
 			ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...)
 		}, `tensor "h.0.ln_1.weight" is missing`},
