@@ -82,7 +82,7 @@ func TestVocabularyGolden(t *testing.T) {
 			}))
 		}
 		for _, folder := range folders {
-			tok := newTokenizer(folder, nil, smallVocabulary)
+			tok := newTokenizer(folder, nil, smallVocabulary+1)
 			meta, err := tok.metadata()
 			if err := errors.Join(err, tok.refused()); err != nil {
 				t.Errorf("%s: %v", g.Name, err)
@@ -225,7 +225,7 @@ func TestVocabularyRefused(t *testing.T) {
 func checkRefused(t *testing.T, name string, files map[string]string, says string) {
 	t.Helper()
 	folder := vocabularyFolder(t, files)
-	tok := newTokenizer(folder, nil, smallVocabulary)
+	tok := newTokenizer(folder, nil, smallVocabulary+1)
 	err := tok.refused()
 	if err == nil {
 		t.Errorf("%s: not refused", name)
@@ -447,6 +447,49 @@ func TestOwnVocabulary(t *testing.T) {
 		}
 		if answer != first || !strings.Contains(answer, `"top"`) {
 			t.Errorf("%s: %s, first %s", model, answer, first)
+		}
+	}
+}
+
+// TestParseIDs reads texts of -ids.
+func TestParseIDs(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []int
+		err  string
+	}{
+		{"1 0\t9\r\n", []int{1, 0, 9}, ""},
+		{"[1, #2,3]", []int{1, 2, 3}, ""},
+		{"", nil, ""},
+		{"1 10", nil, `"10" is no token id`},
+		{"-1", nil, `"-1" is no token id`},
+		{"1 Jones", nil, `"Jones" is no token id`},
+		{"99999999999999999999", nil, "is no token id"},
+	} {
+		ids, err := parseIDs(c.text, 10)
+		if !slices.Equal(ids, c.want) || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%q: %v, %v", c.text, ids, err)
+		}
+	}
+}
+
+// TestAddedTokenRules refuses a text with a token that takes spaces beside it, or only whole words,
+// for its own; other texts are encoded.
+func TestAddedTokenRules(t *testing.T) {
+	whole := vocabularyFile(t, "tokenizer.json")
+	for _, rule := range []string{"single_word", "lstrip", "rstrip"} {
+		added := []any{map[string]any{"id": smallVocabulary, "content": "<x>", rule: true}}
+		folder := vocabularyFolder(t, map[string]string{
+			"tokenizer.json": patched(t, whole, map[string]any{"added_tokens": added}, nil),
+		})
+		tok := newTokenizer(folder, nil, smallVocabulary+1)
+		if _, err := tok.encode("El mar"); err != nil {
+			t.Errorf("%s: %v", rule, err)
+		}
+		if ids, err := tok.encode("El <x> mar"); err == nil ||
+			!strings.Contains(err.Error(), "rules of its own") {
+			t.Errorf("%s: %v, %v", rule, ids, err)
 		}
 	}
 }
