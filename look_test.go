@@ -76,6 +76,7 @@ func TestPatterns(t *testing.T) {
 func TestDirectAddsUp(t *testing.T) {
 	for _, c := range []Config{{3, 2, 32, 16, 60}, {1, 1, 8, 16, 60}} {
 		m := randomModel(c, 3)
+		m.epsilon = 0.5 // large enough to be missed
 		pair := randomPair(m, 7, 2, 4)
 		d, err := m.direct(pair, func(float64) {})
 		if err != nil {

@@ -82,7 +82,7 @@ func TestVocabularyGolden(t *testing.T) {
 			}))
 		}
 		for _, folder := range folders {
-			tok := newTokenizer(folder, nil, smallVocabulary+1)
+			tok := newTokenizer(folder, nil, smallVocabulary)
 			meta, err := tok.metadata()
 			if err := errors.Join(err, tok.refused()); err != nil {
 				t.Errorf("%s: %v", g.Name, err)
@@ -225,7 +225,7 @@ func TestVocabularyRefused(t *testing.T) {
 func checkRefused(t *testing.T, name string, files map[string]string, says string) {
 	t.Helper()
 	folder := vocabularyFolder(t, files)
-	tok := newTokenizer(folder, nil, smallVocabulary+1)
+	tok := newTokenizer(folder, nil, smallVocabulary)
 	err := tok.refused()
 	if err == nil {
 		t.Errorf("%s: not refused", name)
@@ -461,10 +461,10 @@ func TestParseIDs(t *testing.T) {
 		{"1 0\t9\r\n", []int{1, 0, 9}, ""},
 		{"[1, #2,3]", []int{1, 2, 3}, ""},
 		{"", nil, ""},
-		{"1 10", nil, `"10" is no token id`},
-		{"-1", nil, `"-1" is no token id`},
-		{"1 Jones", nil, `"Jones" is no token id`},
-		{"99999999999999999999", nil, "is no token id"},
+		{"1 10", nil, `"10" is not a token id`},
+		{"-1", nil, `"-1" is not a token id`},
+		{"1 Jones", nil, `"Jones" is not a token id`},
+		{"99999999999999999999", nil, "is not a token id"},
 	} {
 		ids, err := parseIDs(c.text, 10)
 		if !slices.Equal(ids, c.want) || (err == nil) != (c.err == "") ||
