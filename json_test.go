@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestParseJSON checks that what is wrong with JSON is said in words that are not Go's.
@@ -67,7 +68,7 @@ func FuzzParseJSON(f *testing.F) {
 		if err := parseJSON(data, new(any)); err != nil && len(err.Error()) > 500 {
 			t.Error(err)
 		}
-		if !json.Valid(data) {
+		if !json.Valid(data) || !utf8.Valid(data) {
 			return
 		}
 		_, got := repeatedKey(data)
