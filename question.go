@@ -630,11 +630,14 @@ func count(n int, what string) string {
 	return fmt.Sprint(n, " ", what)
 }
 
-// joined shows tokens side by side: " Jones was" is " Jones/ was".
+// joined shows tokens side by side: " Jones was" is " Jones/ was". A token of nothing but spaces
+// would look like a gap.
 func joined(tokens []string) string {
 	shown := make([]string, len(tokens))
 	for i, t := range tokens {
-		shown[i] = visible(t)
+		if shown[i] = visible(t); strings.Trim(t, " ") == "" {
+			shown[i] = strings.Repeat("␣", len(t))
+		}
 	}
 	return strings.Join(shown, "/")
 }

@@ -11,6 +11,7 @@ func TestAligned(t *testing.T) {
 	for _, c := range []struct{ clean, corrupt, want string }{
 		{"a| b| c", "a| Sm|ith| c", "  clean    a/ b     / c\n  corrupt  a/ Sm/ith/ c"},
 		{"a", "b|c", "  clean    a  \n  corrupt  b/c"},
+		{"a| b", "a| | b", "  clean    a/ / b\n  corrupt  a/␣/ b"},
 		{"a|b", "a|b|c", "  clean    a/b/ \n  corrupt  a/b/c"},
 		{"1|2|3|4|5|6|7|8|x|1|2|3|4|5|6|7", "1|2|3|4|5|6|7|8|x|y|1|2|3|4|5|6|7",
 			"  clean    …4/5/6/7/8/x/ /1/2/3/4/5/6…\n  corrupt  …4/5/6/7/8/x/y/1/2/3/4/5/6…"},

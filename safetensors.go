@@ -191,6 +191,9 @@ func splitHeader(file []byte) (header, data []byte, err error) {
 			len(file))
 	}
 	n, rest := binary.LittleEndian.Uint64(file), file[8:]
+	if n == 0 || len(rest) > 0 && rest[0] != '{' {
+		return nil, nil, errors.New("neither a safetensors nor a PyTorch file")
+	}
 	if n > maxHeader {
 		return nil, nil, fmt.Errorf("not a safetensors file: its header would have %d bytes, and "+
 			"the format allows %d", n, maxHeader)
@@ -198,9 +201,6 @@ func splitHeader(file []byte) (header, data []byte, err error) {
 	if n > uint64(len(rest)) {
 		return nil, nil, fmt.Errorf("truncated: the safetensors header has %d bytes, the file "+
 			"only %d after its length", n, len(rest))
-	}
-	if n == 0 || rest[0] != '{' {
-		return nil, nil, errors.New("not a safetensors file: its header does not begin with {")
 	}
 	return rest[:n], rest[n:], nil
 }

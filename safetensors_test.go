@@ -97,10 +97,10 @@ func TestParseFiles(t *testing.T) {
 		{"cut in the data", string(good[:len(good)-1]), `tensor "x": its data end at byte 8, but ` +
 			`the file holds only 7 bytes of data: it is truncated`},
 		{"goes on", string(good) + "more", "4 bytes at the end of the file belong to no tensor"},
-		{"no header", string(make([]byte, 16)), "not a safetensors file: its header does not " +
-			"begin with {"},
+		{"no header", string(make([]byte, 16)), "neither a safetensors nor a PyTorch file"},
+		{"noise", "0123456789", "neither a safetensors nor a PyTorch file"},
 		{"blank before the header", string(safetensorsFile(" {}", nil)),
-			"not a safetensors file: its header does not begin with {"},
+			"neither a safetensors nor a PyTorch file"},
 		{"header too long", "\x01\xe1\xf5\x05\x00\x00\x00\x00{}", "not a safetensors file: its " +
 			"header would have 100000001 bytes, and the format allows 100000000"},
 		{"header of 2⁶⁴−1 bytes", strings.Repeat("\xff", 8) + "{}", "not a safetensors file: its " +
