@@ -115,18 +115,20 @@ func arrows(t *testing.T, system string) map[[2]string][]string {
 	return found
 }
 
-// TestLines checks that lines of code end by column 100, with tabs of four.
+// TestLines checks that lines of code end by column 100, with tabs of four, and so do those of
+// README.md but for tables and commands.
 func TestLines(t *testing.T) {
 	code, _ := filepath.Glob("*.go")
 	assembly, _ := filepath.Glob("*.s")
-	for _, file := range append(code, assembly...) {
+	for _, file := range slices.Concat(code, assembly, []string{"README.md"}) {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, line := range strings.Split(string(source), "\n") {
+			table := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "    ")
 			columns := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
-			if columns > 100 {
+			if columns > 100 && !(table && file == "README.md") {
 				t.Errorf("%s:%d: %d columns", file, i+1, columns)
 			}
 		}
