@@ -156,12 +156,16 @@ func enoughMemory(need uint64, what string) error {
 		return fmt.Errorf("%s needs %.1f GB of memory, and the most that is taken here is %.1f GB",
 			what, float64(need)/gb, float64(maxMemory)/gb)
 	}
-	if left, ok := memoryLeft("/"); ok && need > left {
+	if left, ok := memoryAtFirst(); ok && need > left {
 		return fmt.Errorf("%s needs %.1f GB of memory, and this machine has %.1f GB left", what,
 			float64(need)/gb, float64(left)/gb)
 	}
 	return nil
 }
+
+// memoryAtFirst is what was left when it was first asked for. What the program has taken since then
+// it uses again.
+var memoryAtFirst = sync.OnceValues(func() (uint64, bool) { return memoryLeft("/") })
 
 // memoryLeft is how many bytes of memory a program can still get, as Linux tells below root: what
 // is free on the machine, in its container, and under a limit such as ulimit -v. ok is false where

@@ -184,7 +184,7 @@ func TestEnoughMemory(t *testing.T) {
 	}
 	wantError(t, "too much", enoughMemory(85e9, "a run of x"),
 		"a run of x needs 85.0 GB of memory, and the most that is taken here is 34.4 GB")
-	if left, ok := memoryLeft("/"); ok && left < maxMemory {
+	if left, ok := memoryAtFirst(); ok && left < maxMemory {
 		err := enoughMemory(maxMemory, "a run of x")
 		if err == nil || !strings.HasPrefix(err.Error(), "a run of x needs 34.4 GB of memory, "+
 			"and this machine has ") {

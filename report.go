@@ -212,10 +212,13 @@ func newReport(m *Model, q Question, b Baselines, top int) (*Report, error) {
 		Model:     newModelReport(m),
 		Metric:    q.metricName(),
 		Answer:    AnswerReport{Clean: newAnswerReport(m.tokenizer, q.cleanAnswer)},
-		Clean:     run(q.cleanText, q.clean, b.clean, b.cleanLogits),
-		Corrupt:   run(q.corruptText, q.corrupt, b.corrupt, b.corruptLogits),
 		baselines: b,
 	}
+	both := []func(){
+		func() { r.Clean = run(q.cleanText, q.clean, b.clean, b.cleanLogits) },
+		func() { r.Corrupt = run(q.corruptText, q.corrupt, b.corrupt, b.corruptLogits) },
+	}
+	parallel(2, func(i int) { both[i]() })
 	if !slices.Equal(q.cleanAnswer, q.corruptAnswer) {
 		r.Answer.Corrupt = newAnswerReport(m.tokenizer, q.corruptAnswer)
 	}
