@@ -129,27 +129,33 @@ const addChunk = 1 << 12
 func addTo(y, x []float32) (ok bool) {
 	var broken atomic.Bool
 	eachChunk(len(y), addChunk, func(lo, hi int) {
-		sums := y[lo:hi]
+		carried, sums := uint32(0), y[lo:hi]
 		for i, v := range x[lo:hi] {
 			sums[i] += v
+			carried |= carry(sums[i])
 		}
-		if !finite(sums) {
+		if carried >= signBit {
 			broken.Store(true)
 		}
 	})
 	return !broken.Load()
 }
 
-// finite reports whether no value is a NaN or an infinity: no exponent has all its bits set, so
-// that adding 1 to it does not carry into the sign.
+// finite reports whether no value is a NaN or an infinity.
 func finite(x []float32) bool {
-	const sign, one = 1 << 31, 1 << 23
-	var carried uint32
+	carried := uint32(0)
 	for _, v := range x {
-		carried |= math.Float32bits(v)&^sign + one
+		carried |= carry(v)
 	}
-	return carried < sign
+	return carried < signBit
 }
+
+// signBit is the uppermost bit of a number.
+const signBit = 1 << 31
+
+// carry adds 1 to a number's exponent, which carries into the sign bit where all bits of the
+// exponent are set: in a NaN or an infinity.
+func carry(v float32) uint32 { return math.Float32bits(v)&^signBit + 1<<23 }
 
 // allFinite is finite for many values, on all cores.
 func allFinite(x []float32) bool {
