@@ -99,7 +99,11 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 		if err != nil {
 			err = fmt.Errorf("%s is %s in %s, which cannot be right", key, quote(text), from)
 		} else {
-			err = facts.put(known.from, value, from)
+			where := from
+			if key != known.from {
+				where += " (" + key + ")"
+			}
+			err = facts.put(known.from, value, where)
 		}
 		fault = cmp.Or(fault, err)
 	}

@@ -142,7 +142,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"n_head": 12.5}`, nil, `n_head is "12.5" in config.json, which cannot be`},
 		{`{"n_head": 99999999999999999999}`, nil, "which cannot be"},
 		{`{"n_head": 12, "num_attention_heads": 6}`, nil,
-			"n_head is 12 in config.json, but 6 in config.json"},
+			"n_head is 12 in config.json, but 6 in config.json (num_attention_heads)"},
 		{`{"layer_norm_epsilon": 0.0}`, map[string]any{"layer_norm_epsilon": 0.0}, ""},
 		{`{"layer_norm_epsilon": 2}`, map[string]any{"layer_norm_epsilon": 2.0}, ""},
 		{`{"layer_norm_epsilon": -1e-05}`, nil, `layer_norm_epsilon is "-1e-05" in config.json`},
@@ -510,7 +510,8 @@ func TestHeadsSaidAlone(t *testing.T) {
 			}
 		}
 		_, err := trainerFacts([]*pyDict{dictOf("args", arguments), dictOf("n_head", int64(12))})
-		if err == nil || !strings.Contains(err.Error(), "n_head is 6 in its args, but 12") {
+		if err == nil || !strings.Contains(err.Error(), "n_head is 6 in its args") ||
+			!strings.Contains(err.Error(), "but 12 in the checkpoint itself") {
 			t.Errorf("%s: two numbers give %v", key, err)
 		}
 	}

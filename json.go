@@ -24,7 +24,6 @@ func parseJSON(data []byte, into any) error {
 	d.UseNumber()
 	err := d.Decode(into)
 	var syntax *json.SyntaxError
-	var mismatch *json.UnmarshalTypeError
 	switch start := bytes.TrimLeft(data, " \t\r\n"); {
 	case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("its JSON ends in the middle")
@@ -32,10 +31,8 @@ func parseJSON(data []byte, into any) error {
 		return fmt.Errorf("not JSON at byte %d: %s", syntax.Offset, shorten(syntax.Error()))
 	case start[0] != '{':
 		return errors.New("not a JSON object, {…}")
-	case errors.As(err, &mismatch):
-		return explainMismatch(mismatch)
 	case err != nil:
-		return err
+		return plainWords(err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return errors.New("more follows its JSON object")
@@ -46,8 +43,13 @@ func parseJSON(data []byte, into any) error {
 	return nil
 }
 
-// explainMismatch says of a JSON value which it is, and what should be there.
-func explainMismatch(e *json.UnmarshalTypeError) error {
+// plainWords says of a JSON value of the wrong type which it is, and what should be there. Other
+// errors of decoding valid JSON are returned as they are.
+func plainWords(err error) error {
+	var e *json.UnmarshalTypeError
+	if !errors.As(err, &e) {
+		return err
+	}
 	is, number, _ := strings.Cut(e.Value, " ") // "number 1e99"
 	is = map[string]string{
 		"string": "text", "array": "a list", "object": "an object", "bool": "true or false",

@@ -609,8 +609,8 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	case m.ByteFallback:
 		return errors.New("its model has byte_fallback: not a byte-level BPE")
 	}
-	if err := parseJSON(m.Vocab, &s.Vocab); err != nil {
-		return fmt.Errorf("vocab: %w", err)
+	if err := json.Unmarshal(m.Vocab, &s.Vocab); err != nil {
+		return fmt.Errorf("vocab: %w", plainWords(err))
 	}
 	if len(s.Vocab) == 0 {
 		return errors.New("its vocab holds no tokens")
