@@ -53,10 +53,15 @@ func (d *Downloader) fetch(ctx context.Context, name, dest string) (path string,
 	return path, nil
 }
 
-// online is the hub's address, if the network may be used.
+// online is the hub's address, if the network may be used and the user's token can be sent.
 func (d *Downloader) online() (*url.URL, error) {
 	if by := d.env.offlineBy(); by != "" {
 		return nil, errors.New(by)
+	}
+	token, from := d.token()
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &failure{noStart: true, error: fmt.Errorf("the token in %s holds a space, "+
+			"a line break or another character that no token has", from)}
 	}
 	return endpoint(d.env)
 }
