@@ -290,8 +290,8 @@ func (c copier) Write(data []byte) (n int, err error) {
 	return n, err
 }
 
-// wholeLines is a file in which no line is left in half where writing fails, as on a full disk: it
-// is cut back to the end of the last whole one. A pipe or a device takes nothing back.
+// wholeLines is a file in which no line is left half-written where writing fails, as on a full
+// disk: it is cut back to the end of the last whole one. A pipe or a device takes nothing back.
 type wholeLines struct {
 	*os.File
 	begun int64 // bytes of a line that has no end yet
