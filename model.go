@@ -172,9 +172,9 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 	R := b.rows()
 	h := b.h[:R*d]
 	b.qkv = b.wide[:R*3*d]
-	m.layerNorms(h, b.x, w.ln1)            // [R, d] → [R, d]
-	matMul(b.qkv, h, w.attn.w, w.attn.b)   // [R, d] → [R, 3d]
-	m.attention(h, b, m.attentionScale(l)) // [R, 3d] → [R, d]
+	m.layerNorms(h, b.x, w.ln1)          // [R, d] → [R, d]
+	matMul(b.qkv, h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
+	m.attention(h, b, l)                 // [R, 3d] → [R, d]
 	heads := hook(siteZ, l, h)
 	if l == m.layers-1 {
 		heads = b.keepLast(heads)
@@ -206,22 +206,24 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 // leaveAlone is the hook that does nothing.
 func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 
-// attention is causal multi-head attention (Vaswani et al., 2017, section 3.2): for each head,
-// z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. The batch's qkv, [R, 3d],
-// holds the queries, which are scaled in place, the keys and the values; z, [R, d], receives the
-// heads' outputs side by side. A frozen run's z is that of its base run.
-func (m *Model) attention(z []float32, b *Batch, scale float32) {
+// attention is causal multi-head attention (Vaswani et al., 2017, section 3.2) in layer l: for each
+// head, z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. The batch's qkv, [R,
+// 3d], holds the queries, which are scaled in place, the keys and the values; z, [R, d], receives
+// the heads' outputs side by side. A frozen run's z is that of its base run. In the last layer only
+// the last row of a forked run's z is computed: keepLast drops the others.
+func (m *Model) attention(z []float32, b *Batch, l int) {
+	scale := m.attentionScale(l)
 	// A task is a share of the runs and, where there are runs enough for all threads, all heads: so
 	// no other core writes next to what a core reads. Else it is one head.
-	n, d, T, size := len(b.runs), b.width, b.length, b.size
+	n, d, T, size, scale := len(b.runs), b.width, b.length, b.size, m.attentionScale(l)
 	shares, heads := min(n, 4*threads), m.heads
 	if n < 4*threads {
 		heads = 1
 	}
 	parallel(shares*m.heads/heads, func(i int) {
-		first, share := i/shares*heads, i%shares
+		firstHead, share := i/shares*heads, i%shares
 		part := func(run Run, which, head int) []float32 { // queries, keys or values
-			return b.qkv[run.row*3*d+which*d+(first+head)*size:]
+			return b.qkv[run.row*3*d+which*d+(firstHead+head)*size:]
 		}
 		s, base := attentionSpaces.get(), -1
 		defer attentionSpaces.put(s)
@@ -243,10 +245,14 @@ func (m *Model) attention(z []float32, b *Batch, scale float32) {
 					s.baseOf(h).pack(keys, values, 3*d, T, size)
 				}
 			}
+			lo := 0
+			if l == m.layers-1 && run.cell != noCell {
+				lo = own - 1
+			}
 			for h := 0; h < heads; h++ {
 				s.own.pack(part(run, 1, h), part(run, 2, h), 3*d, own, size)
-				s.attend(z[run.row*d+(first+h)*size:], d, part(run, 0, h), 3*d, s.baseOf(h),
-					run.from, own, size, nil)
+				s.attend(z[run.row*d+(firstHead+h)*size:], d, part(run, 0, h), 3*d, s.baseOf(h),
+					run.from, lo, own, size, nil)
 			}
 		}
 	})
@@ -291,13 +297,13 @@ var attentionSpaces pool[attentionSpace]
 // attentionRows is how many queries are taken at a time, so that their scores stay in the cache.
 const attentionRows = 64
 
-// attend is the attention of one head for n queries, at the positions from, from+1, …: [n, size] →
-// [n, size]. The rows of q and z are ldq and ldz values apart. The keys and values of the positions
-// before from are the first ones in base, those from there on are in s.own. edit, where there is
-// one, is shown what each position attends to, and may change it.
+// attend is the attention of one head for the queries lo … n−1 of a run that owns n positions,
+// from, from+1, …: [n, size] → [n, size]. The rows of q and z are ldq and ldz values apart. The
+// keys and values of the positions before from are the first ones in base, those from there on are
+// in s.own. edit, where there is one, is shown what each position attends to, and may change it.
 func (s *attentionSpace) attend(z []float32, ldz int, q []float32, ldq int, base *memory,
-	from, n, size int, edit func(pos int, pattern []float32)) {
-	for lo := 0; lo < n; lo += attentionRows {
+	from, lo, n, size int, edit func(pos int, pattern []float32)) {
+	for ; lo < n; lo += attentionRows {
 		hi := min(lo+attentionRows, n)
 		rows, keys := hi-lo, from+hi
 		q, z := q[lo*ldq:], z[lo*ldz:]

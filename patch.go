@@ -559,7 +559,7 @@ func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int
 	base := s.baseOf(0)
 	base.pack(keys, values, size, lo, size)
 	s.own.pack(keys[lo*size:], values[lo*size:], size, hi-lo, size)
-	s.attend(z[head*size:], d, queries, size, base, lo, hi-lo, size, edit)
+	s.attend(z[head*size:], d, queries, size, base, lo, 0, hi-lo, size, edit)
 }
 
 // rowsOf says which row of the batch holds a position of a run.
