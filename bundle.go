@@ -226,7 +226,8 @@ func resign(program []byte, start, end int) error {
 		return nil
 	}
 	directory := signature + u32(big, signature+16)
-	if u32(big, signature) != superBlob || u32(big, directory) != codeDirectory {
+	magic := func(at int) uint32 { return uint32(u32(big, at)) } // beyond an int of 32 bits
+	if magic(signature) != superBlob || magic(directory) != codeDirectory {
 		return damaged
 	}
 	if u32(big, signature+8) != 1 || u32(big, directory+12)&linkerSigned == 0 {
