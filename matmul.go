@@ -409,20 +409,24 @@ var (
 )
 
 // grow returns a slice of n values, s itself if it is large enough. It begins on a cache line, or
-// on a huge page where it is long enough for one. Its content is arbitrary.
+// on a huge page where it is long enough for one. Longer slices than mostHuge have ordinary pages:
+// in a virtual machine clearing that many huge ones can cost more than the faults that they save.
+// Its content is arbitrary.
 func grow(s []float32, n int) []float32 {
-	const line = 64 // bytes
+	const line, mostHuge = 64, 32 << 20 // bytes
 	if cap(s) >= n {
 		return s[:n]
 	}
-	align := line
-	if 4*n >= hugePage/2 {
+	align, huge := line, 4*n >= hugePage/2 && 4*n <= mostHuge
+	if huge {
 		align = hugePage
 	}
 	s = make([]float32, n+align/4)
 	skip := int(-uintptr(unsafe.Pointer(&s[0]))%uintptr(align)) / 4
 	s = s[skip:]
-	useHugePages(unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), 4*len(s)))
+	if huge {
+		useHugePages(unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), 4*len(s)))
+	}
 	return s[:n]
 }
 
