@@ -212,7 +212,6 @@ func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 // the heads' outputs side by side. A frozen run's z is that of its base run. In the last layer only
 // the last row of a forked run's z is computed: keepLast drops the others.
 func (m *Model) attention(z []float32, b *Batch, l int) {
-	scale := m.attentionScale(l)
 	// A task is a share of the runs and, where there are runs enough for all threads, all heads: so
 	// no other core writes next to what a core reads. Else it is one head.
 	n, d, T, size, scale := len(b.runs), b.width, b.length, b.size, m.attentionScale(l)
