@@ -81,14 +81,11 @@ func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
 	}
 	for i := 0; i < b.N; i++ {
 		start = time.Now()
-		_, err := m.sweep(pair, plan, func(float64) {
+		must(m.sweep(pair, plan, func(float64) {
 			if time.Since(start) > often {
 				multiply()
 			}
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
+		}))
 		multiply()
 	}
 	rate := sweepFLOPs(m, pair, plan) * float64(b.N) / swept.Seconds()
@@ -151,9 +148,7 @@ func BenchmarkSweepAgainstNaive(b *testing.B) {
 		plainSweep(b, m, pair, patching(siteResid))
 		naive += time.Since(start)
 		start = time.Now()
-		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err != nil {
-			b.Fatal(err)
-		}
+		must(m.sweep(pair, patching(siteResid), quiet))
 		fast += time.Since(start)
 	}
 	b.ReportMetric(float64(naive)/float64(fast), "naive/sweep")
@@ -165,9 +160,7 @@ func BenchmarkSweepAgainstNaive(b *testing.B) {
 func BenchmarkProcess(b *testing.B) {
 	exe, file := builtProgram(b), filepath.Join(b.TempDir(), "model.safetensors")
 	weights := randomCheckpoint(Config{12, 12, 768, 1024, vocabSize}, 3072, "F32")
-	if err := os.WriteFile(file, encodeCheckpoint(weights, 0), 0o644); err != nil {
-		b.Fatal(err)
-	}
+	write(b, file, encodeCheckpoint(weights, 0))
 	m, ck, err := openModel(file, 0, 0, 0)
 	if err != nil {
 		b.Fatal(err)
@@ -176,9 +169,7 @@ func BenchmarkProcess(b *testing.B) {
 	pair := Pair{clean: gpt2BPE().encode(exampleClean), corrupt: gpt2BPE().encode(exampleCorrupt),
 		cleanAnswer: gpt2BPE().encode(" Jones"), corruptAnswer: gpt2BPE().encode(" Smith")}
 	sweep := func() {
-		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); err != nil {
-			b.Fatal(err)
-		}
+		must(m.sweep(pair, patching(siteResid), quiet))
 	}
 	sweep()
 	args := []string{"-model", file, "-o", filepath.Join(b.TempDir(), "h.png"),

@@ -61,10 +61,7 @@ func TestTokenTable(t *testing.T) {
 // npm package of its Rust core, encoding gpt2, encode_ordinary): 279 written by hand, and 200
 // taken from 110,000 random ones, all of which agreed.
 func TestEncodeGolden(t *testing.T) {
-	file, err := os.ReadFile("testdata/bpe.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := must(os.ReadFile("testdata/bpe.jsonl"))
 	texts := 0
 	for lines := bufio.NewScanner(bytes.NewReader(file)); lines.Scan(); texts++ {
 		var golden struct {

@@ -20,12 +20,12 @@ import (
 // on whatever system the test runs.
 func thisProgram(t *testing.T) string {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	exe := must(os.Executable())
 	return exe
 }
+
+// emptyProgram is one that weights can be bundled with.
+var emptyProgram = "\x7fELF" + string(bundleMark)
 
 // bundleRun in the environment makes TestBundleRuns behave as a bundled program does.
 const bundleRun = "MECHPATCH_TEST_BUNDLE"
@@ -34,10 +34,7 @@ const bundleRun = "MECHPATCH_TEST_BUNDLE"
 // first has new weights and not both.
 func TestBundleRuns(t *testing.T) {
 	if os.Getenv(bundleRun) != "" {
-		m, err := (&program{stderr: os.Stderr, offline: true}).openModel()
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := must((&program{stderr: os.Stderr, offline: true}).openModel())
 		fmt.Printf("%s has %d heads, %s, ends in %v\n", m.name, m.heads, m.wte.format, m.lnF.bias)
 		os.Exit(0)
 	}
@@ -47,16 +44,10 @@ func TestBundleRuns(t *testing.T) {
 	}
 	folder := t.TempDir()
 	first, second := filepath.Join(folder, "first.exe"), filepath.Join(folder, "second.exe")
-	if _, err := bundle(thisProgram(t), tinySource(t, "module-zip"), first, 0); err != nil {
-		t.Fatal(err)
-	}
+	must(bundle(thisProgram(t), tinySource(t, "module-zip"), first, 0))
 	small := filepath.Join(t.TempDir(), "small.safetensors")
-	if _, err := convert(tinySource(t, "module-zip"), small, f16, 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bundle(first, small, second, 0); err != nil {
-		t.Fatal(err)
-	}
+	must(convert(tinySource(t, "module-zip"), small, f16, 0))
+	must(bundle(first, small, second, 0))
 	for path, format := range map[string]string{first: "F32", second: "F16"} {
 		offset, length, ok, err := bundled(path)
 		if err != nil || !ok || offset%bundleAlign != 0 {
@@ -65,9 +56,7 @@ func TestBundleRuns(t *testing.T) {
 		checkLean(t, path, offset, length, format, "tiny-gpt2")
 		program, err1 := os.ReadFile(thisProgram(t))
 		whole, err2 := os.ReadFile(path)
-		if err := cmp.Or(err1, err2, mark(program, int64(len(whole)))); err != nil {
-			t.Fatal(err)
-		}
+		check(t, cmp.Or(err1, err2, mark(program, int64(len(whole)))))
 		if !bytes.Equal(whole[:len(program)], program) ||
 			bytes.Trim(whole[len(program):offset], "\x00") != nil {
 			t.Errorf("%s: not the program and zeros before the weights", path)
@@ -106,10 +95,7 @@ func TestBundleRuns(t *testing.T) {
 }
 
 func TestNotBundled(t *testing.T) {
-	short := filepath.Join(t.TempDir(), "short")
-	if err := os.WriteFile(short, []byte("short"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	short := file(t, "short", "short")
 	for _, path := range []string{thisProgram(t), short} {
 		if _, _, ok, err := bundled(path); ok || err != nil {
 			t.Errorf("%s: %v, %v", path, ok, err)
@@ -160,26 +146,19 @@ func TestTrailer(t *testing.T) {
 
 func TestBundleErrors(t *testing.T) {
 	folder := t.TempDir()
-	file := func(name, content string) string {
-		path := filepath.Join(folder, name)
-		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
 	windows := "MZ" + strings.Repeat("\x00", 58) + "\x40\x00\x00\x00PE\x00\x00 and so on"
-	exe, model := file("mechpatch", "\x7fELF"+string(bundleMark)), tinySource(t, "module-zip")
+	exe, model := file(t, "mechpatch", emptyProgram), tinySource(t, "module-zip")
 	out := filepath.Join(t.TempDir(), "out")
 	for _, c := range []struct{ exe, model, out, want string }{
-		{file("text", "#!/bin/sh\n# mechpatch bundle"), model, out,
+		{file(t, "text", "#!/bin/sh\n# mechpatch bundle"), model, out,
 			"text: not a program for Linux (ELF), Windows (PE) or macOS"},
-		{file("dos", "MZ"+strings.Repeat("\xff", 100)), model, out, "dos: not a program"},
-		{file("ls", "\x7fELF, but another program"), model, out,
+		{file(t, "dos", "MZ"+strings.Repeat("\xff", 100)), model, out, "dos: not a program"},
+		{file(t, "ls", "\x7fELF, but another program"), model, out,
 			"ls: a program, but not mechpatch"},
-		{file("ls.exe", windows), model, out + ".exe", "ls.exe: a program, but not mechpatch"},
-		{file("empty", ""), model, out, "empty: not a program"},
-		{file("mechpatch.exe", windows+string(bundleMark)), model, out, "must end in .exe"},
-		{file("damaged", "\x7fELF"+string(bundleMagic)+strings.Repeat("\x00", 32)), model, out,
+		{file(t, "ls.exe", windows), model, out + ".exe", "ls.exe: a program, but not mechpatch"},
+		{file(t, "empty", ""), model, out, "empty: not a program"},
+		{file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, "must end in .exe"},
+		{file(t, "damaged", "\x7fELF"+string(bundleMagic)+strings.Repeat("\x00", 32)), model, out,
 			"are damaged"},
 		{folder, model, out, "not a regular file"},
 		{filepath.Join(folder, "absent"), model, out, "absent: "},
@@ -201,7 +180,7 @@ func TestBundleErrors(t *testing.T) {
 		t.Error("an error left a file")
 	}
 	out += ".exe"
-	if _, err := bundle(file("mechpatch.exe", windows+string(bundleMark)), model, out,
+	if _, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out,
 		0); err != nil {
 		t.Error(err)
 	}
@@ -213,13 +192,8 @@ func TestBundleErrors(t *testing.T) {
 // A program that carries weights knows it, whatever is left of its end.
 func TestBundleTruncated(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.exe")
-	if _, err := bundle(thisProgram(t), tinySource(t, "module-zip"), out, 0); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(bundle(thisProgram(t), tinySource(t, "module-zip"), out, 0))
+	info := must(os.Stat(out))
 	defer clear(bundleMark[markWords:])
 	if err := mark(bundleMark, info.Size()); err != nil { // as if this program were that one
 		t.Fatal(err)
@@ -228,9 +202,7 @@ func TestBundleTruncated(t *testing.T) {
 		t.Error(ok, err)
 	}
 	for _, lost := range []int64{1, trailerSize, 1000, info.Size() / 2} {
-		if err := os.Truncate(out, info.Size()-lost); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Truncate(out, info.Size()-lost))
 		want := fmt.Sprintf("copied incompletely, and should have %d bytes", info.Size())
 		if _, _, ok, err := bundled(out); ok || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%d bytes lost: %v, %v", lost, ok, err)
@@ -300,9 +272,7 @@ func TestResign(t *testing.T) {
 	for at := 2*page - 8; at < 2*page+8; at++ { // in two pages
 		program[at] ^= 0xff
 	}
-	if err := resign(program, 2*page-8, 2*page+8); err != nil {
-		t.Fatal(err)
-	}
+	check(t, resign(program, 2*page-8, 2*page+8))
 	for p := range 4 {
 		if slot, sum := sign(p); !bytes.Equal(slot, sum[:]) {
 			t.Errorf("page %d does not have its hash", p)

@@ -18,10 +18,7 @@ const (
 func circuitPair(t *testing.T, m *Model, corrupt string) Pair {
 	t.Helper()
 	clean := Text{"clean", textJones}
-	q, err := newQuestion(m, clean, Text{"corrupt", corrupt}, "Jones", "Smith", metricRestored)
-	if err != nil {
-		t.Fatal(err)
-	}
+	q := must(newQuestion(m, clean, Text{"corrupt", corrupt}, "Jones", "Smith", metricRestored))
 	return q.Pair
 }
 
@@ -62,10 +59,7 @@ func TestCircuitTruth(t *testing.T) {
 	m := newCircuit()
 	for _, c := range circuitTruth {
 		t.Run(c.corrupt+", "+c.site.String(), func(t *testing.T) {
-			s, err := m.sweep(circuitPair(t, m, c.corrupt), patching(c.site), func(float64) {})
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := must(m.sweep(circuitPair(t, m, c.corrupt), patching(c.site), quiet))
 			diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
 			if from, to := diff(s.corrupt), diff(s.clean); from-to < 10 {
 				t.Fatalf("the answers do not part: clean %.2f, corrupt %.2f", to, from)
@@ -91,10 +85,7 @@ func TestCircuitTruth(t *testing.T) {
 func TestCircuitThirdPair(t *testing.T) {
 	m := newCircuit()
 	plan := patching(siteResid, siteQ, siteK, siteV)
-	s, err := m.sweep(circuitPair(t, m, textQuery), plan, func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must(m.sweep(circuitPair(t, m, textQuery), plan, quiet))
 	diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
 	clean, corrupt := diff(s.clean), diff(s.corrupt)
 	if clean > -10 || math.Abs(corrupt) > 8 {
@@ -138,10 +129,7 @@ func TestCircuitPath(t *testing.T) {
 		{nil, Head{inductionLayer, inductionHead}},
 	} {
 		plan := Plan{targets: []Target{{site: siteZ, frozen: true, to: c.to}}}
-		s, err := m.sweep(circuitPair(t, m, textJessica), plan, func(float64) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must(m.sweep(circuitPair(t, m, textJessica), plan, quiet))
 		for l, row := range s.matrices[0] {
 			for h, r := range row {
 				if c.to != nil && l >= inductionLayer {
@@ -163,15 +151,9 @@ func TestCircuitPath(t *testing.T) {
 // the first time, and that the answer's logit comes from that head.
 func TestCircuitViews(t *testing.T) {
 	m := newCircuit()
-	pair, quiet := circuitPair(t, m, textSmith), func(float64) {}
-	p, err := m.patterns(pair, []Head{{inductionLayer, inductionHead}}, false, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := m.direct(pair, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair, quiet := circuitPair(t, m, textSmith), quiet
+	p := must(m.patterns(pair, []Head{{inductionLayer, inductionHead}}, false, quiet))
+	d := must(m.direct(pair, quiet))
 	for run, want := range map[int]float64{cleanRun: -1, corruptRun: 1} {
 		if a := p.a[run][0][10][1]; a < .9 {
 			t.Errorf("run %d: %.3f of the induction head's attention is at the name", run, a)
@@ -197,10 +179,7 @@ func TestCircuitPredicts(t *testing.T) {
 		{"The weather today", " was"},
 		{"Paris", " was"},
 	} {
-		logits, err := m.next(gpt2BPE().encode(c.text))
-		if err != nil {
-			t.Fatal(err)
-		}
+		logits := must(m.next(gpt2BPE().encode(c.text)))
 		top := topTokens(m.tokenizer, logits, 20)
 		if top[0].Token != c.want {
 			t.Errorf("%q goes on with %v, want %q", c.text, top[:3], c.want)
@@ -230,18 +209,13 @@ func TestCircuitRests(t *testing.T) {
 	m := newCircuit()
 	for id := 0; id < vocabSize; id += 997 {
 		ids := []int{id, (id + 1) % vocabSize, (id + 2) % vocabSize}
-		b, err := m.begin(ids)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := must(m.begin(ids))
 		before := append([]float32(nil), b.x...)
 		for l := 0; l <= restLayer; l++ {
 			if l == restLayer {
 				copy(before, b.x)
 			}
-			if err := m.block(b, l, leaveAlone); err != nil {
-				t.Fatal(err)
-			}
+			check(t, m.block(b, l, leaveAlone))
 		}
 		for i, v := range b.x {
 			want := before[i]

@@ -128,20 +128,8 @@ func tinySource(t testing.TB, file string) (path string) {
 	t.Helper()
 	folder := filepath.Join(t.TempDir(), "tiny-gpt2")
 	path = filepath.Join(folder, "pytorch_model.bin")
-	data, err := os.ReadFile(torchGolden(file))
-	if err == nil {
-		err = os.Mkdir(folder, 0o755)
-	}
-	if err == nil {
-		err = os.WriteFile(path, data, 0o644)
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, "config.json"),
-			[]byte(`{"model_type": "gpt2", "n_head": 2}`), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	write(t, path, must(os.ReadFile(torchGolden(file))))
+	write(t, filepath.Join(folder, "config.json"), `{"model_type": "gpt2", "n_head": 2}`)
 	return path
 }
 
@@ -149,19 +137,13 @@ func tinySource(t testing.TB, file string) (path string) {
 // golden ones.
 func checkLean(t *testing.T, path string, offset, length int64, format string, name string) {
 	t.Helper()
-	ck, err := openSafetensorsAt(path, offset, length)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ck := must(openSafetensorsAt(path, offset, length))
 	defer ck.close()
 	if want := map[string]string{"format": "pt", "source": name,
 		"n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
 		t.Errorf("metadata %v, want %v", ck.meta, want)
 	}
-	m, err := loadModel(ck, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := must(loadModel(ck, 0))
 	values := tinyValues(t)
 	for i, p := range parameters(m.Config, 16) {
 		x := ck.tensors[i]
@@ -176,10 +158,7 @@ func checkLean(t *testing.T, path string, offset, length int64, format string, n
 	if len(ck.tensors) != len(values) {
 		t.Errorf("%d tensors, want %d", len(ck.tensors), len(values))
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := must(os.ReadFile(path))
 	if header := binary.LittleEndian.Uint64(data[offset:]); (8+header)%64 != 0 {
 		t.Errorf("the numbers begin at byte %d", 8+header)
 	}
@@ -198,16 +177,12 @@ func TestConvert(t *testing.T) {
 			t.Run(file+" "+want, func(t *testing.T) {
 				source := tinySource(t, file)
 				out := filepath.Join(t.TempDir(), "out.safetensors")
-				if _, err := convert(source, out, format, 0); err != nil {
-					t.Fatal(err)
-				}
+				must(convert(source, out, format, 0))
 				checkLean(t, out, 0, -1, want, "tiny-gpt2")
 
 				// Again, from what was just written: the name and the heads are in it.
 				again := filepath.Join(t.TempDir(), "again.safetensors")
-				if _, err := convert(out, again, asStored, 0); err != nil {
-					t.Fatal(err)
-				}
+				must(convert(out, again, asStored, 0))
 				first, err1 := os.ReadFile(out)
 				second, err2 := os.ReadFile(again)
 				if err := errors.Join(err1, err2); err != nil || !bytes.Equal(first, second) {
@@ -222,13 +197,8 @@ func TestConvert(t *testing.T) {
 // of its size.
 func TestConvertMixed(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	if _, err := convert(tinySource(t, "mixed-zip"), out, asStored, 0); err != nil {
-		t.Fatal(err)
-	}
-	ck, err := openSafetensors(out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(convert(tinySource(t, "mixed-zip"), out, asStored, 0))
+	ck := must(openSafetensors(out))
 	defer ck.close()
 	values := tinyValues(t)
 	var order []string
@@ -259,16 +229,10 @@ func (d *fullDisk) Write(b []byte) (int, error) {
 
 // However little is missing, a disk that is full is noticed.
 func TestLeanFullDisk(t *testing.T) {
-	ck, err := openCheckpoint(tinySource(t, "module-zip"), 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ck := must(openCheckpoint(tinySource(t, "module-zip"), 0, 0))
 	defer ck.close()
 	for _, format := range []Format{asStored, bf16} {
-		l, err := newLean(ck, format, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := must(newLean(ck, format, 0))
 		size := int(l.size())
 		for room := range size {
 			if err := l.write(&fullDisk{room}); err == nil {
@@ -284,12 +248,8 @@ func TestLeanFullDisk(t *testing.T) {
 // A file may be converted in place.
 func TestConvertOntoItself(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tiny.safetensors")
-	if _, err := convert(tinySource(t, "shared-zip"), file, f32, 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := convert(file, file, bf16, 0); err != nil {
-		t.Fatal(err)
-	}
+	must(convert(tinySource(t, "shared-zip"), file, f32, 0))
+	must(convert(file, file, bf16, 0))
 	checkLean(t, file, 0, -1, "BF16", "tiny-gpt2")
 	checkAlone(t, file)
 }
@@ -307,18 +267,10 @@ func checkAlone(t *testing.T, path string) {
 // before is kept.
 func TestConvertTooLarge(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "tiny.safetensors")
-	if _, err := convert(tinySource(t, "shared-zip"), source, f32, 0); err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(convert(tinySource(t, "shared-zip"), source, f32, 0))
+	whole := must(os.ReadFile(source))
 	last := whole[len(whole)-4:] // of ln_f.bias
-	out := filepath.Join(t.TempDir(), "out.safetensors")
-	if err := os.WriteFile(out, []byte("what was there before"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	out := file(t, "out.safetensors", "what was there before")
 	for _, c := range []struct {
 		x  float64
 		to Format
@@ -330,9 +282,7 @@ func TestConvertTooLarge(t *testing.T) {
 			true}, {math.NaN(), bf16, true},
 	} {
 		binary.LittleEndian.PutUint32(last, math.Float32bits(float32(c.x)))
-		if err := os.WriteFile(source, whole, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		write(t, source, whole)
 		before, _ := os.ReadFile(out)
 		_, err := convert(source, out, c.to, 0)
 		if !c.ok {
@@ -359,12 +309,8 @@ func TestConvertTooLarge(t *testing.T) {
 }
 
 func TestConvertErrors(t *testing.T) {
-	dir := t.TempDir()
-	text := filepath.Join(dir, "text.safetensors")
-	if err := os.WriteFile(text, []byte("this is a text, and not a model at all"),
-		0o644); err != nil {
-		t.Fatal(err)
-	}
+	text := file(t, "text.safetensors", "this is a text, and not a model at all")
+	dir := filepath.Dir(text)
 	good := tinySource(t, "shared-zip")
 	out := filepath.Join(dir, "out.safetensors")
 	for _, c := range []struct{ in, out, want string }{

@@ -26,10 +26,7 @@ func TestDialects(t *testing.T) {
 	if err != nil || len(golden.Logits) < 12 {
 		t.Fatal(err, len(golden.Logits))
 	}
-	program := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(program, []byte("\x7fELF"+string(bundleMark)), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	program := file(t, "program", emptyProgram)
 	for path, want := range golden.Logits {
 		t.Run(path, func(t *testing.T) {
 			check := func(path string, offset, length int64) *Model {
@@ -39,10 +36,7 @@ func TestDialects(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer ck.close()
-				logits, err := m.next(golden.IDs)
-				if err != nil {
-					t.Fatal(err)
-				}
+				logits := must(m.next(golden.IDs))
 				worst := 0.0
 				for i, y := range logits {
 					worst = max(worst, math.Abs(float64(y)-want[i]))
@@ -67,9 +61,7 @@ func TestDialects(t *testing.T) {
 
 			folder := t.TempDir()
 			lean := filepath.Join(folder, "lean.safetensors")
-			if _, err := convert(path, lean, asStored, 0); err != nil {
-				t.Fatal(err)
-			}
+			must(convert(path, lean, asStored, 0))
 			if again := check(lean, 0, 0); again.Config != m.Config || again.Variant != m.Variant ||
 				again.headsAssumed || again.notes != nil {
 				t.Errorf("converted: %v %v %q, want %v %v", again.Config, again.Variant,
@@ -77,9 +69,7 @@ func TestDialects(t *testing.T) {
 					m.Config, m.Variant)
 			}
 			out := filepath.Join(folder, "bundle")
-			if _, err := bundle(program, path, out, 0); err != nil {
-				t.Fatal(err)
-			}
+			must(bundle(program, path, out, 0))
 			offset, length, ok, err := bundled(out)
 			if err != nil || !ok {
 				t.Fatal(ok, err)
@@ -94,9 +84,7 @@ func TestDialects(t *testing.T) {
 func TestAdapterBeside(t *testing.T) {
 	files := inFolder(t, "testdata/dialects/huggingface")
 	files["adapter_config.json"] = "{}"
-	folder := t.TempDir()
-	put(t, folder, files)
-	path := filepath.Join(folder, "model.safetensors")
+	path := filepath.Join(folderOf(t, files), "model.safetensors")
 	m, ck, err := openModel(path, 0, 0, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -400,16 +388,12 @@ func FuzzForeignFile(f *testing.F) {
 
 // TestOpenForeign opens files that are no weights: one line that says what they are.
 func TestOpenForeign(t *testing.T) {
-	folder := t.TempDir()
 	for name, content := range map[string]string{
 		"a.bin": "GGUF\x03" + strings.Repeat("\x00", 64), "model-00001-of-00002.safetensors": "x",
 		"model.ckpt.index": "x", "text.safetensors": "Entry not found", "short.bin": "ab",
 		"none": "",
 	} {
-		path := filepath.Join(folder, name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		path := file(t, name, content)
 		_, _, err := openModel(path, 0, 0, 0)
 		if err == nil || strings.Contains(err.Error(), "\n") || strings.Count(err.Error(),
 			path) != 1 ||
@@ -448,10 +432,7 @@ func TestShards(t *testing.T) {
 		}, "it has no weight_map"},
 	} {
 		folder := t.TempDir()
-		files, err := os.ReadDir("testdata/dialects/shards")
-		if err != nil {
-			t.Fatal(err)
-		}
+		files := must(os.ReadDir("testdata/dialects/shards"))
 		for _, f := range files {
 			data, err := os.ReadFile(filepath.Join("testdata/dialects/shards", f.Name()))
 			if err == nil {
@@ -461,9 +442,7 @@ func TestShards(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := c.change(folder); err != nil {
-			t.Fatal(err)
-		}
+		check(t, c.change(folder))
 		_, ck, err := openModel(filepath.Join(folder, index), 0, 0, 0)
 		if err == nil {
 			ck.close()

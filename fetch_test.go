@@ -226,9 +226,7 @@ func testEnv(t testing.TB, variables ...string) Env {
 		cache: filepath.Join(root, "cache"), exe: filepath.Join(root, "bin", "mechpatch"),
 	}
 	for _, folder := range []string{env.home, env.dir, env.cache, filepath.Dir(env.exe)} {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.MkdirAll(folder, 0o755))
 	}
 	env.getenv = func(name string) string {
 		for _, v := range variables {
@@ -1080,10 +1078,7 @@ func TestFetchProxy(t *testing.T) {
 
 // TestFetchNobody asks where nobody listens.
 func TestFetchNobody(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	listener.Close()
 	for _, quick := range []bool{false, true} {
 		d, _ := testDownloader(t, "http://"+listener.Addr().String())
@@ -1198,10 +1193,7 @@ func TestFetchTogether(t *testing.T) {
 func TestFetchLock(t *testing.T) {
 	d, clock := testDownloader(t, scripted(t, whole).URL)
 	dest := filepath.Join(t.TempDir(), "x")
-	release, err := d.claim(context.Background(), dest, partialOf(dest), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	release := must(d.claim(context.Background(), dest, partialOf(dest), 1))
 	hour, cancel := context.WithCancel(context.Background())
 	clock.after(time.Hour, cancel)
 	if _, err := d.claim(hour, dest, partialOf(dest), 1); err != errInterrupted {
@@ -1215,7 +1207,7 @@ func TestFetchLock(t *testing.T) {
 	put(t, filepath.Dir(dest),
 		map[string]string{"x.lock": "", filepath.Base(partialOf(dest)): "spoilt"})
 	before := clock.now
-	_, err = d.fetch(context.Background(), "gpt2", dest)
+	_, err := d.fetch(context.Background(), "gpt2", dest)
 	checkFetched(t, dest, err)
 	if waited := clock.now - before; waited < lockStale || waited > time.Minute {
 		t.Errorf("waited %s for nobody", waited)
@@ -1325,9 +1317,7 @@ func TestFetchChild(t *testing.T) {
 	d.table = []Published{testModel()}
 	// What is waited for is only the lock of the run that was killed.
 	d.sleep = func(ctx context.Context, t time.Duration) error { return sleepContext(ctx, t/20) }
-	if _, err := d.fetch(context.Background(), "gpt2", dest); err != nil {
-		t.Fatal(err)
-	}
+	must(d.fetch(context.Background(), "gpt2", dest))
 	if data, _ := os.ReadFile(dest); !bytes.Equal(data, testFile) {
 		t.Errorf("%d bytes", len(data))
 	}

@@ -13,10 +13,7 @@ import (
 // pages have been let go again.
 func TestTouch(t *testing.T) {
 	const size = 32 << 20
-	path := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(path, make([]byte, size), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	path := file(t, "x", make([]byte, size))
 	faults := func(prepare func(data []byte)) int {
 		data, release, err := readRange(path, 0, -1)
 		if err != nil || release == nil {
@@ -59,10 +56,7 @@ func TestTouch(t *testing.T) {
 // is on a child, which runs TestMappingRefusedChild.
 func TestMappingRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must(os.Create(path))
 	defer f.Close()
 	if err := f.Truncate(maxRead / 2); err != nil {
 		t.Skip(err) // a file system without sparse files

@@ -15,14 +15,7 @@ import (
 // TestReadUnmapped reads what cannot be mapped, and refuses a size that only a hole in a file can
 // have.
 func TestReadUnmapped(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(path, []byte("0123456789"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must(os.Open(file(t, "x", "0123456789")))
 	defer f.Close()
 	if data, err := readUnmapped(f, 3, 5); err != nil || string(data) != "34567" {
 		t.Errorf("got %q, %v", data, err)
@@ -30,7 +23,7 @@ func TestReadUnmapped(t *testing.T) {
 	if _, err := readUnmapped(f, 3, 8); !errors.Is(err, io.EOF) {
 		t.Errorf("bytes past the end: %v", err)
 	}
-	_, err = readUnmapped(f, 0, maxRead+1)
+	_, err := readUnmapped(f, 0, maxRead+1)
 	wantError(t, "a huge file", err, "17179869185 bytes can neither be mapped nor read into memory")
 }
 
@@ -106,8 +99,7 @@ func TestReplaceFileKeepsMode(t *testing.T) {
 
 // TestWriteFileThroughLinks writes where links lead, also if nothing is there yet.
 func TestWriteFileThroughLinks(t *testing.T) {
-	root := t.TempDir()
-	put(t, root, map[string]string{
+	root := folderOf(t, map[string]string{
 		"a/b/file": "old", "folder": "-> a/b", // "../" behind folder is a, not the root
 		"link": "-> a/b/file", "second": "-> link", "dangling": "-> folder/../new",
 		"a/b/up": "-> ../up", "circle": "-> circle",
@@ -164,15 +156,7 @@ func TestMemoryLeft(t *testing.T) {
 		"damaged": {map[string]string{"proc/meminfo": "MemAvailable:\nMemAvailable: x kB"},
 			math.MaxUint64, false},
 	} {
-		root := t.TempDir()
-		for file, content := range c.files {
-			path := filepath.Join(root, filepath.FromSlash(file))
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
-				os.WriteFile(path, []byte(content), 0o644)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, ok := memoryLeft(root); got != c.want || ok != c.ok {
+		if got, ok := memoryLeft(folderOf(t, c.files)); got != c.want || ok != c.ok {
 			t.Errorf("%s: %d, %v, want %d, %v", name, got, ok, c.want, c.ok)
 		}
 	}

@@ -24,24 +24,16 @@ import (
 func TestLoadReadsNoWeights(t *testing.T) {
 	c := Config{layers: 1, heads: 1, width: 64, context: 1024, vocab: 1024}
 	ck := randomCheckpoint(c, 256, "F32")
-	path := filepath.Join(t.TempDir(), "x.safetensors")
-	if err := os.WriteFile(path, encodeCheckpoint(ck, 3), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	ck, err := openSafetensors(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := file(t, "x.safetensors", encodeCheckpoint(ck, 3))
+	ck = must(openSafetensors(path))
 	defer ck.close()
 	if ck.release == nil || !littleEndian || !anyAddress {
 		t.Skip("here a file is not mapped, or not used in place")
 	}
-	if err := os.Truncate(path, 0); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Truncate(path, 0))
 	var m *Model
-	if faults(func() { m, err = loadModel(ck, 1) }) || err != nil {
-		t.Fatalf("loading reads weights (%v)", err)
+	if faults(func() { m = must(loadModel(ck, 1)) }) {
+		t.Fatal("loading reads weights")
 	}
 	if !faults(func() { runtime.KeepAlive(m.wte.f32[0]) }) {
 		t.Error("the test shows nothing: the weights can be read though the file is empty")
@@ -59,8 +51,7 @@ func TestFetchPlanted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, _ := testDownloader(t, scripted(t, whole).URL)
 			dest := filepath.Join(t.TempDir(), "x")
-			victim := filepath.Join(t.TempDir(), "victim")
-			put(t, filepath.Dir(victim), map[string]string{"victim": "precious"})
+			victim := file(t, "victim", "precious")
 			if err := plant(victim, partialOf(dest)); err != nil {
 				t.Skip(err)
 			}
@@ -96,9 +87,7 @@ func TestFault(t *testing.T) {
 		if err != nil || release == nil {
 			t.Skipf("the file cannot be mapped here: %v", err)
 		}
-		if err := os.Truncate(in, 1<<20); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Truncate(in, 1<<20))
 		err = withoutPanic(func() error { return read(data) })
 		want := "reading " + in + ": it was cut short, or its disk failed, while in use"
 		if err == nil || err.Error() != want {
@@ -126,13 +115,9 @@ func TestSignals(t *testing.T) {
 	for _, ending := range endingSignals {
 		s := ending.(syscall.Signal)
 		for _, ignored := range []string{"PIPE", "HUP"} {
-			path := filepath.Join(t.TempDir(), "out")
-			put(t, filepath.Dir(path), map[string]string{"out": "old"})
+			path := file(t, "out", "old")
 			command := run(path, ignored)
-			stdout, err := command.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			stdout := must(command.StdoutPipe())
 			stdin, _ := command.StdinPipe()
 			if err := command.Start(); err != nil {
 				t.Skipf("this program cannot be started here: %v", err)
@@ -147,7 +132,7 @@ func TestSignals(t *testing.T) {
 				want = "new"
 			}
 			io.Copy(io.Discard, stdout)
-			err = command.Wait()
+			err := command.Wait()
 			status := command.ProcessState.Sys().(syscall.WaitStatus)
 			if want == "old" && s != syscall.SIGQUIT &&
 				(!status.Signaled() || status.Signal() != s) ||
@@ -167,18 +152,13 @@ func TestSignalsChild(t *testing.T) {
 	if path == "" {
 		t.Skip("runs as a child of TestSignals")
 	}
-	err := replaceFile(path, 0o644, 0, func(w io.Writer) error {
+	check(t, replaceFile(path, 0o644, 0, func(w io.Writer) error {
 		w.Write(make([]byte, 1<<20))
 		fmt.Println("writing")
 		_, err := io.ReadFull(os.Stdin, make([]byte, 1))
 		return err
-	})
-	if err == nil {
-		err = os.WriteFile(path, []byte("new"), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
+	write(t, path, "new")
 }
 
 // TestPipes puts a pipe that nobody writes into in place of each small file and of the weights.
@@ -217,19 +197,14 @@ func TestPipes(t *testing.T) {
 	hub := "home/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/" + commit
 	put(t, filepath.Dir(env.home), map[string]string{
 		hub + "/model.safetensors": "x", "cache/mechpatch/other": ""})
-	if err := syscall.Mkfifo(cacheFile("gpt2", env), 0o644); err != nil {
-		t.Skip(err)
-	}
+	check(t, syscall.Mkfifo(cacheFile("gpt2", env), 0o644))
 	if found, err := findModel("", env); err != nil || found.how != "the Hugging Face cache" {
 		t.Errorf("beside a pipe: %+v, %v", found, err)
 	}
 
-	folder := t.TempDir()
-	put(t, folder, map[string]string{"model.safetensors": "x"})
-	if err := syscall.Mkfifo(filepath.Join(folder, "config.json"), 0o644); err != nil {
-		t.Skip(err)
-	}
-	if _, _, err := openModel(filepath.Join(folder, "model.safetensors"), 0, 0, 0); err == nil {
+	path := file(t, "model.safetensors", "x")
+	check(t, syscall.Mkfifo(filepath.Join(filepath.Dir(path), "config.json"), 0o644))
+	if _, _, err := openModel(path, 0, 0, 0); err == nil {
 		t.Error("weights of one byte open")
 	}
 }

@@ -14,26 +14,6 @@ import (
 	"time"
 )
 
-// put writes files below root, each given as its slash-separated path and its content; "-> TARGET"
-// as the content makes a symbolic link.
-func put(t testing.TB, root string, files map[string]string) {
-	for path, content := range files {
-		path = filepath.Join(root, filepath.FromSlash(path))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if target, isLink := strings.CutPrefix(content, "-> "); isLink {
-			if err := os.Symlink(filepath.FromSlash(target), path); err != nil {
-				t.Skipf("needs symbolic links: %v", err)
-			}
-			continue
-		}
-		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 const (
 	commit  = "607a30d783dfa663caf39e06633721c8d4cfcd7e" // the pinned one of gpt2
 	another = "1111111111111111111111111111111111111111"
@@ -402,10 +382,7 @@ func TestParseRepository(t *testing.T) {
 // TestExpand holds what is put into a path against what Python's expanduser and expandvars do.
 func TestExpand(t *testing.T) {
 	env := testEnv(t, "A=alpha", "B_1=beta")
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
+	me := must(user.Current())
 	for path, want := range map[string]string{
 		"~": env.home, "~/x": env.home + "/x", "x/~": "x/~",
 		"~nobody-of-that-name/x": "~nobody-of-that-name/x",

@@ -13,14 +13,9 @@ import (
 func guarded(t testing.TB, n int) []float32 {
 	page := syscall.Getpagesize()
 	size := (4*n+page-1)/page*page + page
-	mem, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE,
-		syscall.MAP_ANON|syscall.MAP_PRIVATE)
-	if err != nil {
-		t.Fatal(err)
-	}
+	mem := must(syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE))
 	t.Cleanup(func() { syscall.Munmap(mem) })
-	if err := syscall.Mprotect(mem[size-page:], syscall.PROT_NONE); err != nil {
-		t.Fatal(err)
-	}
+	check(t, syscall.Mprotect(mem[size-page:], syscall.PROT_NONE))
 	return unsafe.Slice((*float32)(unsafe.Pointer(&mem[size-page-4*n])), n)
 }

@@ -47,17 +47,9 @@ func exampleFigure() *Figure {
 func paintPNG(t testing.TB, f *Figure) (*image.Paletted, *layout) {
 	t.Helper()
 	var file bytes.Buffer
-	if err := f.write(&file); err != nil {
-		t.Fatal(err)
-	}
-	picture, err := png.Decode(&file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := f.layout()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, f.write(&file))
+	picture := must(png.Decode(&file))
+	l := must(f.layout())
 	if want := image.Rect(0, 0, l.width*f.scale, l.height*f.scale); picture.Bounds() != want {
 		t.Fatalf("the picture is %v, the layout %v", picture.Bounds(), want)
 	}
@@ -575,9 +567,7 @@ func FuzzFigure(f *testing.F) {
 func BenchmarkPaint(b *testing.B) {
 	f := exampleFigure()
 	for i := 0; i < b.N; i++ {
-		if _, err := f.paint(); err != nil {
-			b.Fatal(err)
-		}
+		must(f.paint())
 	}
 }
 
@@ -587,9 +577,7 @@ func BenchmarkWrite(b *testing.B) {
 			f := exampleFigure()
 			f.scale = scale
 			for i := 0; i < b.N; i++ {
-				if err := f.write(io.Discard); err != nil {
-					b.Fatal(err)
-				}
+				check(b, f.write(io.Discard))
 			}
 		})
 	}

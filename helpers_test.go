@@ -17,6 +17,11 @@ const (
 	exampleCorrupt = "Michelle Smith was a top-notch student. Michelle"
 )
 
+var (
+	examplePair = []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
+	exampleLine = strings.Join(examplePair[1:], "\t") // of a file of pairs
+)
+
 // command runs the program with the built-in model as if from a shell.
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -24,14 +29,45 @@ func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return invoke(args...)
 }
 
-// file writes a file into a temporary folder.
-func file(t *testing.T, name, content string) string {
+// write writes a file, and makes the folder above it.
+func write[T string | []byte](t testing.TB, path string, content T) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	check(t, os.WriteFile(path, []byte(content), 0o755))
+}
+
+// file writes a file into a temporary folder of its own.
+func file[T string | []byte](t testing.TB, name string, content T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
+	write(t, path, content)
 	return path
+}
+
+// folderOf makes a temporary folder of files, as put does.
+func folderOf(t testing.TB, files map[string]string) (path string) {
+	t.Helper()
+	path = t.TempDir()
+	put(t, path, files)
+	return path
+}
+
+// put writes files below root, each given as its slash-separated path and its content; "-> TARGET"
+// as the content makes a symbolic link.
+func put(t testing.TB, root string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(root, filepath.FromSlash(name))
+		target, isLink := strings.CutPrefix(content, "-> ")
+		if !isLink {
+			write(t, path, content)
+			continue
+		}
+		check(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		if err := os.Symlink(filepath.FromSlash(target), path); err != nil {
+			t.Skipf("needs symbolic links: %v", err)
+		}
+	}
 }
 
 // decodeJSON decodes what the program prints.
@@ -76,10 +112,7 @@ func elsewhere(t *testing.T) {
 // left: Windows keeps those.
 func looseFolder(t *testing.T) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "mechpatch-test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder := must(os.MkdirTemp("", "mechpatch-test"))
 	t.Cleanup(func() { os.RemoveAll(folder) })
 	return folder
 }
@@ -101,11 +134,8 @@ func oneLine(stderr string) bool {
 func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 	t.Helper()
 	m := &Model{Config: Config{vocab: vocabSize}}
-	q, err := newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith",
-		metric)
-	if err != nil {
-		t.Fatal(err)
-	}
+	q := must(newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith",
+		metric))
 	return q
 }
 
@@ -113,10 +143,7 @@ func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 func study(t *testing.T, s Study) *Report {
 	t.Helper()
 	q := question(t, exampleClean, exampleCorrupt, s.metric)
-	r, err := s.run(newCircuit(), q, func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := must(s.run(newCircuit(), q, quiet))
 	return r
 }
 
@@ -128,3 +155,22 @@ func numbered(n int) []string {
 	}
 	return labels
 }
+
+// must is what a call gives that must not fail.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// check ends a test whose preparations fail.
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// quiet takes a share of progress and shows nothing.
+func quiet(float64) {}

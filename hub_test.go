@@ -38,10 +38,7 @@ func TestFileURL(t *testing.T) {
 		{"", hubFile{repo: "o/r", revision: "50%", name: "a b#?.bin"},
 			"https://huggingface.co/o/r/resolve/50%25/a%20b%23%3F.bin"},
 	} {
-		hub, err := endpoint(testEnv(t, "HF_ENDPOINT="+test.endpoint))
-		if err != nil {
-			t.Fatal(err)
-		}
+		hub := must(endpoint(testEnv(t, "HF_ENDPOINT="+test.endpoint)))
 		if got := test.file.url(hub); got != test.want {
 			t.Errorf("%s, want %s", got, test.want)
 		}

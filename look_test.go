@@ -15,19 +15,13 @@ import (
 func TestLensIsATruncatedModel(t *testing.T) {
 	m := randomModel(Config{4, 2, 32, 16, 60}, 3)
 	pair := randomPair(m, 7, 2, 4)
-	lens, err := m.lens(pair, true, func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	lens := must(m.lens(pair, true, quiet))
 	for l := 0; l < m.layers; l++ {
 		short := *m
 		short.layers, short.blocks = l+1, m.blocks[:l+1]
 		for i, text := range [][]int{pair.clean, pair.corrupt} {
 			for p := range text {
-				want, err := short.next(text[:p+1])
-				if err != nil {
-					t.Fatal(err)
-				}
+				want := must(short.next(text[:p+1]))
 				got := lens.cells[i][l][p]
 				a, b := float64(want[pair.cleanAnswer[0]]), float64(want[pair.corruptAnswer[0]])
 				logSum := logSumExp(want)
@@ -52,10 +46,7 @@ func TestPatterns(t *testing.T) {
 	for _, T := range []int{1, 7, 70} {
 		pair := randomPair(m, T, 0, 4)
 		heads := []Head{{2, 1}, {0, 0}, {2, 0}}
-		p, err := m.patterns(pair, heads, false, func(float64) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := must(m.patterns(pair, heads, false, quiet))
 		for run, ids := range [][]int{pair.clean, pair.corrupt} {
 			acts := recorded(t, m, ids)
 			for i, h := range heads {
@@ -66,7 +57,7 @@ func TestPatterns(t *testing.T) {
 			}
 		}
 	}
-	_, err := m.patterns(randomPair(m, 3, 0, 4), []Head{{2, 2}}, false, func(float64) {})
+	_, err := m.patterns(randomPair(m, 3, 0, 4), []Head{{2, 2}}, false, quiet)
 	if err == nil || err.Error() != "there is no head 2.2 in random: its heads are 0.0 to 2.1" {
 		t.Errorf("a head that is not there: %v", err)
 	}
@@ -78,10 +69,7 @@ func TestDirectAddsUp(t *testing.T) {
 		m := randomModel(c, 3)
 		m.epsilon = 0.5 // large enough to be missed
 		pair := randomPair(m, 7, 2, 4)
-		d, err := m.direct(pair, func(float64) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := must(m.direct(pair, quiet))
 		for run, r := range []Reading{d.clean, d.corrupt} {
 			s, sum := d.shares[run], 0.
 			parts := slices.Concat(slices.Concat(s.heads...), s.attnBias, s.mlp)
@@ -93,7 +81,7 @@ func TestDirectAddsUp(t *testing.T) {
 			}
 		}
 		pair.corruptAnswer = []int{3, 4}
-		if _, err := m.direct(pair, func(float64) {}); err == nil {
+		if _, err := m.direct(pair, quiet); err == nil {
 			t.Error("a set of answers has no direction")
 		}
 	}

@@ -24,6 +24,8 @@ import (
 
 // TestMainCommand runs the example as the README does and checks everything that it leaves behind.
 func TestMainCommand(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	t.Setenv("COLORTERM", "truecolor")
 	dir := t.TempDir()
 	image, result, matrix := filepath.Join(dir, "h.png"), filepath.Join(dir, "r.json"),
 		filepath.Join(dir, "m.csv")
@@ -45,15 +47,10 @@ func TestMainCommand(t *testing.T) {
 			t.Errorf("standard output lacks %q:\n%s", want, stdout)
 		}
 	}
-
-	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
+	if strings.Contains(stdout, "\x1b") { // it is no terminal
+		t.Errorf("standard output has colours: %q", stdout)
 	}
-	defer f.Close()
-	if _, err := png.Decode(f); err != nil {
-		t.Error(err)
-	}
+	must(png.Decode(bytes.NewReader(must(os.ReadFile(image)))))
 
 	var r struct {
 		Model struct {
@@ -82,10 +79,7 @@ func TestMainCommand(t *testing.T) {
 		Matrix        [][]float64
 		Logits        struct{ Clean, Corrupt [][]float64 }
 	}
-	data, err := os.ReadFile(result)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := must(os.ReadFile(result))
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
@@ -101,10 +95,7 @@ func TestMainCommand(t *testing.T) {
 		t.Errorf("JSON: %s", data)
 	}
 
-	data, err = os.ReadFile(matrix)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data = must(os.ReadFile(matrix))
 	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
 	if err != nil || len(rows) != 13 || rows[0][2] != "1: Smith" || rows[12][0] != "11" ||
 		len(rows[5]) != 12 {
@@ -113,34 +104,29 @@ func TestMainCommand(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 3 {
 		t.Errorf("left behind: %v", left)
 	}
-}
 
-// TestStandardOutput checks that "-" leaves nothing on standard output but what was asked for.
-func TestStandardOutput(t *testing.T) {
-	image := filepath.Join(t.TempDir(), "h.png")
-	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", image}
-	code, stdout, stderr := command(t, append(args, "-json", "-")...)
-	if code != 0 || !json.Valid([]byte(stdout)) {
-		t.Errorf("-json -: %d %s %s", code, stderr, stdout)
-	}
-	code, stdout, stderr = command(t, append(args, "-csv", "-")...)
-	if code != 0 || !strings.HasPrefix(stdout, `layer,0:Michelle,1: Smith,2: was,`) ||
-		strings.Count(stdout, "\n") != 13 {
-		t.Errorf("-csv -: %d %s %s", code, stderr, stdout)
+	for flag, file := range map[string]string{"-o": image, "-json": result, "-csv": matrix} {
+		code, alone, stderr := command(t,
+			"clean.txt", "corrupt.txt", "Jones", "Smith", "-o", "", flag, "-")
+		if want := string(must(os.ReadFile(file))); code != 0 || stderr != "" || alone != want {
+			t.Errorf("%s -: %d, %s %.40q…: not what is in the file", flag, code, stderr, alone)
+		}
 	}
 }
 
 // TestPictureFlags checks that the picture is that of the study, in the colours and the size that
-// were asked for, wherever it is written; on standard output it is alone.
+// were asked for.
 func TestPictureFlags(t *testing.T) {
-	pairs := file(t, "pairs.tsv",
-		strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t"))
+	pairs := file(t, "pairs.tsv", exampleLine)
 	r := study(t, Study{site: "resid", metric: metricDiff})
 	means := Means{}
-	if err := means.add(r); err != nil {
-		t.Fatal(err)
+	check(t, means.add(r)) // one pair: dividing the sum again would change nothing
+	paint := func(f *Figure) string {
+		var picture strings.Builder
+		check(t, f.write(&picture))
+		return picture.String()
 	}
-	sizes := map[int]int{}
+	widths := map[int]int{}
 	for _, c := range []struct {
 		flags    []string
 		colorMap string
@@ -151,52 +137,31 @@ func TestPictureFlags(t *testing.T) {
 		{[]string{"-scale", "2"}, "viridis", 2},
 		{[]string{"-scale", "3", "-cmap", "rdbu"}, "rdbu", 3},
 	} {
-		var want, mean bytes.Buffer
-		if err := r.figure(style{colorMap: c.colorMap, scale: c.scale}).write(&want); err != nil {
-			t.Fatal(err)
-		}
-		// It is one pair: dividing the sum again would change nothing.
-		if _, figures := means.figures("-", style{colorMap: c.colorMap,
-			scale: c.scale}); c.scale == 1 {
-			if err := figures[0].write(&mean); err != nil {
-				t.Fatal(err)
-			}
-		}
-		picture, err := png.Decode(bytes.NewReader(want.Bytes()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		sizes[c.scale] = picture.Bounds().Dx()
-
-		args := append(c.flags, "-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o")
+		look := style{colorMap: c.colorMap, scale: c.scale}
+		_, figures := means.figures("-", look)
+		want := paint(r.figure(look))
+		widths[c.scale] = must(png.Decode(strings.NewReader(want))).Bounds().Dx()
 		image := filepath.Join(t.TempDir(), "h.png")
-		code, _, stderr := command(t, append(args, image)...)
-		if got, err := os.ReadFile(image); code != 0 || err != nil ||
-			!bytes.Equal(got, want.Bytes()) {
-			t.Errorf("%q: %d, %s %v: another picture", c.flags, code, stderr, err)
-		}
-		code, stdout, stderr := command(t, append(args, "-")...)
-		if code != 0 || stderr != "" || stdout != want.String() {
-			t.Errorf("%q -o -: %d, %s %.40q…: not the picture alone", c.flags, code, stderr, stdout)
-		}
-		if c.scale == 1 {
-			code, _, stderr = command(t, append(c.flags, "-pairs", pairs, "-o", image)...)
-			if got, err := os.ReadFile(image); code != 0 || err != nil ||
-				!bytes.Equal(got, mean.Bytes()) {
-				t.Errorf("%q -pairs: %d, %s %v: another picture", c.flags, code, stderr, err)
+		for _, run := range []struct {
+			args []string
+			want string
+		}{{examplePair, want}, {[]string{"-pairs", pairs}, paint(figures[0])}} {
+			args := slices.Concat(c.flags, run.args, []string{"-o", image})
+			code, _, stderr := command(t, args...)
+			if got := string(must(os.ReadFile(image))); code != 0 || got != run.want {
+				t.Errorf("%q: %d, %s: another picture", args, code, stderr)
 			}
 		}
 	}
-	if sizes[2] != 2*sizes[1] || sizes[3] != 3*sizes[1] {
-		t.Errorf("widths at each scale: %v", sizes)
+	if widths[2] != 2*widths[1] || widths[3] != 3*widths[1] {
+		t.Errorf("widths at each scale: %v", widths)
 	}
 }
 
 // TestTopFlag checks that as many next tokens are listed as are asked for, in JSON and in words.
 func TestTopFlag(t *testing.T) {
 	for _, n := range []int{0, 1, 7} {
-		args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", "", "-top",
-			strconv.Itoa(n)}
+		args := append(examplePair, "-o", "", "-top", strconv.Itoa(n))
 		var r struct{ Clean, Corrupt struct{ Top []any } }
 		_, stdout, _ := command(t, append(args, "-json", "-")...)
 		decodeJSON(t, stdout, &r)
@@ -229,6 +194,7 @@ func TestTextFiles(t *testing.T) {
 
 // TestOtherCommands runs tokens, next, -h and -version.
 func TestOtherCommands(t *testing.T) {
+	json := filepath.Join(t.TempDir(), "x.json")
 	for _, c := range []struct {
 		args []string
 		want []string
@@ -240,6 +206,7 @@ func TestOtherCommands(t *testing.T) {
 		{[]string{"tokens", "-json", "-", "-e", "Hello world"},
 			[]string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` +
 				"\n"}},
+		{[]string{"tokens", "-json", json, "-e", "Hello world"}, []string{"Hello/ world\n2"}},
 		{[]string{"tokens", "-e", ""}, []string{"0 tokens"}},
 		{[]string{"next", "-e", exampleClean, "-top", "3"},
 			[]string{`       1         5437  " Jones"`, "       3"}},
@@ -265,34 +232,18 @@ func TestOtherCommands(t *testing.T) {
 // through links, and that nothing is written where one would.
 func TestOutputsApart(t *testing.T) {
 	elsewhere(t)
-	write := func(name, content string) {
-		if err := os.WriteFile(name, []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
+	inputs := map[string]string{
+		"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt, "pairs.tsv": exampleLine,
+		"m.safetensors": string(smallGPT2()), "program": emptyProgram,
+		"parts/model.safetensors.index.json": `{"weight_map": {"wte.weight": "a.safetensors",
+			"wpe.weight": "b.safetensors"}}`,
+		"parts/a.safetensors": "{}", "parts/b.safetensors": "{}", "parts/config.json": "{}",
 	}
-	model := smallGPT2()
-	write("clean.txt", exampleClean)
-	write("corrupt.txt", exampleCorrupt)
-	write("pairs.tsv", strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t"))
-	write("m.safetensors", string(model))
-	program := "\x7fELF" + string(bundleMark)
-	write("program", program)
-	if err := os.Mkdir("parts", 0o777); err != nil {
-		t.Fatal(err)
-	}
-	write("parts/model.safetensors.index.json",
-		`{"weight_map": {"wte.weight": "a.safetensors", "wpe.weight": "b.safetensors"}}`)
-	for _, name := range []string{"a.safetensors", "b.safetensors", "config.json"} {
-		write("parts/"+name, "{}")
-	}
-	for link, target := range map[string]string{
-		"clean-link": "clean.txt", "pairs-link": "pairs.tsv", "m-link": "m.safetensors",
-		"program-link": "program", "new-link": "new", "links": ".",
-	} {
-		if err := os.Symlink(target, link); err != nil {
-			t.Skip(err) // Windows lets few people make links
-		}
-	}
+	put(t, ".", inputs)
+	put(t, ".", map[string]string{ // Windows lets few people make links
+		"clean-link": "-> clean.txt", "pairs-link": "-> pairs.tsv", "m-link": "-> m.safetensors",
+		"program-link": "-> program", "new-link": "-> new", "links": "-> .",
+	})
 	if err := os.Link("corrupt.txt", "corrupt-hard"); err != nil {
 		t.Skip(err)
 	}
@@ -334,10 +285,7 @@ func TestOutputsApart(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q %q, want %q", c.line, code, stdout, stderr, c.want)
 		}
 	}
-	for name, want := range map[string]string{
-		"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt, "m.safetensors": string(model),
-		"program": program,
-	} {
+	for name, want := range inputs {
 		if got, err := os.ReadFile(name); err != nil || string(got) != want {
 			t.Errorf("%s is not what it was: %v", name, err)
 		}
@@ -349,9 +297,7 @@ func TestOutputsApart(t *testing.T) {
 	}
 
 	// What is no file can take several outputs, and two files may differ in their folder alone.
-	if err := os.Mkdir("folder", 0o777); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Mkdir("folder", 0o777))
 	for _, flags := range []string{
 		"-o " + os.DevNull + " -json " + os.DevNull, "-o new -json folder/new",
 	} {
@@ -362,18 +308,6 @@ func TestOutputsApart(t *testing.T) {
 	}
 }
 
-// TestTokensJSON checks that -json takes a file here as it does everywhere.
-func TestTokensJSON(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "tokens.json")
-	code, stdout, stderr := command(t, "tokens", "-e", "Hello world", "-json", out)
-	data, err := os.ReadFile(out)
-	want := `{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` + "\n"
-	if code != 0 || err != nil || string(data) != want ||
-		!strings.HasPrefix(stdout, "Hello/ world\n") {
-		t.Errorf("%d %v %s %s %s", code, err, data, stdout, stderr)
-	}
-}
-
 // TestStrangersNames checks that no name of a file, model, flag or variable reaches the terminal
 // as it is: it could clear the screen or pass for a line of the program's own.
 func TestStrangersNames(t *testing.T) {
@@ -381,8 +315,7 @@ func TestStrangersNames(t *testing.T) {
 	evil := "\x1b[2J\nmechpatch: all is well\u009b\u202e"
 	t.Setenv("MECHPATCH_MODEL", evil)
 	dirty := regexp.MustCompile(`(?m)[^\P{C}\n]|^mechpatch: all is well`)
-	pair := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
-	model := evil + ".safetensors"
+	pair, model := examplePair, evil+".safetensors"
 	if err := os.WriteFile(model, smallGPT2(), 0o666); err != nil {
 		t.Skip(err) // Windows has no such names
 	}
@@ -419,12 +352,9 @@ func TestStrangersNames(t *testing.T) {
 // is no error worth a word.
 func TestClosedPipe(t *testing.T) {
 	elsewhere(t)
-	pairs := strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t")
-	if err := os.WriteFile("pairs.tsv", []byte(strings.Repeat(pairs+"\n", 3)), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	write(t, "pairs.tsv", strings.Repeat(exampleLine+"\n", 3))
 	t.Setenv("MECHPATCH_MODEL", "circuit")
-	pair := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
+	pair := examplePair
 	for _, c := range []struct {
 		args  []string
 		files string
@@ -480,6 +410,12 @@ func indexOutOfRange(i int) { _ = []int{}[i] }
 // TestRefusedCombinations checks that what does not go together is refused in one line that says
 // what it is.
 func TestRefusedCombinations(t *testing.T) {
+	refuse := func(line, want string) {
+		code, stdout, stderr := command(t, strings.Fields(line)...)
+		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, %s%s, want %q", line, code, stdout, stderr, want)
+		}
+	}
 	for _, c := range []struct{ flags, want string }{
 		{"-site soul", "-site soul: the sites are resid_pre, resid_mid, resid, attn and mlp"},
 		{"-site resid,z", "resid and z have cells of different kinds"},
@@ -526,23 +462,22 @@ func TestRefusedCombinations(t *testing.T) {
 		{"-cmap jet", "-cmap jet: the maps are viridis and rdbu"},
 		{"-scale 0", "-scale 0"},
 		{"-top -1", "-top -1"},
-		{"-json - -csv -", "-json and -csv would both be written to standard output"},
 		{"-json - -o -", "-o and -json would both be written to standard output"},
 		{"-pairs x", "-pairs takes the texts and answers from its file"},
 	} {
-		line := "clean.txt corrupt.txt Jones Smith " + c.flags
-		code, stdout, stderr := command(t, strings.Fields(line)...)
-		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
-			t.Errorf("%s: exit code %d, %s%s, want %q", c.flags, code, stdout, stderr, c.want)
-		}
+		refuse("clean.txt corrupt.txt Jones Smith "+c.flags, c.want)
 	}
 	for _, c := range []struct{ line, want string }{
 		{"-pairs x -lens", "-lens looks at one pair: -pairs does not go with it"},
 		{"-pairs x -direct", "-direct looks at one pair"},
 		{"-pairs x -o -", "-o - is for one pair"},
 		{"-pairs x -csv y", "-csv is for one pair"},
+		{"", "0 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER"},
+		{"a b c d e", "5 arguments"},
 		{"a b -metric logit",
 			"2 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER [CORRUPT_ANSWER]"},
+		{"a -metric kl",
+			"1 argument; expected: CLEAN.txt CORRUPT.txt [CLEAN_ANSWER] [CORRUPT_ANSWER]"},
 		{"a b Jones/was Smith -direct", "the clean answer, Jones/was, is a set"},
 		{"a b Jones Smith/is -direct", "the corrupt answer, Smith/is, is a set"},
 		{"a b is/Jones Jones/was", `both answers are "Jones": they must differ`},
@@ -551,13 +486,9 @@ func TestRefusedCombinations(t *testing.T) {
 		{"a b Jones =", "the corrupt answer: it is empty"},
 		{"a a Jones Smith", `"a" is both texts`},
 		{"next a #-1", `the answer "#-1": "#-1" is not a token id`},
-		{"a -metric kl",
-			"1 argument; expected: CLEAN.txt CORRUPT.txt [CLEAN_ANSWER] [CORRUPT_ANSWER]"},
+		{"-colour red", "-colour; a word that begins with - is a flag unless"},
 	} {
-		code, stdout, stderr := command(t, strings.Fields(c.line)...)
-		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
-			t.Errorf("%s: exit code %d, %s%s, want %q", c.line, code, stdout, stderr, c.want)
-		}
+		refuse(c.line, c.want)
 	}
 }
 
@@ -608,49 +539,42 @@ func TestNextAnswers(t *testing.T) {
 // TestErrors checks that every fault ends in one clear line, the right exit code and no output.
 func TestErrors(t *testing.T) {
 	before, _ := filepath.Glob("heatmap*") // somebody may have run the program here
-	pair := []string{"-e", exampleClean, exampleCorrupt}
+	texts := slices.Clip(examplePair[:3])
 	for _, c := range []struct {
 		args []string
 		code int
 		want string
 	}{
-		{[]string{}, 2, "0 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER"},
-		{[]string{"a", "b", "c", "d", "e"}, 2, "5 arguments"},
-		{[]string{"-colour", "red"}, 2, "-colour; a word that begins with - is a flag unless"},
-		{append(pair, "Jones"), 2, "3 arguments"},
 		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
-		{[]string{"tokens", "a", "b"}, 2, "2 arguments; expected: TEXT.txt"},
 		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1,
 			"reading the clean text none.txt: no such file"},
 		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1,
 			"reading the clean text .: is a directory"},
 		{[]string{"-e", "", "a", "Jones", "Smith"}, 1, "the clean text is empty"},
 		{[]string{"clean.txt", "./clean.txt", "Jones", "Smith"}, 1, "are the same text"},
-		{append(pair, "Jones", "#5437"), 1, `both answers are the token " Jones"`},
-		{append(pair, "Jones", ""), 2, "the corrupt answer: it is empty"},
-		{append(pair, "", "Smith", "-metric", "kl"), 2, "the clean answer: it is empty"},
-		{append(pair, "#50257", "Smith"), 1, `"#50257" is not a token of the model`},
-		{append(pair, "Kowalczyk", "Smith"), 1,
+		{append(texts, "Jones", "#5437"), 1, `both answers are the token " Jones"`},
+		{append(texts, "Jones", ""), 2, "the corrupt answer: it is empty"},
+		{append(texts, "", "Smith", "-metric", "kl"), 2, "the clean answer: it is empty"},
+		{append(texts, "#50257", "Smith"), 1, `"#50257" is not a token of the model`},
+		{append(texts, "Kowalczyk", "Smith"), 1,
 			`the clean answer: " Kowalczyk" is not one token but 5,  K/ow/al/c/zyk: ` +
 				`take the first, which is what the model predicts, as "= K" or #509`},
-		{append(pair, "Jones", "Smith", "-layers", "5:20"), 1, "-layers 5:20"},
-		{append(pair, "Jones", "Smith", "-positions", "11"), 1,
-			`-positions 11: "11" lies outside 0 to 10`},
-		{append(pair, "Jones", "Smith", "-to", "3.0.q", "-layers", "-3:"), 1,
+		{append(examplePair, "-layers", "5:20"), 1, "-layers 5:20"},
+		{append(examplePair, "-positions", "11"), 1, `-positions 11: "11" lies outside 0 to 10`},
+		{append(examplePair, "-to", "3.0.q", "-layers", "-3:"), 1,
 			"-to 3.0.q: no head of -layers -3: comes before it"},
-		{append(pair, "Jones", "Smith", "-o", "/no/such/folder/h.png"), 1,
+		{append(examplePair, "-o", "/no/such/folder/h.png"), 1,
 			"writing /no/such/folder/h.png: no such file"},
 		{[]string{"-e", "one two three four", "one two drei four", "a", "b"}, 1,
 			"clean    one/ two/ three /"},
 	} {
-		args := c.args
-		code, stdout, stderr := command(t, args...)
+		code, stdout, stderr := command(t, c.args...)
 		if code != c.code || !strings.HasPrefix(stderr, "mechpatch: ") ||
 			!strings.Contains(strings.ToLower(stderr), strings.ToLower(c.want)) {
-			t.Errorf("%q: exit code %d, %s; want %d, %s", args, code, stderr, c.code, c.want)
+			t.Errorf("%q: exit code %d, %s; want %d, %s", c.args, code, stderr, c.code, c.want)
 		}
 		if code == 2 && stdout != "" {
-			t.Errorf("%q prints %s", args, stdout)
+			t.Errorf("%q prints %s", c.args, stdout)
 		}
 	}
 	if after, _ := filepath.Glob("heatmap*"); !slices.Equal(after, before) {
@@ -776,14 +700,12 @@ func TestDownloadedModel(t *testing.T) {
 	})
 	bareMachine(t, hub.URL)
 	file := filepath.Join(looseFolder(t), "distilgpt2.safetensors")
-	if err := os.WriteFile(file, weights, 0o666); err != nil {
-		t.Fatal(err)
-	}
+	write(t, file, weights)
 	run := func(model string, more ...string) (string, any) {
 		t.Helper()
 		var r map[string]any
-		code, stdout, stderr := invoke(append(more, "-model", model, "-o", "", "-json", "-",
-			"-e", exampleClean, exampleCorrupt, "Jones", "Smith")...)
+		args := slices.Concat(more, examplePair)
+		code, stdout, stderr := invoke(append(args, "-model", model, "-o", "", "-json", "-")...)
 		if code != 0 {
 			t.Fatal(code, stderr)
 		}
@@ -834,10 +756,7 @@ func TestConvertCommand(t *testing.T) {
 
 // TestBundleCommand makes a bundle of this very program and of one that is named.
 func TestBundleCommand(t *testing.T) {
-	other := filepath.Join(t.TempDir(), "other")
-	if err := os.WriteFile(other, []byte("\x7fELF"+string(bundleMark)), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	other := file(t, "other", emptyProgram)
 	for _, exe := range []string{thisProgram(t), other} {
 		out := filepath.Join(t.TempDir(), "out.exe")
 		args := []string{"bundle", tinySource(t, "module-zip"), out}
@@ -939,16 +858,5 @@ func TestCellPainter(t *testing.T) {
 		if (painted != "") != (c.want != "") || !strings.HasPrefix(painted, c.want) {
 			t.Errorf("%+v: colours: %v", c, paint != nil)
 		}
-	}
-}
-
-// TestNoColorsInFiles checks that what is not printed to a terminal has no colour codes in it.
-func TestNoColorsInFiles(t *testing.T) {
-	t.Setenv("NO_COLOR", "")
-	t.Setenv("COLORTERM", "truecolor")
-	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith", "-o", ""}
-	code, stdout, stderr := command(t, args...)
-	if code != 0 || strings.Contains(stdout+stderr, "\x1b") || !strings.Contains(stdout, "resid") {
-		t.Errorf("%d %q %q", code, stdout, stderr)
 	}
 }

@@ -148,19 +148,13 @@ func TestPlainGPT2(t *testing.T) {
 			m := randomModel(c.Config, 1)
 			pair := randomPair(m, c.T, c.differ, 2)
 			leave := func(int, [][]float64) {}
-			got, err := m.next(pair.clean)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := must(m.next(pair.clean))
 			for id, want := range plainGPT2(m, pair.clean, leave) {
 				if math.Abs(float64(got[id])-want) > 1e-4 {
 					t.Errorf("logit %d is %g, want %g", id, got[id], want)
 				}
 			}
-			sweep, err := m.sweep(pair, patching(siteResid), func(float64) {})
-			if err != nil {
-				t.Fatal(err)
-			}
+			sweep := must(m.sweep(pair, patching(siteResid), quiet))
 			clean := make([][][]float64, m.layers) // [layer][pos]
 			plainGPT2(m, pair.clean, func(l int, x [][]float64) { clean[l] = slices.Clone(x) })
 			for l, row := range sweep.matrices[0] {
@@ -225,10 +219,7 @@ func TestAgainstReference(t *testing.T) {
 // least.
 func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 	pair := Pair{want.Clean.IDs, want.Corrupt.IDs, []int{want.A}, []int{want.B}}
-	s, err := m.sweep(pair, patching(site), func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must(m.sweep(pair, patching(site), quiet))
 	for i, top := range topTokens(m.tokenizer, s.cleanLogits, len(want.Clean.Top)) {
 		w := want.Clean.Top[i]
 		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 ||
@@ -258,19 +249,13 @@ func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 }
 
 func openTestModel(t testing.TB, path string) *Model {
-	ck, err := openSafetensors(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ck := must(openSafetensors(path))
 	t.Cleanup(func() { ck.close() })
 	heads := 0
 	if ck.meta["n_head"] == "" { // onelayer.safetensors does not say it
 		heads = 1
 	}
-	m, err := loadModel(ck, heads)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := must(loadModel(ck, heads))
 	return m
 }
 
@@ -283,19 +268,13 @@ func TestPublishedWeights(t *testing.T) {
 		t.Skip("GPT-2's weights are not on this machine: " +
 			"put gpt2.safetensors into this folder to run this test")
 	}
-	m, err := found.open(0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := must(found.open(0))
 	ids := gpt2BPE().encode(exampleClean)
 	wantIDs := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
 	if !slices.Equal(ids, wantIDs) {
 		t.Fatalf("tokens %v, want %v", ids, wantIDs)
 	}
-	logits, err := m.next(ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	logits := must(m.next(ids))
 	want := []struct {
 		id   int
 		prob string
@@ -323,10 +302,7 @@ func TestThreads(t *testing.T) {
 		threads = n
 		plan := patching(siteResid, siteK, siteAttn)
 		plan.full = true
-		s, err := m.sweep(pair, plan, func(float64) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must(m.sweep(pair, plan, quiet))
 		if want == nil {
 			want = s
 		}
@@ -357,12 +333,12 @@ func TestDamagedWeights(t *testing.T) {
 		m := randomModel(Config{3, 2, 32, 8, 30}, 1)
 		c.damage(m)
 		pair := Pair{[]int{3, 4, 5}, []int{3, 6, 5}, []int{1}, []int{2}}
-		_, err := m.sweep(pair, patching(siteResid), func(float64) {})
+		_, err := m.sweep(pair, patching(siteResid), quiet)
 		if err == nil || !strings.Contains(err.Error(), c.want) ||
 			!strings.Contains(err.Error(), "NaN") {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
-		if _, err := m.lens(pair, true, func(float64) {}); err == nil {
+		if _, err := m.lens(pair, true, quiet); err == nil {
 			t.Errorf("%s: the lens sees nothing", c.name)
 		}
 	}
@@ -388,7 +364,7 @@ func TestImpossibleTexts(t *testing.T) {
 		t.Error(err)
 	}
 	pair := Pair{[]int{1}, []int{2}, []int{3}, []int{10}}
-	_, err := m.sweep(pair, Plan{}, func(float64) {})
+	_, err := m.sweep(pair, Plan{}, quiet)
 	if err == nil || !strings.Contains(err.Error(), "token 10") {
 		t.Errorf("an answer outside the vocabulary: %v", err)
 	}
@@ -459,7 +435,7 @@ func TestForwardPreparesAhead(t *testing.T) {
 	for name, run := range map[string]func(m *Model) error{
 		"next": func(m *Model) error { _, err := m.next(pair.clean); return err },
 		"lens": func(m *Model) error {
-			_, err := m.lens(pair, false, func(float64) {})
+			_, err := m.lens(pair, false, quiet)
 			return err
 		},
 	} {
@@ -468,9 +444,7 @@ func TestForwardPreparesAhead(t *testing.T) {
 		for l := 0; l <= m.layers; l++ {
 			m.prepare = append(m.prepare, func() { asked <- l })
 		}
-		if err := run(m); err != nil {
-			t.Fatal(err)
-		}
+		check(t, run(m))
 		got := []int{<-asked, <-asked, <-asked}
 		if slices.Sort(got); !slices.Equal(got, []int{1, 2, 3}) {
 			t.Errorf("%s: prepared %v, want layers 1 and 2 and wte", name, got)
@@ -497,8 +471,8 @@ func TestAbsurdShapes(t *testing.T) {
 		}
 		pair := Pair{clean: []int{1, 2}, corrupt: []int{1, 3}}
 		_, err1 := m.next(pair.clean)
-		_, err2 := m.sweep(pair, patching(siteResid), func(float64) {})
-		_, err3 := m.lens(pair, false, func(float64) {})
+		_, err2 := m.sweep(pair, patching(siteResid), quiet)
+		_, err3 := m.lens(pair, false, quiet)
 		for _, err := range []error{err1, err2, err3} {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v: %v, want %q", c.Config, err, c.want)

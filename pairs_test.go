@@ -46,9 +46,7 @@ func TestPairs(t *testing.T) {
 			Matrix [][]float64
 			Mean   struct{ Tokens, Pairs int }
 		}
-		if err := d.Decode(&r); err != nil {
-			t.Fatal(err)
-		}
+		check(t, d.Decode(&r))
 		if r.Mean.Pairs > 0 {
 			means = append(means, r.Mean.Tokens, r.Mean.Pairs)
 			continue
@@ -83,18 +81,10 @@ func TestMeans(t *testing.T) {
 	for _, site := range []string{"all", "head"} {
 		means, reports := Means{}, []*Report{}
 		for _, answers := range [][2]string{{"Jones", "Smith"}, {"Jones", "was"}, {"had", "has"}} {
-			q, err := newQuestion(m, Text{"", exampleClean}, Text{"", exampleCorrupt},
-				answers[0], answers[1], metricDiff)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := (&Study{site: site, metric: metricDiff}).run(m, q, func(float64) {})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := means.add(r); err != nil {
-				t.Fatal(err)
-			}
+			q := must(newQuestion(m, Text{"", exampleClean}, Text{"", exampleCorrupt},
+				answers[0], answers[1], metricDiff))
+			r := must((&Study{site: site, metric: metricDiff}).run(m, q, quiet))
+			check(t, means.add(r))
 			reports = append(reports, r)
 		}
 		files, figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
@@ -172,7 +162,7 @@ func TestNothingToRestore(t *testing.T) {
 		{"diff, lens", Study{lens: true, metric: metricDiff}, false},
 	} {
 		q := question(t, exampleClean, exampleCorrupt, c.study.metric)
-		r, err := c.study.run(m, q, func(float64) {})
+		r, err := c.study.run(m, q, quiet)
 		if c.fails {
 			if err == nil || !strings.Contains(err.Error(), "nothing to restore") {
 				t.Errorf("%s: %v", c.name, err)
@@ -191,7 +181,7 @@ func TestNothingToRestore(t *testing.T) {
 	s, wrote, notes := Study{site: "resid", metric: metricDiff}, 0, ""
 	means, incomplete, err := s.runPairs(m, "pairs.tsv", strings.NewReader(line),
 		func(any) error { wrote++; return nil },
-		func(note error) { notes += note.Error() }, func(float64) {})
+		func(note error) { notes += note.Error() }, quiet)
 	if len(means) > 0 || wrote != 1 || incomplete != nil || err != nil {
 		t.Error(means, wrote, incomplete, err)
 	}
@@ -243,7 +233,7 @@ func TestPairLines(t *testing.T) {
 				}
 				return nil
 			},
-			func(note error) { notes += note.Error() + "\n" }, func(float64) {})
+			func(note error) { notes += note.Error() + "\n" }, quiet)
 		if err != nil {
 			notes += err.Error()
 		}
@@ -371,10 +361,7 @@ func TestPairsOnFullDisk(t *testing.T) {
 	}
 	for kept, flags := range map[string]int{"": os.O_TRUNC, old: os.O_APPEND} {
 		os.WriteFile(output, []byte(old), 0o666)
-		out, err := os.OpenFile(output, os.O_WRONLY|flags, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		out := must(os.OpenFile(output, os.O_WRONLY|flags, 0))
 		var stderr strings.Builder
 		code := execute(args, out, &stderr)
 		out.Close()
@@ -408,11 +395,8 @@ func smallDisk(t *testing.T) (folder string) {
 // TestLinesOnFullDisk checks that a disk without room for a line leaves the lines before it whole.
 func TestLinesOnFullDisk(t *testing.T) {
 	folder := smallDisk(t)
-	f, err := openLines(filepath.Join(folder, "out.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, written := []byte(strings.Repeat("x", 5000)+"\n"), 0
+	f := must(openLines(filepath.Join(folder, "out.jsonl")))
+	line, written, err := []byte(strings.Repeat("x", 5000)+"\n"), 0, error(nil)
 	for err == nil && written < 20 {
 		if _, err = f.Write(line); err == nil {
 			written++
@@ -422,24 +406,6 @@ func TestLinesOnFullDisk(t *testing.T) {
 	data, _ := os.ReadFile(filepath.Join(folder, "out.jsonl.partial"))
 	if err == nil || written == 0 || len(data) != written*len(line) {
 		t.Errorf("%d lines are written and %d bytes there, %v", written, len(data), err)
-	}
-}
-
-// TestLinesThroughLink writes where a link leads, also if nothing is there yet.
-func TestLinesThroughLink(t *testing.T) {
-	folder := t.TempDir()
-	put(t, folder, map[string]string{"link": "-> there"})
-	f, err := openLines(filepath.Join(folder, "link"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Write([]byte("line\n"))
-	if err := f.finish(nil); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Lstat(filepath.Join(folder, "there"))
-	if err != nil || !info.Mode().IsRegular() || info.Size() != 5 {
-		t.Errorf("%v, %v", info, err)
 	}
 }
 
@@ -454,14 +420,9 @@ func TestLineFileNames(t *testing.T) {
 		names[link] = end
 	}
 	for name, target := range names {
-		f, err := openLines(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = f.Write([]byte("line\n"))
-		if err = f.finish(err); err != nil {
-			t.Fatal(err)
-		}
+		f := must(openLines(name))
+		must(f.Write([]byte("line\n")))
+		check(t, f.finish(nil))
 		info, err := os.Lstat(target)
 		if err != nil || !info.Mode().IsRegular() {
 			t.Errorf("%.20q: %v, %v", name, info, err)

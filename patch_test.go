@@ -65,10 +65,7 @@ type edit func(at Site, layer int, act []float32)
 // change them: [T, d], for a head's sites all heads side by side, for sitePattern [heads][T, T].
 // It returns the residual stream at the last position.
 func plainRun(t testing.TB, m *Model, ids []int, edit edit) []float32 {
-	x, err := m.embed(ids)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := must(m.embed(ids))
 	T, d, size := len(ids), m.width, m.width/m.heads
 	h, qkv, z := make([]float32, T*d), make([]float32, T*3*d), make([]float32, T*d)
 	q, k, v := make([]float32, T*d), make([]float32, T*d), make([]float32, T*d)
@@ -209,10 +206,7 @@ func plainSweep(t testing.TB, m *Model, pair Pair, plan Plan) (matrices [][][]Re
 				r := notRun
 				if c.run {
 					x := plainCell(t, m, pair.corrupt, c, clean, base)
-					readings, err := m.readings(x, pair, false, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
+					readings := must(m.readings(x, pair, false, nil))
 					r = readings[0]
 				}
 				row = append(row, r)
@@ -303,10 +297,7 @@ func TestSweepIsItsDefinition(t *testing.T) {
 				t.Run(fmt.Sprint(c, " ", name, " rows ", rows), func(t *testing.T) {
 					defer func(b int) { batchBytes = b }(batchBytes)
 					batchBytes = rows * m.rowBytes()
-					s, err := m.sweep(pair, plan, func(float64) {})
-					if err != nil {
-						t.Fatal(err)
-					}
+					s := must(m.sweep(pair, plan, quiet))
 					sameReadings(t, s.matrices, want)
 				})
 			}
@@ -350,16 +341,13 @@ func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float6
 		t.Fatal(err)
 	}
 	pair := Pair{want.Clean, want.Corrupt, []int{want.A}, []int{want.B}}
-	quiet := func(float64) {}
+	quiet := quiet
 	for _, c := range want.Cases {
 		t.Run(c.Do, func(t *testing.T) {
 			var got, numbers []float64
 			switch {
 			case c.Do == "direct":
-				d, err := m.direct(pair, quiet)
-				if err != nil {
-					t.Fatal(err)
-				}
+				d := must(m.direct(pair, quiet))
 				for run, s := range d.shares {
 					w := []goldenShares{c.Clean, c.Corrupt}[run]
 					got = append(got, s.embed, s.posEmbed, s.lnFBias)
@@ -368,10 +356,7 @@ func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float6
 					numbers = slices.Concat(numbers, flat(w.Heads), w.Attn_bias, w.Mlp)
 				}
 			case strings.HasPrefix(c.Do, "look"):
-				p, err := m.patterns(pair, []Head{*headOf(c.Do)}, false, quiet)
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := must(m.patterns(pair, []Head{*headOf(c.Do)}, false, quiet))
 				for run, w := range []any{c.Clean.Pattern, c.Corrupt.Pattern} {
 					for _, row := range p.a[run][0] {
 						for _, v := range row {
@@ -382,10 +367,7 @@ func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float6
 				}
 			default:
 				plan := planOf(c.Do, len(pair.clean))
-				s, err := m.sweep(pair, plan, quiet)
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := must(m.sweep(pair, plan, quiet))
 				for _, row := range s.matrices[0] {
 					for _, r := range row {
 						got = append(got, metricDiff.of(r, s.clean, s.corrupt))
@@ -523,14 +505,11 @@ func TestKeepLast(t *testing.T) {
 	const T = 6
 	m := randomModel(Config{3, 2, 16, T, 30}, 4)
 	pair := randomPair(m, T, 1, 5)
-	x, err := m.embed(pair.clean, pair.corrupt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := must(m.embed(pair.clean, pair.corrupt))
 	b := m.newBatch(T, 2*T+5+4)
 	b.start(x)
 	var rows []int
-	err = m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
+	err := m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
 		switch {
 		case site == siteMLP:
 			rows = append(rows, len(act)/m.width)
@@ -611,18 +590,13 @@ func TestPassesBoundRows(t *testing.T) {
 		{Head{5, 0}, siteQ}, {Head{8, 1}, siteV},
 	}}
 	for _, plan := range []Plan{patching(siteResid, siteK), {targets: []Target{paths}}} {
-		x, err := m.embed(pair.clean, pair.corrupt)
-		if err != nil {
-			t.Fatal(err)
-		}
+		x := must(m.embed(pair.clean, pair.corrupt))
 		live, _, _ := m.cells(pair, plan)
 		passes, rows := m.passes(live, len(pair.clean))
 		b, most := m.newBatch(len(pair.clean), rows), 0
 		b.start(x)
 		step := func() { most = max(most, b.rows()) }
-		if err := m.pass(b, passes[0], m.layers, x, step); err != nil {
-			t.Fatal(err)
-		}
+		check(t, m.pass(b, passes[0], m.layers, x, step))
 		if most > rows || most < rows/2 {
 			t.Errorf("%v: %d rows of a batch with %d", plan.targets[0].site, most, rows)
 		}
@@ -635,20 +609,11 @@ func TestReadings(t *testing.T) {
 	m := randomModel(Config{layers: 1, heads: 1, width: 16, context: 8, vocab: 40}, 1)
 	const n = 150
 	x := randoms(2, n*m.width)
-	clean, err := m.logits(x[:m.width])
-	if err != nil {
-		t.Fatal(err)
-	}
+	clean := must(m.logits(x[:m.width]))
 	pair := Pair{cleanAnswer: []int{3}, corruptAnswer: []int{7, 1}}
-	readings, err := m.readings(x, pair, true, clean)
-	if err != nil {
-		t.Fatal(err)
-	}
+	readings := must(m.readings(x, pair, true, clean))
 	for i, r := range readings {
-		y, err := m.logits(x[i*m.width : (i+1)*m.width])
-		if err != nil {
-			t.Fatal(err)
-		}
+		y := must(m.logits(x[i*m.width : (i+1)*m.width]))
 		set := math.Log(math.Exp(float64(y[7])) + math.Exp(float64(y[1])))
 		kl, logSum := 0., logSumExp(y)
 		for id := range y {
@@ -672,7 +637,7 @@ func TestSweepReusesBatch(t *testing.T) {
 		if broken {
 			m.blocks[1].mlpProj.b[0] = float32(math.NaN())
 		}
-		if _, err := m.sweep(pair, patching(siteResid), func(float64) {}); (err != nil) != broken {
+		if _, err := m.sweep(pair, patching(siteResid), quiet); (err != nil) != broken {
 			t.Fatalf("broken %v: error %v", broken, err)
 		}
 		if len(batches.free) != 1 {

@@ -195,29 +195,17 @@ func TestPickleBillionLaughs(t *testing.T) {
 func FuzzPickle(f *testing.F) {
 	for _, file := range []string{"module-zip", "training-zip", "protocol4-zip", "whole-module-zip",
 		"evil-zip"} {
-		r, err := zip.OpenReader(torchGolden(file))
-		if err != nil {
-			f.Fatal(err)
-		}
+		r := must(zip.OpenReader(torchGolden(file)))
 		for _, entry := range r.File {
 			if strings.HasSuffix(entry.Name, "/data.pkl") {
-				content, err := entry.Open()
-				if err != nil {
-					f.Fatal(err)
-				}
-				data, err := io.ReadAll(content)
-				if err != nil {
-					f.Fatal(err)
-				}
+				content := must(entry.Open())
+				data := must(io.ReadAll(content))
 				f.Add(data)
 			}
 		}
 		r.Close()
 	}
-	data, err := os.ReadFile(torchGolden("protocol5-stream"))
-	if err != nil {
-		f.Fatal(err)
-	}
+	data := must(os.ReadFile(torchGolden("protocol5-stream")))
 	f.Add(data[30:])
 	f.Add([]byte("\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, 1, "\x86", 2,
 		2, 4, 2) + "s."))

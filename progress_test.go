@@ -11,10 +11,7 @@ import (
 
 // TestIsTerminal checks that files and buffers are none.
 func TestIsTerminal(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := must(os.Create(filepath.Join(t.TempDir(), "file")))
 	defer f.Close()
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -186,7 +186,7 @@ func TestCSV(t *testing.T) {
 	} {
 		c.study.metric = metricDiff
 		q := question(t, c.clean, c.corrupt, metricDiff)
-		r, err := c.study.run(newCircuit(), q, func(float64) {})
+		r, err := c.study.run(newCircuit(), q, quiet)
 		if err != nil {
 			t.Fatal(c.name, err)
 		}
@@ -304,15 +304,9 @@ func TestAnswerSets(t *testing.T) {
 		{metricKL, "", "", `{}`},
 	} {
 		clean, corrupt := Text{"clean", exampleClean}, Text{"corrupt", exampleCorrupt}
-		q, err := newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric)
-		if err != nil {
-			t.Fatal(err)
-		}
+		q := must(newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric))
 		s := Study{site: "resid", layers: "6", metric: c.metric}
-		r, err := s.run(m, q, func(float64) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := must(s.run(m, q, quiet))
 		got, err := json.Marshal(r.Answer)
 		if err != nil || string(got) != c.want {
 			t.Errorf("%s %q: %s, %v", c.metric, c.clean, got, err)
@@ -327,10 +321,7 @@ func TestMetrics(t *testing.T) {
 	pair := randomPair(m, 6, 1, 9)
 	plan := patching(siteResid)
 	plan.full = true
-	s, err := m.sweep(pair, plan, func(float64) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must(m.sweep(pair, plan, quiet))
 	logits := func(hook Hook, ids []int) (clean, corrupt, pClean, pCorrupt float64) {
 		b, err := m.begin(ids)
 		if err == nil {
@@ -339,10 +330,7 @@ func TestMetrics(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		y, err := m.logits(b.last())
-		if err != nil {
-			t.Fatal(err)
-		}
+		y := must(m.logits(b.last()))
 		sum := 0.
 		for _, v := range y {
 			sum += math.Exp(float64(v))

@@ -81,16 +81,10 @@ func arrows(t *testing.T, system string) map[[2]string][]string {
 	t.Helper()
 	context := build.Default
 	context.GOOS, context.GOARCH, _ = strings.Cut(system, "/")
-	folder, err := context.ImportDir(".", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder := must(context.ImportDir(".", 0))
 	set, files := gotoken.NewFileSet(), []*ast.File{}
 	for _, name := range folder.GoFiles {
-		file, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+		file := must(parser.ParseFile(set, name, nil, parser.SkipObjectResolution))
 		files = append(files, file)
 	}
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
@@ -121,10 +115,7 @@ func TestLines(t *testing.T) {
 	code, _ := filepath.Glob("*.go")
 	assembly, _ := filepath.Glob("*.s")
 	for _, file := range slices.Concat(code, assembly, []string{"README.md"}) {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		source := must(os.ReadFile(file))
 		for i, line := range strings.Split(string(source), "\n") {
 			table := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "    ")
 			columns := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
@@ -145,18 +136,12 @@ func TestSizes(t *testing.T) {
 	files := slices.DeleteFunc(all, func(file string) bool {
 		return strings.HasSuffix(file, "_test.go")
 	})
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := must(os.ReadFile("README.md"))
 	if most := 40; len(files) > most {
 		t.Errorf("%d files without the tests, where %d are enough", len(files), most)
 	}
 	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		source := must(os.ReadFile(file))
 		platform := strings.Contains(file, "_")
 		lines := bytes.Count(source, []byte("\n"))
 		if lines < 50 && !platform && file != "look.go" {

@@ -49,6 +49,12 @@ func encodeCheckpoint(ck *Checkpoint, shift int) []byte {
 	return safetensorsFile(string(header), data)
 }
 
+// oneTensor is a file with one tensor of bytes.
+func oneTensor(data []byte) []byte {
+	x := Tensor{"x", "U8", []int{len(data)}, data}
+	return encodeCheckpoint(&Checkpoint{tensors: []Tensor{x}}, 0)
+}
+
 func TestParseSafetensors(t *testing.T) {
 	// The names are in no order; b has no number, s is a scalar.
 	header := ` "s": {"shape": [], "data_offsets": [10, 14], "dtype": "F32"},
@@ -56,10 +62,7 @@ func TestParseSafetensors(t *testing.T) {
 		"__metadata__": {"format": "pt", "n_head": "2"},
 		"b": {"dtype": "I64", "shape": [3, 0, 7], "data_offsets": [10, 10]}`
 	data := []byte("0123456789abcd")
-	ck, err := parseSafetensors(safetensorsFile("{"+header+"}   ", data))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ck := must(parseSafetensors(safetensorsFile("{"+header+"}   ", data)))
 	want := []Tensor{
 		{"aé", "F16", []int{1, 5}, data[:10]},
 		{"b", "I64", []int{3, 0, 7}, data[10:10]},
@@ -221,14 +224,10 @@ func wantError(t *testing.T, what string, err error, want string) {
 // TestOpenInside opens a safetensors file at all sorts of places inside another file.
 func TestOpenInside(t *testing.T) {
 	data := []byte("the weights")
-	inner := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8", []int{len(data)}, data}}},
-		0)
+	inner := oneTensor(data)
 	for _, offset := range []int{0, 1, 3, 4095, 4096, 65535, 65536, 65537, 200001} {
-		path := filepath.Join(t.TempDir(), "outer")
 		outer := append(make([]byte, offset), inner...)
-		if err := os.WriteFile(path, append(outer, "trailer"...), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		path := file(t, "outer", append(outer, "trailer"...))
 		ck, err := openSafetensorsAt(path, int64(offset), int64(len(inner)))
 		if err != nil {
 			t.Fatalf("offset %d: %v", offset, err)
@@ -249,15 +248,7 @@ func TestOpenInside(t *testing.T) {
 }
 
 func TestOpenFaults(t *testing.T) {
-	dir := t.TempDir()
-	file := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	ten, empty := file("ten", "0123456789"), file("empty", "")
+	ten, empty, dir := file(t, "ten", "0123456789"), file(t, "empty", ""), t.TempDir()
 	for _, c := range []struct {
 		path           string
 		offset, length int64
@@ -295,30 +286,19 @@ func TestOpenFaults(t *testing.T) {
 // file's name is gone (where the system lets one remove it), and that close takes them away.
 func TestMapped(t *testing.T) {
 	data := bytes.Repeat([]byte("weights "), 1<<15)
-	path := filepath.Join(t.TempDir(), "x.safetensors")
-	if err := os.WriteFile(path, encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "U8",
-		[]int{len(data)}, data}}}, 0), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	ck, err := openSafetensors(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := file(t, "x.safetensors", oneTensor(data))
+	ck := must(openSafetensors(path))
 	if ck.release == nil {
 		t.Skipf("files are not mapped on %s", runtime.GOOS)
 	}
 	if runtime.GOOS != "windows" {
-		if err := os.Remove(path); err != nil {
-			t.Fatal(err)
-		}
+		check(t, os.Remove(path))
 	}
 	mapped := ck.tensors[0].data
 	if !bytes.Equal(mapped, data) {
 		t.Error("the mapped data are not the file's")
 	}
-	if err := ck.close(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, ck.close())
 	if !faults(func() { runtime.KeepAlive(mapped[len(mapped)-1]) }) {
 		t.Error("the data can still be read after close")
 	}
@@ -346,9 +326,9 @@ func TestClaimsAllocateNothing(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	file := safetensorsFile(header, nil)
+	lie := safetensorsFile(header, nil)
 	if n := allocated(func() {
-		if _, err := parseSafetensors(file); err == nil {
+		if _, err := parseSafetensors(lie); err == nil {
 			t.Error("no error")
 		}
 	}); n > 64<<10 {
@@ -357,7 +337,6 @@ func TestClaimsAllocateNothing(t *testing.T) {
 
 	// A GPT-2 of 300 MB, all holes.
 	c := Config{layers: 1, heads: 1, width: 1280, context: 1024, vocab: 40000}
-	path := filepath.Join(t.TempDir(), "sparse.safetensors")
 	var tensors []string
 	end := 0
 	for _, p := range parameters(c, 4*c.width) {
@@ -368,11 +347,9 @@ func TestClaimsAllocateNothing(t *testing.T) {
 		tensors = append(tensors, fmt.Sprintf(
 			`%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, p.name, shape, start, end))
 	}
-	file = safetensorsFile("{"+strings.Join(tensors, ",")+"}", nil)
-	if err := os.WriteFile(path, file, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(path, int64(len(file)+end)); err != nil {
+	content := safetensorsFile("{"+strings.Join(tensors, ",")+"}", nil)
+	path := file(t, "sparse.safetensors", content)
+	if err := os.Truncate(path, int64(len(content)+end)); err != nil {
 		t.Skipf("no file of %d bytes can be made here: %v", end, err)
 	}
 	var ck *Checkpoint
@@ -381,10 +358,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 		if ck, err = openSafetensors(path); err != nil {
 			t.Fatal(err)
 		}
-		m, err := loadModel(ck, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := must(loadModel(ck, 0))
 		if m.heads != 20 || m.wte.f32[len(m.wte.f32)-1] != 0 {
 			t.Error("the model is not the file's")
 		}
@@ -400,20 +374,11 @@ func TestClaimsAllocateNothing(t *testing.T) {
 // BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors
 // as GPT-2 small's.
 func BenchmarkOpen(b *testing.B) {
-	path := filepath.Join(b.TempDir(), "x.safetensors")
 	c := Config{layers: 12, heads: 12, width: 12, context: 4, vocab: 8}
-	if err := os.WriteFile(path, encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3),
-		0o644); err != nil {
-		b.Fatal(err)
-	}
+	path := file(b, "x.safetensors", encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3))
 	for i := 0; i < b.N; i++ {
-		ck, err := openSafetensors(path)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := loadModel(ck, 12); err != nil {
-			b.Fatal(err)
-		}
+		ck := must(openSafetensors(path))
+		must(loadModel(ck, 12))
 		ck.close()
 	}
 }

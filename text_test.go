@@ -37,10 +37,7 @@ func TestTerminalWidth(t *testing.T) {
 		for _, s := range []Study{{site: "resid"}, {site: "head"}, {site: "all"}, {lens: true}} {
 			s.metric, s.top = metricDiff, 3
 			q := question(t, exampleClean, exampleCorrupt, metricDiff)
-			r, err := s.run(m, q, func(float64) {})
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := must(s.run(m, q, quiet))
 			painted := 0
 			text := r.text(ansiPainter(r.figure(style{colorMap: "viridis", scale: 1}), true))
 			for _, line := range strings.Split(text, "\n") {
@@ -134,11 +131,8 @@ func TestManyRows(t *testing.T) {
 		{Study{site: "z", positions: ":", metric: metricDiff}, false},
 		{Study{site: "z", metric: metricDiff}, true},
 	} {
-		r, err := c.study.run(m, question(t, exampleClean, exampleCorrupt, metricDiff),
-			func(float64) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := must(c.study.run(m, question(t, exampleClean, exampleCorrupt, metricDiff),
+			quiet))
 		text := r.text(nil)
 		matrix, effects, _ := strings.Cut(text, "The largest effects:\n")
 		lines := strings.Count(effects, "\n")

@@ -23,14 +23,9 @@ func torchGolden(name string) string { return filepath.Join("testdata", "torch",
 
 func tinyValues(t testing.TB) map[string][]float32 {
 	t.Helper()
-	text, err := os.ReadFile("testdata/torch/values.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := must(os.ReadFile("testdata/torch/values.json"))
 	var values map[string][]float32
-	if err := json.Unmarshal(text, &values); err != nil {
-		t.Fatal(err)
-	}
+	check(t, json.Unmarshal(text, &values))
 	return values
 }
 
@@ -41,10 +36,7 @@ func widened(t testing.TB, x Tensor) []float32 {
 	if !ok {
 		t.Fatalf("%s: format %s", x.name, x.format)
 	}
-	wide, err := recode(nil, x.data, from, f32)
-	if err != nil {
-		t.Fatal(err)
-	}
+	wide := must(recode(nil, x.data, from, f32))
 	var v []float32
 	for ; len(wide) > 0; wide = wide[4:] {
 		v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(wide)))
@@ -76,22 +68,13 @@ func TestTorch(t *testing.T) {
 		"shared-zip", "shared-stream", "strided-zip", "strided-stream", "training-zip",
 	} {
 		t.Run(file, func(t *testing.T) {
-			ck, err := openTorch(torchGolden(file))
-			if err != nil {
-				t.Fatal(err)
-			}
+			ck := must(openTorch(torchGolden(file)))
 			defer ck.close()
-			m, err := loadModel(ck, 2)
-			if err != nil {
-				t.Fatal(err)
-			}
+			m := must(loadModel(ck, 2))
 			if c := (Config{layers: 1, heads: 2, width: 4, context: 3, vocab: 5}); m.Config != c {
 				t.Errorf("config %v, want %v", m.Config, c)
 			}
-			p, err := canonicalTensors(ck)
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := must(canonicalTensors(ck))
 			got := p.tensors
 			for name, values := range want {
 				x, ok := got[name]
@@ -147,10 +130,7 @@ func TestTorchRefused(t *testing.T) {
 func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []byte) []byte,
 	more map[string]string) []byte {
 	t.Helper()
-	in, err := zip.OpenReader(torchGolden(file))
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := must(zip.OpenReader(torchGolden(file)))
 	defer in.Close()
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
@@ -164,14 +144,8 @@ func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []b
 		}
 	}
 	for _, entry := range in.File {
-		r, err := entry.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := must(entry.Open())
+		content := must(io.ReadAll(r))
 		h := &zip.FileHeader{Name: entry.Name, Method: zip.Store}
 		if change != nil {
 			content = change(h, content)
@@ -183,9 +157,7 @@ func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []b
 	for name, content := range more {
 		add(&zip.FileHeader{Name: name, Method: zip.Store}, []byte(content))
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, w.Close())
 	return out.Bytes()
 }
 
@@ -259,10 +231,7 @@ func TestTorchZip(t *testing.T) {
 // A file cut off anywhere is an error, and so is a byte that is lost at the front.
 func TestTorchTruncated(t *testing.T) {
 	for _, file := range []string{"shared-zip", "shared-stream", "bfloat16-stream"} {
-		whole, err := os.ReadFile(torchGolden(file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		whole := must(os.ReadFile(torchGolden(file)))
 		for n := range whole {
 			if _, err := parseTensors(whole[:n]); err == nil {
 				t.Errorf("%s: no error for the first %d of %d bytes", file, n, len(whole))
@@ -437,14 +406,8 @@ func TestIsTorch(t *testing.T) {
 
 func TestOpenTorchErrors(t *testing.T) {
 	dir := t.TempDir()
-	empty, text := filepath.Join(dir, "empty"), filepath.Join(dir, "text")
-	for _, f := range []struct{ path, content string }{{empty, ""},
-		{text, "a text of no great length"}} {
-		if err := os.WriteFile(f.path, []byte(f.content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, path := range []string{empty, text, dir, filepath.Join(dir, "absent")} {
+	text := file(t, "text", "a text of no great length")
+	for _, path := range []string{file(t, "empty", ""), text, dir, filepath.Join(dir, "absent")} {
 		if _, err := openTorch(path); err == nil || strings.Count(err.Error(), path) != 1 {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -477,9 +440,7 @@ func FuzzTorchZip(f *testing.F) {
 			return
 		}
 		if tensors, err := parseTensors(data); err == nil {
-			if err := checkTensors(tensors); err != nil {
-				t.Fatal(err)
-			}
+			check(t, checkTensors(tensors))
 		}
 	})
 }
@@ -487,10 +448,7 @@ func FuzzTorchZip(f *testing.F) {
 func FuzzTorchStream(f *testing.F) {
 	for _, file := range []string{"bfloat16-stream", "shared-stream", "strided-stream",
 		"protocol5-stream", "evil-stream"} {
-		data, err := os.ReadFile(torchGolden(file))
-		if err != nil {
-			f.Fatal(err)
-		}
+		data := must(os.ReadFile(torchGolden(file)))
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -498,9 +456,7 @@ func FuzzTorchStream(f *testing.F) {
 			return
 		}
 		if tensors, err := parseTensors(data); err == nil {
-			if err := checkTensors(tensors); err != nil {
-				t.Fatal(err)
-			}
+			check(t, checkTensors(tensors))
 		}
 	})
 }

@@ -12,26 +12,11 @@ import (
 	"testing"
 )
 
-// vocabularyFolder makes a folder with these files.
-func vocabularyFolder(t testing.TB, files map[string]string) string {
-	t.Helper()
-	folder := t.TempDir()
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return folder
-}
-
 // vocabularyFile reads a file of testdata/vocab, a small byte-level BPE that Hugging Face's
 // tokenizers made of German and Spanish text (make.py).
 func vocabularyFile(t testing.TB, name string) string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("testdata", "vocab", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := must(os.ReadFile(filepath.Join("testdata", "vocab", name)))
 	return string(content)
 }
 
@@ -39,17 +24,12 @@ func vocabularyFile(t testing.TB, name string) string {
 func patched(t testing.TB, content string, patch, model map[string]any) string {
 	t.Helper()
 	var whole map[string]any
-	if err := json.Unmarshal([]byte(content), &whole); err != nil {
-		t.Fatal(err)
-	}
+	check(t, json.Unmarshal([]byte(content), &whole))
 	maps.Copy(whole, patch)
 	if model != nil {
 		maps.Copy(whole["model"].(map[string]any), model)
 	}
-	result, err := json.Marshal(whole)
-	if err != nil {
-		t.Fatal(err)
-	}
+	result := must(json.Marshal(whole))
 	return string(result)
 }
 
@@ -74,9 +54,9 @@ func TestVocabularyGolden(t *testing.T) {
 	}
 	for _, g := range golden {
 		content := patched(t, vocabularyFile(t, "tokenizer.json"), g.Patch, g.Model)
-		folders := []string{vocabularyFolder(t, map[string]string{"tokenizer.json": content})}
+		folders := []string{folderOf(t, map[string]string{"tokenizer.json": content})}
 		if g.Name == "plain" {
-			folders = append(folders, vocabularyFolder(t, map[string]string{
+			folders = append(folders, folderOf(t, map[string]string{
 				"vocab.json": vocabularyFile(t, "vocab.json"),
 				"merges.txt": vocabularyFile(t, "merges.txt"),
 			}))
@@ -110,7 +90,7 @@ func TestVocabularyText(t *testing.T) {
 			map[string]any{"id": 420, "content": "é Ġ", "special": true},
 		},
 	}, nil)
-	folder := vocabularyFolder(t, map[string]string{"tokenizer.json": content})
+	folder := folderOf(t, map[string]string{"tokenizer.json": content})
 	tok := newTokenizer(folder, nil, smallVocabulary+2)
 	for id, want := range map[int]string{
 		0: "<s>", 3: "!", 223: " ", 130: "\xc3", 339: "tr", 420: "é Ġ", 421: "#421", -1: "#-1",
@@ -224,7 +204,7 @@ func TestVocabularyRefused(t *testing.T) {
 // checkRefused checks that the vocabulary in these files is refused, also once metadata carried it.
 func checkRefused(t *testing.T, name string, files map[string]string, says string) {
 	t.Helper()
-	folder := vocabularyFolder(t, files)
+	folder := folderOf(t, files)
 	tok := newTokenizer(folder, nil, smallVocabulary)
 	err := tok.refused()
 	if err == nil {
@@ -269,10 +249,7 @@ func gpt2Files() (vocab map[string]int, merges string) {
 func TestVocabularyOfGPT2(t *testing.T) {
 	vocab, merges := gpt2Files()
 	asJSON := func(v any) string {
-		b, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := must(json.Marshal(v))
 		return string(b)
 	}
 	whole := patched(t, vocabularyFile(t, "tokenizer.json"), map[string]any{
@@ -311,7 +288,7 @@ func TestVocabularyOfGPT2(t *testing.T) {
 		{"two ids swapped", swapped, false, nil, ""},
 		{"no file", nil, true, plain, "#50257"},
 	} {
-		tok := newTokenizer(vocabularyFolder(t, c.files), nil, 50304)
+		tok := newTokenizer(folderOf(t, c.files), nil, 50304)
 		if err := tok.refused(); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -365,10 +342,7 @@ func TestRandomVocabularies(t *testing.T) {
 				s.Vocab[token] = order[i]
 			}
 		}
-		b, err := s.newBPE(len(known))
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := must(s.newBPE(len(known)))
 		for range 10 {
 			word := make([]byte, 1+random.Intn(shortWord))
 			for i := range word {
@@ -398,12 +372,12 @@ func TestOwnVocabulary(t *testing.T) {
 	ck := randomCheckpoint(c, 32, "F32")
 	ck.meta["n_head"] = "1"
 	weights, special := string(encodeCheckpoint(ck, 0)), `{"bos_token": "<s>"}`
-	folder := vocabularyFolder(t, map[string]string{
+	folder := folderOf(t, map[string]string{
 		"model.safetensors":       weights,
 		"tokenizer.json":          vocabularyFile(t, "tokenizer.json"),
 		"special_tokens_map.json": special,
 	})
-	older := vocabularyFolder(t, map[string]string{
+	older := folderOf(t, map[string]string{
 		"model.safetensors":       weights,
 		"vocab.json":              vocabularyFile(t, "vocab.json"),
 		"merges.txt":              vocabularyFile(t, "merges.txt"),
@@ -480,7 +454,7 @@ func TestAddedTokenRules(t *testing.T) {
 	whole := vocabularyFile(t, "tokenizer.json")
 	for _, rule := range []string{"single_word", "lstrip", "rstrip"} {
 		added := []any{map[string]any{"id": smallVocabulary, "content": "<x>", rule: true}}
-		folder := vocabularyFolder(t, map[string]string{
+		folder := folderOf(t, map[string]string{
 			"tokenizer.json": patched(t, whole, map[string]any{"added_tokens": added}, nil),
 		})
 		tok := newTokenizer(folder, nil, smallVocabulary+1)
@@ -519,9 +493,7 @@ func TestTextNotes(t *testing.T) {
 func FuzzTokenizerJSON(f *testing.F) {
 	whole := vocabularyFile(f, "tokenizer.json")
 	var golden []struct{ Patch, Model map[string]any }
-	if err := json.Unmarshal([]byte(vocabularyFile(f, "golden.json")), &golden); err != nil {
-		f.Fatal(err)
-	}
+	check(f, json.Unmarshal([]byte(vocabularyFile(f, "golden.json")), &golden))
 	for _, g := range golden {
 		f.Add(patched(f, whole, g.Patch, g.Model))
 	}
@@ -555,11 +527,7 @@ func FuzzMerges(f *testing.F) {
 }
 
 func fuzzVocabulary(t *testing.T, folder string, files map[string]string) {
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
+	put(t, folder, files)
 	tok := newTokenizer(folder, nil, 1000)
 	if err := tok.refused(); err != nil {
 		if !strings.HasPrefix(err.Error(), folder) {
@@ -567,10 +535,7 @@ func fuzzVocabulary(t *testing.T, folder string, files map[string]string) {
 		}
 		return
 	}
-	meta, err := tok.metadata()
-	if err != nil {
-		t.Fatal(err)
-	}
+	meta := must(tok.metadata())
 	carried := newTokenizer("", meta, 1000)
 	for _, text := range []string{"", "en er nenner", "<s>Straße und  \xff你<|user|>", "aabab"} {
 		ids, err := tok.encodeWord(text)

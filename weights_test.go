@@ -45,17 +45,12 @@ var tinyConfig = Config{layers: 2, heads: 2, width: 4, context: 3, vocab: 5}
 // normal values, written with struct and json; tiny-sums.json: float64 sums of np.frombuffer,
 // bfloat16 by (bits << 16).view(float32).)
 func TestLoadModel(t *testing.T) {
-	raw, err := os.ReadFile("testdata/tiny-sums.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := must(os.ReadFile("testdata/tiny-sums.json"))
 	var golden map[string]map[string]struct {
 		Shape         []int
 		Sum, Weighted float64
 	}
-	if err := json.Unmarshal(raw, &golden); err != nil {
-		t.Fatal(err)
-	}
+	check(t, json.Unmarshal(raw, &golden))
 	for _, c := range []struct {
 		file   string
 		config Config
@@ -69,14 +64,8 @@ func TestLoadModel(t *testing.T) {
 			bf16},
 	} {
 		path := filepath.Join("testdata", c.file)
-		ck, err := openSafetensors(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := loadModel(ck, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ck := must(openSafetensors(path))
+		m := must(loadModel(ck, 0))
 		if m.Config != c.config || m.source != path {
 			t.Errorf("%s: got %v, source %q, want %v", c.file, m.Config, m.source, c.config)
 		}
@@ -158,15 +147,9 @@ func TestLoadAnywhere(t *testing.T) {
 			for _, machine := range []struct{ littleEndian, anyAddress bool }{{host, anyAddress},
 				{host, false}, {false, false}} {
 				littleEndian, anyAddress = machine.littleEndian, machine.anyAddress
-				ck, err := parseSafetensors(encodeCheckpoint(randomCheckpoint(tinyConfig, 16,
-					format), shift))
-				if err != nil {
-					t.Fatal(err)
-				}
-				m, err := loadModel(ck, 2)
-				if err != nil {
-					t.Fatal(err)
-				}
+				ck := must(parseSafetensors(encodeCheckpoint(randomCheckpoint(tinyConfig, 16,
+					format), shift)))
+				m := must(loadModel(ck, 2))
 				got := numbersOf(m)
 				if want == nil {
 					want = got
