@@ -14,22 +14,20 @@ import (
 	"strings"
 )
 
-// A bundle is the program with a model's weights inside, one file to copy to a machine that has
-// nothing else:
+// A bundle is the program with a model's weights inside:
 //
 //	the program, as it was built
 //	zeros up to a multiple of 64 KB, so that the weights can be mapped into memory on every system
 //	a lean safetensors file (convert.go)
 //	the trailer: 48 bytes
 //
-// Operating systems load of a program file what its headers speak of and take no notice of bytes
-// behind that: so for ELF (Linux) and PE (Windows), for which bundles have been tried. A Mach-O
-// file (macOS) ends in its signature, which covers what lies before it: bytes behind it should not
-// matter when the program is started, though a strict codesign --verify objects to them; that has
-// not been tried on a Mac. Whoever signs programs for Windows signs before bundling: a signature is
-// put at the end of a file and would hide the trailer.
+// Systems load of a program file what its headers speak of, and ignore bytes behind that: so for
+// ELF (Linux) and PE (Windows), for which bundles have been tried. A Mach-O file (macOS) ends in
+// its signature, which covers what lies before it: bytes behind it should not matter at the start,
+// though a strict codesign --verify objects to them; that has not been tried on a Mac. A signature
+// of Windows is put at the end of a file and would hide the trailer: sign before bundling.
 //
-// The trailer is, little-endian:
+// The trailer, little-endian:
 //
 //	 0  16 bytes  "mechpatch bundle"
 //	16   8 bytes  length of the program
@@ -46,9 +44,9 @@ const (
 // bundleMagic begins a trailer.
 var bundleMagic = []byte("mechpatch bundle")
 
-// bundleMark lies in the program's data. bundle writes the length of the whole file behind its
-// words, so that a program knows that it carries weights even if it was copied without them. That
-// the words are found in a program tells that it is one that looks for weights.
+// bundleMark lies in the program's data, and tells a program that looks for weights. bundle writes
+// the length of the whole file behind its words, so that the program knows that it carries weights
+// even if it was copied without them.
 var bundleMark = []byte("mechpatch carries\x00\x00\x00\x00\x00\x00\x00\x00")
 
 const markWords = len("mechpatch carries")
@@ -92,14 +90,13 @@ func parseTrailer(b []byte, fileSize int64) (t trailer, ok bool, err error) {
 	return t, true, nil
 }
 
-// alignUp returns the next multiple of bundleAlign; a number too near to the largest one becomes
-// negative.
+// alignUp is the next multiple of bundleAlign; negative for a number too near to the largest one.
 func alignUp(n int64) int64 {
 	return (n + bundleAlign - 1) / bundleAlign * bundleAlign
 }
 
-// bundled finds the weights in this program's file: where the safetensors file in it begins, and
-// its length. ok is false for a program that has none. It costs one short read.
+// bundled finds the weights in this program's file, with one short read: where the safetensors file
+// in it begins, and its length. ok is false for a program that has none.
 func bundled(path string) (offset, length int64, ok bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -131,8 +128,7 @@ func readTrailer(f *os.File) (t trailer, ok bool, err error) {
 
 // bundle writes out: the program exe with the GPT-2 in the file model inside. exe may be built for
 // another system, and may be a bundle itself, of which the program alone is taken. The weights keep
-// their number format. heads is the number of attention heads if the user says it, or else 0. What
-// the user should know is returned as notes.
+// their number format. heads and notes are convert's.
 func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	program, err := readProgram(exe)
 	if err != nil {
@@ -142,17 +138,11 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 		return nil, fmt.Errorf("%s: a program for Windows: the name of the bundle must end in .exe",
 			exe)
 	}
-	if sameFile(exe, out) {
-		return nil, fmt.Errorf("%s is the program itself: name another file for the bundle", out)
-	}
 	ck, err := openCheckpoint(model, 0, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer ck.close()
-	if sameFile(ck.source, out) {
-		return nil, fmt.Errorf("%s is the model itself: name another file for the bundle", out)
-	}
 	weights, err := newLean(ck, asStored, heads)
 	if err != nil {
 		return nil, err
@@ -182,7 +172,7 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	})
 }
 
-// mark writes the length of a bundle into the program that is to be its beginning.
+// mark writes the length of a bundle into its program.
 func mark(program []byte, size int64) error {
 	at := bytes.Index(program, bundleMark[:markWords])
 	if at < 0 || bytes.Contains(program[at+1:], bundleMark[:markWords]) {
@@ -196,9 +186,9 @@ func mark(program []byte, size int64) error {
 }
 
 // resign corrects the signature of a Mach-O program after a change of the bytes from start to end:
-// macOS ends a program of which a page does not have the hash in its signature. The one that Go's
-// linker makes is nothing but such hashes. (Go's cmd/internal/codesign; cs_blobs.h in Apple's xnu.)
-// A program without a signature needs none. One that somebody has signed is refused.
+// macOS ends a program of which a page does not have the hash in its signature. The signature that
+// Go's linker makes is nothing but such hashes. (Go's cmd/internal/codesign; cs_blobs.h in Apple's
+// xnu.) One that somebody else has made is refused.
 func resign(program []byte, start, end int) error {
 	const loadSignature, superBlob, codeDirectory, linkerSigned = 0x1d, 0xfade0cc0, 0xfade0c02,
 		0x20002
@@ -250,8 +240,8 @@ func resign(program []byte, start, end int) error {
 	return nil
 }
 
-// needsOf names what a program for Linux needs on every machine because it is linked dynamically:
-// the interpreter that its file names, and the newest version of the C library that it asks for.
+// needsOf names what a program for Linux that is linked dynamically needs: the interpreter that its
+// file names, and the newest version of the C library that it asks for.
 func needsOf(program []byte) string {
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
@@ -310,7 +300,8 @@ func readProgram(path string) ([]byte, error) {
 	if _, err := io.ReadFull(f, program); err != nil {
 		return nil, err
 	}
-	if !isExecutable(program) {
+	isA := func(magic string) bool { return bytes.HasPrefix(program, []byte(magic)) }
+	if !isA(elf.ELFMAG) && !isA(machO) && !isPE(program) {
 		return nil, errors.New("not a program for Linux (ELF), Windows (PE) or macOS (Mach-O)")
 	}
 	return program, nil
@@ -318,18 +309,6 @@ func readProgram(path string) ([]byte, error) {
 
 // machO begins a Mach-O program of 64 bits.
 const machO = "\xcf\xfa\xed\xfe"
-
-func isExecutable(program []byte) bool {
-	for _, magic := range []string{
-		"\x7fELF",
-		machO,
-	} {
-		if bytes.HasPrefix(program, []byte(magic)) {
-			return true
-		}
-	}
-	return isPE(program)
-}
 
 // isPE knows a Windows program: a DOS program, of which byte 60 says where the Windows part begins.
 func isPE(program []byte) bool {

@@ -12,16 +12,16 @@ import (
 )
 
 // The weight converter. GPT-2 is published as safetensors and as PyTorch files, with and without a
-// prefix on every name, with mask buffers and tied copies that are not parameters, in three number
-// formats. What comes out is one lean form: a safetensors file of the parameters alone.
+// prefix on every name, with mask buffers and tied copies that are not parameters. What comes out
+// is one lean form: a safetensors file of the parameters alone.
 
 // asStored in place of a Format leaves every tensor in the format that it has.
 const asStored Format = 0xff
 
 // convert writes the GPT-2 in the file in as a lean safetensors file, its numbers in the given
 // format or asStored. Numbers are rounded to the nearest, ties to even; one too large for the
-// format is an error. in and out may be the same file. heads is the number of attention heads if
-// the user says it, or else 0. What the user should know is returned as notes.
+// format is an error. heads is the number of attention heads if the user says it, or else 0. notes
+// are what the user should know.
 func convert(in, out string, format Format, heads int) (notes []string, err error) {
 	ck, err := openCheckpoint(in, 0, 0)
 	if err != nil {
@@ -32,21 +32,14 @@ func convert(in, out string, format Format, heads int) (notes []string, err erro
 	if err != nil {
 		return nil, err
 	}
-	return l.notes, replaceFile(out, 0o644, l.size(), func(w io.Writer) error {
-		if err := l.write(w); err != nil {
-			return err
-		}
-		return ck.close() // some systems do not let a mapped file be replaced
-	})
+	return l.notes, replaceFile(out, 0o644, l.size(), l.write)
 }
 
-// A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order,
-// without a prefix. The header is padded with blanks so that the numbers begin at a multiple of 64
-// bytes.
+// A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order.
 type lean struct {
-	header  []byte
+	header  []byte // padded with blanks so that the numbers begin at a multiple of leanAlign
 	tensors []leanTensor
-	notes   []string // what was left out
+	notes   []string
 }
 
 type leanTensor struct {
@@ -56,7 +49,7 @@ type leanTensor struct {
 	length     int64  // bytes there
 }
 
-const leanAlign = 64
+const leanAlign = 64 // bytes
 
 func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
 	p, err := readParameters(ck, heads)
@@ -102,7 +95,7 @@ func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
 	for _, t := range l.tensors {
 		start := end
 		end += t.length
-		shape := strings.ReplaceAll(shapeString(t.shape), " ", "")
+		shape := strings.ReplaceAll(fmt.Sprint(t.shape), " ", ",")
 		l.header = fmt.Appendf(l.header, `,%q:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`,
 			t.name, t.to, shape, start, end)
 	}
@@ -163,8 +156,8 @@ func (t leanTensor) write(w io.Writer) error {
 	return nil
 }
 
-// recode appends the numbers in to out in another format. A number that the new format can only
-// call infinite is an error.
+// recode appends the numbers in to out in another format. One that would become infinite there is
+// an error.
 func recode(out, in []byte, from, to Format) ([]byte, error) {
 	for ; len(in) > 0; in = in[bytesOf(from):] {
 		var x float32
@@ -201,8 +194,7 @@ func recode(out, in []byte, from, to Format) ([]byte, error) {
 // narrowF16 returns the IEEE 754 binary16 nearest to x, ties to even: the reverse of widenF16. From
 // 65520 on that is infinity. A NaN stays one.
 func narrowF16(x float32) uint16 {
-	// float32's ∞, 65520 and 2⁻¹⁴
-	const infinity, tooLarge, smallestNormal = 0x7f800000, 0x477ff000, 0x38800000
+	const infinity, tooLarge, smallestNormal = 0x7f800000, 0x477ff000, 0x38800000 // ∞, 65520, 2⁻¹⁴
 	b := math.Float32bits(x)
 	sign := uint16(b>>16) & 0x8000
 	b &= 0x7fffffff

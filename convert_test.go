@@ -245,15 +245,6 @@ func TestLeanFullDisk(t *testing.T) {
 	}
 }
 
-// A file may be converted in place.
-func TestConvertOntoItself(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "tiny.safetensors")
-	must(convert(tinySource(t, "shared-zip"), file, f32, 0))
-	must(convert(file, file, bf16, 0))
-	checkLean(t, file, 0, -1, "BF16", "tiny-gpt2")
-	checkAlone(t, file)
-}
-
 // checkAlone makes sure that a file is the only one in its folder.
 func checkAlone(t *testing.T, path string) {
 	t.Helper()

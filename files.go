@@ -468,13 +468,6 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// sameFile tells whether two paths lead to the same file.
-func sameFile(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
-}
-
 // reason is what went wrong with a file, without the operation and the paths that the os package
 // puts before it.
 func reason(err error) error {

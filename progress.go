@@ -26,7 +26,7 @@ func (p *progressBar) share(done float64) {
 	const whole = 1 << 20
 	part := int64(done * whole)
 	p.draw(func(elapsed time.Duration) string {
-		return barLine(part, whole, clock(timeLeft(part, 0, whole, elapsed))+" left", lineWidth)
+		return barLine(part, whole, timeLeft(part, 0, whole, elapsed))
 	})
 }
 
@@ -36,7 +36,7 @@ func (p *progressBar) bytes(done, total int64) {
 		p.start, p.from = time.Now(), done
 	}
 	p.draw(func(elapsed time.Duration) string {
-		return progressLine(done, p.from, total, elapsed, lineWidth)
+		return progressLine(done, p.from, total, elapsed)
 	})
 }
 
@@ -61,53 +61,43 @@ func (p *progressBar) clear() {
 // lineWidth fits into the narrowest usual terminal.
 const lineWidth = 79
 
-// progressLine is a line of at most width columns on how far a download is: done of total bytes are
-// there, of which from were there when it began, elapsed ago. Where there is little room the bar
-// gives way first, then the end of the line.
+// progressLine says how far a download is: done of total bytes are there, of which from were there
+// when it began, elapsed ago.
 //
-//	41% [########------------] 224.7 of 548.1 MB  11.2 MB/s  0:29 left
-func progressLine(done, from, total int64, elapsed time.Duration, width int) string {
+//	41% [########------------]  224.7 MB of 548.1 MB  11.2 MB/s  0:29 left
+func progressLine(done, from, total int64, elapsed time.Duration) string {
 	text := fmt.Sprintf("%s of %s", bytesText(done), bytesText(total))
 	if arrived, seconds := done-from, elapsed.Seconds(); arrived > 0 && seconds > 0 {
-		rate := float64(arrived) / seconds
-		left := clock(timeLeft(done, from, total, elapsed))
-		text += fmt.Sprintf("  %s/s  %s left", bytesText(int64(rate)), left)
+		rate := bytesText(int64(float64(arrived) / seconds))
+		text += fmt.Sprintf("  %s/s  %s", rate, timeLeft(done, from, total, elapsed))
 	}
-	return barLine(done, total, text, width)
+	return barLine(done, total, text)
 }
 
-// barLine is a line of at most width columns: the share of done in total as a percentage and as a
-// bar, and a text.
-func barLine(done, total int64, text string, width int) string {
+// barLine shows the share of done in total as a percentage and as a bar, and a text of at most 60
+// characters.
+func barLine(done, total int64, text string) string {
 	share := 0.0
 	if total > 0 {
 		share = max(0, min(1, float64(done)/float64(total)))
 	}
-	line := fmt.Sprintf("%3d%%", int(share*100)) // rounded down: 100% is the end
-	if room := min(width-len(line)-len(text)-5, 40); room >= 8 {
-		full := int(share * float64(room))
-		line += " [" + strings.Repeat("#", full) + strings.Repeat("-", room-full) + "]"
-	}
-	line += "  " + text
-	return line[:max(0, min(width, len(line)))]
+	room := min(lineWidth-len("100% []  ")-len(text), 40)
+	full := int(share * float64(room))
+	bar := strings.Repeat("#", full) + strings.Repeat("-", room-full)
+	return fmt.Sprintf("%3d%% [%s]  %s", int(share*100), bar, text) // rounded down: 100% is the end
 }
 
-// timeLeft is how long the rest takes at the mean speed so far.
-func timeLeft(done, from, total int64, elapsed time.Duration) time.Duration {
-	if done <= from || total <= done {
-		return 0
+// timeLeft says how long the rest takes at the mean speed so far: "0:29 left" or "1:02:03 left".
+func timeLeft(done, from, total int64, elapsed time.Duration) string {
+	seconds := 0
+	if from < done && done < total {
+		left := elapsed.Seconds() * float64(total-done) / float64(done-from)
+		seconds = int(min(left, 1e6))
 	}
-	left := elapsed.Seconds() * float64(total-done) / float64(done-from)
-	return time.Duration(min(left, 1e6)) * time.Second
-}
-
-// clock writes a duration as 0:29 or 1:02:03.
-func clock(d time.Duration) string {
-	seconds := int(d.Seconds())
 	if seconds >= 3600 {
-		return fmt.Sprintf("%d:%02d:%02d", seconds/3600, seconds/60%60, seconds%60)
+		return fmt.Sprintf("%d:%02d:%02d left", seconds/3600, seconds/60%60, seconds%60)
 	}
-	return fmt.Sprintf("%d:%02d", seconds/60, seconds%60)
+	return fmt.Sprintf("%d:%02d left", seconds/60, seconds%60)
 }
 
 // bytesText writes a number of bytes with one decimal: 548.1 MB. The units are powers of ten.

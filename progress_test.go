@@ -67,34 +67,33 @@ func TestProgressBar(t *testing.T) {
 	}
 }
 
-// TestProgressLine checks the line on a download at every stage and in every width.
+// TestProgressLine checks the line on a download at every stage.
 func TestProgressLine(t *testing.T) {
 	const whole, part, second = 548_105_171, 225_000_000, time.Second
+	const largest = 1 << 40 // the hub announces no larger one
 	for _, test := range []struct {
 		done, from, total int64
 		elapsed           time.Duration
-		width             int
 		want              string
 	}{
-		{part, 0, whole, 20 * second, 79,
+		{part, 0, whole, 20 * second,
 			" 41% [###########-----------------]  225.0 MB of 548.1 MB  11.2 MB/s  0:28 left"},
-		{part, 125_000_000, whole, 10 * second, 79,
+		{part, 125_000_000, whole, 10 * second,
 			" 41% [###########-----------------]  225.0 MB of 548.1 MB  10.0 MB/s  0:32 left"},
-		{part, 0, whole, 20 * second, 50, " 41%  225.0 MB of 548.1 MB  11.2 MB/s  0:28 left"},
-		{part, 0, whole, 20 * second, 10, " 41%  225."},
-		{whole - 1, 0, whole, time.Hour, 60,
-			" 99% [#######-]  548.1 MB of 548.1 MB  152.3 kB/s  0:00 left"},
-		{whole, 0, whole, second, 60,
-			"100% [########]  548.1 MB of 548.1 MB  548.1 MB/s  0:00 left"},
-		{5000, 5000, whole, second, 60,
-			"  0% [---------------------------------]  5.0 kB of 548.1 MB"},
-		{100, 0, whole, 10 * second, 70,
-			"  0% [------------]  100 bytes of 548.1 MB  10 bytes/s  277:46:40 left"},
-		{10, 0, 0, 0, 60, "  0% [--------------------------------]  10 bytes of 0 bytes"},
-		{10, 0, 0, 0, 0, ""},
+		{whole - 1, 0, whole, time.Hour,
+			" 99% [##########################-]  548.1 MB of 548.1 MB  152.3 kB/s  0:00 left"},
+		{whole, 0, whole, second,
+			"100% [###########################]  548.1 MB of 548.1 MB  548.1 MB/s  0:00 left"},
+		{5000, 5000, whole, second,
+			"  0% [----------------------------------------]  5.0 kB of 548.1 MB"},
+		{100, 0, whole, 10 * second,
+			"  0% [---------------------]  100 bytes of 548.1 MB  10 bytes/s  277:46:40 left"},
+		{largest - 1, largest / 2, largest, second,
+			" 99% [########################-]  1099.5 GB of 1099.5 GB  549.8 GB/s  0:00 left"},
+		{10, 0, 0, 0, "  0% [----------------------------------------]  10 bytes of 0 bytes"},
 	} {
-		got := progressLine(test.done, test.from, test.total, test.elapsed, test.width)
-		if got != test.want || len(got) > test.width {
+		got := progressLine(test.done, test.from, test.total, test.elapsed)
+		if got != test.want || len(got) > lineWidth {
 			t.Errorf("%q (%d)\n want %q", got, len(got), test.want)
 		}
 	}

@@ -8,14 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-// Tensor is one tensor of a checkpoint, its data in place: row-major, little-endian, exactly as
-// long as shape and format ask for.
+// Tensor is one tensor of a checkpoint. Its data are row-major, little-endian, exactly as long as
+// shape and format ask for.
 type Tensor struct {
 	name   string
 	format string // the number format as the file spells it: "F32", "F16", "BF16", "I64", …
@@ -23,8 +23,7 @@ type Tensor struct {
 	data   []byte
 }
 
-// Checkpoint is the content of a file of weights, or of several: the tensors, and the remarks that
-// came with them.
+// Checkpoint is what a file of weights holds, or several, and what lies beside it.
 type Checkpoint struct {
 	source  string // the file's name
 	tensors []Tensor
@@ -50,10 +49,11 @@ type Fact struct {
 
 // put adds a fact. Another value for the same key is a contradiction, and an error.
 func (f Facts) put(key string, value any, from string) error {
-	if old, ok := f[key]; ok && old.value != value {
+	old, ok := f[key]
+	if ok && old.value != value {
 		return fmt.Errorf("%s is %v in %s, but %v in %s", key, old.value, old.from, value, from)
 	}
-	if _, ok := f[key]; !ok {
+	if !ok {
 		f[key] = Fact{value, from}
 	}
 	return nil
@@ -69,8 +69,8 @@ func (f Facts) add(others Facts) error {
 	return nil
 }
 
-// close gives the file's memory back. Whatever was made of the checkpoint, a Model too, must not be
-// used after it.
+// close gives the file's memory back. Nothing that was made of the checkpoint, such as a Model, may
+// be used after it.
 func (ck *Checkpoint) close() error {
 	release := ck.release
 	ck.tensors, ck.release = nil, nil
@@ -90,16 +90,12 @@ func openSafetensors(path string) (*Checkpoint, error) {
 	return openSafetensorsAt(path, 0, -1)
 }
 
-// openSafetensorsAt opens a safetensors file that lies inside another file: length bytes from
-// offset on; a negative length means all that follows. Any offset will do.
+// openSafetensorsAt is openSafetensors for length bytes of another file from offset on; a negative
+// length means all that follows.
 func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
 	data, release, err := readRange(path, offset, length)
 	if err != nil {
-		var pathError *fs.PathError
-		if errors.As(err, &pathError) {
-			err = pathError.Err // "open FILE: " would name the file twice
-		}
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
 	ck, err := parseSafetensors(data)
 	if err != nil {
@@ -116,8 +112,7 @@ func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
 const maxHeader = 100_000_000
 
 // parseSafetensors reads the header of a safetensors file and returns its tensors, whose data are
-// slices of file. It reads no further than the header, and allocates in proportion to the header
-// that is really there.
+// slices of file. It allocates in proportion to the header that is really there.
 //
 // The format (github.com/huggingface/safetensors, "Format"): the header's length n as 8 bytes,
 // little-endian; n bytes of JSON,
@@ -127,7 +122,6 @@ const maxHeader = 100_000_000
 //
 // perhaps padded with blanks; then the data, to which data_offsets (first byte, end) refer. The
 // tensors must cover the data without a hole or an overlap. Their order in the JSON means nothing.
-// The first fault is the error.
 func parseSafetensors(file []byte) (*Checkpoint, error) {
 	header, data, err := splitHeader(file)
 	if err != nil {
@@ -135,7 +129,8 @@ func parseSafetensors(file []byte) (*Checkpoint, error) {
 	}
 	ck := &Checkpoint{meta: map[string]string{}}
 	var all []placed
-	h := newHeaderReader(header)
+	h := headerReader{json.NewDecoder(bytes.NewReader(header))}
+	h.json.UseNumber()
 	err = h.object(func(name string) error {
 		if name == "__metadata__" {
 			if err := h.metadata(ck.meta); err != nil {
@@ -151,16 +146,15 @@ func parseSafetensors(file []byte) (*Checkpoint, error) {
 		all = append(all, t)
 		return nil
 	})
-	if err == nil {
-		err = h.end()
-	}
 	if err != nil {
 		return nil, err
 	}
+	if _, err := h.json.Token(); err != io.EOF {
+		return nil, errors.New("the header goes on after its JSON object")
+	}
 
 	slices.SortStableFunc(all, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.start, b.start),
-			cmp.Compare(a.end, b.end))
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
 	})
 	end := 0 // of the data accounted for
 	for i, t := range all {
@@ -213,22 +207,15 @@ type placed struct {
 
 // formatBits are the number formats of safetensors and how many bits a number takes.
 var formatBits = map[string]int{
-	"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6,
-	"F6_E3M2": 6,
-	"U16":     16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32, "U64": 64,
-	"I64": 64, "F64": 64, "C64": 64,
+	"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
+	"F6_E2M3": 6, "F6_E3M2": 6, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
+	"U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64,
 }
 
 // headerReader walks a safetensors header token by token. It takes exactly what the format
 // describes and names anything else; decoding into Go values would let repeated names, and names
 // that differ in capitals only, go unnoticed.
 type headerReader struct{ json *json.Decoder }
-
-func newHeaderReader(header []byte) headerReader {
-	d := json.NewDecoder(bytes.NewReader(header))
-	d.UseNumber()
-	return headerReader{d}
-}
 
 // tensor reads {"dtype": …, "shape": […], "data_offsets": [start, end]} and checks it against
 // itself and against the data there is.
@@ -285,8 +272,8 @@ func (h headerReader) tensor(data []byte) (placed, error) {
 	return t, nil
 }
 
-// sizeOf returns how many bytes a tensor of the number format and shape, in which nothing is
-// negative, takes.
+// sizeOf is how many bytes a tensor of a number format and shape takes. Nothing in shape is
+// negative.
 func sizeOf(format string, shape []int) (int, error) {
 	bits, ok := formatBits[format]
 	if !ok {
@@ -320,8 +307,7 @@ func (h headerReader) metadata(into map[string]string) error {
 	})
 }
 
-// object reads an object, calling value after each key to read what belongs to it. A key that
-// comes twice is an error.
+// object reads an object, calling value after each key to read what belongs to it.
 func (h headerReader) object(value func(key string) error) error {
 	token, err := h.token()
 	if err != nil {
@@ -330,7 +316,7 @@ func (h headerReader) object(value func(key string) error) error {
 	return h.members(token, value)
 }
 
-// members is object after its first token.
+// members is object after its first token. A key that comes twice is an error.
 func (h headerReader) members(first json.Token, value func(key string) error) error {
 	if first != json.Delim('{') {
 		return errors.New("should be an object")
@@ -424,24 +410,9 @@ func (h headerReader) token() (json.Token, error) {
 	return token, err
 }
 
-// end checks that nothing but white space follows the JSON.
-func (h headerReader) end() error {
-	if _, err := h.json.Token(); err != io.EOF {
-		return errors.New("the header goes on after its JSON object")
-	}
-	return nil
-}
-
 // shapeString writes a shape as [50257, 768].
 func shapeString(shape []int) string {
-	s := "["
-	for i, d := range shape {
-		if i > 0 {
-			s += ", "
-		}
-		s += strconv.Itoa(d)
-	}
-	return s + "]"
+	return strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")
 }
 
 // sortedKeys lists the keys of a map in order.
