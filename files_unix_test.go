@@ -89,10 +89,8 @@ func TestFault(t *testing.T) {
 		}
 		check(t, os.Truncate(in, 1<<20))
 		err = withoutPanic(func() error { return read(data) })
-		want := "reading " + in + ": it was cut short, or its disk failed, while in use"
-		if err == nil || err.Error() != want {
-			t.Errorf("%s: %v", name, err)
-		}
+		wantWhole(t, name, err,
+			"reading "+in+": it was cut short, or its disk failed, while in use")
 		release()
 		if left := leftovers(t, out); len(left) != 1 || inFolder(t, folder)["out"] != "old" {
 			t.Errorf("%s: left over: %q", name, left)

@@ -172,5 +172,28 @@ func check(t testing.TB, err error) {
 	}
 }
 
+// says tells whether an error is one line with this in it; with "", whether there is none.
+func says(err error, want string) bool {
+	if err == nil || want == "" {
+		return err == nil && want == ""
+	}
+	return strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "\n")
+}
+
+// wantError makes sure of what an error says, and wantWhole that it says nothing else.
+func wantError(t *testing.T, what string, err error, want string) {
+	t.Helper()
+	if !says(err, want) {
+		t.Errorf("%s:\n got %v\nwant %s", what, err, want)
+	}
+}
+
+func wantWhole(t *testing.T, what string, err error, want string) {
+	t.Helper()
+	if wantError(t, what, err, want); err != nil && err.Error() != want {
+		t.Errorf("%s:\n got %s\nwant nothing but %s", what, err, want)
+	}
+}
+
 // quiet takes a share of progress and shows nothing.
 func quiet(float64) {}

@@ -58,9 +58,8 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 	_, err := m.patterns(randomPair(m, 3, 0, 4), []Head{{2, 2}}, false, quiet)
-	if err == nil || err.Error() != "there is no head 2.2 in random: its heads are 0.0 to 2.1" {
-		t.Errorf("a head that is not there: %v", err)
-	}
+	wantWhole(t, "a head that is not there", err,
+		"there is no head 2.2 in random: its heads are 0.0 to 2.1")
 }
 
 // TestDirectAddsUp checks that the shares of all components add up to each run's metric.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/zip"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -144,9 +145,7 @@ func TestPickleRefused(t *testing.T) {
 		{"", "pickle: byte 0: the pickle ends in the middle"},
 	} {
 		_, _, err := unpickle([]byte(c.pickle), storageSet{}.library())
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.60q: error %v, want one with %q", c.pickle, err, c.want)
-		}
+		wantError(t, fmt.Sprintf("%.60q", c.pickle), err, c.want)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestParseFiles(t *testing.T) {
 			"truncated: the safetensors header has 640 bytes, the file only 2 after its length"},
 	} {
 		_, err := parseSafetensors([]byte(c.file))
-		wantError(t, c.name, err, c.want)
+		wantWhole(t, c.name, err, c.want)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestParseFaults(t *testing.T) {
 		{`{"a\nb":{}}`, `tensor "a\nb": dtype is missing`},
 	} {
 		_, err := parseSafetensors(safetensorsFile(c.header, make([]byte, 8)))
-		wantError(t, shorten(c.header), err, c.want)
+		wantWhole(t, shorten(c.header), err, c.want)
 	}
 }
 
@@ -205,19 +205,10 @@ func TestParseNotJSON(t *testing.T) {
 		`{"x":NaN}`:          `tensor "x": the header is not JSON at byte `,
 		`{x:1}`:              `the header is not JSON at byte `,
 	} {
-		if _, err := parseSafetensors(safetensorsFile(header, nil)); err == nil ||
-			!strings.HasPrefix(err.Error(), want) {
+		_, err := parseSafetensors(safetensorsFile(header, nil))
+		if !strings.HasPrefix(fmt.Sprint(err), want) {
 			t.Errorf("%s: got %v, want %s…", header, err, want)
 		}
-	}
-}
-
-func wantError(t *testing.T, what string, err error, want string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("%s: no error, want %q", what, want)
-	} else if err.Error() != want {
-		t.Errorf("%s:\n got %s\nwant %s", what, err, want)
 	}
 }
 
@@ -266,7 +257,7 @@ func TestOpenFaults(t *testing.T) {
 		{ten, 9, 1, "truncated: 1 bytes are too few for a safetensors file"},
 	} {
 		_, err := openSafetensorsAt(c.path, c.offset, c.length)
-		wantError(t, c.path, err, c.path+": "+c.want)
+		wantWhole(t, c.path, err, c.path+": "+c.want)
 	}
 
 	absent := filepath.Join(dir, "absent")
@@ -277,7 +268,7 @@ func TestOpenFaults(t *testing.T) {
 	}
 	if runtime.GOOS != "windows" {
 		_, err := openSafetensors(os.DevNull)
-		wantError(t, "a device", err, os.DevNull+": not a regular file: weights are mapped into "+
+		wantWhole(t, "a device", err, os.DevNull+": not a regular file: weights are mapped into "+
 			"memory and cannot come through a pipe or a device")
 	}
 }
@@ -400,5 +391,5 @@ func TestManyNames(t *testing.T) {
 		fmt.Fprintf(&header, `,"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, i)
 	}
 	_, err := parseSafetensors(safetensorsFile(header.String()+"}", nil))
-	wantError(t, "many names", err, "more than 65536 names, far more than a GPT-2's")
+	wantWhole(t, "many names", err, "more than 65536 names, far more than a GPT-2's")
 }

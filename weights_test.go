@@ -348,7 +348,7 @@ func TestLoadVariants(t *testing.T) {
 		c.change(ck)
 		m, err := loadModel(ck, 2)
 		if c.want != "" {
-			wantError(t, c.name, err, "test.safetensors: "+c.want)
+			wantWhole(t, c.name, err, "test.safetensors: "+c.want)
 			continue
 		}
 		if err != nil {
@@ -425,7 +425,7 @@ func TestHeads(t *testing.T) {
 			err = p.settleHeads(facts, other)
 		}
 		if c.err != "" {
-			wantError(t, fmt.Sprint(c), err, c.err)
+			wantWhole(t, fmt.Sprint(c), err, c.err)
 		} else if assumed := c.said == nil && c.flag == 0; err != nil || p.heads != c.want ||
 			p.headsAssumed != assumed {
 			t.Errorf("%v: got %d heads, assumed %v, %v", c, p.heads, p.headsAssumed, err)
