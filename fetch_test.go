@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"maps"
 	"math/rand"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,8 +45,12 @@ func testModel() Published {
 	}
 }
 
-// An answer is how a server replies to a request.
-type answer func(w http.ResponseWriter, r *http.Request)
+// An answer is how a server replies to a request, and a script is its answers one after the other,
+// the last one again and again.
+type (
+	answer func(w http.ResponseWriter, r *http.Request)
+	script []answer
+)
 
 // whole is the file, or the range of it that is asked for.
 func whole(w http.ResponseWriter, r *http.Request) { serve(testFile)(w, r) }
@@ -118,7 +124,7 @@ func unsized(a answer) answer {
 	}
 }
 
-// testHub is a server that keeps a list of the requests it got: "GET bytes=5-".
+// testHub is a server that keeps a list of the requests it got: "GET 5" asks for byte 5 and on.
 type testHub struct {
 	*httptest.Server
 	mu   sync.Mutex
@@ -131,7 +137,8 @@ func newHub(t testing.TB, handler func(n int, w http.ResponseWriter, r *http.Req
 	hub.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hub.mu.Lock()
 		n := len(hub.seen)
-		hub.seen = append(hub.seen, strings.TrimSpace(r.Method+" "+r.Header.Get("Range")))
+		from := strings.Trim(r.Header.Get("Range"), "bytes=-")
+		hub.seen = append(hub.seen, strings.TrimSpace(r.Method+" "+from))
 		hub.mu.Unlock()
 		handler(n, w, r)
 	}))
@@ -139,7 +146,7 @@ func newHub(t testing.TB, handler func(n int, w http.ResponseWriter, r *http.Req
 	return hub
 }
 
-// scripted gives these answers one after the other, and the last one from then on.
+// scripted is a server with a script.
 func scripted(t testing.TB, answers ...answer) *testHub {
 	return newHub(t, func(n int, w http.ResponseWriter, r *http.Request) {
 		answers[min(n, len(answers)-1)](w, r)
@@ -277,178 +284,147 @@ func checkFetched(t testing.TB, dest string, err error) {
 	}
 }
 
-// checkFailed makes sure that err is one line with this in it.
-func checkFailed(t testing.TB, err error, want string, noStart bool) {
+// checkFailed makes sure of what a fetch's error says, and of whether it could not even begin.
+func checkFailed(t *testing.T, err error, want string, noStart bool) {
 	t.Helper()
-	if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("error %v\n want … %s …", err, want)
-	}
+	wantError(t, "the fetch", err, want)
 	if errors.Is(err, errNoStart) != noStart {
 		t.Errorf("errNoStart is %v: %v", !noStart, err)
 	}
 }
 
+// fetchTest is a fetch of testFile.
+type fetchTest struct {
+	name     string
+	script   script
+	before   []byte // of the partial file
+	requests string // what the server is asked
+	kept     int    // bytes of the partial file that are left after a failure
+	err      string // "" for success
+}
+
+const wrongSum = "wrong checksum"
+
+func (test fetchTest) run(t *testing.T, quick bool) {
+	hub := scripted(t, test.script...)
+	d, _ := testDownloader(t, hub.URL)
+	d.quick = quick
+	dest := cacheFile("gpt2", d.env)
+	if test.before != nil {
+		write(t, partialOf(dest), test.before)
+	}
+	last := int64(-1)
+	d.progress = func(done, total int64) {
+		if done < 0 || done > total || total != int64(len(testFile)) {
+			t.Errorf("progress(%d, %d)", done, total)
+		}
+		last = done
+	}
+
+	path, err := fetchTo(d, "")
+	if got := hub.requests(); got != test.requests {
+		t.Errorf("requests: %s\n    want: %s", got, test.requests)
+	}
+	if test.err == "" {
+		if checkFetched(t, dest, err); path != dest || last != int64(len(testFile)) {
+			t.Errorf("%s; progress ended at %d", path, last)
+		}
+		return
+	}
+	checkFailed(t, err, test.err, test.kept < worth && !strings.HasPrefix(test.err, wrongSum))
+	wantError(t, "what failed", err, "fetching gpt2: ")
+	kept, _ := os.ReadFile(partialOf(dest))
+	if !bytes.Equal(kept, testFile[:test.kept]) || isFile(dest) {
+		t.Errorf("%d bytes are kept, want %d", len(kept), test.kept)
+	}
+	if left := leftovers(t, dest); len(left) > 1 || len(left) == 1 && test.kept == 0 {
+		t.Errorf("left over: %q", left)
+	}
+}
+
+var background = context.Background()
+
+// fetchTo fetches gpt2 into dest, or into the cache where that is "".
+func fetchTo(d *Downloader, dest string) (path string, err error) {
+	return d.fetch(background, "gpt2", dest)
+}
+
 func TestFetch(t *testing.T) {
 	wrong := bytes.Repeat([]byte("x"), len(testFile))
-	wrongSum := fmt.Sprintf("is %x, not %s", sha256.Sum256(wrong), testModel().sum)
-	longer := append(bytes.Clone(testFile), 'x')
+	wrongSums := fmt.Sprintf("%s: that of what arrived is %x, not %s", wrongSum,
+		sha256.Sum256(wrong), testModel().sum)
+	longer, part := append(bytes.Clone(testFile), 'x'), testFile[:1000]
 	const login = "a web page: does this network ask for a login?"
 	const k = 100_000 // bytes, enough to be worth a try
-	for _, test := range []struct {
-		name     string
-		script   []answer
-		before   []byte // of the partial file
-		quick    bool   // a plain run
-		requests string // what the server is asked
-		err      string // "" for success
-		noStart  bool
-		kept     int // bytes of the partial file that are left after a failure
-	}{
-		{name: "at once", script: []answer{whole}, requests: "GET"},
-		{name: "broken off twice", script: []answer{cut(300_000, whole), cut(k, whole), whole},
-			requests: "GET, GET bytes=300000-, GET bytes=400000-"},
-		{name: "broken off again and again, but always further",
-			script: []answer{cut(1, whole), cut(1, whole), cut(k, whole), cut(1, whole),
-				cut(1, whole),
+	otherRange := rangeCut("bytes 17-700000/700001", 17, 100)
+	for _, test := range []fetchTest{
+		{"at once", script{whole}, nil, "GET", 0, ""},
+		{"broken off again and again, but always further",
+			script{cut(1, whole), cut(1, whole), cut(k, whole), cut(1, whole), cut(1, whole),
 				cut(1, whole), cut(1, whole), cut(1, whole), cut(k, whole), cut(1, whole), whole},
-			requests: "GET, GET bytes=1-, GET bytes=2-, GET bytes=100002-, GET bytes=100003-, " +
-				"GET bytes=100004-, GET bytes=100005-, GET bytes=100006-, GET bytes=100007-, " +
-				"GET bytes=200007-, GET bytes=200008-"},
+			nil, "GET, GET 1, GET 2, GET 100002, GET 100003, GET 100004, GET 100005, " +
+				"GET 100006, GET 100007, GET 200007, GET 200008", 0, ""},
 
-		{name: "resumed", script: []answer{whole}, before: testFile[:123_456],
-			requests: "GET bytes=123456-"},
-		{name: "whole, but not yet renamed", script: []answer{whole}, before: testFile},
-		{name: "longer than the file", script: []answer{whole}, before: longer, requests: "GET"},
-		{name: "spoilt", script: []answer{whole}, before: wrong[:1000],
-			requests: "GET bytes=1000-, GET"},
-		{name: "spoilt to the end", script: []answer{whole}, before: wrong, requests: "GET"},
+		{"resumed", script{whole}, testFile[:123_456], "GET 123456", 0, ""},
+		{"whole, but not yet renamed", script{whole}, testFile, "", 0, ""},
+		{"longer than the file", script{whole}, longer, "GET", 0, ""},
+		{"spoilt", script{whole}, wrong[:1000], "GET 1000, GET", 0, ""},
+		{"spoilt to the end", script{whole}, wrong, "GET", 0, ""},
 
-		{name: "no Content-Length", script: []answer{unsized(whole)}, requests: "GET"},
-		{name: "no Content-Length, broken off", script: []answer{cut(k, unsized(whole)), whole},
-			requests: "GET, GET bytes=100000-"},
-		{name: "no Content-Length, and longer", script: []answer{unsized(serve(longer))},
-			requests: "GET", err: "wrong size: more arrives than the 700001 bytes"},
-		{name: "no Content-Length, and empty", script: []answer{unsized(serve(nil))},
-			requests: "GET, GET, GET, GET", err: "the connection broke off", noStart: true},
+		{"no Content-Length", script{unsized(whole)}, nil, "GET", 0, ""},
+		{"range ignored", script{cut(1000, whole), unsized(whole)}, nil, "GET, GET 1000", 0, ""},
+		{"range refused", script{status(416), whole}, part, "GET 1000, GET", 0, ""},
+		{"another range than asked for", script{otherRange, whole}, part, "GET 1000, GET", 0, ""},
+		{"a range without Content-Range", script{rangeCut("", 1000, 100), whole}, part,
+			"GET 1000, GET", 0, ""},
+		{"never the range that was asked for", script{otherRange}, part,
+			"GET 1000, GET, GET, GET", 0, "the server's answers do not fit together"},
+		{"a range of a file of another length",
+			script{rangeCut("bytes 1000-1999/2000", 1000, 1000)}, part, "GET 1000", 1000,
+			"has 2000 bytes, not 700001"},
 
-		{name: "range ignored", script: []answer{cut(1000, whole), unsized(whole)},
-			requests: "GET, GET bytes=1000-"},
-		{name: "range refused", script: []answer{status(416), whole}, before: testFile[:1000],
-			requests: "GET bytes=1000-, GET"},
-		{name: "another range than asked for", before: testFile[:1000],
-			script:   []answer{rangeCut("bytes 17-700000/700001", 17, 100), whole},
-			requests: "GET bytes=1000-, GET"},
-		{name: "a range without Content-Range", before: testFile[:1000],
-			script: []answer{rangeCut("", 1000, 100), whole}, requests: "GET bytes=1000-, GET"},
-		{name: "never the range that was asked for", before: testFile[:1000],
-			script:   []answer{rangeCut("bytes 17-700000/700001", 17, 100)},
-			requests: "GET bytes=1000-, GET, GET, GET",
-			err:      "the server's answers do not fit together", noStart: true},
-		{name: "a range of a file of another length", before: testFile[:1000],
-			script:   []answer{rangeCut("bytes 1000-1999/2000", 1000, 1000)},
-			requests: "GET bytes=1000-", err: "has 2000 bytes, not 700001", noStart: true,
-			kept: 1000},
+		{"another file behind the break", script{cut(1000, whole), serve(wrong), whole}, nil,
+			"GET, GET 1000, GET", 0, ""},
+		{"wrong checksum", script{serve(wrong)}, nil, "GET", 0, wrongSums},
+		{"wrong checksum of what goes on an earlier run", script{serve(wrong)}, wrong[:10],
+			"GET 10, GET", 0, wrongSums},
+		{"wrong length", script{serve(part)}, nil, "GET", 0, "offers 1000 bytes, not 700001"},
+		{"no bytes", script{serve(nil)}, nil, "GET", 0, "offers 0 bytes, not 700001"},
+		{"encoded", script{status(200, "Content-Encoding: gzip")}, nil, "GET", 0,
+			`encoded as "gzip"`},
+		{"a login page", script{page}, nil, "GET", 0, login},
+		{"a login page without a length, over an earlier part", script{unsized(page)}, part,
+			"GET 1000", 1000, login},
 
-		{name: "another file behind the break",
-			script:   []answer{cut(1000, whole), serve(wrong), whole},
-			requests: "GET, GET bytes=1000-, GET"},
-		{name: "wrong checksum", script: []answer{serve(wrong)}, requests: "GET", err: wrongSum},
-		{name: "wrong checksum of what goes on an earlier run", script: []answer{serve(wrong)},
-			before: wrong[:10], requests: "GET bytes=10-, GET", err: wrongSum},
-		{name: "wrong length", script: []answer{serve(testFile[:2000])}, requests: "GET",
-			err: "offers 2000 bytes, not 700001", noStart: true},
-		{name: "no bytes", script: []answer{serve(nil)}, requests: "GET",
-			err: "offers 0 bytes, not 700001", noStart: true},
-		{name: "encoded", script: []answer{status(200, "Content-Encoding: gzip")}, requests: "GET",
-			err: `encoded as "gzip"`, noStart: true},
-		{name: "a login page", script: []answer{page}, requests: "GET", err: login, noStart: true},
-		{name: "a login page without a length, over an earlier part", before: testFile[:1000],
-			script: []answer{unsized(page)}, requests: "GET bytes=1000-",
-			err: login, noStart: true, kept: 1000},
-
-		{name: "500, 503, 429, then the file",
-			script:   []answer{status(500), status(503), status(429), whole},
-			requests: "GET, GET, GET, GET"},
-		{name: "500 in the middle",
-			script: []answer{cut(k, whole), status(500), status(500), status(500), status(500),
-				whole},
-			requests: "GET" + strings.Repeat(", GET bytes=100000-", 5)},
-		{name: "the middle is as far as it goes", script: []answer{cut(k, whole), status(502)},
-			requests: "GET" + strings.Repeat(", GET bytes=100000-", 7),
-			err:      "502 Bad Gateway; 100.0 kB of 700.0 kB are kept", kept: k},
-		{name: "404 in the middle", script: []answer{cut(k, whole), status(404)},
-			requests: "GET, GET bytes=100000-", err: "404 Not Found", kept: k},
-		{name: "500", script: []answer{status(500)}, requests: "GET, GET, GET, GET",
-			err: "500 Internal Server Error", noStart: true},
-		{name: "500, plain run", quick: true, script: []answer{status(500)}, requests: "GET, GET",
-			err: "500 Internal Server Error", noStart: true},
-		{name: "404", script: []answer{status(404)}, requests: "GET",
-			err: "404 Not Found: the file is not there; is HF_ENDPOINT right?", noStart: true},
-		{name: "401", script: []answer{status(401)}, requests: "GET",
-			err: "401 Unauthorized: it may want a token in HF_TOKEN", noStart: true},
-		{name: "416 for the whole", script: []answer{status(416)}, requests: "GET",
-			err: "416 Requested Range Not Satisfiable", noStart: true},
-		{name: "an unknown answer", script: []answer{status(299)}, requests: "GET",
-			err: "answers 299", noStart: true},
-		{name: "asked to come back later than one wants to wait", requests: "GET",
-			script: []answer{status(429, "Retry-After: 3600")}, err: "429 Too Many", noStart: true},
-		{name: "redirects without end", requests: "GET" + strings.Repeat(", GET", 9),
-			script: []answer{status(302, "Location: /again")}, err: "more than 10 redirects",
-			noStart: true},
-		{name: "a redirect to no web address", requests: "GET",
-			script: []answer{status(302, "Location: ftp://x/y")}, err: "without HTTP",
-			noStart: true},
-		{name: "a redirect to no port", requests: "GET",
-			script: []answer{status(302, "Location: http://127.0.0.1:99999/")}, err: "invalid port",
-			noStart: true},
-
-		{name: "a byte a connection", script: []answer{cut(1, whole)}, kept: 4, noStart: true,
-			requests: "GET, GET bytes=1-, GET bytes=2-, GET bytes=3-",
-			err:      "the connection broke off"},
-		{name: "a byte a connection, plain run", script: []answer{cut(1, whole)}, kept: 2,
-			noStart: true,
-			quick:   true, requests: "GET, GET bytes=1-", err: "the connection broke off"},
+		{"500, 503, 429, then the file", script{status(500), status(503), status(429), whole},
+			nil, "GET, GET, GET, GET", 0, ""},
+		{"500 in the middle",
+			script{cut(k, whole), status(500), status(500), status(500), status(500), whole},
+			nil, "GET" + strings.Repeat(", GET 100000", 5), 0, ""},
+		{"the middle is as far as it goes", script{cut(k, whole), status(502)}, nil,
+			"GET" + strings.Repeat(", GET 100000", 7), k,
+			"502 Bad Gateway; 100.0 kB of 700.0 kB are kept"},
+		{"404 in the middle", script{cut(k, whole), status(404)}, nil, "GET, GET 100000", k,
+			"404 Not Found"},
+		{"500", script{status(500)}, nil, "GET, GET, GET, GET", 0, "500 Internal Server Error"},
+		{"404", script{status(404)}, nil, "GET", 0,
+			"404 Not Found: the file is not there; is HF_ENDPOINT right?"},
+		{"416 for the whole", script{status(416)}, nil, "GET", 0,
+			"416 Requested Range Not Satisfiable"},
+		{"asked to come back later than one wants to wait",
+			script{status(429, "Retry-After: 3600")}, nil, "GET", 0, "429 Too Many"},
+		{"redirects without end", script{status(302, "Location: /again")}, nil,
+			"GET" + strings.Repeat(", GET", 9), 0, "more than 10 redirects"},
+		{"a redirect to no port", script{status(302, "Location: http://127.0.0.1:99999/")}, nil,
+			"GET", 0, "invalid port"},
+		{"a byte a connection", script{cut(1, whole)}, nil, "GET, GET 1, GET 2, GET 3", 4,
+			"the connection broke off"},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			hub := scripted(t, test.script...)
-			d, _ := testDownloader(t, hub.URL)
-			d.quick = test.quick
-			dest := cacheFile("gpt2", d.env)
-			if test.before != nil {
-				put(t, filepath.Dir(dest), map[string]string{
-					filepath.Base(partialOf(dest)): string(test.before)})
-			}
-			last := int64(-1)
-			d.progress = func(done, total int64) {
-				if done < 0 || done > total || total != int64(len(testFile)) {
-					t.Errorf("progress(%d, %d)", done, total)
-				}
-				last = done
-			}
-
-			path, err := d.fetch(context.Background(), "gpt2", "")
-			if got := hub.requests(); got != test.requests {
-				t.Errorf("requests: %s\n    want: %s", got, test.requests)
-			}
-			if test.err == "" {
-				if checkFetched(t, dest, err); path != dest || last != int64(len(testFile)) {
-					t.Errorf("%s; progress ended at %d", path, last)
-				}
-				return
-			}
-			checkFailed(t, err, test.err, test.noStart)
-			if err != nil && !strings.HasPrefix(err.Error(), "fetching gpt2: ") {
-				t.Error(err)
-			}
-			kept, _ := os.ReadFile(partialOf(dest))
-			if !bytes.Equal(kept, testFile[:test.kept]) || isFile(dest) {
-				t.Errorf("%d bytes are kept, want %d", len(kept), test.kept)
-			}
-			if left := leftovers(t, dest); len(left) > 1 || len(left) == 1 && test.kept == 0 {
-				t.Errorf("left over: %q", left)
-			}
-		})
+		t.Run(test.name, func(t *testing.T) { test.run(t, false) })
 	}
+	t.Run("500, plain run", func(t *testing.T) {
+		fetchTest{"", script{status(500)}, nil, "GET, GET", 0, "500 Internal"}.run(t, true)
+	})
 }
 
 // TestFetchSmallRanges has a server that gives a hundred bytes at a time.
@@ -459,7 +435,7 @@ func TestFetchSmallRanges(t *testing.T) {
 		rangeCut(fmt.Sprintf("bytes %d-%d/%d", first, first+99, len(testFile)), first, 100)(w, r)
 	})
 	d, _ := testDownloader(t, hub.URL)
-	_, err := d.fetch(context.Background(), "gpt2", "")
+	_, err := fetchTo(d, "")
 	checkFailed(t, err, "the connection broke off; 400 bytes of 700.0 kB are kept", true)
 }
 
@@ -496,6 +472,17 @@ func drip(d *Downloader, clock *testClock, n int, every time.Duration, times int
 func TestFetchSlow(t *testing.T) {
 	const tooSlow, tooLate = "less than 100.0 kB within 30s",
 		"less than 100.0 kB of the file within 8s"
+	// slowly fetches from a server that answers by what it is told of the clock.
+	slowly := func(t *testing.T, quick bool, sum string,
+		answers func(d *Downloader, clock *testClock) answer) (requests, path string, err error) {
+		var a answer
+		hub := scripted(t, func(w http.ResponseWriter, r *http.Request) { a(w, r) })
+		d, clock := testDownloader(t, hub.URL)
+		d.quick, d.table[0].sum, a = quick, sum, answers(d, clock)
+		path, err = fetchTo(d, "")
+		return hub.requests(), path, err
+	}
+	sum := testModel().sum
 	for _, test := range []struct {
 		name     string
 		quick    bool
@@ -507,7 +494,7 @@ func TestFetchSlow(t *testing.T) {
 		err      string
 	}{
 		{"a byte every two seconds", false, 1, 2 * time.Second, 15, true,
-			"GET, GET bytes=15-, GET bytes=30-, GET bytes=45-", tooSlow},
+			"GET, GET 15, GET 30, GET 45", tooSlow},
 		{"a byte every two seconds, plain run", true, 1, 2 * time.Second, 4, true, "GET", tooLate},
 		{"a late start, plain run", true, 40_000, 7 * time.Second, 2, true, "GET", tooLate},
 		{"fast enough, plain run", true, 50_000, 3 * time.Second, 13, false, "GET", ""},
@@ -515,17 +502,15 @@ func TestFetchSlow(t *testing.T) {
 		{"slow after a good start, plain run", true, 600_000, 29 * time.Second, 1, false, "GET",
 			""},
 		{"nothing any more after a good start", false, 600_000, 31 * time.Second, 1, true,
-			"GET, GET bytes=600000-", ""},
+			"GET, GET 600000", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var a answer
-			hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { a(w, r) })
-			d, clock := testDownloader(t, hub.URL)
-			d.quick = test.quick
-			a = drip(d, clock, test.n, test.every, test.times, test.hangs)
-			path, err := d.fetch(context.Background(), "gpt2", "")
-			if got := hub.requests(); got != test.requests {
-				t.Errorf("requests: %s", got)
+			requests, path, err := slowly(t, test.quick, sum,
+				func(d *Downloader, clock *testClock) answer {
+					return drip(d, clock, test.n, test.every, test.times, test.hangs)
+				})
+			if requests != test.requests {
+				t.Errorf("requests: %s", requests)
 			}
 			if test.err == "" {
 				checkFetched(t, path, err)
@@ -535,41 +520,27 @@ func TestFetchSlow(t *testing.T) {
 		})
 	}
 
-	silent := func(clock *testClock, wait time.Duration) answer {
-		return func(_ http.ResponseWriter, r *http.Request) {
-			clock.pass(wait)
-			<-r.Context().Done()
+	silent := func(wait time.Duration) func(*Downloader, *testClock) answer {
+		return func(_ *Downloader, clock *testClock) answer {
+			return func(_ http.ResponseWriter, r *http.Request) {
+				clock.pass(wait)
+				<-r.Context().Done()
+			}
 		}
 	}
-	t.Run("no answer, plain run", func(t *testing.T) {
-		var a answer
-		hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { a(w, r) })
-		d, clock := testDownloader(t, hub.URL)
-		d.quick, a = true, silent(clock, 9*time.Second)
-		_, err := d.fetch(context.Background(), "gpt2", "")
-		checkFailed(t, err, "less than 100.0 kB of the file within 8s", true)
-	})
-	t.Run("no announcement", func(t *testing.T) {
-		var a answer
-		hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { a(w, r) })
-		d, clock := testDownloader(t, hub.URL)
-		d.table[0].sum, a = "", silent(clock, 31*time.Second)
-		_, err := d.fetch(context.Background(), "gpt2", "")
-		checkFailed(t, err, "no answer within 30s", true)
-		if got := hub.requests(); got != "HEAD, HEAD, HEAD, HEAD" {
-			t.Error(got)
-		}
-	})
-	t.Run("time up between the tries, plain run", func(t *testing.T) {
-		hub := scripted(t, status(503, "Retry-After: 7"))
-		d, clock := testDownloader(t, hub.URL)
-		d.quick = true
-		d.sleep = func(ctx context.Context, wait time.Duration) error {
+	_, _, err := slowly(t, true, sum, silent(9*time.Second)) // no answer, plain run
+	checkFailed(t, err, tooLate, true)
+	requests, _, err := slowly(t, false, "", silent(31*time.Second)) // no announcement
+	if checkFailed(t, err, "no answer within 30s", true); requests != "HEAD, HEAD, HEAD, HEAD" {
+		t.Error(requests)
+	}
+	_, _, err = slowly(t, true, sum, func(d *Downloader, clock *testClock) answer {
+		d.sleep = func(ctx context.Context, wait time.Duration) error { // time up between the tries
 			return clock.sleep(ctx, wait+2*time.Second)
 		}
-		_, err := d.fetch(context.Background(), "gpt2", "")
-		checkFailed(t, err, "less than 100.0 kB of the file within 8s", true)
+		return status(503, "Retry-After: 7")
 	})
+	checkFailed(t, err, tooLate, true)
 }
 
 // TestFetchNotes looks at what a fetch says while it goes on.
@@ -578,8 +549,8 @@ func TestFetchNotes(t *testing.T) {
 	d, _ := testDownloader(t, hub.URL)
 	var notes []string
 	d.note = func(line string) { notes = append(notes, line) }
-	d.fetch(context.Background(), "gpt2", "")
-	d.fetch(context.Background(), "gpt2", "")
+	fetchTo(d, "")
+	fetchTo(d, "")
 	dest := cacheFile("gpt2", d.env)
 	for i, want := range []string{
 		"fetching gpt2 (700.0 kB) from " + hub.URL + "/openai-community/gpt2 into " + dest,
@@ -604,7 +575,7 @@ func TestFetchDestination(t *testing.T) {
 		{file, file},
 		{file, file}, // nothing is asked for the second time
 	} {
-		path, err := d.fetch(context.Background(), "openai-community/gpt2", test.dest)
+		path, err := d.fetch(background, "openai-community/gpt2", test.dest)
 		got, _ := os.ReadFile(test.want)
 		if err != nil || path != test.want || !bytes.Equal(got, testFile) {
 			t.Errorf("%s: %s, %d bytes, %v", test.dest, path, len(got), err)
@@ -614,7 +585,7 @@ func TestFetchDestination(t *testing.T) {
 		t.Errorf("requests: %s", got)
 	}
 	put(t, folder, map[string]string{"link": "-> there"}) // which is not there yet
-	path, err := d.fetch(context.Background(), "gpt2", filepath.Join(folder, "link"))
+	path, err := fetchTo(d, filepath.Join(folder, "link"))
 	if info, _ := os.Lstat(path); err != nil || filepath.Base(path) != "there" || info == nil ||
 		!info.Mode().IsRegular() {
 		t.Errorf("through a link: %s, %v", path, err)
@@ -622,7 +593,7 @@ func TestFetchDestination(t *testing.T) {
 
 	failing := func(name, dest, want string) {
 		t.Helper()
-		_, err := d.fetch(context.Background(), name, dest)
+		_, err := d.fetch(background, name, dest)
 		checkFailed(t, err, want, false)
 	}
 	d.env.cache = ""
@@ -636,16 +607,13 @@ func TestFetchDestination(t *testing.T) {
 	d.env.cache = file
 	failing("gpt2", "", "mechpatch fetch -o FILE") // a cache that is no folder
 	for variables, want := range map[string]string{
-		"HF_ENDPOINT=huggingface.co":        "HF_ENDPOINT is not an address",
-		"HF_ENDPOINT=ftp://huggingface.co":  "HF_ENDPOINT is not an address",
-		"HF_ENDPOINT=http://127.0.0.1:9999": "",
-		"HF_ENDPOINT=http://x:99999":        "HF_ENDPOINT has the port 99999, and ports",
-		"HF_HUB_OFFLINE=1":                  "HF_HUB_OFFLINE=1 forbids the network",
+		"HF_ENDPOINT=huggingface.co":       "HF_ENDPOINT is not an address",
+		"HF_ENDPOINT=ftp://huggingface.co": "HF_ENDPOINT is not an address",
+		"HF_ENDPOINT=http://x:99999":       "HF_ENDPOINT has the port 99999, and ports",
+		"HF_HUB_OFFLINE=1":                 "HF_HUB_OFFLINE=1 forbids the network",
 	} {
-		if want != "" {
-			d.env.getenv = testEnv(t, variables).getenv
-			failing("gpt2", filepath.Join(folder, "y"), want)
-		}
+		d.env.getenv = testEnv(t, variables).getenv
+		failing("gpt2", filepath.Join(folder, "y"), want)
 	}
 }
 
@@ -653,7 +621,7 @@ func TestFetchDestination(t *testing.T) {
 func TestFetchLongName(t *testing.T) {
 	d, _ := testDownloader(t, scripted(t, cut(300_000, whole), whole).URL)
 	dest := filepath.Join(t.TempDir(), strings.Repeat("ä", 127))
-	path, err := d.fetch(context.Background(), "gpt2", dest)
+	path, err := fetchTo(d, dest)
 	if checkFetched(t, dest, err); path != dest {
 		t.Error(path)
 	}
@@ -667,7 +635,7 @@ func TestFetchSumIsOfTheDisk(t *testing.T) {
 		return f.Write(data)
 	}
 	dest := filepath.Join(t.TempDir(), "x")
-	_, err := d.fetch(context.Background(), "gpt2", dest)
+	_, err := fetchTo(d, dest)
 	checkFailed(t, err, "wrong checksum", false)
 	if left := leftovers(t, dest); left != nil || isFile(dest) {
 		t.Errorf("left over: %q", left)
@@ -717,7 +685,7 @@ func TestFetchAnnounced(t *testing.T) {
 			})
 			d, _ := testDownloader(t, hub.URL)
 			d.table = []Published{{name: "r", repo: "old/r", revision: "main"}}
-			path, err := d.fetch(context.Background(), "r", "")
+			path, err := d.fetch(background, "r", "")
 			if !strings.HasPrefix(test.want, "/") {
 				checkFailed(t, err, test.want, test.want != "wrong checksum")
 				return
@@ -793,91 +761,75 @@ func newRepositoryHub(t testing.TB, files map[string]string) *repositoryHub {
 // inFolder are the files of a folder and below it, by name.
 func inFolder(t testing.TB, folder string) map[string]string {
 	files := map[string]string{}
-	err := filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+	check(t, fs.WalkDir(os.DirFS(folder), ".", func(name string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
-			data, _ := os.ReadFile(path)
-			name, _ := filepath.Rel(folder, path)
-			files[filepath.ToSlash(name)] = string(data)
+			files[name] = string(must(os.ReadFile(filepath.Join(folder, name))))
 		}
 		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))
 	return files
 }
 
 func TestFetchRepository(t *testing.T) {
-	weights := string(testFile)
-	const config = `{"model_type": "gpt2", "n_head": 2}`
+	const index, missing = "model.safetensors.index.json", `{"weight_map": {"x": "c.safetensors"}}`
 	for _, test := range []struct {
 		name, spec string
-		files      map[string]string // of the repository
-		gave       string            // its files that were fetched, in order
+		files      string            // of the repository
+		special    map[string]string // what some of them hold
+		gave       string            // what was fetched, in order
 		err        string
 	}{
-		{name: "a repository", spec: "o/r",
-			files: map[string]string{"config.json": config, "model.safetensors": weights,
-				"tokenizer.json": "{}", "vocab.json": "{}", "merges.txt": "", "README.md": "x",
-				"pytorch_model.bin": weights, "tokenizer_config.json": "{}"},
-			gave: "config.json tokenizer_config.json tokenizer.json model.safetensors"},
-		{name: "an old one, under its old name", spec: "old/r",
-			files: map[string]string{"config.json": config, "pytorch_model.bin": weights,
-				"vocab.json": "{}", "merges.txt": "a b", "added_tokens.json": "{}"},
-			gave: "config.json added_tokens.json vocab.json merges.txt pytorch_model.bin"},
-		{name: "in parts", spec: "o/r@main",
-			files: map[string]string{"config.json": config, "a.safetensors": weights,
-				"b.safetensors": "b",
-				"c.safetensors": "no part", "model.safetensors.index.json": `{"weight_map": {` +
-					`"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}`},
-			gave: "config.json model.safetensors.index.json a.safetensors b.safetensors"},
-		{name: "PyTorch in parts", spec: "o/r@" + commit,
-			files: map[string]string{"a.bin": weights,
-				"pytorch_model.bin.index.json": `{"weight_map": {"x": "a.bin"}}`},
-			gave: "pytorch_model.bin.index.json a.bin"},
-		{name: "a branch", spec: "o/r@feature/x",
-			files: map[string]string{"config.json": config, "model.safetensors": weights},
-			gave:  "config.json model.safetensors"},
-		{name: "another kind of vocabulary", spec: "o/r",
-			files: map[string]string{"config.json": config, "spiece.model": "x",
-				"model.safetensors": "y"},
-			gave: "config.json spiece.model model.safetensors"},
-		{name: "a model that cannot be computed", spec: "o/r",
-			files: map[string]string{"config.json": `{"model_type": "llama"}`,
-				"model.safetensors": weights},
-			gave: "config.json",
-			err:  `fetching o/r: config.json: model_type is "llama", not gpt2`},
-		{name: "no weights", spec: "o/r",
-			files: map[string]string{"config.json": config, "flax.msgpack": "x"},
-			gave:  "config.json", err: "the repository has none of model.safetensors, "},
-		{name: "a part missing", spec: "o/r", gave: "config.json model.safetensors.index.json",
-			files: map[string]string{"config.json": config,
-				"model.safetensors.index.json": `{"weight_map": {"x": "b.safetensors"}}`},
-			err: `names "b.safetensors", which the repository does not have`},
-		{name: "a part that lies elsewhere", spec: "o/r",
-			gave: "config.json model.safetensors.index.json",
-			files: map[string]string{"config.json": config,
-				"model.safetensors.index.json": `{"weight_map": {"x": "../b.safetensors"}}`},
-			err: `it names "../b.safetensors": the parts lie beside the index`},
-		{name: "a vast vocabulary", spec: "o/r", gave: "config.json",
-			files: map[string]string{"config.json": config, "tokenizer.json": "VAST"},
-			err:   "tokenizer.json has 1.1 GB, which is too much"},
-		{name: "no such revision", spec: "o/r@v2", files: map[string]string{"config.json": config},
-			err: "fetching o/r@v2: config.json: "},
+		{"a repository", "o/r", "config.json model.safetensors tokenizer.json vocab.json " +
+			"merges.txt README.md pytorch_model.bin tokenizer_config.json", nil,
+			"config.json tokenizer_config.json tokenizer.json model.safetensors", ""},
+		{"an old one, under its old name", "old/r",
+			"config.json pytorch_model.bin vocab.json merges.txt added_tokens.json", nil,
+			"config.json added_tokens.json vocab.json merges.txt pytorch_model.bin", ""},
+		{"in parts", "o/r@main", "config.json a.safetensors b.safetensors c.safetensors",
+			map[string]string{index: `{"weight_map": {"x": "b.safetensors",
+				"y": "a.safetensors", "z": "b.safetensors"}}`, "b.safetensors": "b"},
+			"config.json model.safetensors.index.json a.safetensors b.safetensors", ""},
+		{"PyTorch in parts", "o/r@" + commit, "a.bin",
+			map[string]string{"pytorch_model.bin.index.json": `{"weight_map": {"x": "a.bin"}}`},
+			"pytorch_model.bin.index.json a.bin", ""},
+		{"a branch", "o/r@feature/x", "config.json model.safetensors", nil,
+			"config.json model.safetensors", ""},
+		{"another kind of vocabulary", "o/r", "config.json spiece.model model.safetensors", nil,
+			"config.json spiece.model model.safetensors", ""},
+		{"a model that cannot be computed", "o/r", "model.safetensors",
+			map[string]string{"config.json": `{"model_type": "llama"}`}, "config.json",
+			`fetching o/r: config.json: model_type is "llama", not gpt2`},
+		{"no weights", "o/r", "config.json flax.msgpack", nil, "config.json",
+			"the repository has none of model.safetensors, "},
+		{"a part missing", "o/r", "config.json", map[string]string{index: missing},
+			"config.json " + index, `names "c.safetensors", which the repository does not have`},
+		{"a part that lies elsewhere", "o/r", "config.json",
+			map[string]string{index: `{"weight_map": {"x": "../b.safetensors"}}`},
+			"config.json " + index,
+			`it names "../b.safetensors": the parts lie beside the index`},
+		{"a vast vocabulary", "o/r", "config.json", map[string]string{"tokenizer.json": "VAST"},
+			"config.json", "tokenizer.json has 1.1 GB, which is too much"},
+		{"no such revision", "o/r@v2", "config.json", nil, "", "fetching o/r@v2: config.json: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			hub := newRepositoryHub(t, test.files)
-			hub.commits["feature/x"] = commit
-			d, _ := testDownloader(t, hub.URL)
-			folder, err := d.fetch(context.Background(), test.spec, "")
-			repo, _ := parseRepository(test.spec)
-			var gave, want []string
-			for i, name := range strings.Fields(test.gave) {
-				if want = append(want, commit+" "+name); i < len(hub.gave) {
-					gave = append(gave, hub.gave[i])
+			files := map[string]string{}
+			for _, name := range strings.Fields(test.files) {
+				files[name] = "{}"
+				if ext := filepath.Ext(name); ext == ".safetensors" || ext == ".bin" {
+					files[name] = string(testFile)
 				}
 			}
-			if len(hub.gave) != len(want) || strings.Join(gave, ", ") != strings.Join(want, ", ") {
+			maps.Copy(files, test.special)
+			hub := newRepositoryHub(t, files)
+			hub.commits["feature/x"] = commit
+			d, _ := testDownloader(t, hub.URL)
+			folder, err := d.fetch(background, test.spec, "")
+			repo := must(parseRepository(test.spec))
+			var want []string
+			for _, name := range strings.Fields(test.gave) {
+				want = append(want, commit+" "+name)
+			}
+			if !slices.Equal(hub.gave, want) {
 				t.Errorf("fetched: %q", hub.gave)
 			}
 			if test.err != "" {
@@ -887,12 +839,10 @@ func TestFetchRepository(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			there := inFolder(t, folder)
 			for _, name := range strings.Fields(test.gave) {
-				if there[name] != test.files[name] {
+				if there[name] != files[name] {
 					t.Errorf("%s has %d bytes", name, len(there[name]))
 				}
 			}
@@ -916,7 +866,7 @@ func TestFetchRepositoryAgain(t *testing.T) {
 	fetch := func(dest, want string) string {
 		t.Helper()
 		hub.gave = nil
-		folder, err := d.fetch(context.Background(), "o/r", dest)
+		folder, err := d.fetch(background, "o/r", dest)
 		if got := strings.Join(hub.gave, ", "); err != nil || got != want {
 			t.Errorf("%v, fetched: %s", err, got)
 		}
@@ -932,7 +882,7 @@ func TestFetchRepositoryAgain(t *testing.T) {
 	put(t, folder,
 		map[string]string{filepath.Base(partialOf("model.safetensors")): string(testFile[:9])})
 	fetch("", commit+" model.safetensors")
-	if got := hub.requests(); !strings.HasSuffix(got, "GET bytes=9-, GET bytes=9-") {
+	if got := hub.requests(); !strings.HasSuffix(got, "GET 9, GET 9") {
 		t.Error(got) // the second is elsewhere
 	}
 
@@ -943,12 +893,12 @@ func TestFetchRepositoryAgain(t *testing.T) {
 	}
 	own := fetch(t.TempDir(), all(another))
 	hub.files["vocab.json"] = "other"
-	_, err := d.fetch(context.Background(), "o/r", own)
+	_, err := d.fetch(background, "o/r", own)
 	checkFailed(t, err, "vocab.json is there, but differs from the repository's", false)
 
 	delete(hub.commits, "main")
 	hub.commits["main"] = "no commit"
-	_, err = d.fetch(context.Background(), "o/r", "")
+	_, err = d.fetch(background, "o/r", "")
 	checkFailed(t, err, "does not name the commit (in X-Repo-Commit)", false)
 }
 
@@ -971,7 +921,7 @@ func TestFetchToken(t *testing.T) {
 	})
 	d, _ := testDownloader(t, hub.URL, "HF_TOKEN= hf_secret\r\n")
 	d.table = []Published{{name: "gpt2", repo: "o/gpt2", revision: "main"}}
-	path, err := d.fetch(context.Background(), "gpt2", "")
+	path, err := fetchTo(d, "")
 	checkFetched(t, path, err)
 	const file = "/o/gpt2/resolve/main/model.safetensors Bearer hf_secret"
 	want := []string{file, file, "cdn ", "/back Bearer hf_secret"}
@@ -987,7 +937,7 @@ func TestFetchToken(t *testing.T) {
 	} {
 		hub := scripted(t, status(403))
 		d, _ := testDownloader(t, hub.URL, "HF_TOKEN="+token)
-		_, err := d.fetch(context.Background(), "gpt2", "")
+		_, err := fetchTo(d, "")
 		checkFailed(t, err, want, true)
 		asked := strings.Fields(hub.requests())
 		if strings.Contains(err.Error(), "secret") || want == broken && len(asked) > 0 ||
@@ -1012,13 +962,13 @@ func TestFetchHTTPS(t *testing.T) {
 	defer server.Close()
 
 	d, _ := testDownloader(t, server.URL)
-	_, err := d.fetch(context.Background(), "gpt2", "")
+	_, err := fetchTo(d, "")
 	if checkFailed(t, err, "certificate", true); asked != 0 {
 		t.Error("the file is asked for all the same")
 	}
 	trusting := server.Client().Transport.(*http.Transport).TLSClientConfig
 	d.client.Transport.(*http.Transport).TLSClientConfig = trusting
-	if _, err := d.fetch(context.Background(), "gpt2", ""); err != nil || asked != 1 {
+	if _, err := fetchTo(d, ""); err != nil || asked != 1 {
 		t.Error(err)
 	}
 }
@@ -1037,7 +987,7 @@ func TestFetchUnsolicited(t *testing.T) {
 		io.Copy(io.Discard, conn) // until the other side has read it, and closes
 	})
 	d, _ := testDownloader(t, hub.URL)
-	d.fetch(context.Background(), "gpt2", "")
+	fetchTo(d, "")
 	if said.Len() > 0 {
 		t.Errorf("%s", said.String())
 	}
@@ -1067,7 +1017,7 @@ func TestFetchProxy(t *testing.T) {
 		d.quick = true
 		address, _ := url.Parse(proxy.URL)
 		d.client.Transport.(*http.Transport).Proxy = http.ProxyURL(address)
-		path, err := d.fetch(context.Background(), "gpt2", "")
+		path, err := fetchTo(d, "")
 		if test.err == "" {
 			checkFetched(t, path, err)
 		} else {
@@ -1088,7 +1038,7 @@ func TestFetchNobody(t *testing.T) {
 			waits++
 			return nil
 		}
-		_, err := d.fetch(context.Background(), "gpt2", "")
+		_, err := fetchTo(d, "")
 		checkFailed(t, err, "dial", true)
 		if want := map[bool]int{false: 3, true: 0}[quick]; waits != want {
 			t.Errorf("quick %v: tried again %d times", quick, waits)
@@ -1114,9 +1064,9 @@ func TestFetchInterrupted(t *testing.T) {
 	}
 	_, err := d.fetch(ctx, "gpt2", "")
 	checkFailed(t, err, "interrupted; 1.0 kB of 700.0 kB are kept", false)
-	path, err := d.fetch(context.Background(), "gpt2", "")
+	path, err := fetchTo(d, "")
 	checkFetched(t, path, err)
-	if got := hub.requests(); got != "GET, GET bytes=1000-" {
+	if got := hub.requests(); got != "GET, GET 1000" {
 		t.Error(got)
 	}
 	_, err = d.fetch(ctx, "gpt2", filepath.Join(t.TempDir(), "x"))
@@ -1128,7 +1078,7 @@ func TestFetchInterrupted(t *testing.T) {
 func TestFetchNoSpace(t *testing.T) {
 	hub := scripted(t, whole)
 	check := func(t *testing.T, d *Downloader, dest, want string) {
-		_, err := d.fetch(context.Background(), "gpt2", dest)
+		_, err := fetchTo(d, dest)
 		checkFailed(t, err, "cannot write into "+filepath.Dir(dest)+": "+want, false)
 		if left := leftovers(t, dest); left != nil {
 			t.Errorf("left over: %q", left)
@@ -1175,7 +1125,7 @@ func TestFetchTogether(t *testing.T) {
 		go func() {
 			defer group.Done()
 			one := *d // each begins for itself
-			_, err := one.fetch(context.Background(), "gpt2", "")
+			_, err := one.fetch(background, "gpt2", "")
 			if !isFile(dest) || err != nil {
 				t.Error(err)
 			}
@@ -1183,7 +1133,7 @@ func TestFetchTogether(t *testing.T) {
 	}
 	group.Wait()
 	checkFetched(t, dest, nil)
-	if got := hub.requests(); got != "GET, GET bytes=300000-" {
+	if got := hub.requests(); got != "GET, GET 300000" {
 		t.Error(got)
 	}
 }
@@ -1193,7 +1143,7 @@ func TestFetchTogether(t *testing.T) {
 func TestFetchLock(t *testing.T) {
 	d, clock := testDownloader(t, scripted(t, whole).URL)
 	dest := filepath.Join(t.TempDir(), "x")
-	release := must(d.claim(context.Background(), dest, partialOf(dest), 1))
+	release := must(d.claim(background, dest, partialOf(dest), 1))
 	hour, cancel := context.WithCancel(context.Background())
 	clock.after(time.Hour, cancel)
 	if _, err := d.claim(hour, dest, partialOf(dest), 1); err != errInterrupted {
@@ -1207,14 +1157,14 @@ func TestFetchLock(t *testing.T) {
 	put(t, filepath.Dir(dest),
 		map[string]string{"x.lock": "", filepath.Base(partialOf(dest)): "spoilt"})
 	before := clock.now
-	_, err := d.fetch(context.Background(), "gpt2", dest)
+	_, err := fetchTo(d, dest)
 	checkFetched(t, dest, err)
 	if waited := clock.now - before; waited < lockStale || waited > time.Minute {
 		t.Errorf("waited %s for nobody", waited)
 	}
 
 	put(t, filepath.Dir(dest), map[string]string{"x.lock/of/somebody": ""})
-	_, err = d.fetch(context.Background(), "gpt2", dest)
+	_, err = fetchTo(d, dest)
 	checkFailed(t, err, "cannot write into "+filepath.Dir(dest), false)
 }
 
@@ -1237,15 +1187,13 @@ func TestFetchProcesses(t *testing.T) {
 		whole(w, r)
 	})
 	dest := filepath.Join(t.TempDir(), "gpt2.safetensors")
-	child := func() *exec.Cmd {
-		command := exec.Command(os.Args[0], "-test.run=^TestFetchChild$", "-test.count=1")
-		command.Env = append(os.Environ(), "MECHPATCH_TEST_DEST="+dest, "http_proxy=", "no_proxy=",
+	run := func() *exec.Cmd {
+		return child(t, "TestFetchChild", "MECHPATCH_TEST_DEST="+dest, "http_proxy=", "no_proxy=",
 			"HF_ENDPOINT=http://hub.invalid", "HTTP_PROXY="+hub.URL, "NO_PROXY=",
-			"HF_HUB_OFFLINE=", "TRANSFORMERS_OFFLINE=", "GOCOVERDIR="+t.TempDir())
-		return command
+			"HF_HUB_OFFLINE=", "TRANSFORMERS_OFFLINE=")
 	}
 
-	first := child()
+	first := run()
 	if err := first.Start(); errors.Is(err, syscall.ENOEXEC) {
 		t.Skipf("this program runs in an emulator and cannot start itself: %v", err)
 	} else if err != nil {
@@ -1266,14 +1214,14 @@ func TestFetchProcesses(t *testing.T) {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			if out, err := child().CombinedOutput(); err != nil {
+			if out, err := run().CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
 		}()
 	}
 	group.Wait()
 	checkFetched(t, dest, nil)
-	if got := hub.requests(); got != "GET, GET bytes=300000-" {
+	if got := hub.requests(); got != "GET, GET 300000" {
 		t.Error(got)
 	}
 }
@@ -1291,14 +1239,12 @@ func TestFetchCertificates(t *testing.T) {
 		certificates string
 		ok           bool
 	}{{string(pem.EncodeToMemory(&block)), true}, {"", false}} {
-		folder := t.TempDir()
-		put(t, folder, map[string]string{"ca.pem": test.certificates})
-		child := exec.Command(os.Args[0], "-test.run=^TestFetchChild$", "-test.count=1")
-		child.Env = append(os.Environ(), "MECHPATCH_TEST_DEST="+filepath.Join(folder, "x"),
+		trusted := file(t, "ca.pem", test.certificates)
+		folder := filepath.Dir(trusted)
+		run := child(t, "TestFetchChild", "MECHPATCH_TEST_DEST="+filepath.Join(folder, "x"),
 			"HF_ENDPOINT="+server.URL, "HF_HUB_OFFLINE=", "HTTPS_PROXY=", "https_proxy=",
-			"GOCOVERDIR="+t.TempDir(),
-			"SSL_CERT_FILE="+filepath.Join(folder, "ca.pem"), "SSL_CERT_DIR="+folder)
-		if out, err := child.CombinedOutput(); errors.Is(err, syscall.ENOEXEC) {
+			"SSL_CERT_FILE="+trusted, "SSL_CERT_DIR="+folder)
+		if out, err := run.CombinedOutput(); errors.Is(err, syscall.ENOEXEC) {
 			t.Skipf("this program runs in an emulator and cannot start itself: %v", err)
 		} else if (err == nil) != test.ok || !test.ok &&
 			!bytes.Contains(out, []byte("certificate")) {
@@ -1317,7 +1263,7 @@ func TestFetchChild(t *testing.T) {
 	d.table = []Published{testModel()}
 	// What is waited for is only the lock of the run that was killed.
 	d.sleep = func(ctx context.Context, t time.Duration) error { return sleepContext(ctx, t/20) }
-	must(d.fetch(context.Background(), "gpt2", dest))
+	must(fetchTo(d, dest))
 	if data, _ := os.ReadFile(dest); !bytes.Equal(data, testFile) {
 		t.Errorf("%d bytes", len(data))
 	}

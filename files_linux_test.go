@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -61,9 +60,8 @@ func TestMappingRefused(t *testing.T) {
 	if err := f.Truncate(maxRead / 2); err != nil {
 		t.Skip(err) // a file system without sparse files
 	}
-	child := exec.Command(os.Args[0], "-test.run=^TestMappingRefusedChild$", "-test.count=1")
-	child.Env = append(os.Environ(), "MECHPATCH_TEST_MAPS="+path, "GOCOVERDIR="+t.TempDir())
-	if out, err := child.CombinedOutput(); err != nil {
+	run := child(t, "TestMappingRefusedChild", "MECHPATCH_TEST_MAPS="+path)
+	if out, err := run.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +54,7 @@ func TestFetchPlanted(t *testing.T) {
 			if err := plant(victim, partialOf(dest)); err != nil {
 				t.Skip(err)
 			}
-			_, err := d.fetch(context.Background(), "gpt2", dest)
+			_, err := fetchTo(d, dest)
 			checkFetched(t, dest, err)
 			if data, _ := os.ReadFile(victim); string(data) != "precious" {
 				t.Errorf("the other file has %d bytes", len(data))
@@ -182,7 +181,7 @@ func TestPipes(t *testing.T) {
 		hub := d.env.getenv("HF_ENDPOINT")
 		d.env = env
 		d.env.getenv = testEnv(t, "HF_ENDPOINT="+hub).getenv
-		dest, err := d.fetch(context.Background(), "gpt2", "")
+		dest, err := fetchTo(d, "")
 		if name == "cache/mechpatch/gpt2.safetensors" {
 			checkFailed(t, err, "gpt2.safetensors is not a regular file", false)
 		} else {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -128,6 +129,14 @@ func invoke(args ...string) (code int, stdout, stderr string) {
 func oneLine(stderr string) bool {
 	return strings.HasPrefix(stderr, "mechpatch: ") && strings.Count(stderr, "\n") == 1 &&
 		strings.HasSuffix(stderr, "\n")
+}
+
+// child is this test program again, to run one test with more in its environment.
+func child(t testing.TB, test string, env ...string) *exec.Cmd {
+	c := exec.Command(os.Args[0], "-test.run=^"+test+"$", "-test.count=1")
+	c.Env = append(os.Environ(), "GOCOVERDIR="+t.TempDir())
+	c.Env = append(c.Env, env...)
+	return c
 }
 
 // question asks the circuit's kind of question.
