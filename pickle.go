@@ -10,10 +10,10 @@ import (
 
 // A small, deaf pickle machine.
 //
-// A pickle is how Python writes an object to a file, and it is not data but a program: a list of
-// one-byte opcodes for a machine with a stack, a set of marks on it, and a memo (numbered slots, so
-// that an object that occurs twice is written once). The program builds the object bottom-up and
-// ends in STOP with the object alone on the stack. A state dict of one tensor, abridged:
+// A pickle is how Python writes an object to a file, and it is not data but a program: one-byte
+// opcodes for a machine with a stack, marks on it, and a memo (numbered slots, so that an object
+// that occurs twice is written once). The program builds the object bottom-up and ends in STOP with
+// the object alone on the stack. A state dict of one tensor, abridged:
 //
 //	PROTO 2                                  \x80 \x02
 //	GLOBAL collections.OrderedDict           c collections \n OrderedDict \n
@@ -29,17 +29,17 @@ import (
 //	SETITEMS  STOP                           u .      put it into the dict; done
 //
 // GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a
-// pickle is to run it: the two lines GLOBAL os.system and REDUCE ('…') are all that an attacker
-// needs. And a few dozen bytes that put a list of ten references into a list of ten references, and
-// so on, unfold into more objects than a computer has memory for.
+// pickle is to run it: GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a few
+// dozen bytes that put a list of ten references into a list of ten references, and so on, unfold
+// into more objects than a computer has memory for.
 //
 // This machine is safe because of what it cannot do. A name is a string to it. It knows the few
-// functions that a state dict needs (its library's) and stops at a call of any other. Those that it
-// knows do not run what Python would run: they check their arguments and note down what was asked
-// for. An object of a class that it does not know (NEWOBJ, BUILD) becomes a dict of its attributes
-// and nothing more. It never looks into an object that it has built, so objects that contain each
-// other a million times cost nothing, and a program may be no longer than maxSteps opcodes, each of
-// which makes at most one small object. Opcodes that torch.save does not write are refused by name.
+// functions that a state dict needs (its library's) and stops at a call of any other. These do not
+// run what Python would run: they check their arguments and note down what was asked for. An object
+// of a class (NEWOBJ, BUILD) becomes a dict of its attributes. The machine never looks into an
+// object that it has built, so objects that contain each other a million times cost nothing, and a
+// program may be no longer than maxSteps opcodes, each of which makes at most one small object.
+// Opcodes that torch.save does not write are refused by name.
 //
 // The opcodes are described in Python's own pickletools module.
 
@@ -71,13 +71,10 @@ type pyDict struct {
 	values map[any]any
 }
 
-// A library is what a pickle may use of its surroundings. The reader of a file format hands it
-// over.
+// A library is what the reader of a file format lets a pickle use.
 type library struct {
-	// functions is everything that a pickle may call.
-	functions map[pyName]func(args pyTuple) (any, error)
-	// persistent makes an object that is kept outside of the pickle, described by id.
-	persistent func(id any) (any, error)
+	functions  map[pyName]func(args pyTuple) (any, error) // all that it may call
+	persistent func(id any) (any, error)                  // makes what is kept outside of it
 }
 
 type pickleMachine struct {
@@ -90,8 +87,8 @@ type pickleMachine struct {
 	err     error // the first fault: it ends the program after the opcode
 }
 
-// unpickle runs the pickle at the beginning of data. It returns the object that the pickle
-// describes and the pickle's length in bytes.
+// unpickle runs the pickle at the beginning of data, and returns its object and its length in
+// bytes.
 func unpickle(data []byte, lib library) (object any, length int, err error) {
 	m := &pickleMachine{
 		library: lib, program: data[:min(len(data), maxPickle)], memo: map[uint32]any{},
@@ -161,14 +158,10 @@ const (
 
 // refusedOps are the opcodes of the pickle format that torch.save has no use for.
 var refusedOps = map[byte]string{
-	'0': "POP", '1': "POP_MARK", '2': "DUP", 'F': "FLOAT",
-	'I': "INT", 'L': "LONG",
-	'P': "PERSID", 'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE",
-	'd': "DICT", 'g': "GET", 'i': "INST",
-	'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4",
-	0x8b: "LONG4",
-	0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x91: "FROZENSET",
-	0x92: "NEWOBJ_EX",
+	'0': "POP", '1': "POP_MARK", '2': "DUP", 'F': "FLOAT", 'I': "INT", 'L': "LONG", 'P': "PERSID",
+	'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE", 'd': "DICT",
+	'g': "GET", 'i': "INST", 'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x82: "EXT1", 0x83: "EXT2",
+	0x84: "EXT4", 0x8b: "LONG4", 0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x92: "NEWOBJ_EX",
 	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }
 
@@ -198,9 +191,9 @@ func (m *pickleMachine) step(op byte) {
 		m.push(integer(m.take(m.uint(1))))
 	case opBinFloat: // the one big-endian number
 		m.push(math.Float64frombits(bits.ReverseBytes64(m.uint(8))))
-	case opShortBinUnicode:
+	case opShortBinUnicode, opShortBinBytes:
 		m.push(string(m.take(m.uint(1))))
-	case opBinUnicode:
+	case opBinUnicode, opBinBytes:
 		m.push(string(m.take(m.uint(4))))
 
 	case opMark:
@@ -211,10 +204,6 @@ func (m *pickleMachine) step(op byte) {
 		m.push(pyTuple(m.popN(int(op) - opTuple1 + 1)))
 	case opTuple:
 		m.push(pyTuple(m.popMark()))
-	case opShortBinBytes:
-		m.push(string(m.take(m.uint(1))))
-	case opBinBytes:
-		m.push(string(m.take(m.uint(4))))
 
 	case opEmptyList, opEmptySet: // nobody asks what a set holds
 		m.push(&pyList{})
@@ -306,8 +295,7 @@ func (m *pickleMachine) call(function, args any) {
 	m.push(value)
 }
 
-// newObject pushes an object of a class that nobody here knows. What Python would hand to the
-// class is left out.
+// newObject pushes an object of a class, without what Python would hand to the class.
 func (m *pickleMachine) newObject(class, args any) {
 	name, ok1 := class.(pyName)
 	_, ok2 := args.(pyTuple)
@@ -319,9 +307,8 @@ func (m *pickleMachine) newObject(class, args any) {
 }
 
 // build sets the attributes of an object: from a dict, or from a pair of dicts of which the second
-// holds those that have slots. Of a plain dict, such as a module's state dict with the versions of
-// the modules that wrote it, nothing needs them; what else a class may take for its state is left
-// out as well.
+// holds those that have slots. Nothing needs those of a plain dict, such as a module's state dict
+// with the versions of the modules that wrote it, or what else a class may take for its state.
 func (m *pickleMachine) build(object, state any) {
 	d, ok := object.(*pyDict)
 	if !ok {
@@ -382,8 +369,8 @@ func (m *pickleMachine) setItems(items []any) {
 	}
 }
 
-// set is d[key] = value. What has a key that Go cannot look up, a tuple for one, is left out: a
-// state dict's keys are strings, an optimizer's also integers.
+// set is d[key] = value. A key that Go cannot look up, such as a tuple, is left out: a state dict's
+// keys are strings, an optimizer's also integers.
 func (d *pyDict) set(key, value any) {
 	switch key.(type) {
 	case nil, bool, int64, float64, string, longInt, pyName:

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -209,8 +210,7 @@ func FuzzPickle(f *testing.F) {
 	f.Add([]byte("\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, 1, "\x86", 2,
 		2, 4, 2) + "s."))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		storages := storageSet{}
-		object, length, err := unpickle(data, storages.library())
+		object, length, err := unpickle(data, storageSet{}.library())
 		if err != nil {
 			if strings.Contains(err.Error(), "\n") {
 				t.Fatalf("an error of several lines: %v", err)
@@ -225,15 +225,15 @@ func FuzzPickle(f *testing.F) {
 		if d, ok := object.(*pyDict); ok {
 			for _, value := range d.values {
 				v, ok := value.(*strided)
-				if !ok || v.count == 0 {
+				if !ok || slices.Contains(v.shape, 0) {
 					continue
 				}
 				last := v.offset
 				for i, n := range v.shape {
 					last += (n - 1) * v.stride[i]
 				}
-				if s := storages[v.storage.key]; s != v.storage || last >= s.count {
-					t.Fatalf("%+v reaches %d of %+v", v, last, s)
+				if last >= v.storage.count {
+					t.Fatalf("%+v reaches %d of %+v", v, last, v.storage)
 				}
 			}
 		}

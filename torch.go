@@ -11,10 +11,10 @@ import (
 )
 
 // PyTorch's files (pytorch_model.bin, *.pt, *.pth), as torch.save writes them. There are two forms;
-// both hold one pickle (pickle.go) that describes the tensors, and the numbers outside of it, in
-// storages: flat arrays to which the pickle refers by a key. A tensor is a view of a storage: an
-// offset, a shape, and a stride for each dimension, so that a transposed tensor or two tensors in
-// one storage cost no copy.
+// both hold a pickle (pickle.go) that describes the tensors, and beside it the numbers in storages,
+// flat arrays to which the pickle refers by a key. A tensor is a view of a storage: an offset, a
+// shape, and a stride for each dimension, so that a transposed tensor or two tensors in one storage
+// cost no copy.
 //
 //	since 1.6, a zip file, nothing in it compressed, the storages at multiples of 64 bytes:
 //	    NAME/data.pkl, NAME/byteorder (newer ones), NAME/data/KEY for each storage, NAME/version
@@ -28,9 +28,9 @@ import (
 
 const zipMagic = "PK\x03\x04"
 
-// isTorch says whether a file that begins with head is a zip file or a pickle, and so perhaps one
-// of PyTorch's. Nine bytes are enough. A safetensors file with a header of 640 bytes begins like a
-// pickle of protocol 2, but its ninth byte is {.
+// isTorch tells whether a file that begins with head, nine bytes or more, is a zip file or a
+// pickle. A safetensors file with a header of 640 bytes begins like a pickle of protocol 2, but its
+// ninth byte is {.
 func isTorch(head []byte) bool {
 	isPickle := len(head) >= 9 && head[0] == opProto && head[1] >= 2 && head[1] <= 5 &&
 		head[8] != '{'
@@ -42,15 +42,12 @@ func parseTorch(data []byte) (object any, err error) {
 	if bytes.HasPrefix(data, []byte(zipMagic)) {
 		return parseTorchZip(data)
 	}
-	if isTorch(data) {
-		return parseTorchStream(data)
-	}
-	return nil, errors.New("not a PyTorch file: neither a zip file nor a pickle")
+	return parseTorchStream(data)
 }
 
-// tensorsOf returns the tensors of a state dict, in row-major order. The numbers stay where they
-// are in the file, but for those of other strides, which are copied. size is the file's: tensors
-// may share a storage, as tied ones do, but those of a real file are not many times the file.
+// tensorsOf returns the tensors of a state dict, in row-major order. Numbers of other strides are
+// copied, the others stay where they are in the file. size is the file's: tensors may share a
+// storage, as tied ones do, but those of a real file are not many times the file.
 func tensorsOf(state *pyDict, size int) ([]Tensor, error) {
 	const most = 8 // times the file
 	var tensors []Tensor
@@ -75,7 +72,7 @@ func tensorsOf(state *pyDict, size int) ([]Tensor, error) {
 	return tensors, nil
 }
 
-// parseTorchZip reads the newer form and returns the unpickled object.
+// parseTorchZip reads the newer form.
 func parseTorchZip(data []byte) (object any, err error) {
 	entries, err := zipEntries(data)
 	if err != nil {
@@ -135,8 +132,8 @@ type zipEntry struct {
 }
 
 // zipEntries returns the entries of a zip file by name. PyTorch neither compresses nor encrypts
-// them, and so they can be used in place. The checksums are not looked at: torch.load does not
-// either, and torch.save can be told to leave them out.
+// them, so they are used in place. As in torch.load, checksums are not looked at: torch.save can be
+// told to leave them out.
 //
 // A zip file (PKWARE's APPNOTE.TXT) is read from its end, where a record of 22 bytes says where the
 // directory is; 65,535 entries or 4 GB and more need a second, longer record before it (zip64). The
@@ -173,7 +170,7 @@ func zipEntries(data []byte) (map[string]zipEntry, error) {
 	}
 
 	entries := map[string]zipEntry{}
-	for ; count > 0; count-- { // it ends at the first that is not there, whatever was claimed
+	for ; count > 0; count-- { // a claim of too many ends at the first that is not there
 		h, ok := part(directory, entrySize, "PK\x01\x02")
 		if !ok {
 			return nil, damaged
@@ -222,7 +219,7 @@ func zipEntries(data []byte) (map[string]zipEntry, error) {
 	return entries, nil
 }
 
-// parseTorchStream reads the older form and returns the unpickled object.
+// parseTorchStream reads the older form.
 func parseTorchStream(data []byte) (object any, err error) {
 	const magic = longInt("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") // 0x1950a86a20f9469cfc6c
 	const version = int64(1001)
@@ -232,7 +229,7 @@ func parseTorchStream(data []byte) (object any, err error) {
 		return nil, err
 	}
 	if first != any(magic) {
-		return nil, fmt.Errorf("a pickle, but not a file of torch.save: it does not begin with " +
+		return nil, errors.New("a pickle, but not a file of torch.save: it does not begin with " +
 			"PyTorch's magic number")
 	}
 	second, data, err := nextPickle(data, "version")
@@ -247,7 +244,7 @@ func parseTorchStream(data []byte) (object any, err error) {
 		return nil, err
 	}
 	if machine, ok := third.(*pyDict); !ok || machine.values["little_endian"] != any(true) {
-		return nil, fmt.Errorf("it does not say little_endian: only little-endian files are read")
+		return nil, errors.New("it does not say little_endian: only little-endian files are read")
 	}
 	storages := storageSet{}
 	object, length, err := unpickle(data, storages.library())
@@ -301,15 +298,14 @@ func nextPickle(data []byte, what string) (object any, rest []byte, err error) {
 
 // A storage is a flat array of numbers beside the pickle.
 type storage struct {
-	key   string
 	dtype string // in safetensors' terms
 	size  uint64 // bytes of an element
 	count uint64 // elements; count × size does not overflow
 	data  []byte // where the file holds it, once that is known
 }
 
-// storageTypes are PyTorch's storage classes. Only the first three hold weights; the others are
-// what masks may be made of.
+// storageTypes are PyTorch's storage classes. Only the first four hold weights; the others are what
+// masks may be made of.
 var storageTypes = map[pyName]struct {
 	dtype string
 	size  uint64
@@ -329,8 +325,8 @@ var storageTypes = map[pyName]struct {
 // A storageSet holds, by key, the storages that a pickle has named.
 type storageSet map[string]*storage
 
-// library is what a state dict, or what trainers keep beside it, needs: nothing else may be called
-// in a PyTorch file. Of the objects that hold no weights nothing is kept.
+// library is all that may be called in a PyTorch file: what a state dict needs, or what trainers
+// keep beside it. Of objects that hold no weights nothing is kept.
 func (set storageSet) library() library {
 	nothing := func(pyTuple) (any, error) { return nil, nil }
 	empty := func(pyTuple) (any, error) { return &pyDict{}, nil }
@@ -354,37 +350,36 @@ func (set storageSet) library() library {
 }
 
 // persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
-// count of elements); the older form adds None, or what makes the storage a part of another one,
-// which only old versions of PyTorch wrote.
+// count of elements); the older form adds None, or what makes the storage a part of another one.
 func (set storageSet) persistent(id any) (any, error) {
 	t, ok := id.(pyTuple)
 	if ok && len(t) == 4 && t[0] == any("module") { // a class with its source, before version 1.6
 		return t[1], nil
 	}
 	if !ok || len(t) != 5 && len(t) != 6 || t[0] != any("storage") {
-		return nil, fmt.Errorf("a persistent id that is not a storage's")
+		return nil, errors.New("a persistent id that is not a storage's")
 	}
 	class, _ := t[1].(pyName)
 	number, ok1 := storageTypes[class]
 	key, ok2 := t[2].(string)
 	count, ok3 := t[4].(int64)
 	if !ok1 || !ok2 || !ok3 || count < 0 || count > math.MaxInt64/8 {
-		return nil, fmt.Errorf("a storage's persistent id is not " +
+		return nil, errors.New("a storage's persistent id is not " +
 			`("storage", class, key, device, count)`)
 	}
 	if len(t) == 6 && t[5] != nil {
 		return nil, fmt.Errorf("storage %.100q is a part of another one, as only old versions of "+
 			"PyTorch wrote it: load and save it again with a newer one", key)
 	}
-	s := &storage{key: key, dtype: number.dtype, size: number.size, count: uint64(count)}
-	known, ok := set[key]
+	s, ok := set[key]
 	if !ok {
-		set[key], known = s, s
+		s = &storage{dtype: number.dtype, size: number.size, count: uint64(count)}
+		set[key] = s
 	}
-	if known.dtype != s.dtype || known.count != s.count {
+	if s.dtype != number.dtype || s.count != uint64(count) {
 		return nil, fmt.Errorf("storage %.100q is described in two ways", key)
 	}
-	return known, nil
+	return s, nil
 }
 
 func (*storage) String() string { return "a storage" }
@@ -395,8 +390,6 @@ type strided struct {
 	storage       *storage
 	offset        uint64
 	shape, stride []uint64
-	// the product of the shape; all of its elements are within the storage's count
-	count uint64
 }
 
 func (*strided) String() string { return "a tensor" }
@@ -412,30 +405,29 @@ func rebuildTensor(args pyTuple) (any, error) {
 	shape, ok3 := dimensions(args[2])
 	stride, ok4 := dimensions(args[3])
 	if !ok1 || !ok2 || !ok3 || !ok4 || offset < 0 || len(shape) != len(stride) {
-		return nil, fmt.Errorf("the arguments are not (storage, offset, shape, stride, …)")
+		return nil, errors.New("the arguments are not (storage, offset, shape, stride, …)")
 	}
 	if len(args) == 7 && args[6] != nil {
 		if flags, ok := args[6].(*pyDict); !ok || len(flags.keys) > 0 {
-			return nil, fmt.Errorf("a negated or conjugated view: save the tensor's clone()")
+			return nil, errors.New("a negated or conjugated view: save the tensor's clone()")
 		}
 	}
-	v := &strided{storage: s, offset: uint64(offset), shape: shape, stride: stride, count: 1}
-	last := v.offset // the element of the storage that the view's last one is
+	count, last := uint64(1), uint64(offset) // the elements; where the last one is in the storage
 	tooMany, tooFar := false, false
 	for i, n := range shape {
-		high, product := bits.Mul64(v.count, n)
-		v.count, tooMany = product, tooMany || high > 0
+		high, product := bits.Mul64(count, n)
+		count, tooMany = product, tooMany || high > 0
 		if n > 1 {
 			high, step := bits.Mul64(n-1, stride[i])
 			sum, carry := bits.Add64(last, step, 0)
 			last, tooFar = sum, tooFar || high > 0 || carry > 0
 		}
 	}
-	if tooMany || v.count > 0 && (tooFar || last >= s.count) {
+	if tooMany || count > 0 && (tooFar || last >= s.count) {
 		return nil, fmt.Errorf("shape %d with strides %d from %d does not fit into a storage of "+
 			"%d elements", shape, stride, offset, s.count)
 	}
-	return v, nil
+	return &strided{storage: s, offset: uint64(offset), shape: shape, stride: stride}, nil
 }
 
 // dimensions is a tuple of integers that are not negative, no longer than PyTorch's usual shapes.
@@ -454,8 +446,8 @@ func dimensions(value any) (dims []uint64, ok bool) {
 	return dims, true
 }
 
-// rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks): a
-// parameter is a tensor that can be trained. One with attributes hands them over as well.
+// rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks) and
+// _rebuild_parameter_with_state, which hands over attributes as well.
 func rebuildParameter(args pyTuple) (any, error) {
 	if len(args) != 3 && len(args) != 4 {
 		return nil, fmt.Errorf("%d arguments, not 3 or 4", len(args))
@@ -466,8 +458,8 @@ func rebuildParameter(args pyTuple) (any, error) {
 	return args[0], nil
 }
 
-// tensor returns the view as a tensor in row-major order: a piece of the storage if it is in that
-// order, or else a copy, which is taken off the budget of bytes.
+// tensor returns the view in row-major order: a piece of the storage if it is in that order, or
+// else a copy, which is taken off the budget of bytes.
 func (v *strided) tensor(name string, budget *int) (Tensor, error) {
 	size := v.storage.size
 	t := Tensor{name: name, format: v.storage.dtype}
