@@ -22,7 +22,7 @@ import (
 //	build-nanogpt    [out, in]        tied                   config, an object
 //
 // Wrappers put a prefix before every name (module., model., _orig_mod.), and training programs put
-// the state dict into a dict, next to the optimizer's state. Whatever they do, one tensor ends in
+// the state dict into a dict, next to the optimizer's state. But one tensor's name always ends in
 // wte.weight, and what stands before that stands before all.
 
 // headKeys are the names under which trainers say how many heads a layer has.
@@ -58,9 +58,9 @@ var factKeys = func() map[string]Fact {
 // sizeKeys are the facts that the tensors' shapes say as well.
 var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inner"}
 
-// readFacts takes the facts from what was said, JSON's or a pickle's values by key. Keys that are
-// not known are left alone here, and null says nothing. A switch that is a text, such as "false",
-// is refused: for Python it is true. The error is the first fault.
+// readFacts takes the facts from what was said, JSON's or a pickle's values by key. Other keys are
+// left alone here, and null says nothing. A switch that is a text, such as "false", is refused: for
+// Python it is true. The error is the first fault.
 func readFacts(said func(key string) any, from string) (Facts, error) {
 	facts := Facts{}
 	var fault error
@@ -134,9 +134,8 @@ var activations = map[string]Activation{
 	"relu": relu,
 }
 
-// parseConfig reads a config.json, or what messages call from: what it says about a GPT-2, and, as
-// the error, why that is not one which can be computed. Trainers other than Hugging Face put it one
-// level down, in "model".
+// parseConfig reads what a config.json, which messages call from, says about a GPT-2; the error is
+// why that cannot be computed. Trainers other than Hugging Face put it one level down, in "model".
 func parseConfig(data []byte, from string) (Facts, error) {
 	var said map[string]any
 	if err := parseJSON(data, &said); err != nil {
@@ -217,17 +216,10 @@ func harmless(key string, value any) bool {
 		}
 		return models != nil
 	}
-	switch v := value.(type) {
-	case map[string]any:
-		if len(v) == 0 {
-			return true
-		}
-	case []any:
-		if len(v) == 0 {
-			return true
-		}
-	}
-	return !innerWorkings().MatchString(key)
+	dict, isDict := value.(map[string]any)
+	list, isList := value.([]any)
+	empty := isDict && len(dict) == 0 || isList && len(list) == 0
+	return empty || !innerWorkings().MatchString(key)
 }
 
 // harmlessKeys are keys that innerWorkings would take for others, and so are harmlessNames:
@@ -258,8 +250,8 @@ func readArguments(said func(key string) any, from string) (Facts, error) {
 }
 
 // stateDict finds the state dict of a GPT-2 in what a PyTorch file holds: the dict with a key that
-// ends in wte.weight. It may lie in others, which are returned too, the outermost first. Where no
-// dict has that key, it is the one with the most tensors.
+// ends in wte.weight, else the one with the most tensors. around are the dicts that it lies in, the
+// outermost first.
 func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
 	outer, ok := object.(*pyDict)
 	if !ok {
@@ -347,8 +339,8 @@ func wholeModel(d *pyDict) bool {
 	return false
 }
 
-// trainerFacts is what the dicts around a state dict say about the model: arguments and
-// configurations under any name. nanoGPT and build-nanogpt are known by theirs, and with them their
+// trainerFacts is what the dicts around a state dict say about the model, in arguments and
+// configurations of any name. By theirs nanoGPT and build-nanogpt are known, and so their
 // activation function, which nothing else tells.
 func trainerFacts(around []*pyDict) (Facts, error) {
 	facts := Facts{}
@@ -388,10 +380,9 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 				continue
 			}
 			for _, key := range []string{"config", "model", "model_config", "gpt_config"} {
-				if value, _ := args.get(key); value != nil {
-					if inner, ok := value.(*pyDict); ok {
-						args = inner
-					}
+				value, _ := args.get(key)
+				if inner, ok := value.(*pyDict); ok {
+					args = inner
 				}
 			}
 			said := attributes(args)
@@ -476,8 +467,8 @@ func isEmbedding(name string) bool {
 }
 
 // canonicalTensors finds the GPT-2 among a checkpoint's tensors, and takes prefixes, masks and a
-// tied lm_head away. Any tensor that is left over is an error: a classifier's head or an adapter
-// means that the checkpoint is not the GPT-2 that it looks like.
+// tied lm_head away. A tensor that is left over, such as a classifier's head or an adapter's, is an
+// error: the checkpoint is not the GPT-2 that it looks like.
 func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 	byName := make(map[string]Tensor, len(ck.tensors))
 	var names []string
@@ -514,18 +505,17 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 		}
 	}
 	p := &Parameters{tensors: map[string]Tensor{}}
-	const head = lmHead
 	for _, name := range names {
 		t := byName[name]
 		rest, ok := strings.CutPrefix(name, prefix)
-		outer, isHead := strings.CutSuffix(name, head)
+		outer, isHead := strings.CutSuffix(name, lmHead)
 		_, inLayer, _ := splitLayer(rest)
 		switch {
 		case isHead && strings.HasPrefix(prefix, outer):
-			if _, twice := p.tensors[head]; twice {
-				return nil, fmt.Errorf("tensor %s comes twice", quote(head))
+			if _, twice := p.tensors[lmHead]; twice {
+				return nil, fmt.Errorf("tensor %s comes twice", quote(lmHead))
 			}
-			p.tensors[head] = t
+			p.tensors[lmHead] = t
 		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
 			p.masks = true
 		case leftOut(name) != "":
@@ -540,9 +530,9 @@ func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
 		}
 	}
 	wte := p.tensors["wte.weight"]
-	if lm, ok := p.tensors[head]; ok && lm.format == wte.format &&
-		slices.Equal(lm.shape, wte.shape) && sameBytes(lm.data, wte.data) {
-		delete(p.tensors, head)
+	if lm, ok := p.tensors[lmHead]; ok && lm.format == wte.format &&
+		slices.Equal(lm.shape, wte.shape) && bytes.Equal(lm.data, wte.data) {
+		delete(p.tensors, lmHead)
 		p.headCopied = true
 	}
 	for name := range p.tensors {
@@ -565,11 +555,6 @@ func splitLayer(name string) (layer int, rest string, ok bool) {
 	return layer, rest, true
 }
 
-// sameBytes compares two tensors' data. It costs a pass over both, where they are not the same.
-func sameBytes(a, b []byte) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || bytes.Equal(a, b))
-}
-
 // unwrapped takes away what wrappers of PyTorch's put between the parts of a name.
 var unwrapped = strings.NewReplacer("_orig_mod.", "", "_fsdp_wrapped_module.", "",
 	"_checkpoint_wrapped_module.", "")
@@ -586,19 +571,18 @@ func leftOut(name string) string {
 
 // foreignTensor is the error of a tensor that tells what it belongs to, if that is not a GPT-2.
 func foreignTensor(name string) error {
-	const classifier = "this is a classifier, which predicts no tokens"
-	const cross = "this is a model with cross-attention, which GPT-2 does not have"
-	const quantized = "the weights are quantized: save the model in F32, F16 or BF16"
-	for _, k := range []struct{ part, what string }{
-		{"score", classifier}, {"classifier", classifier},
-		{"crossattention", cross}, {"ln_cross_attn", cross},
-		{"lora_A", "this is " + loraAdvice}, {"base_layer", "this is " + loraAdvice},
-		{"SCB", quantized}, {"absmax", quantized}, {"quant_map", quantized},
-		{"qweight", quantized}, {"qzeros", quantized}, {"_packed_params", quantized},
-		{"weight_scale", quantized}, {"_scale", quantized},
+	for _, k := range []struct{ parts, what string }{
+		{"score classifier", "this is a classifier, which predicts no tokens"},
+		{"crossattention ln_cross_attn",
+			"this is a model with cross-attention, which GPT-2 does not have"},
+		{"lora_A base_layer", "this is " + loraAdvice},
+		{"SCB absmax quant_map qweight qzeros _packed_params weight_scale _scale",
+			"the weights are quantized: save the model in F32, F16 or BF16"},
 	} {
-		if strings.Contains("."+name+".", "."+k.part+".") {
-			return fmt.Errorf("tensor %s: %s", quote(name), k.what)
+		for _, part := range strings.Fields(k.parts) {
+			if strings.Contains("."+name+".", "."+part+".") {
+				return fmt.Errorf("tensor %s: %s", quote(name), k.what)
+			}
 		}
 	}
 	return nil
@@ -643,44 +627,40 @@ const (
 // foreignFile says what a file is that is neither safetensors nor PyTorch's, judged by its name
 // and its first bytes, and what to do about it; "" if they tell nothing.
 func foreignFile(path string, head []byte) string {
-	const only = onlyRead
 	const llamaC = "this is a model of llama2.c, not a GPT-2"
+	const origin = "; use the checkpoint that it was made from"
 	base := strings.ToLower(filepath.Base(path))
 	for _, f := range []struct{ part, kind string }{
 		{".ckpt.index", tensorFlow}, {".ckpt.data-", tensorFlow}, {".ckpt.meta", tensorFlow},
-		{".msgpack", "this is a Flax checkpoint (msgpack)" + only},
-		{".onnx", "this is an ONNX model" + only},
+		{".msgpack", "this is a Flax checkpoint (msgpack)" + onlyRead},
+		{".onnx", "this is an ONNX model" + onlyRead},
 	} {
 		if strings.Contains(base, f.part) {
 			return f.kind
 		}
 	}
 	start := bytes.TrimLeft(head, " \t\r\n\ufeff")
-	for _, f := range []struct{ magic, kind string }{
+	for _, f := range []struct{ magics, kind string }{
 		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: " +
 			"fetch them with `git lfs pull` or `mechpatch fetch`"},
 		{"<", "this is a web page, not weights: the download brought an HTML or XML document " +
 			"instead of the file"},
-		{"{", "this is a JSON file, not weights: name the file of weights beside it"},
-		{"[", "this is a JSON file, not weights: name the file of weights beside it"},
-		{"\x89HDF", "this is an HDF5 file (Keras, TensorFlow)" + only},
-		{"\x93NUMPY", "this is a NumPy file (npy)" + only},
-		{"GGUF", "this is a GGUF file" + only + "; use the checkpoint that it was made from"},
-		{"lmgg", "this is a ggml file" + only + "; use the checkpoint that it was made from"},
-		{"fmgg", "this is a ggml file" + only + "; use the checkpoint that it was made from"},
-		{"tjgg", "this is a ggml file" + only + "; use the checkpoint that it was made from"},
-		{"\xc6\xd7\x34\x01", "this is a checkpoint of llm.c" + only + ": its own export script, " +
-			"dev/eval/export_hf.py, makes a folder that is"},
+		{"{|[", "this is a JSON file, not weights: name the file of weights beside it"},
+		{"\x89HDF", "this is an HDF5 file (Keras, TensorFlow)" + onlyRead},
+		{"\x93NUMPY", "this is a NumPy file (npy)" + onlyRead},
+		{"GGUF", "this is a GGUF file" + onlyRead + origin},
+		{"lmgg|fmgg|tjgg", "this is a ggml file" + onlyRead + origin},
+		{"\xc6\xd7\x34\x01", "this is a checkpoint of llm.c" + onlyRead +
+			": its own export script, dev/eval/export_hf.py, makes a folder that is"},
 		{"24ka", llamaC},
-		{"\x7fELF", "this is a program, not weights"}, {"MZ", "this is a program, not weights"},
-		{"\x1f\x8b", "this is a compressed archive: unpack it first"},
-		{"\xfd7zXZ", "this is a compressed archive: unpack it first"},
-		{"\x28\xb5\x2f\xfd", "this is a compressed archive: unpack it first"},
-		{"BZh", "this is a compressed archive: unpack it first"},
-		{"7z\xbc\xaf", "this is a compressed archive: unpack it first"},
+		{"\x7fELF|MZ", "this is a program, not weights"},
+		{"\x1f\x8b|\xfd7zXZ|\x28\xb5\x2f\xfd|BZh|7z\xbc\xaf",
+			"this is a compressed archive: unpack it first"},
 	} {
-		if bytes.HasPrefix(start, []byte(f.magic)) {
-			return f.kind
+		for _, magic := range strings.Split(f.magics, "|") {
+			if bytes.HasPrefix(start, []byte(magic)) {
+				return f.kind
+			}
 		}
 	}
 	switch {
@@ -688,10 +668,10 @@ func foreignFile(path string, head []byte) string {
 		return llamaC
 	case len(head) > 4 && head[0] == 8 && head[1] < 32 && (head[2] == 0x12 || head[2] == 0x3a):
 		// protobuf: ir_version, then the producer or the graph
-		return "this is an ONNX model" + only
+		return "this is an ONNX model" + onlyRead
 	case len(head) > 2 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) &&
 		isPrintable(head[2:min(8, len(head))]):
-		return "this is a msgpack file (Flax)" + only
+		return "this is a msgpack file (Flax)" + onlyRead
 	case len(head) > 0 && isPrintable(head):
 		return "this is a text file, not weights"
 	}
@@ -723,14 +703,14 @@ func isPrintable(b []byte) bool {
 	return true
 }
 
-// foreignFolder says what the files of a folder are that holds no weights which could be read; ""
-// if their names tell nothing.
+// foreignFolder says what the files of a folder are in which no weights can be read; "" if their
+// names tell nothing.
 func foreignFolder(names []string) string {
 	for _, k := range []struct{ part, what string }{
 		{"adapter_config.json", "it holds " + loraAdvice},
 		{"adapter_model.", "it holds " + loraAdvice},
-		{".ckpt.index", tensorFlow}, {"hparams.json", tensorFlow}, {"tf_model.h5", "it holds an " +
-			"HDF5 file (Keras, TensorFlow)" + onlyRead},
+		{".ckpt.index", tensorFlow}, {"hparams.json", tensorFlow},
+		{"tf_model.h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
 		{".msgpack", "it holds a Flax checkpoint (msgpack)" + onlyRead},
 		{".gguf", "it holds a GGUF file" + onlyRead},
 		{".onnx", "it holds an ONNX model" + onlyRead},

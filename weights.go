@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
@@ -19,16 +20,16 @@ import (
 )
 
 // From a file of weights to a Model. The file is safetensors or PyTorch's, whole or in parts; how
-// its trainer named and turned the tensors is dialect.go's affair. The architecture is taken from
-// what the file and a config.json beside it say. What is not said and cannot be seen is not
-// guessed, but for one thing: the head count at the widths of OpenAI's own models.
+// its trainer named and turned the tensors is dialect.go's affair. The architecture is what the
+// file and a config.json beside it say. What is not said and cannot be seen is not guessed, but for
+// one thing: the head count at the widths of OpenAI's own models.
 
 // openModel opens the weights in a file: safetensors, PyTorch's, or the index of a checkpoint in
 // several files; or the safetensors file that is length bytes of it from offset on (0, 0 is the
 // whole file). heads is the number of attention heads if the user says it, or else 0.
 //
-// The matrices are used where they lie in the checkpoint's files, if they lie there as they are
-// needed: it must stay open as long as the model is used.
+// Matrices are used where they lie in the checkpoint's files, if they lie there as they are needed:
+// it must stay open as long as the model is used.
 func openModel(path string, offset, length int64, heads int) (*Model, *Checkpoint, error) {
 	ck, err := openCheckpoint(path, offset, length)
 	if err != nil {
@@ -47,20 +48,16 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if offset != 0 || length != 0 { // weights bundled into a program
 		return openSafetensorsAt(path, offset, length)
 	}
-	fail := func(err error) error { return fmt.Errorf("%s: %w", path, reason(err)) }
-	head, err := firstBytes(path, 64)
-	if err != nil {
-		return nil, fail(err)
-	}
 	var ck *Checkpoint
+	var err error
 	switch {
 	case isIndex(path):
 		ck, err = openShards(path)
 	case partName().MatchString(filepath.Base(path)):
-		err = fail(errors.New("this is one part of a checkpoint in several: name its " +
-			"index (….index.json), or the folder with all of them"))
+		err = fmt.Errorf("%s: this is one part of a checkpoint in several: name its "+
+			"index (….index.json), or the folder with all of them", path)
 	default:
-		ck, err = openOne(path, head)
+		ck, err = openOne(path)
 	}
 	if err != nil {
 		return nil, err
@@ -78,8 +75,12 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	return ck, nil
 }
 
-// openOne opens one file of weights that begins with head.
-func openOne(path string, head []byte) (*Checkpoint, error) {
+// openOne opens one file of weights.
+func openOne(path string) (*Checkpoint, error) {
+	head, err := firstBytes(path, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
 	if isTorch(head) {
 		return openTorch(path)
 	}
@@ -90,7 +91,7 @@ func openOne(path string, head []byte) (*Checkpoint, error) {
 	return openSafetensors(path)
 }
 
-// openTorch opens a PyTorch file with a state dict in it, and notes down what stands around that.
+// openTorch opens a PyTorch file with a state dict in it, and reads what stands around that.
 func openTorch(path string) (*Checkpoint, error) {
 	data, release, err := readRange(path, 0, -1)
 	if err != nil {
@@ -121,7 +122,7 @@ var partName = lazyRegexp(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
 
 func isIndex(path string) bool { return strings.HasSuffix(path, ".index.json") }
 
-// openShards opens a checkpoint in several files, of which the index lists every tensor's.
+// openShards opens a checkpoint in several files by their index.
 func openShards(path string) (*Checkpoint, error) {
 	data, err := readBounded(path, maxIndex)
 	var places map[string]string
@@ -142,14 +143,9 @@ func openShards(path string) (*Checkpoint, error) {
 	}
 	holds := map[string]string{} // the file of each tensor
 	for _, file := range files {
-		part := filepath.Join(filepath.Dir(path), file)
-		head, err := firstBytes(part, 64)
+		ck, err := openOne(filepath.Join(filepath.Dir(path), file))
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%s: a part that the index names, %s, is missing", path, quote(file))
-		}
-		var ck *Checkpoint
-		if err == nil {
-			ck, err = openOne(part, head)
 		}
 		if err != nil {
 			all.close()
@@ -179,8 +175,7 @@ const (
 	maxShards = 1000     // files
 )
 
-// parseIndex reads the index of a checkpoint in several files, {"weight_map": {tensor: file}}. All
-// files lie beside the index.
+// parseIndex reads an index, {"weight_map": {tensor: file}}. All files lie beside it.
 func parseIndex(data []byte) (places map[string]string, err error) {
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
@@ -218,8 +213,7 @@ func shardFiles(index []byte) ([]string, error) {
 }
 
 // otherWeightsIn finds the weights in a folder that has none under the usual names: the one file
-// that could be some, such as minGPT's model.pt. The error says what the folder holds instead, and
-// is errNoWeights if that is nothing to do with weights.
+// that could be some, such as minGPT's model.pt. The error says what the folder holds instead.
 func otherWeightsIn(folder string) (string, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -254,9 +248,9 @@ var errNoWeights = errors.New("the folder holds no weights")
 // notWeights are files that training programs put beside the weights.
 var notWeights = lazyRegexp(`^(optimizer|scheduler|scaler|training_args|rng_state.*)\.`)
 
-// nameOf is the name of the model in a file: the file's own without its extension, and for one of
-// the usual names that of its folder. In the Hugging Face cache that folder is a commit, and the
-// name is the last part of models--OWNER--NAME above it.
+// nameOf is the name of the model in a file: the file's own without its extension, or, of one with
+// a usual name, its folder's. In the Hugging Face cache that folder is a commit, and the name is the
+// last part of models--OWNER--NAME above it.
 func nameOf(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
@@ -338,8 +332,8 @@ func buildModel(ck *Checkpoint, heads int) (*Model, error) {
 }
 
 // prepareAhead makes the model bring its weights, which lie in a mapped file, into memory a layer
-// ahead of time. bring does so for the data of one matrix. A first sweep with GPT-2 small takes an
-// eighth less time for it, although the file is in the system's cache.
+// ahead of time, by bring for each matrix. A first sweep with GPT-2 small takes an eighth less time
+// for it, although the file is in the system's cache.
 func (m *Model) prepareAhead(bring func(data []byte) byte) {
 	for l := range m.blocks {
 		b := &m.blocks[l]
@@ -419,8 +413,7 @@ func missingTensor(name string) error {
 	return fmt.Errorf("tensor %q is missing", name)
 }
 
-// layersOf counts the layers: one more than the highest N of all names h.N.…, and none may be
-// absent below it.
+// layersOf counts the layers: one more than the highest N of all names h.N.….
 func layersOf(tensors map[string]Tensor) (int, error) {
 	highest, present := 0, map[int]bool{}
 	for name := range tensors {
@@ -429,9 +422,7 @@ func layersOf(tensors map[string]Tensor) (int, error) {
 			highest = max(highest, l)
 		}
 	}
-	// A name can claim any number; the loop ends at the first layer that is not there, hence after
-	// no more turns than there are tensors.
-	for l := 0; l <= highest; l++ {
+	for l := 0; l <= highest; l++ { // a name can claim any number: this ends where one is absent
 		if !present[l] {
 			return 0, missingTensor(fmt.Sprintf("h.%d.ln_1.weight", l))
 		}
@@ -440,8 +431,8 @@ func layersOf(tensors map[string]Tensor) (int, error) {
 }
 
 // facts brings together what the tensors, the file, the config.json beside it and the user say. A
-// contradiction is an error. But beside a file that does not bear one of the usual names, a
-// config.json of other sizes is about another model, and other says so.
+// contradiction is an error. But beside a file without one of the usual names, a config.json of
+// other sizes is about another model, and other says so.
 func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string, err error) {
 	facts = Facts{}
 	for i, n := range []int{p.layers, p.width, p.context, p.vocab, p.inner} {
@@ -507,7 +498,7 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 }
 
 // settleHeads settles the number of attention heads, which no shape tells. Where nothing says it,
-// it is assumed to be one for every 64 of the width, at the widths of OpenAI's own models only.
+// heads are assumed to be 64 wide, at the widths of OpenAI's own models only.
 func (p *Parameters) settleHeads(facts Facts, other string) error {
 	said, ok := facts["n_head"]
 	if !ok {
@@ -534,7 +525,7 @@ type param struct {
 }
 
 // parameters lists all parameters of a GPT-2 of size c, in canonical order; inner is the width of
-// the MLPs, 4·width in every published GPT-2. Linear weights are [in, out]: y = x·W + b.
+// its MLPs. Linear weights are [in, out]: y = x·W + b.
 func parameters(c Config, inner int) []param {
 	d := c.width
 	all := []param{{"wte.weight", []int{c.vocab, d}}, {"wpe.weight", []int{c.context, d}}}
@@ -542,8 +533,8 @@ func parameters(c Config, inner int) []param {
 		all = append(all, param{name + ".weight", []int{d}}, param{name + ".bias", []int{d}})
 	}
 	linear := func(name string, in, out int) {
-		all = append(all, param{name + ".weight", []int{in, out}}, param{name + ".bias",
-			[]int{out}})
+		all = append(all,
+			param{name + ".weight", []int{in, out}}, param{name + ".bias", []int{out}})
 	}
 	for l := 0; l < c.layers; l++ {
 		h := fmt.Sprintf("h.%d.", l)
@@ -562,10 +553,8 @@ func parameters(c Config, inner int) []param {
 func (p *Parameters) list() []param {
 	all := parameters(p.Config, p.inner)
 	if !p.biases {
-		all = slices.DeleteFunc(all, func(q param) bool {
-			return strings.HasSuffix(q.name,
-				".bias")
-		})
+		isBias := func(q param) bool { return strings.HasSuffix(q.name, ".bias") }
+		all = slices.DeleteFunc(all, isBias)
 	}
 	if _, ok := p.tensors[lmHead]; ok {
 		all = append(all, param{lmHead, []int{p.vocab, p.width}})
@@ -578,8 +567,7 @@ func (p *Parameters) isTurned(q param) bool {
 	return p.turned && len(q.shape) == 2 && strings.HasPrefix(q.name, "h.")
 }
 
-// check holds the tensors against the list of what there must be, and against there being anything
-// else.
+// check holds the tensors against the list of what there must be, and nothing else.
 func (p *Parameters) check() error {
 	known := map[string]bool{}
 	for _, q := range p.list() {
@@ -636,9 +624,7 @@ func (p *Parameters) copied(q param) uint64 {
 	t := p.tensors[q.name]
 	n := uint64(len(t.data))
 	switch {
-	case t.format == "F64": // rounded, and perhaps turned after that
-		return n
-	case p.isTurned(q):
+	case t.format == "F64" || p.isTurned(q):
 		return n
 	case len(q.shape) == 1 && t.format != "F32": // vectors are widened
 		return 2 * n
@@ -646,8 +632,8 @@ func (p *Parameters) copied(q param) uint64 {
 	return 0
 }
 
-// usable returns a parameter as the model needs it: [in, out], in F32, F16 or BF16. It lies where
-// it lies in the file, unless it has to be turned or rounded.
+// usable returns a parameter as the model needs it: [in, out], in F32, F16 or BF16. Its data stay
+// where they lie in the file, unless they have to be turned or rounded.
 func (p *Parameters) usable(q param) (Tensor, error) {
 	t := p.tensors[q.name]
 	t.name = q.name
@@ -657,8 +643,7 @@ func (p *Parameters) usable(q param) (Tensor, error) {
 			x := math.Float64frombits(binary.LittleEndian.Uint64(in))
 			y := float32(x)
 			if math.IsInf(float64(y), 0) && !math.IsInf(x, 0) {
-				return Tensor{}, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name,
-					x)
+				return t, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name, x)
 			}
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(y))
 		}
@@ -712,15 +697,14 @@ func bytesOf(f Format) int64 {
 	return 2
 }
 
-// matrixOf makes a Matrix of a checked tensor [rows, cols], in its format, without a copy where the
-// machine allows it.
+// matrixOf makes a Matrix of a checked tensor [rows, cols], in its format.
 func matrixOf(t Tensor) Matrix {
 	m := Matrix{rows: t.shape[0], cols: t.shape[1]}
 	m.format, _ = formatOf(t.format)
 	if m.format == f32 {
-		m.f32 = floatsOf(t.data)
+		m.f32 = littleEndians[float32](t.data)
 	} else {
-		m.half = halvesOf(t.data)
+		m.half = littleEndians[uint16](t.data)
 	}
 	return m
 }
@@ -730,48 +714,26 @@ func matrixOf(t Tensor) Matrix {
 func vectorOf(t Tensor) []float32 {
 	format, _ := formatOf(t.format)
 	if format == f32 {
-		return floatsOf(t.data)
+		return littleEndians[float32](t.data)
 	}
 	v := make([]float32, t.shape[0])
-	row := Matrix{rows: 1, cols: len(v), half: halvesOf(t.data), format: format}
+	row := Matrix{rows: 1, cols: len(v), half: littleEndians[uint16](t.data), format: format}
 	row.row(v, 0)
 	return v
 }
 
-// floatsOf returns data as float32s, in place where that is possible.
-func floatsOf(data []byte) []float32 {
-	n := len(data) / 4
-	if usableInPlace(data, 4) {
-		return unsafe.Slice((*float32)(unsafe.Pointer(&data[0])), n)
+// littleEndians returns data as numbers, in place where this machine can use them so. A safetensors
+// header need not be padded, so they may begin at any byte: those of GPT-2's own published file
+// begin one byte short of a multiple of 4.
+func littleEndians[T float32 | uint16](data []byte) []T {
+	size := int(unsafe.Sizeof(T(0)))
+	first := unsafe.Pointer(unsafe.SliceData(data))
+	if littleEndian && (anyAddress || uintptr(first)%uintptr(size) == 0) {
+		return unsafe.Slice((*T)(first), len(data)/size)
 	}
-	v := make([]float32, n)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
-	}
-	return v
-}
-
-// halvesOf returns data as 16-bit patterns, in place where that is possible.
-func halvesOf(data []byte) []uint16 {
-	n := len(data) / 2
-	if usableInPlace(data, 2) {
-		return unsafe.Slice((*uint16)(unsafe.Pointer(&data[0])), n)
-	}
-	v := make([]uint16, n)
-	for i := range v {
-		v[i] = binary.LittleEndian.Uint16(data[2*i:])
-	}
-	return v
-}
-
-// usableInPlace tells whether this machine can use little-endian numbers of size bytes where they
-// lie. A safetensors header need not be padded, so that the numbers may begin at any byte: those of
-// GPT-2's own published file begin one byte short of a multiple of 4.
-func usableInPlace(data []byte, size uintptr) bool {
-	if len(data) == 0 || !littleEndian {
-		return false
-	}
-	return anyAddress || uintptr(unsafe.Pointer(&data[0]))%size == 0
+	numbers := make([]T, len(data)/size)
+	binary.Read(bytes.NewReader(data), binary.LittleEndian, numbers)
+	return numbers
 }
 
 // littleEndian tells this machine's byte order, and anyAddress whether it loads numbers from any
@@ -781,9 +743,8 @@ var (
 	anyAddress   = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
 )
 
-// metadata is what a checkpoint has to say about the model, if the tensors are in canonical form,
-// under config.json's keys. What OpenAI's GPT-2 does goes without saying, and so does what is only
-// assumed.
+// metadata is what a checkpoint with canonical tensors has to say about the model, by config.json's
+// keys: not what OpenAI's GPT-2 does, nor what is only assumed.
 func (p *Parameters) metadata() map[string]string {
 	said := map[string]string{}
 	if !p.headsAssumed {
