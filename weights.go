@@ -248,8 +248,8 @@ var errNoWeights = errors.New("the folder holds no weights")
 // notWeights are files that training programs put beside the weights.
 var notWeights = lazyRegexp(`^(optimizer|scheduler|scaler|training_args|rng_state.*)\.`)
 
-// nameOf is the name of the model in a file: the file's own without its extension, or, of one with
-// a usual name, its folder's. In the Hugging Face cache that folder is a commit, and the name is the
+// nameOf is the name of the model in a file: the file's own without its extension, or, if that is a
+// usual one, its folder's. In the Hugging Face cache that folder is a commit, and the name is the
 // last part of models--OWNER--NAME above it.
 func nameOf(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
