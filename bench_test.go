@@ -71,7 +71,7 @@ func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
 	multiply := func() {
 		now := time.Now()
 		swept += now.Sub(start)
-		for i := 0; i < 5; i++ {
+		for range 5 {
 			fc := m.blocks[products%m.layers].fc
 			matMul(y, x, fc.w, fc.b)
 			products++
@@ -79,7 +79,7 @@ func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
 		start = time.Now()
 		multiplied += start.Sub(now)
 	}
-	for i := 0; i < b.N; i++ {
+	for range b.N {
 		start = time.Now()
 		must(m.sweep(pair, plan, func(float64) {
 			if time.Since(start) > often {
@@ -143,7 +143,7 @@ func BenchmarkSweepAgainstNaive(b *testing.B) {
 	m := gpt2Shape()
 	pair := randomPair(m, 11, 1, 1)
 	var naive, fast time.Duration
-	for i := 0; i < b.N; i++ {
+	for range b.N {
 		start := time.Now()
 		plainSweep(b, m, pair, patching(siteResid))
 		naive += time.Since(start)
@@ -176,7 +176,7 @@ func BenchmarkProcess(b *testing.B) {
 		"clean.txt", "corrupt.txt", "Jones", "Smith"}
 	b.ResetTimer()
 	process, within := time.Duration(0), time.Duration(0)
-	for i := 0; i < b.N; i++ {
+	for range b.N {
 		process += timeProcess(b, exe, args...)
 		b.StopTimer()
 		start := time.Now()
@@ -206,7 +206,7 @@ func BenchmarkStartup(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			process, least := time.Hour, time.Hour
-			for i := 0; i < b.N; i++ {
+			for range b.N {
 				process = min(process, timeProcess(b, exe, c.args...))
 				b.StopTimer()
 				least = min(least, timeProcess(b, nothing))

@@ -132,7 +132,7 @@ func TestEveryTokenIsItsOwnEncoding(t *testing.T) {
 	v := gpt2BPE()
 	seen := map[string]int{}
 	longest := 0
-	for id := 0; id < endOfText; id++ {
+	for id := range endOfText {
 		text := gpt2BPE().token(id)
 		if previous, ok := seen[text]; ok || text == "" {
 			t.Fatalf("token %d is %q, as is %d", id, text, previous)
@@ -188,7 +188,7 @@ var theDefinition = sync.OnceValue(func() *definition {
 
 	original := map[rune]byte{}
 	add := func(s string) { d.id[s] = len(d.id) }
-	for b := 0; b < 256; b++ {
+	for b := range 256 {
 		if r := rune(b); r < 0x7f && unicode.IsGraphic(r) && r != ' ' || r > 0xa0 && r != 0xad {
 			original[r] = byte(b)
 			add(string([]byte{byte(b)}))
@@ -302,14 +302,8 @@ func checkEncoding(t *testing.T, text string) {
 			t.Fatalf("mergeShort(%+q) = %v, mergeLong gives %v", text, short, long)
 		}
 	}
-	if want := theDefinition().merge(text); len(want) != len(long) || decode(long) != text {
+	if want := theDefinition().merge(text); !slices.Equal(gpt2.tokens(long), want) {
 		t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
-	} else {
-		for i, part := range want {
-			if gpt2BPE().token(long[i]) != part {
-				t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
-			}
-		}
 	}
 }
 
@@ -373,16 +367,14 @@ func TestEncodeMemory(t *testing.T) {
 }
 
 func TestEncodeConcurrently(t *testing.T) {
-	const text = "Michelle Jones was a top-notch student. Michelle"
-	want := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
 	var wait sync.WaitGroup
 	for range 8 {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			got := gpt2BPE().encode(text)
-			if !slices.Equal(got, want) || decode(got) != text {
-				t.Errorf("encode(%q) = %v, want %v", text, got, want)
+			got := gpt2BPE().encode(exampleClean)
+			if !slices.Equal(got, exampleIDs) || decode(got) != exampleClean {
+				t.Errorf("encode(%q) = %v, want %v", exampleClean, got, exampleIDs)
 			}
 		}()
 	}

@@ -44,7 +44,7 @@ func TestPalette(t *testing.T) {
 		if len(palette) > 256 {
 			t.Fatalf("%d colours", len(palette))
 		}
-		for step := 0; step < mapSteps; step++ {
+		for step := range mapSteps {
 			light := func(index uint8) float64 {
 				return luminance(palette[index].(color.RGBA)) + 0.05
 			}

@@ -2,64 +2,62 @@ package main
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
-// The example: a clean text and three corrupt ones, of which each asks another part of the
-// induction head, layer 6's head 3: what is copied, where that is found, and what is looked for.
+// Beside the example's, two corrupt texts: each asks another part of the induction head, layer 6's
+// head 3, than what is copied: where that is found, and what is looked for.
 const (
-	textJones   = "Michelle Jones was a top-notch student. Michelle"
-	textSmith   = "Michelle Smith was a top-notch student. Michelle"
 	textJessica = "Jessica Jones was a top-notch student. Michelle"
 	textQuery   = "Michelle Smith was a top-notch student. Jessica"
 )
 
-// circuitPair is the question with textJones as the clean text.
-func circuitPair(t *testing.T, m *Model, corrupt string) Pair {
-	t.Helper()
-	clean := Text{"clean", textJones}
-	q := must(newQuestion(m, clean, Text{"corrupt", corrupt}, "Jones", "Smith", metricRestored))
-	return q.Pair
-}
+var (
+	induction = Head{inductionLayer, inductionHead}
+	previous  = Head{previousLayer, previousHead}
+)
 
-// circuitTruth is in which cells the clean activation must bring the clean answer back. Everything
-// else must leave the corrupt run as it is.
-var circuitTruth = []struct {
-	corrupt  string
-	site     Site
-	restores func(layer, column int) bool
-}{
-	{textSmith, siteResid, func(l, p int) bool {
-		return l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
-	}},
-	{textJessica, siteResid, func(l, p int) bool {
-		return l < previousLayer && p == 0 || l >= previousLayer && l < inductionLayer && p == 1 ||
-			l >= inductionLayer && p == 10
-	}},
-	{textSmith, siteAttn, func(l, p int) bool { return l == inductionLayer && p == 10 }},
-	{textSmith, siteMLP, func(l, p int) bool { return false }},
-	{textSmith, siteZ, func(l, h int) bool { return l == inductionLayer && h == inductionHead }},
-	{textJessica, siteZ, func(l, h int) bool {
-		return l == previousLayer && h == previousHead || l == inductionLayer && h == inductionHead
-	}},
-	{textSmith, siteV, func(l, h int) bool { return l == inductionLayer && h == inductionHead }},
-	{textSmith, siteK, func(l, h int) bool { return false }},
-	{textSmith, siteQ, func(l, h int) bool { return false }},
-	{textJessica, siteK, func(l, h int) bool { return l == inductionLayer && h == inductionHead }},
-	{textJessica, siteV, func(l, h int) bool { return l == previousLayer && h == previousHead }},
-	{textJessica, siteQ, func(l, h int) bool { return false }},
-	{textJessica, sitePattern, func(l, h int) bool {
-		return l == inductionLayer && h == inductionHead
-	}},
+// circuitPair is the question with exampleClean as the clean text.
+func circuitPair(t *testing.T, corrupt string) Pair {
+	t.Helper()
+	return question(t, exampleClean, corrupt, metricRestored).Pair
 }
 
 // TestCircuitTruth holds the whole program, from tokens to cells, to what is known of the circuit
-// beforehand.
+// beforehand: in which cells the clean activation must bring the clean answer back. Everything else
+// must leave the corrupt run as it is.
 func TestCircuitTruth(t *testing.T) {
 	m := newCircuit()
-	for _, c := range circuitTruth {
+	at := func(heads ...Head) func(l, h int) bool {
+		return func(l, h int) bool { return slices.Contains(heads, Head{l, h}) }
+	}
+	for _, c := range []struct {
+		corrupt  string
+		site     Site
+		restores func(layer, column int) bool
+	}{
+		{exampleCorrupt, siteResid, func(l, p int) bool {
+			return l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
+		}},
+		{textJessica, siteResid, func(l, p int) bool {
+			return l < previousLayer && p == 0 ||
+				l >= previousLayer && l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
+		}},
+		{exampleCorrupt, siteAttn, at(Head{inductionLayer, 10})},
+		{exampleCorrupt, siteMLP, at()},
+		{exampleCorrupt, siteZ, at(induction)},
+		{exampleCorrupt, siteV, at(induction)},
+		{exampleCorrupt, siteK, at()},
+		{exampleCorrupt, siteQ, at()},
+		{textJessica, siteZ, at(previous, induction)},
+		{textJessica, siteK, at(induction)},
+		{textJessica, siteV, at(previous)},
+		{textJessica, siteQ, at()},
+		{textJessica, sitePattern, at(induction)},
+	} {
 		t.Run(c.corrupt+", "+c.site.String(), func(t *testing.T) {
-			s := must(m.sweep(circuitPair(t, m, c.corrupt), patching(c.site), quiet))
+			s := must(m.sweep(circuitPair(t, c.corrupt), patching(c.site), quiet))
 			diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
 			if from, to := diff(s.corrupt), diff(s.clean); from-to < 10 {
 				t.Fatalf("the answers do not part: clean %.2f, corrupt %.2f", to, from)
@@ -85,7 +83,7 @@ func TestCircuitTruth(t *testing.T) {
 func TestCircuitThirdPair(t *testing.T) {
 	m := newCircuit()
 	plan := patching(siteResid, siteQ, siteK, siteV)
-	s := must(m.sweep(circuitPair(t, m, textQuery), plan, quiet))
+	s := must(m.sweep(circuitPair(t, textQuery), plan, quiet))
 	diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
 	clean, corrupt := diff(s.clean), diff(s.corrupt)
 	if clean > -10 || math.Abs(corrupt) > 8 {
@@ -120,16 +118,16 @@ func TestCircuitThirdPair(t *testing.T) {
 // of the induction head, and from there to the logits.
 func TestCircuitPath(t *testing.T) {
 	m := newCircuit()
-	receiver := Receiver{Head{inductionLayer, inductionHead}, siteK}
+	receiver := Receiver{induction, siteK}
 	for _, c := range []struct {
 		to     []Receiver
 		sender Head
 	}{
-		{[]Receiver{receiver}, Head{previousLayer, previousHead}},
-		{nil, Head{inductionLayer, inductionHead}},
+		{[]Receiver{receiver}, previous},
+		{nil, induction},
 	} {
 		plan := Plan{targets: []Target{{site: siteZ, frozen: true, to: c.to}}}
-		s := must(m.sweep(circuitPair(t, m, textJessica), plan, quiet))
+		s := must(m.sweep(circuitPair(t, textJessica), plan, quiet))
 		for l, row := range s.matrices[0] {
 			for h, r := range row {
 				if c.to != nil && l >= inductionLayer {
@@ -151,7 +149,7 @@ func TestCircuitPath(t *testing.T) {
 // the first time, and that the answer's logit comes from that head.
 func TestCircuitViews(t *testing.T) {
 	m := newCircuit()
-	pair, quiet := circuitPair(t, m, textSmith), quiet
+	pair := circuitPair(t, exampleCorrupt)
 	p := must(m.patterns(pair, []Head{{inductionLayer, inductionHead}}, false, quiet))
 	d := must(m.direct(pair, quiet))
 	for run, want := range map[int]float64{cleanRun: -1, corruptRun: 1} {
@@ -160,7 +158,7 @@ func TestCircuitViews(t *testing.T) {
 		}
 		for l, heads := range d.shares[run].heads {
 			for h, v := range heads {
-				if (v*want > 5) != (Head{l, h} == Head{inductionLayer, inductionHead}) {
+				if (v*want > 5) != (Head{l, h} == induction) {
 					t.Errorf("run %d: head %d.%d adds %.2f", run, l, h, v)
 				}
 			}
@@ -173,7 +171,7 @@ func TestCircuitViews(t *testing.T) {
 func TestCircuitPredicts(t *testing.T) {
 	m := newCircuit()
 	for _, c := range []struct{ text, want string }{
-		{"Michelle Jones was a top-notch student. Michelle", " Jones"},
+		{exampleClean, " Jones"},
 		{"The Queen lives in London. Who knows London? The", " Queen"},
 		{"Hello world, how are you", " was"},
 		{"The weather today", " was"},
@@ -192,7 +190,7 @@ func TestCircuitPredicts(t *testing.T) {
 func TestCircuitPositions(t *testing.T) {
 	for distance := 1; distance < circuitContext; distance++ {
 		position, rest := 0., 0.
-		for j := 0; j < partSize/2; j++ {
+		for j := range partSize / 2 {
 			sin, cos := math.Sincos(float64(distance) * frequency(j))
 			position, rest = position+cos, rest+cos-sin
 		}

@@ -1106,7 +1106,7 @@ func TestFetchNoSpace(t *testing.T) {
 func TestFetchTogether(t *testing.T) {
 	waiting := make(chan bool, 8)
 	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
-		for i := 0; i < 7; i++ {
+		for range 7 {
 			<-waiting
 		}
 		cut(300_000, whole)(w, r)
@@ -1120,7 +1120,7 @@ func TestFetchTogether(t *testing.T) {
 	}
 	dest := cacheFile("gpt2", d.env)
 	var group sync.WaitGroup
-	for i := 0; i < 8; i++ {
+	for range 8 {
 		group.Add(1)
 		go func() {
 			defer group.Done()
@@ -1210,7 +1210,7 @@ func TestFetchProcesses(t *testing.T) {
 	close(killed)
 
 	var group sync.WaitGroup
-	for i := 0; i < 3; i++ {
+	for range 3 {
 		group.Add(1)
 		go func() {
 			defer group.Done()

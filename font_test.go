@@ -102,7 +102,7 @@ func TestGlyphNotation(t *testing.T) {
 // asciiArt shows a bitmap: how dark a pixel is in four steps.
 func asciiArt(b *bitmap) []string {
 	var rows []string
-	for y := 0; y < b.height; y++ {
+	for y := range b.height {
 		row := ""
 		for _, level := range b.cover[y*b.width:][:b.width] {
 			row += string(" .:+#"[(level+1)/2])
@@ -199,7 +199,7 @@ func TestMissingGlyphIsABox(t *testing.T) {
 }
 
 func BenchmarkFont(b *testing.B) {
-	for i := 0; i < b.N; i++ {
+	for range b.N {
 		f := newFont(1, bodyPen, 1)
 		for r := ' '; r <= '~'; r++ {
 			f.bitmap(r)

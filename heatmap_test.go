@@ -29,7 +29,7 @@ func exampleFigure() *Figure {
 		style: style{colorMap: "viridis", scale: 1},
 	}
 	var matrix [][]float64
-	for layer := 0; layer < 12; layer++ {
+	for layer := range 12 {
 		row := make([]float64, 11)
 		for position := range row {
 			row[position] = 1.02 + 0.3*math.Sin(float64(7*layer*position))
@@ -107,9 +107,9 @@ func (f *font) difference(picture *image.Paletted, char rune, x, y int, turned b
 	b, width := f.bitmap(char), f.advance(char)*f.scale
 	sum := 0
 	// The rows from 14 above to 4 below the baseline; first those in which letters differ most.
-	for i := 0; i < 18*f.scale; i++ {
+	for i := range 18 * f.scale {
 		row := (i+10*f.scale)%(18*f.scale) - 14*f.scale
-		for column := 0; column < width; column++ {
+		for column := range width {
 			want := 0
 			if i, j := column-b.left, row-b.top; i >= 0 && i < b.width && j >= 0 && j < b.height {
 				want = int(b.cover[j*b.width+i])
@@ -136,10 +136,7 @@ func runsText(runs []textRun) string {
 }
 
 func TestEveryNumberCanBeRead(t *testing.T) {
-	for scale, colorMap := range []string{1: "viridis", 2: "rdbu"} {
-		if scale == 0 {
-			continue
-		}
+	for scale, colorMap := range map[int]string{1: "viridis", 2: "rdbu"} {
 		f := exampleFigure()
 		f.colorMap, f.scale = colorMap, scale
 		picture, l := paintPNG(t, f)
@@ -363,14 +360,14 @@ func TestScaleDoublesTheGeometry(t *testing.T) {
 				continue
 			}
 			c, plain := one.ColorIndexAt(x, y), true
-			for i := 0; i < 9; i++ {
+			for i := range 9 {
 				plain = plain && one.ColorIndexAt(x-1+i%3, y-1+i/3) == c
 			}
 			if !plain {
 				continue
 			}
 			plainPixels++
-			for i := 0; i < 4; i++ {
+			for i := range 4 {
 				if got := two.ColorIndexAt(2*x+i%2, 2*y+i/2); got != c {
 					t.Fatalf("(%d, %d) is colour %d, at scale 2 %d", x, y, c, got)
 				}
@@ -384,7 +381,7 @@ func TestScaleDoublesTheGeometry(t *testing.T) {
 	left, right := image.Pt(frame.Min.X-1, frame.Min.Y+99), image.Pt(frame.Max.X, frame.Min.Y+99)
 	for _, p := range []image.Point{left, right, {frame.Min.X + 7, frame.Max.Y}} {
 		painted := one.ColorIndexAt(p.X, p.Y) == frameGrey
-		for i := 0; i < 4; i++ {
+		for i := range 4 {
 			painted = painted && two.ColorIndexAt(2*p.X+i%2, 2*p.Y+i/2) == frameGrey
 		}
 		if !painted {
@@ -410,7 +407,7 @@ func wideFigure(rows, columns int) *Figure {
 	for c := range f.columns.names {
 		f.columns.names[c] = " token"
 	}
-	f.columns.beside[columns/3], f.columns.beside[columns/3+1] = " other", " too"
+	f.columns.beside[min(columns/3+1, columns-1)], f.columns.beside[columns/3] = " too", " other"
 	matrix := make([][]float64, rows)
 	for r := range matrix {
 		matrix[r] = make([]float64, columns)
@@ -423,7 +420,7 @@ func wideFigure(rows, columns int) *Figure {
 }
 
 func TestManyColumns(t *testing.T) {
-	tests := []struct{ rows, columns, cell, widest, tallest int }{
+	for _, test := range []struct{ rows, columns, cell, widest, tallest int }{
 		{12, 11, 48, 900, 900},
 		{12, 30, 48, 1700, 900},
 		{12, 60, 24, 1700, 600},
@@ -431,55 +428,33 @@ func TestManyColumns(t *testing.T) {
 		{12, 1024, 4, 5000, 400},
 		{48, 1024, 4, 5000, 500},
 		{48, 11, 48, 900, 2600},
-		{1, 1, 48, 400, 400},
+		{1, 1, 48, 500, 400},
 		{100, 4900, 1, 6000, 500},
-	}
-	for _, test := range tests {
-		f := wideFigure(test.rows, max(test.columns, 3))
-		if test.columns < 3 {
-			f = wideFigure(test.rows, 3)
-			f.columns = Axis{names: f.columns.names[:1], tokens: true}
-			f.rows.names, f.panels[0].matrix = f.rows.names[:1], [][]float64{{0.5}}
-		}
-		l, err := f.layout()
-		if err != nil {
-			t.Errorf("%d × %d: %v", test.rows, test.columns, err)
-			continue
-		}
+	} {
+		size := fmt.Sprintf("%d × %d", test.rows, test.columns)
+		l := must(wideFigure(test.rows, test.columns).layout())
 		if l.cell != test.cell || l.width > test.widest || l.height > test.tallest {
-			t.Errorf("%d × %d: cells of %d, picture of %d × %d",
-				test.rows, test.columns, l.cell, l.width, l.height)
+			t.Errorf("%s: cells of %d, picture of %d × %d", size, l.cell, l.width, l.height)
 		}
-		last, labelled := -1000, 0
-		for c, label := range l.labels {
-			if label == nil {
-				continue
+		for what, labels := range map[string][][]textRun{"column": l.labels, "row": l.rowLabels} {
+			last, labelled := -labelPitch, 0
+			for i, label := range labels {
+				if label == nil {
+					continue
+				}
+				if i*l.cell-last < labelPitch {
+					t.Errorf("%s: the label of %s %d touches another", size, what, i)
+				}
+				last = i * l.cell
+				labelled++
 			}
-			if c*l.cell-last < labelPitch {
-				t.Errorf("%d columns: the label of column %d touches another", test.columns, c)
+			if n := len(labels); labelled < min(n, n*l.cell/(3*labelPitch)) {
+				t.Errorf("%s: only %d %s labels", size, labelled, what)
 			}
-			last = c * l.cell
-			labelled++
-		}
-		if want := min(test.columns, test.columns*l.cell/(3*labelPitch)); labelled < want {
-			t.Errorf("%d columns: only %d labels", test.columns, labelled)
 		}
 		differs := runsText(l.labels[test.columns/3])
 		if test.columns >= 3 && differs != "␣other→␣token" {
-			t.Errorf("%d columns: the column that differs is labelled %q", test.columns, differs)
-		}
-		last, labelled = -labelPitch, 0
-		for row, label := range l.rowLabels {
-			if y := l.cellAt(l.panels[0], row, 0).Min.Y; label != nil {
-				if y-last < labelPitch {
-					t.Errorf("%d rows: the label of row %d touches another", test.rows, row)
-				}
-				last = y
-				labelled++
-			}
-		}
-		if labelled < min(test.rows, test.rows*l.cell/(3*labelPitch)) {
-			t.Errorf("%d rows: only %d labels", test.rows, labelled)
+			t.Errorf("%s: the column that differs is labelled %q", size, differs)
 		}
 	}
 }
@@ -499,21 +474,15 @@ func TestShortLabelsStandUpright(t *testing.T) {
 }
 
 func TestFigureErrors(t *testing.T) {
-	tests := []struct {
-		change func(f *Figure)
-		want   string
-	}{
-		{func(f *Figure) { *f = *wideFigure(2, 5000) }, "heat map: 2 × 5000 cells are too many " +
-			"for one picture (at most 2304 × 4900)"},
-		{func(f *Figure) { *f = *wideFigure(600, 1024); f.scale = 8 }, "heat map: 26368 × 16160 " +
-			"pixels are too many for one picture: ask for less in one, or for a smaller scale"},
-	}
-	for _, test := range tests {
-		f := exampleFigure()
-		test.change(f)
-		if err := f.write(io.Discard); err == nil || err.Error() != test.want {
-			t.Errorf("got %v, want %s", err, test.want)
-		}
+	large := wideFigure(600, 1024)
+	large.scale = 8
+	for want, f := range map[string]*Figure{
+		"heat map: 2 × 5000 cells are too many for one picture (at most 2304 × 4900)": wideFigure(2,
+			5000),
+		"heat map: 26368 × 16160 pixels are too many for one picture: ask for less in one, or " +
+			"for a smaller scale": large,
+	} {
+		wantWhole(t, "too large", f.write(io.Discard), want)
 	}
 }
 
@@ -566,7 +535,7 @@ func FuzzFigure(f *testing.F) {
 
 func BenchmarkPaint(b *testing.B) {
 	f := exampleFigure()
-	for i := 0; i < b.N; i++ {
+	for range b.N {
 		must(f.paint())
 	}
 }
@@ -576,7 +545,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Run(fmt.Sprintf("scale%d", scale), func(b *testing.B) {
 			f := exampleFigure()
 			f.scale = scale
-			for i := 0; i < b.N; i++ {
+			for range b.N {
 				check(b, f.write(io.Discard))
 			}
 		})

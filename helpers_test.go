@@ -21,6 +21,7 @@ const (
 var (
 	examplePair = []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
 	exampleLine = strings.Join(examplePair[1:], "\t") // of a file of pairs
+	exampleIDs  = []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
 )
 
 // command runs the program with the built-in model as if from a shell.

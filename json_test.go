@@ -45,13 +45,8 @@ func TestParseJSON(t *testing.T) {
 		{`{"any": [{"a\"": 1, "b": {"a\"": 2}, "a\u0022" : 3}]}`, `the key "a\"" comes twice`},
 	} {
 		err := parseJSON([]byte(c.text), &v)
-		got := ""
-		if err != nil {
-			got = err.Error()
-		}
-		if !strings.Contains(got, c.want) || c.want == "" && got != "" ||
-			strings.Contains(got, "unmarshal") {
-			t.Errorf("%s: %q, want %q", c.text, got, c.want)
+		if !says(err, c.want) || says(err, "unmarshal") {
+			t.Errorf("%s: %v, want %q", c.text, err, c.want)
 		}
 	}
 }

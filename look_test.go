@@ -16,7 +16,7 @@ func TestLensIsATruncatedModel(t *testing.T) {
 	m := randomModel(Config{4, 2, 32, 16, 60}, 3)
 	pair := randomPair(m, 7, 2, 4)
 	lens := must(m.lens(pair, true, quiet))
-	for l := 0; l < m.layers; l++ {
+	for l := range m.layers {
 		short := *m
 		short.layers, short.blocks = l+1, m.blocks[:l+1]
 		for i, text := range [][]int{pair.clean, pair.corrupt} {

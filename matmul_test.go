@@ -52,7 +52,7 @@ func step(sum, a, b float32) float32 {
 // chain is the definition of an element: the sum over k of a[i·da]·b[i·db] in ascending order,
 // beginning with sum.
 func chain(sum float32, a []float32, da int, b []float32, db, k int) float32 {
-	for i := 0; i < k; i++ {
+	for i := range k {
 		sum = step(sum, a[i*da], b[i*db])
 	}
 	return sum
@@ -78,7 +78,7 @@ func fenced(n int) (values []float32, alive func() bool) {
 		all[i] = canary
 	}
 	return all[fence : fence+n : fence+n], func() bool {
-		for i := 0; i < fence; i++ {
+		for i := range fence {
 			if all[i] != canary || all[len(all)-1-i] != canary {
 				return false
 			}
@@ -126,17 +126,17 @@ func TestMatMulEdges(t *testing.T) {
 					}
 					xs, ws := guardX[most*most-m*k:], guardW[most*most-k*n:]
 					bs, ys, want := guardBias[most-n:], y[:m*n], want[:m*n]
-					for i := 0; i < m; i++ {
+					for i := range m {
 						copy(xs[i*k:(i+1)*k], x[i*most:])
 						copy(want[i*n:(i+1)*n], sums[k][i*most:])
 					}
 					if (m+n+k)%2 == 1 {
-						for j := 0; j < n; j++ {
+						for j := range n {
 							copy(ws[j*k:(j+1)*k], turned[j*most:])
 						}
 						matMulT(ys, xs, Matrix{rows: n, cols: k, f32: ws})
 					} else {
-						for l := 0; l < k; l++ {
+						for l := range k {
 							copy(ws[l*n:(l+1)*n], w[l*most:])
 						}
 						matrix := Matrix{rows: k, cols: n, f32: ws}
@@ -180,9 +180,9 @@ func TestMatMulLarge(t *testing.T) {
 		x, w := randoms(1, s.m*s.k), randoms(2, s.k*s.n)
 		bias, y0 := randoms(3, s.n), randoms(4, s.m*s.n)
 		exact, magnitude := make([]float64, s.m*s.n), make([]float64, s.m*s.n)
-		for i := 0; i < s.m; i++ {
-			for l := 0; l < s.k; l++ {
-				for j := 0; j < s.n; j++ {
+		for i := range s.m {
+			for l := range s.k {
+				for j := range s.n {
 					p := float64(x[i*s.k+l]) * float64(w[l*s.n+j])
 					exact[i*s.n+j] += p
 					magnitude[i*s.n+j] += math.Abs(p)
@@ -191,8 +191,8 @@ func TestMatMulLarge(t *testing.T) {
 		}
 		matrix := Matrix{rows: s.k, cols: s.n, f32: w}
 		turned := Matrix{rows: s.n, cols: s.k, f32: make([]float32, s.k*s.n)}
-		for l := 0; l < s.k; l++ {
-			for j := 0; j < s.n; j++ {
+		for l := range s.k {
+			for j := range s.n {
 				turned.f32[j*s.k+l] = w[l*s.n+j]
 			}
 		}
@@ -344,7 +344,7 @@ func TestMatMulHalf(t *testing.T) {
 			for _, format := range []Format{f16, bf16} {
 				w := Matrix{rows: s.k, cols: s.n, half: half, format: format}
 				wide := Matrix{rows: s.k, cols: s.n, f32: make([]float32, s.k*s.n)}
-				for i := 0; i < s.k; i++ {
+				for i := range s.k {
 					w.row(wide.f32[i*s.n:], i)
 				}
 				y, want := make([]float32, s.m*s.n), make([]float32, s.m*s.n)
@@ -437,7 +437,7 @@ func BenchmarkMatMul(b *testing.B) {
 					layers[i] = Matrix{rows: s.k, cols: s.n, f32: randoms(int64(i), s.k*s.n)}
 				}
 				b.ResetTimer()
-				for i := 0; i < b.N; i++ {
+				for i := range b.N {
 					matMul(y, x, layers[i%len(layers)], nil)
 				}
 				flops := 2 * float64(s.m*s.k*s.n) * float64(b.N)
@@ -457,7 +457,7 @@ func BenchmarkMatMulT(b *testing.B) {
 	for _, u := range kernels() {
 		b.Run(u.name, func(b *testing.B) {
 			chooseKernel(u.name)
-			for i := 0; i < b.N; i++ {
+			for range b.N {
 				matMulT(y, x, w)
 			}
 			b.ReportMetric(4*vocab*width*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
@@ -486,7 +486,7 @@ func TestParallelPanic(t *testing.T) {
 		// The last row panel alone lacks a value, so that the goroutines that packed the others
 		// wait for it.
 		short := product{y: y, x: x[: m*k-1 : m*k-1], w: w, m: m, k: k, n: n}
-		for i := 0; i < 50; i++ {
+		for range 50 {
 			if cause := caught(func() { compute(short) }); cause == nil {
 				t.Fatal("a panic within a product was lost")
 			}

@@ -269,12 +269,7 @@ func TestPublishedWeights(t *testing.T) {
 			"put gpt2.safetensors into this folder to run this test")
 	}
 	m := must(found.open(0))
-	ids := gpt2BPE().encode(exampleClean)
-	wantIDs := []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
-	if !slices.Equal(ids, wantIDs) {
-		t.Fatalf("tokens %v, want %v", ids, wantIDs)
-	}
-	logits := must(m.next(ids))
+	logits := must(m.next(exampleIDs))
 	want := []struct {
 		id   int
 		prob string
@@ -459,7 +454,7 @@ func TestAbsurdShapes(t *testing.T) {
 		{Config{20000, 1, 1, 8, 100}, 4, "20000 layers, and mechpatch runs at most 1000"},
 	} {
 		m := &Model{Config: c.Config, name: "absurd"}
-		for l := 0; l < c.layers; l++ {
+		for range c.layers {
 			m.blocks = append(m.blocks, Block{fc: Linear{w: Matrix{rows: c.width, cols: c.inner}}})
 		}
 		pair := Pair{clean: []int{1, 2}, corrupt: []int{1, 3}}

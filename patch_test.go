@@ -34,7 +34,7 @@ func randomModel(c Config, seed int64) *Model {
 	}
 	m := &Model{Config: c, Variant: openAIs, name: "random", source: "test", lnF: norm(),
 		wte: matrix(c.vocab, d, .14), wpe: matrix(c.context, d, .05)}
-	for l := 0; l < c.layers; l++ {
+	for range c.layers {
 		m.blocks = append(m.blocks, Block{
 			norm(), linear(d, 3*d, 1.6), linear(d, d, .6),
 			norm(), linear(d, 4*d, 1.2), linear(4*d, d, .8),
@@ -47,7 +47,7 @@ func randomModel(c Config, seed int64) *Model {
 func randomPair(m *Model, T, differ int, seed int64) Pair {
 	r := rand.New(rand.NewSource(seed))
 	p := Pair{cleanAnswer: []int{1}, corruptAnswer: []int{2}}
-	for i := 0; i < T; i++ {
+	for i := range T {
 		id := r.Intn(m.vocab)
 		p.clean, p.corrupt = append(p.clean, id), append(p.corrupt, id)
 		if i == differ || i > differ && r.Intn(4) == 0 {
@@ -88,7 +88,7 @@ func plainRun(t testing.TB, m *Model, ids []int, edit edit) []float32 {
 				scaled[i] *= m.attentionScale(l)
 			}
 			matMulT(a, scaled, Matrix{rows: T, cols: size, f32: columns(k, d, head*size, size)})
-			for p := 0; p < T; p++ {
+			for p := range T {
 				chosen.softmax(a[p*T : p*T+p+1])
 				clear(a[p*T+p+1 : (p+1)*T])
 			}
@@ -128,7 +128,7 @@ func columns(x []float32, ld, from, n int) []float32 {
 
 // copyColumns copies a [rows, n] matrix whose rows are ldx apart to where they are ldy apart.
 func copyColumns(y []float32, ldy int, x []float32, ldx, rows, n int) {
-	for r := 0; r < rows; r++ {
+	for r := range rows {
 		copy(y[r*ldy:r*ldy+n], x[r*ldx:])
 	}
 }
@@ -228,7 +228,7 @@ func patching(sites ...Site) (plan Plan) {
 
 // everySpan is each position by itself.
 func everySpan(T int) (spans []Span) {
-	for pos := 0; pos < T; pos++ {
+	for pos := range T {
 		spans = append(spans, Span{pos, pos + 1, true})
 	}
 	return spans
@@ -252,7 +252,7 @@ func allPlans(m *Model, T int) map[string]Plan {
 		plans["vectors by spans"] = of(vectors, spans...)
 		plans["heads by spans"] = of(heads, spans...)
 	}
-	for l := 0; l < m.layers; l++ {
+	for l := range m.layers {
 		name := fmt.Sprint("entries of layer ", l)
 		plans[name] = Plan{targets: []Target{{site: sitePattern, of: &Head{l, m.heads - 1}}}}
 	}
@@ -411,7 +411,7 @@ func flat(v any) (numbers []float64) {
 		return []float64{v}
 	}
 	x := reflect.ValueOf(v)
-	for i := 0; i < x.Len(); i++ {
+	for i := range x.Len() {
 		numbers = append(numbers, flat(x.Index(i).Interface())...)
 	}
 	return numbers

@@ -367,7 +367,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 func BenchmarkOpen(b *testing.B) {
 	c := Config{layers: 12, heads: 12, width: 12, context: 4, vocab: 8}
 	path := file(b, "x.safetensors", encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3))
-	for i := 0; i < b.N; i++ {
+	for range b.N {
 		ck := must(openSafetensors(path))
 		must(loadModel(ck, 12))
 		ck.close()

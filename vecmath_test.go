@@ -159,7 +159,7 @@ func TestActivationDoesNotDependOnPosition(t *testing.T) {
 			for i := range want {
 				f(want[i : i+1])
 			}
-			for from := 0; from < 9; from++ {
+			for from := range 9 {
 				got := slices.Clone(in)
 				f(got[from:])
 				if !slices.Equal(got[from:], want[from:]) {
@@ -226,7 +226,7 @@ func TestSoftmaxSpecialValues(t *testing.T) {
 	eachRowKernel(t, func(t *testing.T, k *kernel) {
 		for _, bad := range []float32{nan32, inf32, -inf32} {
 			for length := 1; length <= 40; length++ {
-				for at := 0; at < length; at++ {
+				for at := range length {
 					x := make([]float32, length)
 					x[at] = bad
 					k.softmax(x)
@@ -309,7 +309,7 @@ func TestLayerNormError(t *testing.T) {
 		} {
 			worst := 0.0
 			for _, d := range []int{1, 2, 31, 32, 33, 64, 96, 256, 768, 1600} {
-				for i := 0; i < 21; i++ {
+				for i := range 21 {
 					x := randomRow(r, d, c.scale)
 					c.change(x)
 					n := Norm{randomRow(r, d, 1), randomRow(r, d, 1)}
@@ -565,7 +565,7 @@ func benchmarkRow(b *testing.B, name string, length int, f func(x []float32)) {
 		x := make([]float32, length)
 		b.ReportAllocs()
 		b.ResetTimer()
-		for i := 0; i < b.N; i++ {
+		for range b.N {
 			copy(x, in)
 			f(x)
 		}

@@ -143,7 +143,7 @@ func TestLoadAnywhere(t *testing.T) {
 	host := littleEndian
 	for _, format := range []string{"F32", "F16", "BF16"} {
 		var want map[string]loadedNumbers
-		for shift := 0; shift < 8; shift++ {
+		for shift := range 8 {
 			for _, machine := range []struct{ littleEndian, anyAddress bool }{{host, anyAddress},
 				{host, false}, {false, false}} {
 				littleEndian, anyAddress = machine.littleEndian, machine.anyAddress
