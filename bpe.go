@@ -139,20 +139,21 @@ const (
 // firstKind returns the kind of the first character of a text that is not empty, and its size in
 // bytes.
 func firstKind(text string) (kind byte, size int) {
-	if c := text[0]; c < utf8.RuneSelf {
-		return asciiKind[c], 1
+	switch c := text[0]; {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		return charLetter, 1
+	case c == ' ', '\t' <= c && c <= '\r':
+		return charSpace, 1
+	case '0' <= c && c <= '9':
+		return charNumber, 1
+	case c < utf8.RuneSelf:
+		return charOther, 1
 	}
 	r, size := utf8.DecodeRuneInString(text)
 	return kindOf(r), size
 }
 
-var asciiKind = func() (kinds [utf8.RuneSelf]byte) {
-	for c := range kinds {
-		kinds[c] = kindOf(rune(c))
-	}
-	return kinds
-}()
-
+// kindOf is the kind of any character.
 func kindOf(r rune) byte {
 	switch {
 	case unicode.IsLetter(r) || unicode.Is(newLetters, r):
@@ -422,21 +423,24 @@ func (s uint32s) at(i int) int {
 	return int(s[0]) | int(s[1])<<8 | int(s[2])<<16 | int(s[3])<<24
 }
 
-// byteOfLetter are the bytes that characters stand for in a vocabulary's files, and isByteLetter
-// tells which characters do so: a printable character of Latin-1 for the byte that it is there
-// (U+00AD, left out, is the soft hyphen), U+0100 and on for the other bytes.
-var byteOfLetter, isByteLetter = func() (byteOf [256 + 68]byte, isLetter [256 + 68]bool) {
-	unseen := 256
-	for c := 0; c < 256; c++ {
-		r := c
-		if !('!' <= c && c <= '~' || '¡' <= c && c <= '¬' || '®' <= c && c <= 'ÿ') {
-			r = unseen
-			unseen++
-		}
-		byteOf[r], isLetter[r] = byte(c), true
+// byteOfLetter returns the byte that a character stands for in a vocabulary's files: a printable
+// character of Latin-1 for the byte that it is there (U+00AD, left out, is the soft hyphen), U+0100
+// and on for the 68 other bytes. ok is false for any other character.
+func byteOfLetter(r rune) (b byte, ok bool) {
+	switch {
+	case '!' <= r && r <= '~', '¡' <= r && r <= '¬', '®' <= r && r <= 'ÿ':
+		return byte(r), true
+	case 0x100 <= r && r <= 0x120: // 0 to the space
+		return byte(r - 0x100), true
+	case 0x121 <= r && r <= 0x142: // delete, 0x7f, to the no-break space, 0xa0
+		return byte(r - 0x121 + 0x7f), true
+	case r == lastByteLetter: // the soft hyphen
+		return 0xad, true
 	}
-	return byteOf, isLetter
-}()
+	return 0, false
+}
+
+const lastByteLetter = 0x143
 
 // token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
 // only a part of a UTF-8 sequence. An id that is no token's has none: "".

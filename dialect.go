@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // How trainers name, turn and split the tensors of a GPT-2, and what they say about it beside them.
@@ -29,7 +30,7 @@ import (
 var headKeys = []string{"n_head", "num_attention_heads", "n_heads", "num_heads"}
 
 // factKeys are the keys that are understood, by all their names, and the type of what is said.
-var factKeys = func() map[string]Fact {
+var factKeys = sync.OnceValue(func() map[string]Fact {
 	keys := map[string]Fact{}
 	for _, k := range []struct {
 		zero  any
@@ -53,7 +54,7 @@ var factKeys = func() map[string]Fact {
 		}
 	}
 	return keys
-}()
+})
 
 // sizeKeys are the facts that the tensors' shapes say as well.
 var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inner"}
@@ -64,12 +65,12 @@ var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inn
 func readFacts(said func(key string) any, from string) (Facts, error) {
 	facts := Facts{}
 	var fault error
-	for _, key := range sortedKeys(factKeys) {
+	for _, key := range sortedKeys(factKeys()) {
 		value := said(key)
 		if value == nil {
 			continue
 		}
-		known := factKeys[key] // its from is the key's first name
+		known := factKeys()[key] // its from is the key's first name
 		text := fmt.Sprint(value)
 		var err error
 		switch known.value.(type) {
@@ -89,7 +90,7 @@ func readFacts(said func(key string) any, from string) (Facts, error) {
 			value, err = strconv.ParseBool(strings.ToLower(text))
 		case string:
 			value = text
-			if _, ok := activations[text]; !ok {
+			if _, ok := activationNamed(text); !ok {
 				err = fmt.Errorf("%s is %s in %s: only GPT-2's own, gelu_new, and gelu and relu "+
 					"can be computed", known.from, quote(text), from)
 				fault = cmp.Or(fault, err)
@@ -116,7 +117,7 @@ func (f Facts) variant() (v Variant, activation bool) {
 	v = openAIs
 	said, activation := f["activation_function"]
 	if activation {
-		v.activation = activations[said.value.(string)]
+		v.activation, _ = activationNamed(said.value.(string))
 	}
 	if epsilon, ok := f["layer_norm_epsilon"]; ok {
 		v.epsilon = epsilon.value.(float64)
@@ -126,12 +127,18 @@ func (f Facts) variant() (v Variant, activation bool) {
 	return v, activation
 }
 
-// activations are the names of transformers' activation functions that can be computed here.
-var activations = map[string]Activation{
-	"gelu_new": geluTanh, "gelu_pytorch_tanh": geluTanh, "gelu_fast": geluTanh,
-	"gelu_accurate": geluTanh, "gelu_python_tanh": geluTanh,
-	"gelu": geluExact, "gelu_python": geluExact,
-	"relu": relu,
+// activationNamed is the activation function that transformers knows by a name. ok is false for one
+// that cannot be computed here.
+func activationNamed(name string) (a Activation, ok bool) {
+	switch name {
+	case "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh":
+		return geluTanh, true
+	case "gelu", "gelu_python":
+		return geluExact, true
+	case "relu":
+		return relu, true
+	}
+	return 0, false
 }
 
 // parseConfig reads what a config.json, which messages call from, says about a GPT-2; the error is
@@ -149,7 +156,7 @@ func parseConfig(data []byte, from string) (Facts, error) {
 	}
 	facts, err := readFacts(func(key string) any { return said[key] }, from)
 	for _, key := range sortedKeys(said) { // transformers takes null for what it is, if it can
-		if name := factKeys[key].from; name != "" && name != "n_inner" && said[key] == nil {
+		if name := factKeys()[key].from; name != "" && name != "n_inner" && said[key] == nil {
 			err = cmp.Or(err, fmt.Errorf("%s is null in %s, which cannot be right", key, from))
 		}
 	}
@@ -157,7 +164,7 @@ func parseConfig(data []byte, from string) (Facts, error) {
 	case nil:
 	case "gpt2":
 		for _, key := range []string{"n_heads", "num_heads", "hidden_act"} { // read by nobody
-			if name := factKeys[key].from; said[key] != nil && said[name] == nil {
+			if name := factKeys()[key].from; said[key] != nil && said[name] == nil {
 				err = cmp.Or(err, fmt.Errorf("%s: of a gpt2, %s is called %s", from, key, name))
 			}
 		}
@@ -203,7 +210,8 @@ func harmless(key string, value any) bool {
 	switch {
 	case value == nil || value == false:
 		return true
-	case factKeys[key].from != "" || harmlessKeys[key] || harmlessNames().MatchString(key):
+	case factKeys()[key].from != "" || slices.Contains(harmlessKeys, key),
+		harmlessNames().MatchString(key):
 		return true
 	case key == "position_embedding_type":
 		return value == "absolute" || value == "learned"
@@ -224,9 +232,7 @@ func harmless(key string, value any) bool {
 
 // harmlessKeys are keys that innerWorkings would take for others, and so are harmlessNames:
 // dropout, the heads of classifiers, and how, not what, is computed.
-var harmlessKeys = map[string]bool{
-	"reorder_and_upcast_attn": true, "output_attentions": true, "attn_implementation": true,
-}
+var harmlessKeys = []string{"reorder_and_upcast_attn", "output_attentions", "attn_implementation"}
 
 var (
 	harmlessNames = lazyRegexp(`^_|drop|^summary_|flash`)

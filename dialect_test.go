@@ -196,7 +196,7 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 		for key, said := range facts {
-			if reflect.TypeOf(said.value) != reflect.TypeOf(factKeys[key].value) {
+			if reflect.TypeOf(said.value) != reflect.TypeOf(factKeys()[key].value) {
 				t.Errorf("%s is %T", key, said.value)
 			}
 		}

@@ -528,7 +528,7 @@ func (f *Figure) paintBar(c *canvas, l *layout) {
 
 // anchors is the colour map from the lowest value's colour to the highest one's.
 func (f *Figure) anchors() []uint32 {
-	anchors := slices.Clone(colorMaps[f.colorMap])
+	anchors := slices.Clone(anchorsOf(f.colorMap))
 	if f.reversed {
 		slices.Reverse(anchors)
 	}

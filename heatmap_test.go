@@ -237,7 +237,7 @@ func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
 							continue
 						}
 						share := max(0, min(1, (value-low)/(high-low)))
-						want := interpolate(colorMaps[colorMap], share)
+						want := interpolate(anchorsOf(colorMap), share)
 						// Half a step of the palette.
 						if far := colorDistance(got, want); far > 5 {
 							t.Errorf("%s, layer %d, position %d, value %.3f: %v, want %v",

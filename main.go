@@ -233,7 +233,7 @@ func (f *patchFlags) check(words []string) error {
 	arguments := strings.Fields("CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
 	least := 2 + f.study.metric.answers()
 	switch views := f.study.views(); {
-	case colorMaps[f.colorMap] == nil:
+	case anchorsOf(f.colorMap) == nil:
 		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", f.colorMap)
 	case f.scale < 1 || f.scale > largestScale:
 		return fmt.Errorf("-scale %d is not between 1 and %d", f.scale, largestScale)

@@ -157,7 +157,7 @@ const (
 )
 
 // refusedOps are the opcodes of the pickle format that torch.save has no use for.
-var refusedOps = map[byte]string{
+var refusedOps = [256]string{
 	'0': "POP", '1': "POP_MARK", '2': "DUP", 'F': "FLOAT", 'I': "INT", 'L': "LONG", 'P': "PERSID",
 	'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE", 'd': "DICT",
 	'g': "GET", 'i': "INST", 'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x82: "EXT1", 0x83: "EXT2",

@@ -335,14 +335,23 @@ func (s *Study) checkSenders(receivers []Receiver, first int) error {
 	return fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
 }
 
-// siteNames are the names of sites and of groups of them.
-var siteNames = map[string][]Site{
-	"resid_pre": {siteResidPre}, "resid_mid": {siteResidMid}, "resid": {siteResid},
-	"attn": {siteAttn}, "mlp": {siteMLP},
-	"z": {siteZ}, "head": {siteZ}, "q": {siteQ}, "k": {siteK}, "v": {siteV},
-	"pattern": {sitePattern},
-	"all":     {siteResid, siteAttn, siteMLP},
-	"heads":   {siteZ, siteQ, siteK, siteV, sitePattern},
+// sitesNamed are the sites that a name stands for: a site's own name, or that of a group. There are
+// none if it is no name.
+func sitesNamed(name string) []Site {
+	switch name {
+	case "all":
+		return []Site{siteResid, siteAttn, siteMLP}
+	case "heads":
+		return []Site{siteZ, siteQ, siteK, siteV, sitePattern}
+	case "head":
+		return []Site{siteZ}
+	}
+	for s := siteResidPre; s <= siteResid; s++ {
+		if s.String() == name {
+			return []Site{s}
+		}
+	}
+	return nil
 }
 
 // targets are what the study patches, a panel of the picture for each.
@@ -368,7 +377,7 @@ func (s *Study) targets() ([]Target, error) {
 			targets = append(targets, Target{site: sitePattern, of: &h})
 			continue
 		}
-		sites := siteNames[name]
+		sites := sitesNamed(name)
 		if sites == nil {
 			return nil, fmt.Errorf("-site %s: the sites are resid_pre, resid_mid, resid, attn and "+
 				"mlp, z (or head), q, k, v and pattern, all and heads, and 9.6.pattern for a head",

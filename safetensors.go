@@ -205,11 +205,23 @@ type placed struct {
 	start, end int
 }
 
-// formatBits are the number formats of safetensors and how many bits a number takes.
-var formatBits = map[string]int{
-	"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
-	"F6_E2M3": 6, "F6_E3M2": 6, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
-	"U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64,
+// formatBits is how many bits a number takes in one of safetensors' formats, 0 for no format.
+func formatBits(format string) int {
+	switch format {
+	case "F4":
+		return 4
+	case "F6_E2M3", "F6_E3M2":
+		return 6
+	case "BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0":
+		return 8
+	case "U16", "I16", "F16", "BF16":
+		return 16
+	case "U32", "I32", "F32":
+		return 32
+	case "U64", "I64", "F64", "C64":
+		return 64
+	}
+	return 0
 }
 
 // headerReader walks a safetensors header token by token. It takes exactly what the format
@@ -275,8 +287,8 @@ func (h headerReader) tensor(data []byte) (placed, error) {
 // sizeOf is how many bytes a tensor of a number format and shape takes. Nothing in shape is
 // negative.
 func sizeOf(format string, shape []int) (int, error) {
-	bits, ok := formatBits[format]
-	if !ok {
+	bits := formatBits(format)
+	if bits == 0 {
 		return 0, fmt.Errorf("unknown dtype %s", quote(format))
 	}
 	n := bits

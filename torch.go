@@ -304,22 +304,22 @@ type storage struct {
 	data  []byte // where the file holds it, once that is known
 }
 
-// storageTypes are PyTorch's storage classes. Only the first four hold weights; the others are what
-// masks may be made of.
-var storageTypes = map[pyName]struct {
+// storageTypes are PyTorch's storage classes and their number formats in safetensors' terms. Only
+// the first four hold weights; the others are what masks may be made of.
+var storageTypes = [...]struct {
+	class pyName
 	dtype string
-	size  uint64
 }{
-	"torch.FloatStorage":    {"F32", 4},
-	"torch.HalfStorage":     {"F16", 2},
-	"torch.BFloat16Storage": {"BF16", 2},
-	"torch.DoubleStorage":   {"F64", 8},
-	"torch.ByteStorage":     {"U8", 1},
-	"torch.BoolStorage":     {"BOOL", 1},
-	"torch.CharStorage":     {"I8", 1},
-	"torch.ShortStorage":    {"I16", 2},
-	"torch.IntStorage":      {"I32", 4},
-	"torch.LongStorage":     {"I64", 8},
+	{"torch.FloatStorage", "F32"},
+	{"torch.HalfStorage", "F16"},
+	{"torch.BFloat16Storage", "BF16"},
+	{"torch.DoubleStorage", "F64"},
+	{"torch.ByteStorage", "U8"},
+	{"torch.BoolStorage", "BOOL"},
+	{"torch.CharStorage", "I8"},
+	{"torch.ShortStorage", "I16"},
+	{"torch.IntStorage", "I32"},
+	{"torch.LongStorage", "I64"},
 }
 
 // A storageSet holds, by key, the storages that a pickle has named.
@@ -360,10 +360,15 @@ func (set storageSet) persistent(id any) (any, error) {
 		return nil, errors.New("a persistent id that is not a storage's")
 	}
 	class, _ := t[1].(pyName)
-	number, ok1 := storageTypes[class]
-	key, ok2 := t[2].(string)
-	count, ok3 := t[4].(int64)
-	if !ok1 || !ok2 || !ok3 || count < 0 || count > math.MaxInt64/8 {
+	dtype := ""
+	for _, s := range storageTypes {
+		if s.class == class {
+			dtype = s.dtype
+		}
+	}
+	key, ok1 := t[2].(string)
+	count, ok2 := t[4].(int64)
+	if dtype == "" || !ok1 || !ok2 || count < 0 || count > math.MaxInt64/8 {
 		return nil, errors.New("a storage's persistent id is not " +
 			`("storage", class, key, device, count)`)
 	}
@@ -373,10 +378,11 @@ func (set storageSet) persistent(id any) (any, error) {
 	}
 	s, ok := set[key]
 	if !ok {
-		s = &storage{dtype: number.dtype, size: number.size, count: uint64(count)}
+		size := uint64(formatBits(dtype) / 8)
+		s = &storage{dtype: dtype, size: size, count: uint64(count)}
 		set[key] = s
 	}
-	if s.dtype != number.dtype || s.count != uint64(count) {
+	if s.dtype != dtype || s.count != uint64(count) {
 		return nil, fmt.Errorf("storage %.100q is described in two ways", key)
 	}
 	return s, nil

@@ -823,8 +823,8 @@ func (s *vocabularySpec) isGPT2() bool {
 		id++
 		return ok && got == id-1
 	}
-	for r, ok := range isByteLetter {
-		if ok && !is(string(rune(r))) {
+	for r := rune(0); r <= lastByteLetter; r++ {
+		if _, ok := byteOfLetter(r); ok && !is(string(r)) {
 			return false
 		}
 	}
@@ -931,10 +931,11 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 func bytesOfLetters(token string) (text string, ok bool) {
 	bytes := make([]byte, 0, len(token))
 	for _, r := range token {
-		if int(r) >= len(isByteLetter) || !isByteLetter[r] {
+		b, ok := byteOfLetter(r)
+		if !ok {
 			return "", false
 		}
-		bytes = append(bytes, byteOfLetter[r])
+		bytes = append(bytes, b)
 	}
 	return string(bytes), true
 }

@@ -221,9 +221,9 @@ func checkRefused(t *testing.T, name string, files map[string]string, says strin
 // gpt2Files are GPT-2's own vocabulary as the files that lie beside its weights.
 func gpt2Files() (vocab map[string]int, merges string) {
 	vocab = map[string]int{"<|endoftext|>": endOfText}
-	for r := range isByteLetter {
-		if isByteLetter[r] {
-			vocab[string(rune(r))] = len(vocab) - 1
+	for r := rune(0); r <= lastByteLetter; r++ {
+		if _, ok := byteOfLetter(r); ok {
+			vocab[string(r)] = len(vocab) - 1
 		}
 	}
 	_, lines, _ := strings.Cut(strings.TrimSuffix(vocabFile, "\n"), "\n")

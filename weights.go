@@ -256,7 +256,7 @@ func nameOf(path string) string {
 		path = abs
 	}
 	base := filepath.Base(path)
-	if !usualNames[base] {
+	if !slices.Contains(usualNames, base) {
 		return strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	folder := filepath.Dir(path)
@@ -350,7 +350,7 @@ func (m *Model) prepareAhead(bring func(data []byte) byte) {
 
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
 func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
-	if usualNames[filepath.Base(ck.source)] && ck.configErr != nil {
+	if slices.Contains(usualNames, filepath.Base(ck.source)) && ck.configErr != nil {
 		return nil, ck.configErr
 	}
 	p, err := canonicalTensors(ck)
@@ -448,7 +448,7 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 
 	config, base := ck.config, filepath.Base(ck.source)
 	other = config.otherThan(facts)
-	if usualNames[base] || other == "" && config["n_layer"].value != nil {
+	if slices.Contains(usualNames, base) || other == "" && config["n_layer"].value != nil {
 		err = cmp.Or(err, facts.add(config), ck.configErr)
 		other = ""
 	}
@@ -459,10 +459,10 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 }
 
 // usualNames are files that a config.json beside them is certainly about.
-var usualNames = map[string]bool{
-	"model.safetensors": true, "model.safetensors.index.json": true,
-	"pytorch_model.bin": true, "pytorch_model.bin.index.json": true,
-	"model.pt": true,
+var usualNames = []string{
+	"model.safetensors", "model.safetensors.index.json",
+	"pytorch_model.bin", "pytorch_model.bin.index.json",
+	"model.pt",
 }
 
 // variant settles what the architecture has of its own.
