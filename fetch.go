@@ -3,9 +3,9 @@ package main
 // Files from the hub: which ones, where they go, the part of one that is there, checked and then
 // renamed.
 //
-// A file is identified by its checksum, which is known before the first byte is asked for. So what
-// an earlier run left can be continued from any server without a validator such as If-Range: a
-// wrong piece shows in the sum, and then the file is fetched anew.
+// A file's checksum is known before the first byte is asked for. So what an earlier run left can be
+// continued from any server without a validator such as If-Range: a wrong piece shows in the sum,
+// and then the file is fetched anew.
 
 import (
 	"cmp"
@@ -29,17 +29,14 @@ import (
 // fetch brings a model onto this machine and returns where it is; name is a published model's, or
 // ORGANISATION/NAME[@REVISION] on the hub.
 //
-// A published model is the file dest. Where dest is "", that is in the program's cache; where it is
-// a folder, NAME.safetensors in it. One of the hub's other models is several files in the folder
-// dest, or in the program's cache by its commit.
+// A published model is the file dest, or NAME.safetensors in the folder dest. One of the hub's
+// other models is several files in the folder dest. Where dest is "", it is in the program's cache.
 //
 // A file that is there already and has the right sum is not fetched again. Until it is whole and
 // its sum is right, it is FILE.SUM.partial (SUM is the beginning of its sum); that is kept when a
-// fetch fails, and the next one goes on from it. It is not kept when it turns out to be wrong or
-// cannot be written. Only one process at a time fetches a file; another waits for it, and then uses
-// its file.
+// fetch fails, and the next one goes on from it, unless it is wrong or cannot be written. Only one
+// process at a time fetches a file; another waits for it, and then uses its file.
 func (d *Downloader) fetch(ctx context.Context, name, dest string) (path string, err error) {
-	d.begun = false
 	p, ok := lookup(d.table, name)
 	if ok {
 		name = p.name
@@ -102,7 +99,7 @@ type repositoryFetch struct {
 	repo   Repository
 	commit string // "" until the first answer tells it: all files are of one commit
 	folder string // where the files go; "" until then, for the program's cache
-	cached bool   // it is that
+	cache  string // the repository's folder there; "" if the files go elsewhere
 }
 
 // fetchRepository brings a model of the hub and returns its folder. Its config.json is the first
@@ -143,7 +140,7 @@ func (f *repositoryFetch) config(ctx context.Context) error {
 	if err == nil {
 		_, err = parseConfig(data, "config.json")
 	}
-	if err != nil && f.cached {
+	if err != nil && f.cache != "" {
 		os.Remove(path)
 		os.Remove(f.folder)
 	}
@@ -173,7 +170,7 @@ func (f *repositoryFetch) vocabulary(ctx context.Context) error {
 			all = all && path != ""
 		}
 		if all {
-			return nil
+			break
 		}
 	}
 	return nil
@@ -229,7 +226,7 @@ func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path stri
 			return "", fmt.Errorf("%s has %s, which is too much", name, bytesText(file.size))
 		}
 		path := filepath.Join(f.folder, name)
-		if !f.cached && isFile(path) && !isComplete(path, file) {
+		if f.cache == "" && isFile(path) && !isComplete(path, file) {
 			return "", fmt.Errorf("%s is there, but differs from the repository's: "+
 				"name an empty folder", path)
 		}
@@ -244,7 +241,7 @@ func (f *repositoryFetch) bring(ctx context.Context, names ...string) (path stri
 // largestSmall bounds the files that are not weights. Large vocabularies have 10 MB.
 const largestSmall = 100 << 20
 
-// settle takes the commit that the hub names for that of all files, and makes the folder.
+// settle takes the first file's commit for that of all files, and makes the folder.
 func (f *repositoryFetch) settle(commit string) error {
 	if f.commit != "" {
 		return nil
@@ -255,11 +252,10 @@ func (f *repositoryFetch) settle(commit string) error {
 	}
 	f.commit = commit
 	if f.folder == "" {
-		repo := repositoryFolder(f.repo.id, f.env)
-		if repo == "" {
+		if f.cache = f.env.inCache(hubFolder(f.repo.id)); f.cache == "" {
 			return errNoCache
 		}
-		f.folder, f.cached = filepath.Join(repo, "snapshots", commit), true
+		f.folder = filepath.Join(f.cache, "snapshots", commit)
 	}
 	if err := os.MkdirAll(f.folder, 0o755); err != nil {
 		return unwritable(filepath.Join(f.folder, weightsFile), err)
@@ -269,11 +265,10 @@ func (f *repositoryFetch) settle(commit string) error {
 
 // remember notes in the program's cache which commit a branch or a tag stands for.
 func (f *repositoryFetch) remember(revision string) error {
-	if !f.cached || isCommit(revision) {
+	if f.cache == "" || isCommit(revision) {
 		return nil
 	}
-	repo := repositoryFolder(f.repo.id, f.env)
-	ref := filepath.Join(repo, "refs", filepath.FromSlash(revision))
+	ref := filepath.Join(f.cache, "refs", filepath.FromSlash(revision))
 	if err := os.MkdirAll(filepath.Dir(ref), 0o755); err != nil {
 		return unwritable(ref, err)
 	}
@@ -329,8 +324,7 @@ func (d *Downloader) fetchFile(ctx context.Context, hub *url.URL, f hubFile,
 	return nil
 }
 
-// beside is the name of a file that belongs to path, in the same folder. Where path's name leaves
-// no room for the suffix (a name has at most 255 bytes), it is cut.
+// beside is path with a suffix. Where that leaves a name of more than 255 bytes, path's is cut.
 func beside(path, suffix string) string {
 	folder, name := filepath.Split(path)
 	for len(name)+len(suffix) > 255 {
@@ -361,7 +355,7 @@ func isComplete(path string, f hubFile) bool {
 	return err == nil && sum == f.sum
 }
 
-// sumOf is the sum, of the kind of f's, of all that lies on the disk, in hexadecimal.
+// sumOf is the sum, of the kind of f's, of what lies on the disk.
 func (f hubFile) sumOf(file *os.File) (string, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return "", err
@@ -461,8 +455,8 @@ type partialFile struct {
 	dropped int   // how often what was there had to be given up
 }
 
-// openPartial opens or makes a partial file. What is there but is no file of this program's, such
-// as a link that somebody else has put there, is not followed but replaced.
+// openPartial opens or makes a partial file. What is there but cannot be this program's, such as a
+// link that somebody else has put there, is not followed but replaced.
 func openPartial(path string, size int64) (*partialFile, error) {
 	part := &partialFile{size: size}
 	if there, err := os.Lstat(path); err == nil && there.Mode().IsRegular() &&
@@ -478,24 +472,27 @@ func openPartial(path string, size int64) (*partialFile, error) {
 		}
 		file.Close()
 	}
+	return part, part.create(path)
+}
+
+// create makes the file anew.
+func (part *partialFile) create(path string) error {
 	os.Remove(path)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	part.File = file
-	return part, err
+	if err == nil {
+		part.File = file
+	}
+	return err
 }
 
 // drop gives up what is there: the file is made anew, since another process may have it open under
 // its final name. A server that makes this necessary again and again is given up on.
 func (part *partialFile) drop() error {
 	part.Close()
-	if err := os.Remove(part.Name()); err != nil {
+	if err := part.create(part.Name()); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(part.Name(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	part.File, part.done, part.spliced = file, 0, false
+	part.done, part.spliced = 0, false
 	if part.dropped++; part.dropped > 3 {
 		return &failure{error: errors.New("the server's answers do not fit together")}
 	}
@@ -526,12 +523,11 @@ func (d *Downloader) fill(ctx context.Context, f hubFile, address string, part *
 	}
 }
 
-// wrongFile is the error of a file that is not the one that was asked for, so that nothing of it is
-// worth keeping.
+// wrongFile is the error of a file of which nothing is worth keeping: it is not what was asked for.
 type wrongFile struct{ error }
 
-// get asks for what part still lacks and appends what arrives. Failures of the network are of type
-// *failure, a file of a wrong length is a wrongFile, anything else is a failure to write.
+// get asks for what part still lacks and appends what arrives. The error is a *failure, for the
+// network's, a wrongFile, for a wrong length, or a failure to write.
 func (d *Downloader) get(ctx context.Context, address string, part *partialFile,
 	arrived func(n int)) error {
 	if part.done == part.size {
@@ -587,8 +583,7 @@ func (d *Downloader) get(ctx context.Context, address string, part *partialFile,
 	return nil
 }
 
-// position makes sure that the answer is the file, or its rest, and that part stands where the
-// answer's body begins.
+// position makes sure that the answer is the file, or its rest, and that it begins where part ends.
 func (d *Downloader) position(response *http.Response, part *partialFile) error {
 	host := response.Request.URL.Host
 	if code := response.Header.Get("Content-Encoding"); code != "" && code != "identity" {
@@ -650,8 +645,7 @@ func keep(part *partialFile, dest string, f hubFile) error {
 	if info, err := os.Stat(dest); err == nil {
 		part.Chmod(info.Mode().Perm()) // as all that replaces a file; it is no fault where it fails
 	}
-	// Without Sync a power cut could leave a file of the right name whose bytes never reached the
-	// disk.
+	// Without Sync a power cut could leave a file of the right name without its bytes.
 	err := part.Sync()
 	if closeErr := part.Close(); err == nil {
 		err = closeErr
@@ -667,8 +661,7 @@ func keep(part *partialFile, dest string, f hubFile) error {
 	return err
 }
 
-// abandon closes a partial file that cannot be finished, removes it unless another run can go on
-// from it, and explains err.
+// abandon closes a partial file, removes it unless another run can go on from it, and explains err.
 func abandon(part *partialFile, dest string, err error) error {
 	part.Close()
 	network := err == errInterrupted || errors.As(err, new(*failure))

@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// Published is one of OpenAI's GPT-2s, which can be asked for by name, as it stands on the Hugging
-// Face hub at one commit. Where size and sum are not set, they are what the hub announces.
+// Published is a GPT-2 that can be asked for by name, as it stands on the Hugging Face hub at one
+// commit. Where size and sum are not set, they are what the hub announces.
 type Published struct {
 	name     string
 	repo     string
@@ -26,32 +26,23 @@ type Published struct {
 
 var published = []Published{
 	{
-		name: "gpt2", repo: "openai-community/gpt2",
-		revision: "607a30d783dfa663caf39e06633721c8d4cfcd7e", size: 548105171,
-		sum: "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+		"gpt2", "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e", 548105171,
+		"248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
 	},
-	{
-		name: "gpt2-medium", repo: "openai-community/gpt2-medium",
-		revision: "6dcaa7a952f72f9298047fd5137cd6e4f05f41da",
-	},
-	{
-		name: "gpt2-large", repo: "openai-community/gpt2-large",
-		revision: "32b71b12589c2f8d625668d2335a01cac3249519",
-	},
-	{
-		name: "gpt2-xl", repo: "openai-community/gpt2-xl",
-		revision: "15ea56dee5df4983c59b2538573817e1667135e2",
-	},
-	{
-		name: "distilgpt2", repo: "distilbert/distilgpt2",
-		revision: "2290a62682d06624634c1f46a6ad5be0f47f38aa",
-	},
+	{name: "gpt2-medium", repo: "openai-community/gpt2-medium",
+		revision: "6dcaa7a952f72f9298047fd5137cd6e4f05f41da"},
+	{name: "gpt2-large", repo: "openai-community/gpt2-large",
+		revision: "32b71b12589c2f8d625668d2335a01cac3249519"},
+	{name: "gpt2-xl", repo: "openai-community/gpt2-xl",
+		revision: "15ea56dee5df4983c59b2538573817e1667135e2"},
+	{name: "distilgpt2", repo: "distilbert/distilgpt2",
+		revision: "2290a62682d06624634c1f46a6ad5be0f47f38aa"},
 }
 
-// The names of a checkpoint inside a folder or a repository, the one that is taken first, first. An
-// index names the files that a large checkpoint is divided into.
 const weightsFile = "model.safetensors"
 
+// weightsNames are the names of a checkpoint in a folder or a repository, the one that is taken
+// first, first. An index names the files that a large checkpoint is divided into.
 var weightsNames = []string{
 	weightsFile, weightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 }
@@ -84,8 +75,7 @@ type Found struct {
 	named    bool // the user asked for this model: nothing else may stand in for it
 }
 
-// Env is what of the program's surroundings decides where weights are looked for. Tests fill it
-// with folders of their own.
+// Env is what of the program's surroundings decides where weights are looked for.
 type Env struct {
 	getenv  func(string) string
 	dir     string // the working directory
@@ -98,8 +88,7 @@ type Env struct {
 	bundled func(exe string) (offset, length int64, ok bool, err error)
 }
 
-// systemEnv is the Env of this process. What the system cannot tell stays empty and is not looked
-// at.
+// systemEnv is the Env of this process. What the system cannot tell stays empty.
 func systemEnv(offline bool) Env {
 	env := Env{getenv: os.Getenv, dir: ".", offline: offline}
 	env.home, _ = os.UserHomeDir()
@@ -131,8 +120,7 @@ func (env Env) isTrue(name string) bool {
 	return slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(env.getenv(name)))
 }
 
-// findModel decides which model a run uses. spec is the value of -model, "" where it was not given.
-// The first hit wins:
+// findModel decides which model a run uses; spec is -model's value. The first hit wins:
 //
 //  1. -model, else $MECHPATCH_MODEL: a file, a folder with weights, the name of a published model
 //     or of the circuit, or ORGANISATION/NAME[@REVISION] on the hub;
@@ -146,8 +134,7 @@ func (env Env) isTrue(name string) bool {
 // A published model that was asked for by name goes through 3 to 6, one of the hub's others through
 // 4 to 6; without any name the run is about gpt2. A file or folder of the working directory comes
 // before a model of the same name, but "circuit" is always the built-in one ("./circuit" is a
-// file). Nothing but config.json is opened: whether the weights are sound is seen when they are
-// read.
+// file). Whether the weights are sound is seen when they are read.
 func findModel(spec string, env Env) (Found, error) {
 	found, ok, err := findAsked(spec, env)
 	if ok || err != nil {
@@ -185,12 +172,12 @@ func findAsked(spec string, env Env) (found Found, ok bool, err error) {
 	if err != nil || !ok {
 		return Found{}, false, err
 	}
-	how := "the program itself"
-	return Found{path: env.exe, offset: offset, length: length, how: how}, true, nil
+	return Found{path: env.exe, how: "the program itself", offset: offset, length: length}, true,
+		nil
 }
 
-// open opens the weights that were found; heads is the number of attention heads if the user says
-// it, or else 0. They stay mapped into memory for as long as the program runs.
+// open opens the weights that were found; heads is openModel's. They stay mapped into memory for as
+// long as the program runs.
 func (f Found) open(heads int) (*Model, error) {
 	m, ck, err := openModel(f.path, f.offset, f.length, heads)
 	if err != nil {
@@ -273,15 +260,6 @@ func lookup(table []Published, name string) (Published, bool) {
 	return Published{}, false
 }
 
-// names lists a table's models for a message.
-func names(table []Published) string {
-	var list []string
-	for _, p := range table {
-		list = append(list, p.name)
-	}
-	return strings.Join(list, ", ")
-}
-
 var (
 	// repositoryID is the hub's rule for ORGANISATION/NAME, each of at most 96 characters.
 	repositoryID = lazyRegexp(`^[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}$`)
@@ -303,8 +281,12 @@ func parseRepository(spec string) (Repository, error) {
 		return Repository{}, errors.New("it is built into the program")
 	case !repositoryID().MatchString(id) || fileNames().MatchString(id) ||
 		strings.Contains(id, "--") || strings.Contains(id, ".."):
-		return Repository{}, fmt.Errorf("no model of that name: known are %s, circuit, "+
-			"and ORGANISATION/NAME on the hub", names(published))
+		known := ""
+		for _, p := range published {
+			known += p.name + ", "
+		}
+		return Repository{}, fmt.Errorf("no model of that name: known are %scircuit, "+
+			"and ORGANISATION/NAME on the hub", known)
 	case hasRevision && (!revisionName().MatchString(revision) || len(revision) > 200 ||
 		strings.Contains(revision, "..") || strings.Contains("/"+revision+"/", "//")):
 		return Repository{}, fmt.Errorf("%s is not a revision", quote(revision))
@@ -313,8 +295,7 @@ func parseRepository(spec string) (Repository, error) {
 }
 
 // findInFolder finds the weights in a folder that the user named: under their usual names, in a
-// repository's folder of the Hugging Face cache, or the one file there that could be weights. The
-// error says what the folder holds instead if that is a model too, and is errNoWeights if not.
+// repository's folder of the Hugging Face cache, or the one file there that could be weights.
 func findInFolder(folder string) (Found, error) {
 	path, err := weightsIn(folder)
 	if errors.Is(err, errNoWeights) {
@@ -330,8 +311,7 @@ func findInFolder(folder string) (Found, error) {
 	return Found{name: nameOf(path), path: path}, nil
 }
 
-// weightsIn finds the weights in a folder under one of their usual names; an index is taken only if
-// all of its parts are there.
+// weightsIn finds the weights in a folder under one of their usual names.
 func weightsIn(folder string) (path string, err error) {
 	for _, name := range weightsNames {
 		path := filepath.Join(folder, name)
@@ -348,7 +328,7 @@ func weightsIn(folder string) (path string, err error) {
 	return "", errNoWeights
 }
 
-// checkParts makes sure that all of the files that an index names lie beside it.
+// checkParts makes sure that all files that an index names lie beside it.
 func checkParts(index string) error {
 	data, err := readBounded(index, maxIndex)
 	if err != nil {
@@ -398,10 +378,10 @@ func findRepository(r Repository, env Env) Found {
 	return Found{name: r.String(), download: true, how: "a download"}
 }
 
-// place is a file in which a model's weights may be.
+// place is where a model's weights may be.
 type place struct{ path, how string }
 
-// places lists the places of our own, the first one first.
+// places lists the files of our own, the first one first.
 func places(name string, env Env) []place {
 	file := name + ".safetensors"
 	list := []place{{filepath.Join(env.dir, file), "the working directory"}}
@@ -415,39 +395,30 @@ func places(name string, env Env) []place {
 	return list
 }
 
-// cacheFile is where the download of a published model is kept, "" where the system has no cache
-// folder.
-func cacheFile(name string, env Env) string {
+// inCache is a path in the program's cache, "" where the system has no cache folder.
+func (env Env) inCache(name string) string {
 	if env.cache == "" {
 		return ""
 	}
-	return filepath.Join(env.cache, "mechpatch", name+".safetensors")
+	return filepath.Join(env.cache, "mechpatch", name)
 }
 
-// repositoryFolder is a repository's folder in the program's cache, which is laid out as the
-// Hugging Face cache is; "" where the system has no cache folder.
-func repositoryFolder(id string, env Env) string {
-	if env.cache == "" {
-		return ""
-	}
-	return filepath.Join(env.cache, "mechpatch", hubFolder(id))
-}
+// cacheFile is where the download of a published model is kept.
+func cacheFile(name string, env Env) string { return env.inCache(name + ".safetensors") }
 
-// hubFolder is what a repository's folder in the Hugging Face cache is called.
+// hubFolder is what a repository's folder is called, in the Hugging Face cache and in ours.
 func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/", "--") }
 
 // findInCaches looks for a repository in the program's cache and in the Hugging Face cache.
 func findInCaches(r Repository, pinned string, env Env) (found Found, ok bool) {
-	caches := []place{{repositoryFolder(r.id, env), "the program's cache"}}
-	if hub := hubCache(env); hub != "" {
-		caches = append(caches,
-			place{filepath.Join(hub, hubFolder(r.id)), "the Hugging Face cache"})
-	}
-	for _, cache := range caches {
+	for _, cache := range []place{
+		{env.inCache(""), "the program's cache"}, {hubCache(env), "the Hugging Face cache"},
+	} {
 		if cache.path == "" {
 			continue
 		}
-		if path, ok := snapshotWeights(cache.path, r.revision, pinned); ok {
+		folder := filepath.Join(cache.path, hubFolder(r.id))
+		if path, ok := snapshotWeights(folder, r.revision, pinned); ok {
 			return Found{name: r.String(), path: path, how: cache.how}, true
 		}
 	}
@@ -481,8 +452,8 @@ func snapshotWeights(repo, revision, pinned string) (path string, ok bool) {
 	return "", false
 }
 
-// commitOf is the commit that a revision stands for in a repository's folder of the Hugging Face
-// cache, "" where nothing tells.
+// commitOf is the commit that a revision stands for in a repository's folder, "" where nothing
+// tells.
 func commitOf(repo, revision string) string {
 	ref, err := readBounded(filepath.Join(repo, "refs", filepath.FromSlash(revision)), 256)
 	if commit := strings.TrimSpace(string(ref)); err == nil && isHex(commit) {
@@ -494,8 +465,7 @@ func commitOf(repo, revision string) string {
 	return ""
 }
 
-// newestSnapshots lists the commits in a repository's folder of the Hugging Face cache, the newest
-// first.
+// newestSnapshots lists the commits in a repository's folder, the newest first.
 func newestSnapshots(repo string) []string {
 	entries, _ := os.ReadDir(filepath.Join(repo, "snapshots"))
 	changed := func(e fs.DirEntry) int64 {
@@ -522,8 +492,7 @@ func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub; "" where there
-// is no home folder either.
+// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub; "" for none.
 func hubCache(env Env) string {
 	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} { // the old name, too
 		if value := env.getenv(name); value != "" {

@@ -32,12 +32,10 @@ type Downloader struct {
 	progress func(done, total int64) // is told how many bytes are there, also of an earlier run
 	note     func(line string)       // is told what begins, and why something is tried again
 
-	// quick is for a run that has the circuit to fall back on: whether the file can be had must
-	// show within startWithin. begun says that it can: a try has brought something worth it.
-	quick       bool
-	startWithin time.Duration
-	begun       bool
-	stall       time.Duration // a connection has to bring something worth it within this time
+	quick       bool          // the run has the circuit to fall back on:
+	startWithin time.Duration // something worth it has to arrive within this time
+	begun       bool          // it has
+	stall       time.Duration // and again and again within this one
 
 	// What tests put their own in place of: time, and the disk.
 	after func(time.Duration, func()) timer
@@ -51,17 +49,14 @@ type timer interface {
 	Stop() bool
 }
 
-// worth is how many bytes a connection has to bring in the time stall, and a try in all, to be
-// worth it. A server that sends a byte now and then would hold a run for ever. 3 kB a second
-// bring GPT-2 in two days.
+// worth is how many bytes a connection has to bring in the time stall, and a try in all: a server
+// that sends a byte now and then would hold a run for ever. 3 kB a second bring GPT-2 in two days.
 const worth = 100_000
 
 // newDownloader returns a Downloader that works in the surroundings of env, with the proxies that
 // HTTPS_PROXY, HTTP_PROXY and NO_PROXY name.
 func newDownloader(env Env, quick bool) *Downloader {
-	// What the standard library logs of an answer that nobody asked for is no line of this
-	// program's.
-	log.SetOutput(io.Discard)
+	log.SetOutput(io.Discard) // net/http logs an answer that nobody asked for
 	d := &Downloader{
 		env: env, table: published, progress: func(int64, int64) {}, note: func(string) {},
 		quick: quick, startWithin: 8 * time.Second, stall: 30 * time.Second,
@@ -108,17 +103,16 @@ func (f *failure) Unwrap() error        { return f.error }
 func (f *failure) Is(target error) bool { return target == errNoStart && f.noStart }
 
 var (
-	// errNoStart is what a fetch's error is, by errors.Is, if the network did not yield enough of
-	// the file to begin with: no route, no such host, refused, too slow, an error of the server or
-	// of a proxy, a login page in place of the file.
+	// errNoStart is what a fetch's error is, by errors.Is, if nothing worth it arrived: no route,
+	// no such host, refused, too slow, an error of the server or of a proxy, a login page.
 	errNoStart     = errors.New("the download could not begin")
 	errInterrupted = errors.New("interrupted")
 	errSlow        = errors.New("too slow")
 )
 
 // persist calls try until it succeeds, or fails for good, or fails several times in a row without
-// bringing anything worth it; the pauses between the tries grow. try calls arrived with the number
-// of bytes whenever some of the file have arrived.
+// bringing anything worth it; the pauses between the tries grow. try tells arrived of the bytes of
+// the file that have come.
 func (d *Downloader) persist(ctx context.Context,
 	try func(ctx context.Context, arrived func(n int)) error) error {
 	const longestWait = 310 * time.Second // the hub counts requests by 300 s
@@ -189,11 +183,7 @@ func pause(tries int) time.Duration {
 
 // endpoint is the hub's address: $HF_ENDPOINT, or the hub itself.
 func endpoint(env Env) (*url.URL, error) {
-	address := env.getenv("HF_ENDPOINT")
-	if address == "" {
-		address = "https://huggingface.co"
-	}
-	hub, err := url.Parse(address)
+	hub, err := url.Parse(cmp.Or(env.getenv("HF_ENDPOINT"), "https://huggingface.co"))
 	if err != nil || hub.Scheme != "https" && hub.Scheme != "http" || hub.Host == "" {
 		return nil, errors.New("HF_ENDPOINT is not an address such as https://huggingface.co")
 	}
@@ -216,8 +206,7 @@ func (f hubFile) url(hub *url.URL) string {
 		url.PathEscape(f.name)).String()
 }
 
-// request makes a request, with the user's token if it goes to the hub: the token is for
-// HF_ENDPOINT's scheme, host and port alone.
+// request makes a request, with the user's token if it goes to the hub's scheme, host and port.
 func (d *Downloader) request(ctx context.Context, method, address string) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -255,8 +244,8 @@ func (d *Downloader) token() (token, from string) {
 	return strings.TrimSpace(string(data)), path
 }
 
-// checkRedirect is asked before a redirect is followed. The standard library takes the token along
-// to subdomains of the host; here only to the very same scheme, host and port.
+// checkRedirect judges a redirect. The standard library takes the token along to subdomains of the
+// host; here only to the very same scheme, host and port.
 func checkRedirect(request *http.Request, via []*http.Request) error {
 	from, to := via[len(via)-1].URL, request.URL
 	switch {
@@ -276,20 +265,17 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 // sameOrigin tells whether two addresses have the same scheme, host and port.
 func sameOrigin(a, b *url.URL) bool {
 	port := func(u *url.URL) string {
-		if p := u.Port(); p != "" {
-			return p
-		}
-		return map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	}
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
 		port(a) == port(b)
 }
 
-// announced asks the hub for the size, the sum and the commit of a file; the answer's revision is
-// the commit, if the hub names it. The hub answers the request for a large file with a redirect to
-// where its bytes are, and tells of them in the redirect's X-Linked-Size, X-Linked-Etag and
-// X-Repo-Commit. So the first answer that has these is the last one asked for; one that has not (a
-// repository that was renamed, a mirror) is followed.
+// announced asks the hub for the size, the sum and the commit of a file; the commit, if the hub
+// names it, becomes the revision. The hub answers for a large file with a redirect to its bytes,
+// and tells of them in the redirect's X-Linked-Size, X-Linked-Etag and X-Repo-Commit. So the first
+// answer that has these is the last one; one that has not (a repository that was renamed, a mirror)
+// is followed.
 func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hubFile, error) {
 	client := *d.client
 	client.CheckRedirect = func(request *http.Request, via []*http.Request) error {
@@ -327,15 +313,15 @@ func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hu
 }
 
 // watched is a context that ends with the failure slow unless the timer is reset within the time
-// stall, again and again. Stopping the timer does not free the context; that is done with ctx.
+// stall, again and again. It is freed with ctx.
 func (d *Downloader) watched(ctx context.Context, slow error) (context.Context, timer) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return ctx, d.after(d.stall, func() { cancel(&failure{error: slow, again: true}) })
 }
 
 // parseAnnouncement reads a file's size and sum from the hub's answer: X-Linked-Size, and the
-// SHA-256 in X-Linked-Etag, of a large file; of a small one Content-Length, and git's SHA-1 in
-// ETag. Without both, what arrives could not be checked, and nothing is fetched.
+// SHA-256 in X-Linked-Etag, of a large file; Content-Length, and git's SHA-1 in ETag, of a small
+// one.
 func parseAnnouncement(response *http.Response) (size int64, sum string, err error) {
 	header := response.Header
 	etag := strings.TrimSpace(cmp.Or(header.Get("X-Linked-Etag"), header.Get("ETag")))
@@ -451,8 +437,8 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 // rateLimit is the hub's own word on when it counts requests anew: RateLimit: "api";r=0;t=55
 var rateLimit = lazyRegexp(`;\s*t\s*=\s*(\d+)`)
 
-// retryAfter is how long a server wants to be left alone: in Retry-After, seconds or a date, or by
-// its RateLimit.
+// retryAfter is how long a server wants to be left alone: its RateLimit, or the seconds or the date
+// in Retry-After.
 func retryAfter(response *http.Response) time.Duration {
 	after := response.Header.Get("Retry-After")
 	limit := rateLimit().FindStringSubmatch(response.Header.Get("RateLimit"))

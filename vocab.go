@@ -8,13 +8,12 @@ package main
 //	added_tokens.json         tokens that were added later: {"token": id, …}
 //	tokenizer_config.json, special_tokens_map.json, config.json    which token is which, and rules
 //
-// Tokens are spelt in the letters of vocab.bpe, one for each byte (bpe.go), but in such files the
-// ids are not the order of the merges, two merges can make the same token, and tokens such as <s>
-// stand among the others that no merge makes. What the files say is computed exactly as the
-// library does, or it is refused by name: a text that is cut in another way than the model was
-// trained on gives numbers that are wrong without a sign of it. In one thing the text is taken
-// more literally: a special token's characters in it are plain text, as OpenAI's own tokenizer
-// has it.
+// Tokens are spelt in the letters of vocab.bpe, one for each byte (bpe.go), but the ids are not the
+// order of the merges, two merges can make the same token, and no merge makes tokens such as <s>.
+// What the files say is computed exactly as the library does, or refused by name: a text that is
+// cut in another way than the model was trained on gives numbers that are wrong without a sign of
+// it. One thing is taken more literally: a special token's characters in a text are plain text, as
+// OpenAI's own tokenizer has it.
 
 import (
 	"cmp"
@@ -43,8 +42,8 @@ type tokenizer struct {
 var gpt2 *tokenizer
 
 // newTokenizer is the tokenizer of a model with so many rows of embedding: what its metadata say,
-// else the files in its folder, either of which may be empty. It does not fail and reads nothing
-// yet; refused tells what is wrong with the files.
+// else the files in its folder, either of which may be empty. They are read later, and refused
+// tells what is wrong with them.
 func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 	return &tokenizer{rows: rows, read: sync.OnceValue(func() *vocabulary {
 		s, err := readSpec(folder, meta)
@@ -58,7 +57,6 @@ func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 	})}
 }
 
-// vocabulary is what the tokenizer goes by.
 func (t *tokenizer) vocabulary() *vocabulary {
 	if t == nil {
 		return gpt2Vocabulary()
@@ -223,8 +221,8 @@ func (v *vocabulary) token(id int) string {
 	return v.bpe.token(id)
 }
 
-// encode returns the token ids of a text, before which a space is put that is not there, if so
-// asked. A byte that the vocabulary has no token for is an error.
+// encode returns the token ids of a text, which with space begins with one. A byte that the
+// vocabulary has no token for is an error.
 func (v *vocabulary) encode(text string, space bool) ([]int, error) {
 	if v.refused != nil {
 		return nil, v.refused
@@ -245,7 +243,7 @@ func (v *vocabulary) encode(text string, space bool) ([]int, error) {
 }
 
 // appendAround appends the ids of a text in which added tokens are looked for before anything else:
-// first all of the first set, from left to right and the longest where several begin, then, in what
+// those of the first set, from left to right and the longest where several begin, then, in what
 // remains, those of the next. A special token is found, but stays plain text.
 func (v *vocabulary) appendAround(
 	ids []int, text string, space bool, sets [][]addedToken,
@@ -352,8 +350,8 @@ func (m *mergePair) parse(line string) error {
 	return nil
 }
 
-// readSpec reads what a model's metadata say of its vocabulary, else what the files in its folder
-// do; GPT-2's vocabulary where there are none.
+// readSpec reads what a model's metadata say of its vocabulary, else the files in its folder;
+// GPT-2's where there are none.
 func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	s := new(vocabularySpec)
 	if carried, ok := meta[metaTokenizer]; ok {
@@ -384,10 +382,7 @@ func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	if err := read(s, folder, c); err != nil {
 		return nil, err
 	}
-	if err := s.addTokens(folder, c); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, s.addTokens(folder, c)
 }
 
 // mostTokens bounds the ids of a vocabulary's tokens.
@@ -412,8 +407,8 @@ func readJSON(folder, name string, into any) (ok bool, err error) {
 	return true, nil
 }
 
-// tokenizerConfig is of tokenizer_config.json, special_tokens_map.json and config.json what decides
-// the ids of a plain text.
+// tokenizerConfig is what decides the ids of a plain text in tokenizer_config.json,
+// special_tokens_map.json and config.json.
 type tokenizerConfig struct {
 	Class       string                `json:"tokenizer_class"`
 	PrefixSpace *bool                 `json:"add_prefix_space"`
@@ -441,7 +436,7 @@ func (t *tokenName) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*string)(t))
 }
 
-// isGPT2 tells whether the class of a tokenizer is one that cuts texts as GPT-2 does.
+// isGPT2 tells whether the tokenizer's class cuts texts as GPT-2 does.
 func (c *tokenizerConfig) isGPT2() bool {
 	return c.Class == "" || slices.Contains([]string{
 		"GPT2Tokenizer", "CodeGenTokenizer", "PreTrainedTokenizer", "TokenizersBackend",
@@ -511,8 +506,7 @@ func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) er
 	return nil
 }
 
-// parseMerges reads merges.txt: "a b" on each line, the earliest first, perhaps after a line with a
-// version.
+// parseMerges reads merges.txt: "a b" on each line, perhaps after a line with a version.
 func parseMerges(data string) ([]mergePair, error) {
 	merges := []mergePair{}
 	data = strings.TrimSuffix(data, "\n")
@@ -532,8 +526,7 @@ func parseMerges(data string) ([]mergePair, error) {
 	return merges, nil
 }
 
-// tokenizerJSON is tokenizer.json. Truncation and padding, which it also may ask for, are for
-// batches of texts and not used.
+// tokenizerJSON is tokenizer.json, without truncation and padding, which are for batches of texts.
 type tokenizerJSON struct {
 	Added         []addedToken `json:"added_tokens"`
 	Normalizer    *stage       `json:"normalizer"`
@@ -551,7 +544,7 @@ type tokenizerJSON struct {
 	} `json:"model"`
 }
 
-// stage is one of the things that are done to a text, or several of them: "Sequence".
+// stage is something that is done to a text, or several such things: "Sequence".
 type stage struct {
 	Type          string  `json:"type"`
 	PrefixSpace   *bool   `json:"add_prefix_space"`
@@ -566,7 +559,6 @@ type stage struct {
 	SpecialTokens map[string]struct{ IDs []int } `json:"special_tokens"`
 }
 
-// readTokenizerJSON reads tokenizer.json.
 func readTokenizerJSON(s *vocabularySpec, folder string, c *tokenizerConfig) error {
 	var t tokenizerJSON
 	s.file = filepath.Join(folder, "tokenizer.json")
@@ -698,9 +690,8 @@ func (p *stage) before() ([]int, error) {
 		"not supported here", shorten(p.Type))
 }
 
-// addTokens adds the tokens that stand beside the BPE: those of tokenizer.json are there already;
-// then tokenizer_config.json and added_tokens.json, each with an id; last the ones that the files
-// call special, and the one that begins a text.
+// addTokens adds to the tokens of tokenizer.json that stand beside the BPE those of
+// tokenizer_config.json and added_tokens.json, and notes which are special and which begins a text.
 func (s *vocabularySpec) addTokens(folder string, c *tokenizerConfig) error {
 	var later map[string]int
 	if _, err := readJSON(folder, "added_tokens.json", &later); err != nil {
@@ -926,8 +917,7 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 	return b, nil
 }
 
-// bytesOfLetters returns the bytes of a token that is spelt in byte letters. ok is false where it
-// has any other character.
+// bytesOfLetters returns the bytes of a token; ok is false where not all of it are byte letters.
 func bytesOfLetters(token string) (text string, ok bool) {
 	bytes := make([]byte, 0, len(token))
 	for _, r := range token {
