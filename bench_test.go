@@ -32,30 +32,34 @@ func gpt2Shape() *Model {
 // and values.
 func sweepFLOPs(m *Model, pair Pair, plan Plan) float64 {
 	last, T, d := m.layers-1, len(pair.clean), float64(m.width)
-	after := func(layer, n int) int { // n rows of a run through the layers after this one
-		if layer == last {
+	// n rows of a run through the layers after this one, of which the first finds the rest changed.
+	after := func(layer, n, rest int) int {
+		switch layer {
+		case last:
 			return 0
+		case last - 1:
+			return 4*(n-rest) + 20
 		}
-		return (last-layer-1)*24*n + 4*n + 20
+		return (last-layer-1)*24*n - 6*rest + 4*n + 20
 	}
-	parts := 2 * after(-1, T)
+	parts := 2 * after(-1, T, 0)
 	live, _, _ := m.cells(pair, plan)
 	for _, c := range live {
-		n := T - c.from
+		n, own := T-c.fork.from, c.fork.to-c.fork.from
 		switch {
 		case c.to != nil:
 			first, end := c.receiving()
-			parts += (end-c.layer)*18*n + 18*n + after(first, n)
+			parts += (end-c.layer)*18*n + 18*n + after(first, n, 0)
 		case c.frozen:
 			parts += (last - c.layer + 1) * 18
 		case c.site == siteResidPre:
-			parts += after(c.layer-1, n)
+			parts += after(c.layer-1, n, n-own)
 		case c.site.ofHead():
-			parts += 18*n + after(c.layer, n)
+			parts += 18*own + after(c.layer, n, n-own)
 		case c.site == siteAttn, c.site == siteResidMid:
-			parts += 16*n + after(c.layer, n)
+			parts += 16*own + after(c.layer, n, n-own)
 		default:
-			parts += after(c.layer, n)
+			parts += after(c.layer, n, n-own)
 		}
 	}
 	return float64(parts) * d * d

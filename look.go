@@ -107,7 +107,7 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 		}
 		T, z := b.length, make([]float32, b.length*b.width)
 		for run := range p.a {
-			rows := b.rowsOf(b.runs[run])
+			rows := b.rowsOf(run)
 			for i, h := range heads {
 				if h.layer != layer {
 					continue

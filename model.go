@@ -174,8 +174,10 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 	b.qkv = b.wide[:R*3*d]
 	m.layerNorms(h, b.x, w.ln1)          // [R, d] → [R, d]
 	matMul(b.qkv, h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
-	m.attention(h, b, l)                 // [R, 3d] → [R, d]
-	heads := hook(siteZ, l, h)
+	b.widen()
+	heads := b.h[:b.rows()*d]
+	m.attention(heads, b, l) // [R, 3d] → [R, d]
+	heads = hook(siteZ, l, heads)
 	if l == m.layers-1 {
 		heads = b.keepLast(heads)
 	}
@@ -208,51 +210,40 @@ func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 
 // attention is causal multi-head attention (Vaswani et al., 2017, section 3.2) in layer l: for each
 // head, z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. The batch's qkv, [R,
-// 3d], holds the queries, which are scaled in place, the keys and the values; z, [R, d], receives
-// the heads' outputs side by side. A frozen run's z is that of its base run. In the last layer only
-// the last row of a forked run's z is computed: keepLast drops the others.
+// 3d], holds the queries, the keys and the values; z, [R, d], receives the heads' outputs side by
+// side. A frozen run's z is that of its base run. In the last layer only the last row of a forked
+// run's z is computed: keepLast drops the others.
 func (m *Model) attention(z []float32, b *Batch, l int) {
 	// A task is a share of the runs and, where there are runs enough for all threads, all heads: so
 	// no other core writes next to what a core reads. Else it is one head.
-	n, d, T, size, scale := len(b.runs), b.width, b.length, b.size, m.attentionScale(l)
+	n, d, T, size := len(b.runs), b.width, b.length, b.size
+	b.scale = m.attentionScale(l)
 	shares, heads := min(n, 4*threads), m.heads
 	if n < 4*threads {
 		heads = 1
 	}
-	parallel(shares*m.heads/heads, func(i int) {
-		firstHead, share := i/shares*heads, i%shares
-		part := func(run Run, which, head int) []float32 { // queries, keys or values
-			return b.qkv[run.row*3*d+which*d+(firstHead+head)*size:]
-		}
-		s, base := attentionSpaces.get(), -1
+	parallel(shares*m.heads/heads, func(task int) {
+		firstHead, share := task/shares*heads, task%shares
+		s, packed := attentionSpaces.get(), map[int]bool{} // base runs
 		defer attentionSpaces.put(s)
-		for _, run := range b.runs[share*n/shares : (share+1)*n/shares] {
-			own := T - run.from
-			for r := 0; r < own; r++ {
-				queries := part(run, 0, 0)[r*3*d:][:heads*size]
-				for j := range queries {
-					queries[j] *= scale
-				}
-			}
+		for i := share * n / shares; i < (share+1)*n/shares; i++ {
+			run, lo := b.runs[i], 0
 			if run.frozen {
 				continue
 			}
-			if run.from > 0 && run.base != base { // packed once for many runs
-				base = run.base
-				for h := 0; h < heads; h++ {
-					keys, values := part(b.runs[base], 1, h), part(b.runs[base], 2, h)
-					s.baseOf(h).pack(keys, values, 3*d, T, size)
-				}
-			}
-			lo := 0
 			if l == m.layers-1 && run.cell != noCell {
-				lo = own - 1
+				lo = T - 1 - run.from
 			}
-			for h := 0; h < heads; h++ {
-				s.own.pack(part(run, 1, h), part(run, 2, h), 3*d, own, size)
-				s.attend(z[run.row*d+(firstHead+h)*size:], d, part(run, 0, h), 3*d, s.baseOf(h),
-					run.from, lo, own, size, nil)
+			for head := firstHead; head < firstHead+heads; head++ {
+				base := s.baseOf(run.base*m.heads + head)
+				if run.from > 0 && !packed[run.base] { // once for many runs
+					s.packRows(base, b, run.base, head, 0)
+				}
+				s.packRows(&s.own, b, i, head, run.from)
+				q := s.queries(b, head, b.rowsOf(i), run.from+lo, T)
+				s.attend(z[run.row*d+head*size:], d, q, base, run.from, lo, T-run.from, size, nil)
 			}
+			packed[run.base] = packed[run.base] || run.from > 0
 		}
 	})
 	for _, run := range b.runs {
@@ -267,7 +258,7 @@ func (m *Model) attention(z []float32, b *Batch, l int) {
 type attentionSpace struct {
 	workspace
 	own              memory   // of the run at hand
-	bases            []memory // of its base run, by head
+	bases            []memory // of its base run, by run and head
 	scores, gathered []float32
 }
 
@@ -283,12 +274,49 @@ func (m *memory) pack(keys, values []float32, ld, n, size int) {
 	m.values.pack(values, ld, n, size)
 }
 
-// baseOf is what a head attends to in the base run.
-func (s *attentionSpace) baseOf(head int) *memory {
-	for head >= len(s.bases) {
+// baseOf is what a head attends to in a base run, both given as one number.
+func (s *attentionSpace) baseOf(i int) *memory {
+	for i >= len(s.bases) {
 		s.bases = append(s.bases, memory{})
 	}
-	return &s.bases[head]
+	return &s.bases[i]
+}
+
+// packRows packs a head's keys and values at the positions from, from+1, … of a run: where they
+// lie, if the run has them all, else gathered.
+func (s *attentionSpace) packRows(to *memory, b *Batch, run, head, from int) {
+	n, d, rows := b.length-from, b.width, b.rowsOf(run)
+	if r := b.inside[run]; r.to == b.length {
+		at := rows(from)*3*d + head*b.size
+		to.pack(b.qkv[at+d:], b.qkv[at+2*d:], 3*d, n, b.size)
+		return
+	}
+	s.gathered = s.gathered[:0]
+	keys := s.gather(b, 1, head, rows, from, b.length)
+	values := s.gather(b, 2, head, rows, from, b.length)
+	to.pack(keys, values, b.size, n, b.size)
+}
+
+// queries are a head's at the positions lo … hi−1, scaled: [hi−lo, size].
+func (s *attentionSpace) queries(b *Batch, head int, rows func(pos int) int, lo, hi int) []float32 {
+	s.gathered = s.gathered[:0]
+	q := s.gather(b, 0, head, rows, lo, hi)
+	for i := range q {
+		q[i] *= b.scale
+	}
+	return q
+}
+
+// gather collects a head's part of qkv (0 the queries, 1 the keys, 2 the values) at the positions
+// lo … hi−1, [hi−lo, size], where rows says which row has that of a position.
+func (s *attentionSpace) gather(b *Batch, part, head int, rows func(pos int) int,
+	lo, hi int) []float32 {
+	begin := len(s.gathered)
+	for pos := lo; pos < hi; pos++ {
+		at := rows(pos)*3*b.width + part*b.width + head*b.size
+		s.gathered = append(s.gathered, b.qkv[at:at+b.size]...)
+	}
+	return s.gathered[begin:]
 }
 
 var attentionSpaces pool[attentionSpace]
@@ -296,20 +324,22 @@ var attentionSpaces pool[attentionSpace]
 // attentionRows is how many queries are taken at a time, so that their scores stay in the cache.
 const attentionRows = 64
 
-// attend is the attention of one head for the queries lo … n−1 of a run that owns n positions,
-// from, from+1, …: [n, size] → [n, size]. The rows of q and z are ldq and ldz values apart. The
-// keys and values of the positions before from are the first ones in base, those from there on are
-// in s.own. edit, where there is one, is shown what each position attends to, and may change it.
-func (s *attentionSpace) attend(z []float32, ldz int, q []float32, ldq int, base *memory,
+// attend is the attention of one head in a run's n positions from, from+1, …, for all of them but
+// the first lo: the scaled queries q, [n−lo, size] → z, [n, size], whose rows are ldz values apart.
+// The keys and values of the positions before from are the first ones in base, those from there on
+// are in s.own. edit, where there is one, is shown what each position attends to, and may change
+// it.
+func (s *attentionSpace) attend(z []float32, ldz int, q []float32, base *memory,
 	from, lo, n, size int, edit func(pos int, pattern []float32)) {
 	for ; lo < n; lo += attentionRows {
 		hi := min(lo+attentionRows, n)
 		rows, keys := hi-lo, from+hi
-		q, z := q[lo*ldq:], z[lo*ldz:]
+		z := z[lo*ldz:]
 		// 1. How well does each query match the keys?
 		s.scores = grow(s.scores, rows*keys)
-		s.multiplySmall(s.scores, keys, q, ldq, &base.keys, rows, from, size, false)
-		s.multiplySmall(s.scores[from:], keys, q, ldq, &s.own.keys, rows, hi, size, false)
+		s.multiplySmall(s.scores, keys, q, size, &base.keys, rows, from, size, false)
+		s.multiplySmall(s.scores[from:], keys, q, size, &s.own.keys, rows, hi, size, false)
+		q = q[rows*size:]
 		// 2. Softmax makes shares of it, for the positions that a query may see.
 		for r := 0; r < rows; r++ {
 			seen := from + lo + r + 1
@@ -379,12 +409,16 @@ func (m *Model) next(ids []int) ([]float32, error) {
 }
 
 // Run is one run of the model over a text, as a stretch of a batch's rows. A run that was forked
-// off another one owns only the positions from its first change on: causal attention cannot carry
-// a change backwards, so what lies before is read from the run it was forked from.
+// off another one owns only positions that may differ: causal attention cannot carry a change
+// backwards, so what lies before the first change is read from the run it was forked from; and
+// only attention carries it forwards, so what lies behind the last is read from there too until
+// the next one.
 type Run struct {
 	row    int  // the batch's row that holds position from
 	from   int  // the first position it owns; 0 for a whole run
-	base   int  // the run in the batch that holds the positions before from
+	to     int  // the one behind the last that it owns; T after the next attention
+	base   int  // the whole run in the batch that holds the positions before from
+	rest   int  // and the one that holds those from to on
 	cell   int  // which patch it was forked for; noCell for a whole run
 	frozen bool // the heads put out what they do in the base run
 }
@@ -400,6 +434,8 @@ type Batch struct {
 	runs   []Run
 	x      []float32 // the residual stream, [R, d]
 	qkv    []float32 // at siteZ the queries, keys and values, [R, 3d]; a part of wide
+	inside []Run     // the runs as qkv holds them
+	scale  float32   // of the attention scores
 
 	// Scratch that lives for part of a block; its capacity is that of the batch.
 	h    []float32 // [R, d]
@@ -440,7 +476,8 @@ func (b *Batch) start(x []float32) {
 	b.x = append(b.x[:0], x...)
 	b.runs = b.runs[:0]
 	for row := 0; row < b.rows(); row += b.length {
-		b.runs = append(b.runs, Run{row: row, base: len(b.runs), cell: noCell})
+		i := len(b.runs)
+		b.runs = append(b.runs, Run{row: row, to: b.length, base: i, rest: i, cell: noCell})
 	}
 }
 
@@ -485,18 +522,56 @@ func (b *Batch) last() []float32 {
 	return x
 }
 
-// fork appends to the batch a copy of a whole run from a position on, for a cell, with its
-// activations at the site where the batch is just now, and returns those activations. It is the
-// same run until somebody changes a row.
-func (b *Batch) fork(base, from, cell int, site Site, act []float32) []float32 {
-	d, row := b.width, b.runs[base].row
-	b.runs = append(b.runs, Run{row: b.rows(), from: from, base: base, cell: cell})
-	lo, hi := (row+from)*d, (row+b.length)*d
+// fork appends a run to the batch whose rows are those of the whole run rest at the positions that
+// it owns, and the activations act at the site where the batch is just now, and returns those. It
+// is the same run as rest until somebody changes a row, or its base is another one.
+func (b *Batch) fork(r Run, site Site, act []float32) []float32 {
+	d, rest := b.width, b.runs[r.rest].row
+	r.row = b.rows()
+	b.runs = append(b.runs, r)
+	lo, hi := (rest+r.from)*d, (rest+r.to)*d
 	b.x = append(b.x, b.x[lo:hi]...)
 	if site == siteResidPre || site == siteResidMid || site == siteResid {
 		return b.x // the activations are the residual stream
 	}
 	return append(act, act[lo:hi]...)
+}
+
+// widen gives each run all positions from its first on, just before attention changes them. qkv
+// stays as it was, and so does inside.
+func (b *Batch) widen() {
+	b.inside = append(b.inside[:0], b.runs...)
+	d, rows := b.width, 0
+	for _, r := range b.runs {
+		rows += b.length - r.from
+	}
+	b.x = b.x[:rows*d]
+	for i := len(b.runs) - 1; i >= 0; i-- { // from the end, since the rows move there
+		r := &b.runs[i]
+		rows -= b.length - r.from
+		if r.row == rows && r.to == b.length {
+			break // here and before nothing moves
+		}
+		rest := (b.runs[r.rest].row + r.to) * d
+		own := copy(b.x[rows*d:], b.x[r.row*d:(r.row+r.to-r.from)*d])
+		copy(b.x[rows*d+own:], b.x[rest:rest+(b.length-r.to)*d])
+		r.row, r.to = rows, b.length
+	}
+}
+
+// rowsOf says which row of qkv holds a position of a run.
+func (b *Batch) rowsOf(run int) func(pos int) int {
+	r := b.inside[run]
+	base, rest := b.inside[r.base].row, b.inside[r.rest].row
+	return func(pos int) int {
+		switch {
+		case pos < r.from:
+			return base + pos
+		case pos < r.to:
+			return r.row + pos - r.from
+		}
+		return rest + pos
+	}
 }
 
 // keepLast drops all rows of the forked runs but the last, from the residual stream and from z, and
@@ -520,7 +595,7 @@ func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
 		if begin == b.length {
 			continue
 		}
-		lo, hi := r.row+begin-r.from, r.row+b.length-r.from
+		lo, hi := r.row+begin-r.from, r.row+r.to-r.from
 		copy(b.x[rows*d:], b.x[lo*d:hi*d])
 		copy(z[rows*d:], z[lo*d:hi*d])
 		r.row, r.from = rows, begin

@@ -166,8 +166,8 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	if err != nil {
 		return nil, err
 	}
-	var live, inert []Cell
-	live, inert, s.matrices = m.cells(pair, plan)
+	var live, known []Cell
+	live, known, s.matrices = m.cells(pair, plan)
 	passes, rows := m.passes(live, T)
 	if err := m.enough(rows, m.cellBytes(plan, T)); err != nil {
 		return nil, err
@@ -192,8 +192,8 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 			return nil, err
 		}
 	}
-	for _, c := range inert {
-		*c.reading = s.corrupt
+	for _, c := range known {
+		*c.reading = [...]Reading{cleanRun: s.clean, corruptRun: s.corrupt}[c.fork.base]
 	}
 	return s, nil
 }
@@ -239,13 +239,14 @@ type Cell struct {
 	Head        // 0 at the sites that are not a head's
 	Span        // the positions that are put in
 	source  int // of an entry of the pattern, whose destination is lo
-	from    int // the first position that the run owns
+	fork    Run // what of it is a run of its own
 	reading *Reading
 }
 
 // cells lists the cells of the plan in the order in which a batch comes to them, those to run and
-// those that are known to be inert, and makes the matrices that their readings go to.
-func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]Reading) {
+// those that are known to be one of the two whole runs, and makes the matrices that their readings
+// go to.
+func (m *Model) cells(pair Pair, plan Plan) (live, known []Cell, matrices [][][]Reading) {
 	T, differ := len(pair.clean), 0
 	for differ < T && pair.clean[differ] == pair.corrupt[differ] {
 		differ++
@@ -258,15 +259,10 @@ func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]
 			for col, c := range row {
 				c.reading = &matrix[r][col]
 				*c.reading = notRun
-				last := c.layer == m.layers-1
-				c.from = max(differ, c.lo)
-				if last && c.site != siteResidPre || c.frozen && len(c.to) == 0 {
-					c.from = T - 1 // all that is still read
-				}
-				switch {
+				switch whole := c.trim(differ, T, m.layers-1); {
 				case !c.run:
-				case c.isInert(differ, T, last):
-					inert = append(inert, c)
+				case whole:
+					known = append(known, c)
 				default:
 					live = append(live, c)
 				}
@@ -277,17 +273,32 @@ func (m *Model) cells(pair Pair, plan Plan) (live, inert []Cell, matrices [][][]
 	slices.SortStableFunc(live, func(a, b Cell) int {
 		return cmp.Or(cmp.Compare(a.layer, b.layer), cmp.Compare(a.site.place(), b.site.place()))
 	})
-	return live, inert, matrices
+	return live, known, matrices
 }
 
-// isInert reports whether it is known beforehand that a cell changes nothing. A patch left of the
-// first token in which the texts differ puts in what is there already; so does the attention to a
-// later position, which is always 0. In the last layer only the last of T positions is read, which
-// sees the others as keys and values.
-func (c *Cell) isInert(differ, T int, lastLayer bool) bool {
+// trim says what of a cell's run is to be run, and reports whether nothing is, because it is the
+// run it is forked off. A patch left of the first token in which the texts differ puts in what is
+// there already; so does the attention to a later position, which is always 0. In the last layer
+// only the last of T positions is read, which sees the others as keys and values.
+func (c *Cell) trim(differ, T, lastLayer int) (whole bool) {
+	last := c.layer == lastLayer
 	attended := c.site == siteResidPre || c.site == siteK || c.site == siteV
-	unread := lastLayer && c.hi < T && !attended
-	return c.hi <= differ || unread || c.of != nil && c.source > c.lo
+	stream := c.site == siteResidPre || c.site == siteResidMid || c.site == siteResid
+	f := &c.fork
+	*f = Run{from: max(differ, c.lo), to: c.hi, base: corruptRun, rest: corruptRun}
+	f.frozen = c.frozen
+	switch {
+	case c.hi <= differ, last && c.hi < T && !attended, c.of != nil && c.source > c.lo:
+		return true
+	case stream && c.lo <= differ: // the clean run's up to the span's end, then and ever after
+		f.base, f.from = cleanRun, c.hi
+		return c.hi == T
+	case last && c.site != siteResidPre, c.frozen && len(c.to) == 0:
+		f.from, f.to = T-1, T // all that is still read
+	case c.frozen, c.site == siteK, c.site == siteV:
+		f.to = T
+	}
+	return false
 }
 
 // cellBytes is about what the cells of a plan and their readings take, in bytes.
@@ -401,10 +412,14 @@ func (m *Model) work(passes []Pass, T int) (work int) {
 
 // cost says how many rows of a batch a cell needs, and how often one of them goes through a layer.
 func (m *Model) cost(c *Cell, T int) (rows, work int) {
-	n, end := T-c.from, m.layers-1
+	n, end := T-c.fork.from, m.layers-1
 	live := func(layer int) int { return n*(end-layer) + 1 } // in the last layer one row is left
 	if len(c.to) == 0 {
-		return n, live(c.layer)
+		work = live(c.layer)
+		if c.site != siteResidPre {
+			work -= T - c.fork.to // not yet in the layer where it is forked
+		}
+		return n, work
 	}
 	first, last := c.receiving()
 	return 2 * n, n*(last-c.layer) + live(first)
@@ -441,8 +456,8 @@ func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func()) error
 			if c.site == at { // else it is put in as queries, keys, values or attention
 				clean[at][layer] = b.capture(clean[at][layer], c.Span, act)
 			}
-			act = b.fork(corruptRun, c.from, next, at, act)
-			b.runs[len(b.runs)-1].frozen = c.frozen
+			c.fork.cell = next
+			act = b.fork(c.fork, at, act)
 		}
 		forks := b.runs[old:]
 		parallel(len(forks), func(i int) {
@@ -510,7 +525,7 @@ func (b *Batch) patch(fork Run, c *Cell, clean [][]float32, act []float32) {
 // The batch still holds those of both whole runs. Clean keys and values show wherever they are
 // attended to, the others only at the positions where they are put in.
 func (b *Batch) patchInside(fork Run, c *Cell, z []float32) {
-	clean, corrupt := b.rowsOf(b.runs[cleanRun]), b.rowsOf(b.runs[corruptRun])
+	clean, corrupt := b.rowsOf(cleanRun), b.rowsOf(corruptRun)
 	mixed := func(pos int) int {
 		if c.lo <= pos && pos < c.hi {
 			return clean(pos)
@@ -545,32 +560,13 @@ func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int
 	edit func(pos int, pattern []float32)) {
 	s := attentionSpaces.get()
 	defer attentionSpaces.put(s)
-	d, size := b.width, b.size
-	s.gathered = s.gathered[:0]
-	gather := func(part int, rows func(pos int) int, lo int) []float32 {
-		begin := len(s.gathered)
-		for pos := lo; pos < hi; pos++ {
-			at := rows(pos)*3*d + part*d + head*size
-			s.gathered = append(s.gathered, b.qkv[at:at+size]...)
-		}
-		return s.gathered[begin:]
-	}
-	queries, keys, values := gather(0, q, lo), gather(1, k, 0), gather(2, v, 0)
+	size := b.size
+	queries := s.queries(b, head, q, lo, hi)
+	keys, values := s.gather(b, 1, head, k, 0, hi), s.gather(b, 2, head, v, 0, hi)
 	base := s.baseOf(0)
 	base.pack(keys, values, size, lo, size)
 	s.own.pack(keys[lo*size:], values[lo*size:], size, hi-lo, size)
-	s.attend(z[head*size:], d, queries, size, base, lo, 0, hi-lo, size, edit)
-}
-
-// rowsOf says which row of the batch holds a position of a run.
-func (b *Batch) rowsOf(r Run) func(pos int) int {
-	base := b.runs[r.base].row
-	return func(pos int) int {
-		if pos < r.from {
-			return base + pos
-		}
-		return r.row + pos - r.from
-	}
+	s.attend(z[head*size:], b.width, queries, base, lo, 0, hi-lo, size, edit)
 }
 
 // receive puts the queries, keys and values that this layer's receivers have in the frozen runs
@@ -579,21 +575,22 @@ func (b *Batch) rowsOf(r Run) func(pos int) int {
 // forked.
 func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 	var mixes []func()
-	for _, frozen := range b.runs[:old] {
+	for i, frozen := range b.runs[:old] {
 		if !frozen.frozen {
 			continue
 		}
-		to, theirs := cells[frozen.cell].to, b.rowsOf(frozen)
+		to, theirs := cells[frozen.cell].to, b.rowsOf(i)
 		if !slices.ContainsFunc(to, func(r Receiver) bool { return r.layer == layer }) {
 			continue
 		}
 		isLive := func(r Run) bool { return r.cell == frozen.cell && !r.frozen }
-		own, live := b.rowsOf(b.runs[corruptRun]), slices.IndexFunc(b.runs, isLive)
+		own, live := b.rowsOf(corruptRun), slices.IndexFunc(b.runs, isLive)
 		if live >= 0 {
-			own = b.rowsOf(b.runs[live])
+			own = b.rowsOf(live)
 		} else {
-			live = len(b.runs)
-			z = b.fork(corruptRun, frozen.from, frozen.cell, siteZ, z)
+			fork := frozen
+			fork.frozen = false
+			live, z = len(b.runs), b.fork(fork, siteZ, z)
 		}
 		for head := 0; head < b.width/b.size; head++ {
 			here := func(r Receiver) bool { return r.Head == Head{layer, head} }

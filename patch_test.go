@@ -499,28 +499,34 @@ func TestCaptureCopies(t *testing.T) {
 	}
 }
 
-// TestKeepLast counts the rows that reach each MLP: those of whole runs and of forks from where
-// they begin, in the last layer of a fork the last alone.
-func TestKeepLast(t *testing.T) {
+// TestRowsOfForks counts the rows that c_attn and the MLP of each layer multiply. A fork
+// has its own queries, keys and values only where it was changed, until attention carries the
+// change on to all later positions; in the last layer only its last row goes on.
+func TestRowsOfForks(t *testing.T) {
 	const T = 6
 	m := randomModel(Config{3, 2, 16, T, 30}, 4)
 	pair := randomPair(m, T, 1, 5)
 	x := must(m.embed(pair.clean, pair.corrupt))
-	b := m.newBatch(T, 2*T+5+4)
+	const all = 2*T + 5 + 4
+	b := m.newBatch(T, all)
 	b.start(x)
-	var rows []int
+	var rows [][2]int
 	err := m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
 		switch {
+		case site == siteZ:
+			rows = append(rows, [2]int{len(b.qkv) / (3 * m.width)})
 		case site == siteMLP:
-			rows = append(rows, len(act)/m.width)
+			rows[layer][1] = len(act) / m.width
 		case site == siteResid && layer == 0:
 			for _, from := range []int{1, 2} {
-				act = b.fork(corruptRun, from, 0, site, act)
+				fork := Run{from: from, to: from + 1, base: corruptRun, rest: corruptRun}
+				act = b.fork(fork, site, act)
 			}
 		}
 		return act
 	})
-	if want := []int{2 * T, 2*T + 5 + 4, 2*T + 2}; err != nil || !slices.Equal(rows, want) {
+	want := [][2]int{{2 * T, 2 * T}, {2*T + 1 + 1, all}, {all, 2*T + 2}}
+	if err != nil || !slices.Equal(rows, want) {
 		t.Errorf("rows %v, %v, want %v", rows, err, want)
 	}
 }
