@@ -149,7 +149,7 @@ func BenchmarkSweepAgainstNaive(b *testing.B) {
 	var naive, fast time.Duration
 	for range b.N {
 		start := time.Now()
-		plainSweep(b, m, pair, patching(siteResid))
+		plainSweep(m, pair, patching(siteResid))
 		naive += time.Since(start)
 		start = time.Now()
 		must(m.sweep(pair, patching(siteResid), quiet))

@@ -48,7 +48,7 @@ func TestPatterns(t *testing.T) {
 		heads := []Head{{2, 1}, {0, 0}, {2, 0}}
 		p := must(m.patterns(pair, heads, false, quiet))
 		for run, ids := range [][]int{pair.clean, pair.corrupt} {
-			acts := recorded(t, m, ids)
+			acts := recorded(m, ids)
 			for i, h := range heads {
 				want := acts[sitePattern][h.layer][h.head*T*T : (h.head+1)*T*T]
 				if !sameBits(slices.Concat(p.a[run][i]...), want) {

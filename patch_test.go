@@ -64,7 +64,7 @@ type edit func(at Site, layer int, act []float32)
 // operations in their plain order. edit is shown the activations at each site of each layer and may
 // change them: [T, d], for a head's sites all heads side by side, for sitePattern [heads][T, T].
 // It returns the residual stream at the last position.
-func plainRun(t testing.TB, m *Model, ids []int, edit edit) []float32 {
+func plainRun(m *Model, ids []int, edit edit) []float32 {
 	x := must(m.embed(ids))
 	T, d, size := len(ids), m.width, m.width/m.heads
 	h, qkv, z := make([]float32, T*d), make([]float32, T*3*d), make([]float32, T*d)
@@ -137,9 +137,9 @@ func copyColumns(y []float32, ldy int, x []float32, ldx, rows, n int) {
 type recording map[Site][][]float32
 
 // recorded is the recording of a plain run.
-func recorded(t testing.TB, m *Model, ids []int) recording {
+func recorded(m *Model, ids []int) recording {
 	acts := recording{}
-	plainRun(t, m, ids, func(at Site, _ int, act []float32) {
+	plainRun(m, ids, func(at Site, _ int, act []float32) {
 		acts[at] = append(acts[at], slices.Clone(act))
 	})
 	return acts
@@ -168,14 +168,14 @@ func replacing(m *Model, c Cell, from recording) edit {
 }
 
 // plainCell is the definition of a cell: one whole forward pass, or three for a path to a head.
-func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base recording) []float32 {
+func plainCell(m *Model, corrupt []int, c Cell, clean, base recording) []float32 {
 	if !c.frozen {
-		return plainRun(t, m, corrupt, replacing(m, c, clean))
+		return plainRun(m, corrupt, replacing(m, c, clean))
 	}
 	// All heads put out what they do in the corrupt run, only the sender what it does in the clean
 	// one.
 	receivers := recording{}
-	x := plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
+	x := plainRun(m, corrupt, func(at Site, layer int, act []float32) {
 		if at == siteZ {
 			copy(act, base[siteZ][layer])
 			replacing(m, c, clean)(at, layer, act)
@@ -185,7 +185,7 @@ func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base record
 	if len(c.to) == 0 {
 		return x
 	}
-	return plainRun(t, m, corrupt, func(at Site, layer int, act []float32) {
+	return plainRun(m, corrupt, func(at Site, layer int, act []float32) {
 		for _, r := range c.to {
 			span := Span{0, len(corrupt), true}
 			c := Cell{Target: &Target{site: r.site}, Head: r.Head, Span: span}
@@ -196,8 +196,8 @@ func plainCell(t testing.TB, m *Model, corrupt []int, c Cell, clean, base record
 
 // plainSweep is the definition of a sweep. It is laid out like one, and has NaN where nothing is
 // run.
-func plainSweep(t testing.TB, m *Model, pair Pair, plan Plan) (matrices [][][]Reading) {
-	clean, base := recorded(t, m, pair.clean), recorded(t, m, pair.corrupt)
+func plainSweep(m *Model, pair Pair, plan Plan) (matrices [][][]Reading) {
+	clean, base := recorded(m, pair.clean), recorded(m, pair.corrupt)
 	for i := range plan.targets {
 		var matrix [][]Reading
 		for _, cells := range m.grid(&plan.targets[i], plan, len(pair.clean)) {
@@ -205,7 +205,7 @@ func plainSweep(t testing.TB, m *Model, pair Pair, plan Plan) (matrices [][][]Re
 			for _, c := range cells {
 				r := notRun
 				if c.run {
-					x := plainCell(t, m, pair.corrupt, c, clean, base)
+					x := plainCell(m, pair.corrupt, c, clean, base)
 					readings := must(m.readings(x, pair, false, nil))
 					r = readings[0]
 				}
@@ -292,7 +292,7 @@ func TestSweepIsItsDefinition(t *testing.T) {
 		}
 		maps.Copy(plans, allPaths(m))
 		for name, plan := range plans {
-			want := plainSweep(t, m, pair, plan)
+			want := plainSweep(m, pair, plan)
 			for _, rows := range []int{1 << 20, 3 * c.T, 5*c.T + 3} {
 				t.Run(fmt.Sprint(c, " ", name, " rows ", rows), func(t *testing.T) {
 					defer func(b int) { batchBytes = b }(batchBytes)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"math"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -319,15 +318,8 @@ func TestMetrics(t *testing.T) {
 	plan := patching(siteResid)
 	plan.full = true
 	s := must(m.sweep(pair, plan, quiet))
-	logits := func(hook Hook, ids []int) (clean, corrupt, pClean, pCorrupt float64) {
-		b, err := m.begin(ids)
-		if err == nil {
-			err = m.forward(b, 0, hook)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		y := must(m.logits(b.last()))
+	logits := func(ids []int, edit edit) (clean, corrupt, pClean, pCorrupt float64) {
+		y := must(m.logits(plainRun(m, ids, edit)))
 		sum := 0.
 		for _, v := range y {
 			sum += math.Exp(float64(v))
@@ -335,20 +327,10 @@ func TestMetrics(t *testing.T) {
 		clean, corrupt = float64(y[pair.cleanAnswer[0]]), float64(y[pair.corruptAnswer[0]])
 		return clean, corrupt, math.Exp(clean) / sum, math.Exp(corrupt) / sum
 	}
-	var stream []float32
-	cleanA, cleanB, _, _ := logits(func(site Site, layer int, act []float32) []float32 {
-		if site == siteResid && layer == 1 {
-			stream = slices.Clone(act)
-		}
-		return act
-	}, pair.clean)
-	corruptA, corruptB, _, _ := logits(leaveAlone, pair.corrupt)
-	a, b, pA, pB := logits(func(site Site, layer int, act []float32) []float32 {
-		if site == siteResid && layer == 1 {
-			copy(act[5*16:], stream[5*16:])
-		}
-		return act
-	}, pair.corrupt)
+	cleanA, cleanB, _, _ := logits(pair.clean, leave)
+	corruptA, corruptB, _, _ := logits(pair.corrupt, leave)
+	cell := Cell{Target: &Target{site: siteResid}, Head: Head{1, 0}, Span: Span{5, 6, true}}
+	a, b, pA, pB := logits(pair.corrupt, replacing(m, cell, recorded(m, pair.clean)))
 	for metric, want := range map[Metric]float64{
 		metricDiff:     b - a,
 		metricLogit:    a,
@@ -361,69 +343,54 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestStudies runs every site and metric, and parts of a sweep, as a user would.
+// TestStudies runs studies as a user would.
 func TestStudies(t *testing.T) {
-	image := filepath.Join(t.TempDir(), "h.png")
-	run := func(args ...string) map[string]any {
+	type matrix = [][]*float64 // nil for null: what was not run
+	type result struct {
+		Site, Metric string
+		Matrix       matrix
+		Matrices     map[string]matrix
+		Lens         map[string][]any
+		Logits       map[string]any
+	}
+	run := func(args ...string) (r result) {
 		t.Helper()
-		args = append(args, "-e", exampleClean, exampleCorrupt, "Jones", "Smith")
-		code, stdout, stderr := command(t, append(args, "-o", image, "-json", "-")...)
+		args = append(args, "-o", "", "-json", "-")
+		code, stdout, stderr := command(t, args...)
 		if code != 0 {
 			t.Fatal(args, stderr)
 		}
-		var r map[string]any
-		if err := json.Unmarshal([]byte(stdout), &r); err != nil {
-			t.Fatal(args, err)
-		}
+		decodeJSON(t, stdout, &r)
 		return r
 	}
-	for _, metric := range []string{"diff", "logit", "prob", "restored"} {
-		for _, site := range []string{"resid", "attn", "mlp", "head"} {
-			r := run("-site", site, "-metric", metric)
-			columns := map[string]int{"head": 4}[site]
-			if columns == 0 {
-				columns = 11
-			}
-			matrix := r["matrix"].([]any)
-			if r["site"] != site || len(matrix) != 12 || len(matrix[0].([]any)) != columns {
-				t.Errorf("-site %s -metric %s: %v", site, metric, r)
-			}
-		}
+	example := func(flags ...string) result { return run(append(flags, examplePair...)...) }
+	r := example("-site", "head", "-metric", "prob")
+	if r.Site != "head" || r.Metric != "p(Smith) - p(Jones)" || len(r.Matrix) != 12 ||
+		len(r.Matrix[0]) != 4 {
+		t.Errorf("-site head -metric prob: %+v", r)
 	}
-	r := run("-site", "all", "-metric", "restored")
-	sites := r["matrices"].(map[string]any)
-	induction := sites["attn"].([]any)[6].([]any)[10].(float64)
-	if len(sites) != 3 || r["matrix"] != nil || induction < .9 {
-		t.Errorf("-site all: %v", r)
+	r = example("-site", "all", "-metric", "restored")
+	if len(r.Matrices) != 3 || r.Matrix != nil || *r.Matrices["attn"][6][10] < .9 {
+		t.Errorf("-site all: %+v", r)
 	}
-	r = run("-lens")
-	top := r["lens"].(map[string]any)["clean"].([]any)
-	if len(r["matrices"].(map[string]any)) != 2 || len(top) != 12 {
-		t.Errorf("-lens: %v", r)
+	if r = example("-lens"); len(r.Matrices) != 2 || len(r.Lens["clean"]) != 12 {
+		t.Errorf("-lens: %+v", r)
 	}
-	whole := run()["matrix"].([]any)
-	part := run("-layers", "5:7", "-positions", "1,9:")["matrix"].([]any)
-	for l := range part {
-		for p, got := range part[l].([]any) {
-			want := any(nil)
-			if (l == 5 || l == 6) && (p == 1 || p >= 9) {
-				want = whole[l].([]any)[p]
-			}
-			if got != want {
-				t.Errorf("part of a sweep: layer %d, position %d is %v, want %v", l, p, got, want)
+	whole := example().Matrix
+	for l, row := range example("-layers", "5:7", "-positions", "1,9:").Matrix {
+		for p, got := range row {
+			run := (l == 5 || l == 6) && (p == 1 || p >= 9)
+			if run != (got != nil) || run && *got != *whole[l][p] {
+				t.Errorf("part of a sweep: layer %d, position %d is %v", l, p, got)
 			}
 		}
 	}
-	args := []string{"-e", exampleClean, exampleCorrupt, "Jones", "-metric", "logit", "-o", image}
-	code, stdout, stderr := command(t, args...)
-	if code != 0 || !strings.Contains(stdout, "logit(Jones): clean") {
-		t.Errorf("-metric logit without a corrupt answer: %d %s", code, stderr)
+	if r = run(append(examplePair[:4:4], "-metric", "logit")...); r.Metric != "logit(Jones)" {
+		t.Errorf("-metric logit without a corrupt answer: %+v", r)
 	}
-	var kl struct{ Logits map[string][][]float64 }
-	_, stdout, _ = command(t, append(args[:3], "-metric", "kl", "-o", image, "-json", "-")...)
-	decodeJSON(t, stdout, &kl)
-	if sums := kl.Logits["log_sum_exp"]; len(kl.Logits) != 1 || len(sums) != 12 ||
-		len(sums[0]) != 11 || !(sums[0][0] > 0) {
-		t.Errorf("-metric kl without answers: the logits are %v", kl.Logits)
+	r = run(append(examplePair[:3:3], "-metric", "kl")...)
+	sums := r.Logits["log_sum_exp"].([]any)
+	if len(r.Logits) != 1 || len(sums) != 12 || !(sums[0].([]any)[0].(float64) > 0) {
+		t.Errorf("-metric kl without answers: the logits are %v", r.Logits)
 	}
 }
