@@ -20,8 +20,7 @@ import (
 // on whatever system the test runs.
 func thisProgram(t *testing.T) string {
 	t.Helper()
-	exe := must(os.Executable())
-	return exe
+	return must(os.Executable())
 }
 
 // emptyProgram is one that weights can be bundled with.

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -19,12 +17,9 @@ func TestDialects(t *testing.T) {
 		IDs    []int
 		Logits map[string][]float64
 	}
-	data, err := os.ReadFile("testdata/dialects/logits.json")
-	if err == nil {
-		err = json.Unmarshal(data, &golden)
-	}
-	if err != nil || len(golden.Logits) < 12 {
-		t.Fatal(err, len(golden.Logits))
+	testdata(t, "dialects/logits.json", &golden)
+	if len(golden.Logits) < 12 {
+		t.Fatal(len(golden.Logits))
 	}
 	program := file(t, "program", emptyProgram)
 	for path, want := range golden.Logits {
@@ -393,45 +388,24 @@ func TestOpenForeign(t *testing.T) {
 
 // TestShards takes a checkpoint in several files apart.
 func TestShards(t *testing.T) {
-	const index = "model.safetensors.index.json"
+	const index, two, three = "model.safetensors.index.json",
+		"model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors"
 	for _, c := range []struct {
 		name   string
-		change func(folder string) error
+		change func(files map[string]string)
 		want   string
 	}{
-		{"as it is", func(string) error { return nil }, ""},
-		{"a part missing", func(folder string) error {
-			return os.Remove(filepath.Join(folder, "model-00002-of-00004.safetensors"))
-		}, `a part that the index names, "model-00002-of-00004.safetensors", is missing`},
-		{"parts exchanged", func(folder string) error {
-			return os.Rename(filepath.Join(folder, "model-00002-of-00004.safetensors"),
-				filepath.Join(folder, "model-00003-of-00004.safetensors"))
-		}, "is missing"},
-		{"a part twice", func(folder string) error {
-			data, err := os.ReadFile(filepath.Join(folder, "model-00002-of-00004.safetensors"))
-			if err != nil {
-				return err
-			}
-			return os.WriteFile(filepath.Join(folder, "model-00003-of-00004.safetensors"), data,
-				0o644)
-		}, "where the index has it"},
-		{"no index", func(folder string) error {
-			return os.WriteFile(filepath.Join(folder, index), []byte(`{"weight_map": {}}`), 0o644)
-		}, "it has no weight_map"},
+		{"as it is", func(map[string]string) {}, ""},
+		{"a part missing", func(files map[string]string) { delete(files, two) },
+			`a part that the index names, "model-00002-of-00004.safetensors", is missing`},
+		{"a part twice", func(files map[string]string) { files[three] = files[two] },
+			"where the index has it"},
+		{"no index", func(files map[string]string) { files[index] = `{"weight_map": {}}` },
+			"it has no weight_map"},
 	} {
-		folder := t.TempDir()
-		files := must(os.ReadDir("testdata/dialects/shards"))
-		for _, f := range files {
-			data, err := os.ReadFile(filepath.Join("testdata/dialects/shards", f.Name()))
-			if err == nil {
-				err = os.WriteFile(filepath.Join(folder, f.Name()), data, 0o644)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		check(t, c.change(folder))
-		_, ck, err := openModel(filepath.Join(folder, index), 0, 0, 0)
+		files := inFolder(t, "testdata/dialects/shards")
+		c.change(files)
+		_, ck, err := openModel(filepath.Join(folderOf(t, files), index), 0, 0, 0)
 		if err == nil {
 			ck.close()
 		}

@@ -72,8 +72,14 @@ func put(t testing.TB, root string, files map[string]string) {
 	}
 }
 
+// testdata reads a JSON file of testdata.
+func testdata(t testing.TB, path string, into any) {
+	t.Helper()
+	decodeJSON(t, string(must(os.ReadFile(filepath.Join("testdata", path)))), into)
+}
+
 // decodeJSON decodes what the program prints.
-func decodeJSON(t *testing.T, data string, into any) {
+func decodeJSON(t testing.TB, data string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(data), into); err != nil {
 		t.Fatalf("%v in %s", err, data)
@@ -153,8 +159,7 @@ func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 func study(t *testing.T, s Study) *Report {
 	t.Helper()
 	q := question(t, exampleClean, exampleCorrupt, s.metric)
-	r := must(s.run(newCircuit(), q, quiet))
-	return r
+	return must(s.run(newCircuit(), q, quiet))
 }
 
 // numbered is the labels "0", "1", … "n−1".

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -203,13 +201,7 @@ func TestAgainstReference(t *testing.T) {
 			name, site, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".json"), ".")
 			m := openTestModel(t, "testdata/oracle/"+name+".safetensors")
 			var want golden
-			data, err := os.ReadFile(file)
-			if err == nil {
-				err = json.Unmarshal(data, &want)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			testdata(t, "oracle/"+filepath.Base(file), &want)
 			holdToGolden(t, m, sites[site], &want)
 		})
 	}
@@ -255,8 +247,7 @@ func openTestModel(t testing.TB, path string) *Model {
 	if ck.meta["n_head"] == "" { // onelayer.safetensors does not say it
 		heads = 1
 	}
-	m := must(loadModel(ck, heads))
-	return m
+	return must(loadModel(ck, heads))
 }
 
 // TestPublishedWeights holds the program to GPT-2 small's own next tokens after the example, as

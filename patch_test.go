@@ -1,12 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"math/rand"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -328,20 +326,9 @@ type goldenShares struct {
 // goldens in testdata/oracle/patching, which whole forward passes in float64 have made.
 func TestPatchingAgainstReference(t *testing.T) {
 	m := openTestModel(t, "testdata/oracle/patching/model.safetensors")
-	holdToPatchingGoldens(t, m, "testdata/oracle/patching/golden.json", 1e-5)
-}
-
-func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float64) {
 	var want patchingGoldens
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, &want)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	testdata(t, "oracle/patching/golden.json", &want)
 	pair := Pair{want.Clean, want.Corrupt, []int{want.A}, []int{want.B}}
-	quiet := quiet
 	for _, c := range want.Cases {
 		t.Run(c.Do, func(t *testing.T) {
 			var got, numbers []float64
@@ -358,27 +345,22 @@ func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float6
 			case strings.HasPrefix(c.Do, "look"):
 				p := must(m.patterns(pair, []Head{*headOf(c.Do)}, false, quiet))
 				for run, w := range []any{c.Clean.Pattern, c.Corrupt.Pattern} {
-					for _, row := range p.a[run][0] {
-						for _, v := range row {
-							got = append(got, float64(v))
-						}
+					for _, v := range slices.Concat(p.a[run][0]...) {
+						got = append(got, float64(v))
 					}
 					numbers = append(numbers, flat(w)...)
 				}
 			default:
 				plan := planOf(c.Do, len(pair.clean))
 				s := must(m.sweep(pair, plan, quiet))
-				for _, row := range s.matrices[0] {
-					for _, r := range row {
-						got = append(got, metricDiff.of(r, s.clean, s.corrupt))
-					}
+				cells := slices.Concat(s.matrices[0]...)
+				for _, r := range cells {
+					got = append(got, metricDiff.of(r, s.clean, s.corrupt))
 				}
 				numbers = flat(c.Matrix)
 				if c.KL != nil {
-					for _, row := range s.matrices[0] {
-						for _, r := range row {
-							got = append(got, r.kl)
-						}
+					for _, r := range cells {
+						got = append(got, r.kl)
 					}
 					numbers = append(numbers, flat(c.KL)...)
 				}
@@ -395,7 +377,7 @@ func holdToPatchingGoldens(t *testing.T, m *Model, path string, tolerance float6
 					worst = max(worst, math.Abs(got[i]-w))
 				}
 			}
-			if !(worst <= tolerance) {
+			if !(worst <= 1e-5) {
 				t.Errorf("a number is off by %g", worst)
 			}
 		})

@@ -15,23 +15,20 @@ import (
 
 // vocabularyFile reads a file of testdata/vocab, a small byte-level BPE that Hugging Face's
 // tokenizers made of German and Spanish text (make.py).
-func vocabularyFile(t testing.TB, name string) string {
-	t.Helper()
-	content := must(os.ReadFile(filepath.Join("testdata", "vocab", name)))
-	return string(content)
+func vocabularyFile(name string) string {
+	return string(must(os.ReadFile(filepath.Join("testdata", "vocab", name))))
 }
 
-// patched is a tokenizer.json in which parts are replaced, and parts of its model.
-func patched(t testing.TB, content string, patch, model map[string]any) string {
+// patched is tokenizer.json with parts replaced, and parts of its model.
+func patched(t testing.TB, patch, model map[string]any) string {
 	t.Helper()
 	var whole map[string]any
-	check(t, json.Unmarshal([]byte(content), &whole))
+	testdata(t, "vocab/tokenizer.json", &whole)
 	maps.Copy(whole, patch)
 	if model != nil {
 		maps.Copy(whole["model"].(map[string]any), model)
 	}
-	result := must(json.Marshal(whole))
-	return string(result)
+	return string(must(json.Marshal(whole)))
 }
 
 // smallVocabulary is the size of the vocabulary in testdata/vocab.
@@ -49,17 +46,17 @@ func TestVocabularyGolden(t *testing.T) {
 			IDs  []int
 		}
 	}
-	decodeJSON(t, vocabularyFile(t, "golden.json"), &golden)
+	testdata(t, "vocab/golden.json", &golden)
 	if len(golden) < 10 {
 		t.Fatalf("%d variants", len(golden))
 	}
 	for _, g := range golden {
-		content := patched(t, vocabularyFile(t, "tokenizer.json"), g.Patch, g.Model)
+		content := patched(t, g.Patch, g.Model)
 		folders := []string{folderOf(t, map[string]string{"tokenizer.json": content})}
 		if g.Name == "plain" {
 			folders = append(folders, folderOf(t, map[string]string{
-				"vocab.json": vocabularyFile(t, "vocab.json"),
-				"merges.txt": vocabularyFile(t, "merges.txt"),
+				"vocab.json": vocabularyFile("vocab.json"),
+				"merges.txt": vocabularyFile("merges.txt"),
 			}))
 		}
 		for _, folder := range folders {
@@ -85,7 +82,7 @@ func TestVocabularyGolden(t *testing.T) {
 // TestVocabularyText checks what tokens are written as: in byte letters, but special ones as they
 // are.
 func TestVocabularyText(t *testing.T) {
-	content := patched(t, vocabularyFile(t, "tokenizer.json"), map[string]any{
+	content := patched(t, map[string]any{
 		"added_tokens": []any{
 			map[string]any{"id": 0, "content": "<s>", "special": true},
 			map[string]any{"id": 420, "content": "é Ġ", "special": true},
@@ -105,8 +102,7 @@ func TestVocabularyText(t *testing.T) {
 // TestVocabularyRefused checks that what is not computed as the files say is refused, in one line
 // that names the file and what is in the way.
 func TestVocabularyRefused(t *testing.T) {
-	whole := vocabularyFile(t, "tokenizer.json")
-	vocab, merges := vocabularyFile(t, "vocab.json"), vocabularyFile(t, "merges.txt")
+	vocab, merges := vocabularyFile("vocab.json"), vocabularyFile("merges.txt")
 	level := func(more string) string {
 		return `{"type": "ByteLevel", "add_prefix_space": true` + more + `}`
 	}
@@ -171,7 +167,7 @@ func TestVocabularyRefused(t *testing.T) {
 		if c.model != "" {
 			decodeJSON(t, c.model, &model)
 		}
-		files := map[string]string{"tokenizer.json": patched(t, whole, patch, model)}
+		files := map[string]string{"tokenizer.json": patched(t, patch, model)}
 		if c.beside[0] != "" {
 			files[c.beside[0]] = c.beside[1]
 		}
@@ -238,10 +234,9 @@ func gpt2Files() (vocab map[string]int, merges string) {
 func TestVocabularyOfGPT2(t *testing.T) {
 	vocab, merges := gpt2Files()
 	asJSON := func(v any) string {
-		b := must(json.Marshal(v))
-		return string(b)
+		return string(must(json.Marshal(v)))
 	}
-	whole := patched(t, vocabularyFile(t, "tokenizer.json"), map[string]any{
+	whole := patched(t, map[string]any{
 		"added_tokens": []any{
 			map[string]any{"id": endOfText, "content": "<|endoftext|>", "special": true},
 		},
@@ -363,13 +358,13 @@ func TestOwnVocabulary(t *testing.T) {
 	weights, special := string(encodeCheckpoint(ck, 0)), `{"bos_token": "<s>"}`
 	folder := folderOf(t, map[string]string{
 		"model.safetensors":       weights,
-		"tokenizer.json":          vocabularyFile(t, "tokenizer.json"),
+		"tokenizer.json":          vocabularyFile("tokenizer.json"),
 		"special_tokens_map.json": special,
 	})
 	older := folderOf(t, map[string]string{
 		"model.safetensors":       weights,
-		"vocab.json":              vocabularyFile(t, "vocab.json"),
-		"merges.txt":              vocabularyFile(t, "merges.txt"),
+		"vocab.json":              vocabularyFile("vocab.json"),
+		"merges.txt":              vocabularyFile("merges.txt"),
 		"special_tokens_map.json": special,
 	})
 	lean := filepath.Join(t.TempDir(), "lean.safetensors")
@@ -439,11 +434,10 @@ func TestParseIDs(t *testing.T) {
 // TestAddedTokenRules refuses a text with a token that takes spaces beside it, or only whole words,
 // for its own; other texts are encoded.
 func TestAddedTokenRules(t *testing.T) {
-	whole := vocabularyFile(t, "tokenizer.json")
 	for _, rule := range []string{"single_word", "lstrip", "rstrip"} {
 		added := []any{map[string]any{"id": smallVocabulary, "content": "<x>", rule: true}}
 		folder := folderOf(t, map[string]string{
-			"tokenizer.json": patched(t, whole, map[string]any{"added_tokens": added}, nil),
+			"tokenizer.json": patched(t, map[string]any{"added_tokens": added}, nil),
 		})
 		tok := newTokenizer(folder, nil, smallVocabulary+1)
 		must(tok.encode("El mar"))
@@ -475,11 +469,10 @@ func TestTextNotes(t *testing.T) {
 // FuzzTokenizerJSON, FuzzVocabJSON and FuzzMerges read damaged vocabularies: each is refused, or it
 // encodes a text so that the tokens' bytes are the text again.
 func FuzzTokenizerJSON(f *testing.F) {
-	whole := vocabularyFile(f, "tokenizer.json")
 	var golden []struct{ Patch, Model map[string]any }
-	check(f, json.Unmarshal([]byte(vocabularyFile(f, "golden.json")), &golden))
+	testdata(f, "vocab/golden.json", &golden)
 	for _, g := range golden {
-		f.Add(patched(f, whole, g.Patch, g.Model))
+		f.Add(patched(f, g.Patch, g.Model))
 	}
 	f.Add(`{"model": {"vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]},
 		"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": true},
@@ -491,7 +484,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 }
 
 func FuzzVocabJSON(f *testing.F) {
-	f.Add(vocabularyFile(f, "vocab.json"))
+	f.Add(vocabularyFile("vocab.json"))
 	f.Add(`{"a": 1, "e": 2, "n": 3, "en": 0, "<s>": 4}`)
 	f.Add(`{"a": 1, "e": 2, "n": 3, "en": 0, "": 1}`)
 	folder := f.TempDir()
@@ -501,9 +494,9 @@ func FuzzVocabJSON(f *testing.F) {
 }
 
 func FuzzMerges(f *testing.F) {
-	f.Add(vocabularyFile(f, "merges.txt"))
+	f.Add(vocabularyFile("merges.txt"))
 	f.Add("e n\r\ne r\n\n")
-	vocab := vocabularyFile(f, "vocab.json")
+	vocab := vocabularyFile("vocab.json")
 	folder := f.TempDir()
 	f.Fuzz(func(t *testing.T, content string) {
 		fuzzVocabulary(t, folder, map[string]string{"vocab.json": vocab, "merges.txt": content})

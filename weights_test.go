@@ -3,11 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -45,12 +43,11 @@ var tinyConfig = Config{layers: 2, heads: 2, width: 4, context: 3, vocab: 5}
 // normal values, written with struct and json; tiny-sums.json: float64 sums of np.frombuffer,
 // bfloat16 by (bits << 16).view(float32).)
 func TestLoadModel(t *testing.T) {
-	raw := must(os.ReadFile("testdata/tiny-sums.json"))
 	var golden map[string]map[string]struct {
 		Shape         []int
 		Sum, Weighted float64
 	}
-	check(t, json.Unmarshal(raw, &golden))
+	testdata(t, "tiny-sums.json", &golden)
 	for _, c := range []struct {
 		file   string
 		config Config
