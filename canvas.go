@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// canvas is the picture. Its methods take pixels of scale 1; each is a square of scale × scale
-// pixels of the picture.
+// canvas is the picture. Its methods take pixels of scale 1, squares of scale × scale pixels of the
+// picture.
 type canvas struct {
 	picture  *image.Paletted
 	scale    int
@@ -76,8 +76,8 @@ func (c *canvas) gradient(bar image.Rectangle) {
 	}
 }
 
-// pointer paints a small triangle whose tip points at (x, y) from the right, and a thin line from
-// there to a text that had to move to labelY.
+// pointer paints a small triangle that points at (x, y) from the right, and a thin line from there
+// to a text that had to move to labelY.
 func (c *canvas) pointer(x, y, labelY int, color uint8) {
 	for i := 0; i < 5; i++ {
 		c.fill(image.Rect(x+i, y-i, x+i+1, y+i+1), color)
@@ -101,7 +101,7 @@ func (c *canvas) text(f *font, x, y int, runs ...textRun) {
 }
 
 // textUp writes runs turned by 90 degrees to the left, upwards from (x, y), the lower right corner
-// of the first letter so turned.
+// of the first letter.
 func (c *canvas) textUp(f *font, x, y int, runs ...textRun) {
 	for _, r := range runs {
 		for _, char := range r.text {
@@ -145,10 +145,10 @@ func (c *canvas) onCell(s, level uint8) uint8 {
 	return c.valueInk[s]
 }
 
-// The palette. A heat map has few colours, and a picture of at most 256 is encoded eight times
-// faster than one with three bytes for each pixel. The colour map takes half of them, more than the
-// eye tells apart. The others are the edges of letters: a pixel that is partly covered has a colour
-// of its own, for every ink on paper and for every stretch of the colour map under a cell's value.
+// The palette. A picture of at most 256 colours is encoded eight times faster than one with three
+// bytes for each pixel. The colour map takes half of them, more than the eye tells apart. The
+// others are the edges of letters: a pixel that is partly covered has a colour of its own, for
+// every ink on paper and for every stretch of the colour map under a cell's value.
 const (
 	mapSteps   = 131 // odd, so that rdbu has a middle. 0 … 130: the colour map
 	stretch    = 11  // steps of the colour map that share the edges of a letter written on them
@@ -167,8 +167,7 @@ const (
 	fullInk    = levels - 1 // ink + fullInk is the ink itself
 )
 
-// newPalette fills in the colours for one colour map, and says in which ink a value is written on
-// each stretch of it.
+// newPalette makes the palette of a colour map, and chooses the ink on each stretch of it.
 func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]uint8) {
 	palette = make(color.Palette, hatchPaper+1)
 	for i := 0; i < mapSteps; i++ {
@@ -229,8 +228,7 @@ var rdbu = []uint32{
 	0x2166ac, 0x053061,
 }
 
-// interpolate gives the colour at a position 0 … 1 of a colour map, between the two anchors beside
-// it.
+// interpolate gives the colour at a position 0 … 1 of a colour map.
 func interpolate(anchors []uint32, position float64) color.RGBA {
 	x := position * float64(len(anchors)-1)
 	i := min(int(x), len(anchors)-2)
@@ -250,8 +248,8 @@ func mix(under, over color.RGBA, share float64) color.RGBA {
 	}
 }
 
-// contrast chooses the ink that is best read on a cell: white or nearly black. "Relative luminance"
-// and "contrast ratio" as the Web Content Accessibility Guidelines 2 define them.
+// contrast chooses the ink that is best read on a cell: white or nearly black. Luminance and
+// contrast are as the Web Content Accessibility Guidelines 2 define them.
 func contrast(background color.RGBA, palette color.Palette) uint8 {
 	l := luminance(background) + 0.05
 	dark := luminance(palette[ink+fullInk].(color.RGBA)) + 0.05
@@ -279,9 +277,8 @@ type textRun struct {
 	ink  uint8
 }
 
-// tokenRuns makes a token visible: a space becomes an open box, a control character, a character
-// that the font lacks and a byte that is no UTF-8 become escapes as in Go. What is
-// longer than so many pixels ends in an ellipsis.
+// tokenRuns makes a token visible: a space becomes an open box, what cannot be drawn an escape.
+// What is longer than so many pixels ends in an ellipsis.
 func tokenRuns(f *font, token string, longest int, color uint8) []textRun {
 	var runs []textRun
 	width := 0
@@ -304,16 +301,20 @@ func tokenRuns(f *font, token string, longest int, color uint8) []textRun {
 	return runs
 }
 
-// plain makes a text that the font can show: what it lacks becomes escapes.
-func legible(text string) string {
+// legible makes a text that the font can show: what it lacks becomes escapes.
+func legible(text string) string { return escaped(text, drawable) }
+
+// escaped puts escapes in place of the characters of a text, and the bytes that are none, that are
+// not to be kept.
+func escaped(text string, keep func(char string) bool) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		_, size := utf8.DecodeRuneInString(text)
-		if drawable(text[:size]) {
-			b.WriteString(text[:size])
-		} else {
-			b.WriteString(escape(text[:size]))
+		char := text[:size]
+		if !keep(char) {
+			char = escape(char)
 		}
+		b.WriteString(char)
 		text = text[size:]
 	}
 	return b.String()
@@ -322,12 +323,9 @@ func legible(text string) string {
 // drawable tells whether the font has the character, and a reader can see it: not a no-break space
 // or a soft hyphen.
 func drawable(char string) bool {
-	r, size := utf8.DecodeRuneInString(char)
-	if r == utf8.RuneError || r == '\u00a0' || r == '\u00ad' || size != len(char) {
-		return false
-	}
+	r, _ := utf8.DecodeRuneInString(char)
 	_, _, found := findGlyph(r)
-	return found
+	return found && r != utf8.RuneError && r != '\u00a0' && r != '\u00ad'
 }
 
 // escape writes one character, or one byte of a broken one, in ASCII: \n, \u4e2d, \xe4.
@@ -336,7 +334,7 @@ func escape(char string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// clip shortens a text to a width and ends it in an ellipsis where something was cut.
+// clip shortens a text to a width; what was cut becomes an ellipsis.
 func clip(f *font, text string, width int) string {
 	if f.width(text) <= width {
 		return text

@@ -7,10 +7,9 @@ import (
 	"sync"
 )
 
-// The font: a plain sans serif in which every glyph is drawn with one round pen, as in a drawing
-// school: no outlines, only the path of the pen's middle. Bitmaps are made from the paths at the
-// scale that is asked for, so a picture at scale 2 has strokes of twice the pixels and no
-// staircase, and nothing needs to be drawn twice.
+// The font: a plain sans serif in which every glyph is drawn with one round pen: no outlines, only
+// the path of the pen's middle. Bitmaps are made from the paths at the scale that is asked for, so
+// a picture at scale 2 has strokes of twice the pixels and no staircase.
 //
 // The paths lie on the pixel grid of scale 1: (0, 0) is the middle of the pixel at the left end of
 // the baseline, x grows to the right, y up. A stem at a whole x fills one column of pixels and
@@ -23,11 +22,11 @@ import (
 //	y =  0  baseline
 //	y = -3  descender: g j p q y
 //
-// Points that stand side by side are joined by straight lines. A point in parentheses is a control
-// point: the pen bends towards it and does not reach it, and between two control points in a row it
-// passes through their middle (the convention of TrueType's outlines). A stroke that begins with a
-// control point is a closed loop, so a box of four control points is an "o". A bar lifts the pen;
-// one point alone is a dot.
+// Points side by side are joined by straight lines. A point in parentheses is a control point: the
+// pen bends towards it and does not reach it, and between two control points it passes through
+// their middle (the convention of TrueType's outlines). A stroke that begins with a control point
+// is a closed loop, so a box of four control points is an "o". A bar lifts the pen; one point alone
+// is a dot.
 
 // glyph is one character: the pixels from its origin to the next one's, and the strokes of the pen.
 type glyph struct {
@@ -244,26 +243,18 @@ var glyphs = []glyph{
 	{cedilla, 0, "0,0 0,-0.9 (1.4,-1) 1.4,-2 (1.4,-3) 0,-3 -1,-3"},
 }
 
-// accented says which letter carries which accent.
-type accentedLetter struct{ char, letter, accent rune }
-
-var accented = []accentedLetter{
-	{'À', 'A', grave}, {'Á', 'A', acute}, {'Â', 'A', circumflex}, {'Ã', 'A', tilde},
-	{'Ä', 'A', diaeresis}, {'Å', 'A', ring}, {'Ç', 'C', cedilla},
-	{'È', 'E', grave}, {'É', 'E', acute}, {'Ê', 'E', circumflex}, {'Ë', 'E', diaeresis},
-	{'Ì', 'I', grave}, {'Í', 'I', acute}, {'Ñ', 'N', tilde},
-	{'Ò', 'O', grave}, {'Ó', 'O', acute}, {'Ô', 'O', circumflex},
-	{'Õ', 'O', tilde}, {'Ö', 'O', diaeresis},
-	{'Ù', 'U', grave}, {'Ú', 'U', acute}, {'Û', 'U', circumflex},
-	{'Ü', 'U', diaeresis}, {'Ý', 'Y', acute},
-	{'à', 'a', grave}, {'á', 'a', acute}, {'â', 'a', circumflex}, {'ã', 'a', tilde},
-	{'ä', 'a', diaeresis}, {'å', 'a', ring}, {'ç', 'c', cedilla},
-	{'è', 'e', grave}, {'é', 'e', acute}, {'ê', 'e', circumflex}, {'ë', 'e', diaeresis},
-	{'ì', 'ı', grave}, {'í', 'ı', acute}, {'ñ', 'n', tilde},
-	{'ò', 'o', grave}, {'ó', 'o', acute}, {'ô', 'o', circumflex},
-	{'õ', 'o', tilde}, {'ö', 'o', diaeresis},
-	{'ù', 'u', grave}, {'ú', 'u', acute}, {'û', 'u', circumflex},
-	{'ü', 'u', diaeresis}, {'ý', 'y', acute}, {'ÿ', 'y', diaeresis},
+// accented says which letters carry an accent, and what they are with it.
+var accented = []struct {
+	accent        rune
+	letters, with string
+}{
+	{grave, "AEIOUaeıou", "ÀÈÌÒÙàèìòù"},
+	{acute, "AEIOUYaeıouy", "ÁÉÍÓÚÝáéíóúý"},
+	{circumflex, "AEOUaeou", "ÂÊÔÛâêôû"},
+	{tilde, "ANOano", "ÃÑÕãñõ"},
+	{diaeresis, "AEOUaeouy", "ÄËÖÜäëöüÿ"},
+	{ring, "Aa", "Åå"},
+	{cedilla, "Cc", "Çç"},
 }
 
 // font is the pen at one size and scale.
@@ -275,15 +266,15 @@ type font struct {
 }
 
 // bitmap is one glyph: how many eighths of each pixel the pen covers, row by row from the top. Its
-// top left pixel lies left pixels to the right of the origin and top pixels below the baseline (so
-// top is negative).
+// top left pixel lies left pixels to the right of the origin and top (negative) pixels below the
+// baseline.
 type bitmap struct {
 	left, top, width, height int
 	cover                    []uint8
 }
 
-// levels is the number of steps from paper to ink: eight are enough for a smooth edge, and leave
-// room in a palette.
+// levels is the number of steps from paper to ink: enough for a smooth edge, few enough for a
+// palette.
 const levels = 8
 
 func newFont(size, pen float64, scale int) *font {
@@ -299,8 +290,7 @@ func (f *font) width(text string) int {
 	return sum
 }
 
-// advance is the distance from the origin of char to that of the next character, in pixels of scale
-// 1.
+// advance is the distance to the next character's origin, in pixels of scale 1.
 func (f *font) advance(char rune) int {
 	letter, _, _ := findGlyph(char)
 	return int(math.Round(float64(letter.advance) * f.size))
@@ -309,28 +299,24 @@ func (f *font) advance(char rune) int {
 // findGlyph gives the glyph of a character and, if it is an accented letter, that of its accent.
 // What the font lacks becomes an empty box.
 func findGlyph(char rune) (letter, accent *glyph, found bool) {
-	index := glyphIndex()
-	if g := index[char]; g != nil {
-		return g, nil, true
+	g, found := glyphIndex()[char]
+	if !found {
+		g = glyphIndex()['\ufffd']
 	}
-	if a, ok := accentIndex()[char]; ok {
-		return index[a.letter], index[a.accent], true
-	}
-	return index['\ufffd'], nil, false
+	return g[0], g[1], found
 }
 
-var glyphIndex = sync.OnceValue(func() map[rune]*glyph {
-	index := make(map[rune]*glyph, len(glyphs))
+// glyphIndex holds for each character its glyph, or its letter's and its accent's.
+var glyphIndex = sync.OnceValue(func() map[rune][2]*glyph {
+	index := make(map[rune][2]*glyph, 2*len(glyphs))
 	for i := range glyphs {
-		index[glyphs[i].char] = &glyphs[i]
+		index[glyphs[i].char] = [2]*glyph{&glyphs[i]}
 	}
-	return index
-})
-
-var accentIndex = sync.OnceValue(func() map[rune]accentedLetter {
-	index := make(map[rune]accentedLetter, len(accented))
 	for _, a := range accented {
-		index[a.char] = a
+		letters := []rune(a.letters)
+		for i, char := range []rune(a.with) {
+			index[char] = [2]*glyph{index[letters[i]][0], index[a.accent][0]}
+		}
 	}
 	return index
 })
@@ -343,11 +329,9 @@ func (f *font) bitmap(char rune) *bitmap {
 	letter, accent, _ := findGlyph(char)
 	strokes := parseStrokes(letter.strokes, 0, 0)
 	if accent != nil {
-		// A capital is 3 pixels taller than a small letter. The cedilla hangs below and does not
-		// move.
 		dy := 0.0
 		if letter.char < 'a' && accent.char != cedilla {
-			dy = 3
+			dy = 3 // a capital is taller than a small letter
 		}
 		left, right := extent(strokes)
 		strokes = append(strokes, parseStrokes(accent.strokes, (left+right)/2, dy)...)
@@ -385,8 +369,7 @@ func parseStrokes(text string, dx, dy float64) [][]point {
 // flatten replaces the bends of one stroke by short straight lines.
 func flatten(points []point, control []bool) []point {
 	if control[0] {
-		// A closed loop begins and ends halfway between its first and its last control point.
-		start := middle(points[0], points[len(points)-1])
+		start := middle(points[0], points[len(points)-1]) // of a closed loop, and its end
 		points = append(append([]point{start}, points...), start)
 		control = append(append([]bool{false}, control...), false)
 	}
@@ -413,8 +396,8 @@ func middle(a, b point) point { return point{(a.x + b.x) / 2, (a.y + b.y) / 2} }
 // parabola, which is squarer.
 const roundness = 0.8
 
-// bend appends the curve from the end of line to end, drawn towards via: a conic section, as a
-// rational quadratic Bézier curve.
+// bend appends the curve from the end of line to end, drawn towards via: a rational quadratic
+// Bézier curve.
 func bend(line []point, via, end point) []point {
 	const pieces = 8
 	start := line[len(line)-1]
@@ -440,14 +423,14 @@ func extent(strokes [][]point) (left, right float64) {
 	return left, right
 }
 
-// draw covers pixels with the pen: a pixel whose centre is d from the pen's path is covered by
+// draw covers pixels with the pen: one whose centre is d from the pen's path is covered by
 // radius + ½ − d of it, between 0 and 1.
 func (f *font) draw(strokes [][]point) *bitmap {
 	if len(strokes) == 0 {
 		return &bitmap{}
 	}
-	// From the glyphs' grid to pixels of the picture. A larger size is rounded vertically so that
-	// its horizontal strokes stay crisp.
+	// From the glyphs' grid to pixels of the picture, rounded so that horizontal strokes stay
+	// crisp at any size.
 	scale, radius := float64(f.scale), f.pen*float64(f.scale)/2
 	low, high := point{math.Inf(1), math.Inf(1)}, point{math.Inf(-1), math.Inf(-1)}
 	for _, line := range strokes {
@@ -476,10 +459,9 @@ func (f *font) draw(strokes [][]point) *bitmap {
 	return b
 }
 
-// drawSegment draws the pen's way from start to end (in pixels of the picture) where nothing darker
-// has been drawn yet.
+// drawSegment draws the pen's way from start to end (in pixels of the picture), which reaches only
+// pixels near it, where nothing darker has been drawn yet.
 func (b *bitmap) drawSegment(start, end point, radius float64) {
-	// Only pixels near the segment can be reached.
 	left := int(min(start.x, end.x)-radius-0.5-float64(b.left)) - 1
 	right := int(max(start.x, end.x)+radius+0.5-float64(b.left)) + 1
 	top := int(min(start.y, end.y)-radius-0.5-float64(b.top)) - 1

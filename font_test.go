@@ -93,8 +93,15 @@ func TestGlyphNotation(t *testing.T) {
 		}
 	}
 	for _, a := range accented {
-		if seen[a.char] || !seen[a.letter] || !seen[a.accent] {
-			t.Errorf("%q is drawn and composed, or its letter or accent is missing", a.char)
+		letters, with := []rune(a.letters), []rune(a.with)
+		if len(letters) != len(with) || !seen[a.accent] {
+			t.Fatalf("%q: %d letters are %d, or the accent is missing", a.accent, len(letters),
+				len(with))
+		}
+		for i, char := range with {
+			if seen[char] || !seen[letters[i]] {
+				t.Errorf("%q is drawn and composed, or its letter is missing", char)
+			}
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// This file paints heat maps. First a layout says where everything goes, then it is painted; the
-// canvas knows about pixels, colours and letters, the scale about numbers.
+// This file paints heat maps: a layout says where everything goes, then it is painted. The canvas
+// knows about pixels, colours and letters, the scale about numbers.
 
 // Figure is everything that a heat map shows: one or more matrices of one shape on one colour
 // scale, the names of their rows and columns, and a colour bar.
@@ -44,8 +44,8 @@ type Panel struct {
 	matrix [][]float64
 }
 
-// Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. The one
-// labelled "clean" has the colour of the clean text's tokens.
+// Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. "clean" has
+// the colour of the clean text's tokens.
 type Mark struct {
 	value float64
 	label string
@@ -94,8 +94,7 @@ func (f *Figure) write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
-	return encoder.Encode(w, picture)
+	return (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(w, picture)
 }
 
 // paint draws the figure. It fails if the picture would be too large.
@@ -115,8 +114,7 @@ func (f *Figure) paint() (*image.Paletted, error) {
 	return c.picture, nil
 }
 
-// layout says where everything goes, in pixels at scale 1. It is apart from the painting so that a
-// test can look where something should be.
+// layout says where everything goes, in pixels at scale 1.
 type layout struct {
 	width, height     int
 	body, large       *font
@@ -228,16 +226,23 @@ func (f *Figure) fitValues(l *layout, rows, columns int) {
 
 func (f *Figure) widestValue(body *font, decimals int) int {
 	widest := 0
-	for _, panel := range f.panels {
+	eachValue(f.panels, func(v float64) {
+		widest = max(widest, body.width(formatValue(v, decimals)))
+	})
+	return widest
+}
+
+// eachValue calls f for every cell of the panels that has a value.
+func eachValue(panels []Panel, f func(v float64)) {
+	for _, panel := range panels {
 		for _, row := range panel.matrix {
 			for _, v := range row {
 				if !math.IsNaN(v) {
-					widest = max(widest, body.width(formatValue(v, decimals)))
+					f(v)
 				}
 			}
 		}
 	}
-	return widest
 }
 
 // axisLabels gives the texts of the n rows or columns. Where labels would touch, those come first
@@ -310,8 +315,8 @@ func (f *Figure) legendText(body *font) []textRun {
 	return legend
 }
 
-// placeDown places everything from top to bottom: titles, lines of panels with their column labels
-// and the colour bar beside the first, legend. The panels and the bar are placed at x = 0.
+// placeDown places everything from top to bottom, at x = 0: titles, lines of panels with their
+// column labels and the colour bar beside the first, legend.
 func (f *Figure) placeDown(l *layout, rows, columns int) {
 	y := margin
 	if f.title != "" {
@@ -356,8 +361,7 @@ func (f *Figure) placeDown(l *layout, rows, columns int) {
 	l.height = max(y, l.bar.Max.Y) + margin
 }
 
-// placeAcross places everything from left to right: row title and labels, panels, colour bar with
-// its labels.
+// placeAcross places everything from left to right: row title and labels, panels, colour bar.
 func (f *Figure) placeAcross(l *layout, columns int) {
 	x := margin
 	if f.rows.title != "" {
@@ -470,11 +474,10 @@ func (f *Figure) paintPanel(c *canvas, l *layout, i int) {
 }
 
 func (f *Figure) paintCell(c *canvas, l *layout, cell image.Rectangle, value float64) {
-	switch {
-	case math.IsNaN(value) && f.blank:
-		return
-	case math.IsNaN(value):
-		c.hatch(cell)
+	if math.IsNaN(value) {
+		if !f.blank {
+			c.hatch(cell)
+		}
 		return
 	}
 	c.fill(cell, l.scale.step(value))
@@ -485,8 +488,7 @@ func (f *Figure) paintCell(c *canvas, l *layout, cell image.Rectangle, value flo
 	}
 }
 
-// cellAt is the place of one cell of the panel that lies in frame, without the white lines around
-// it.
+// cellAt is the place of a cell of the panel in frame, without the white lines around it.
 func (l *layout) cellAt(frame image.Rectangle, row, column int) image.Rectangle {
 	x := frame.Min.X + column*l.cell + l.gap
 	y := frame.Min.Y + row*l.cell + l.gap + row/l.group*groupGap
@@ -547,13 +549,7 @@ func (f *Figure) colorScale() colorScale {
 			low, high = math.Min(low, v), math.Max(high, v)
 		}
 	}
-	for _, panel := range f.panels {
-		for _, row := range panel.matrix {
-			for _, v := range row {
-				include(v)
-			}
-		}
-	}
+	eachValue(f.panels, include)
 	for _, mark := range f.marks {
 		include(mark.value)
 	}

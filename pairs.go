@@ -16,8 +16,8 @@ import (
 // This file runs a file of many pairs: a result for each, and means over those of equal length.
 
 // runPairs answers every line of a file of pairs. Each result is handed to write as soon as it is
-// there, and the means at the end. What is wrong with a line, or odd, is handed to note, and the
-// others are run all the same: then incomplete says how many are missing.
+// there, and the means at the end. What is wrong with a line, or odd, is handed to note; the others
+// are run all the same, and incomplete says how many are missing.
 func (s *Study) runPairs(
 	m *Model, name string, in io.Reader, write func(any) error, note func(error),
 	progress func(done float64),
@@ -175,7 +175,7 @@ func (s *Study) tabFields(line string, note func(error)) ([]string, error) {
 }
 
 // lineFile is a file of results that grows line by line. Until it is whole its name ends in
-// .partial, so that a run that fails neither destroys an older file nor loses what it has.
+// .partial: a run that fails neither destroys an older file nor loses what it has.
 type lineFile struct {
 	name, target string // as the user calls it, and where that leads
 	partial      string // "" for what is no file, such as a pipe: that is written to as it is
@@ -183,7 +183,6 @@ type lineFile struct {
 	some         bool // whether there is a line in it
 }
 
-// openLines begins a file of lines.
 func openLines(name string) (*lineFile, error) {
 	l := &lineFile{name: name, target: name}
 	path, flags, mode := name, os.O_WRONLY, fs.FileMode(0o666)
@@ -265,11 +264,8 @@ func (s Means) add(r *Report) error {
 	if mean == nil {
 		mean = &Mean{like: r}
 		for _, p := range r.panels {
-			sum := Panel{title: p.title, matrix: make([][]float64, len(p.matrix))}
-			for row := range sum.matrix {
-				sum.matrix[row] = make([]float64, len(p.matrix[row]))
-			}
-			mean.sum = append(mean.sum, sum)
+			zeros := eachCell(p.matrix, func(float64) float64 { return 0 })
+			mean.sum = append(mean.sum, Panel{p.title, zeros})
 		}
 		s[T] = mean
 	}
@@ -301,8 +297,8 @@ func (s Means) lengths() []int {
 	return lengths
 }
 
-// figures paints the means, in the order of token counts, each with the name of its file: image,
-// and where there are several, with the token count before the extension.
+// figures paints the means, each with the name of its file: image, and where there are several,
+// with the token count before the extension.
 func (s Means) figures(image string, style style) (files []string, figures []*Figure) {
 	if image == "" {
 		return nil, nil
@@ -323,15 +319,8 @@ func (s Means) figures(image string, style style) (files []string, figures []*Fi
 func (s *Mean) matrices() []Panel {
 	var means []Panel
 	for _, p := range s.sum {
-		mean := Panel{title: p.title}
-		for _, sums := range p.matrix {
-			row := make([]float64, len(sums))
-			for c, sum := range sums {
-				row[c] = sum/s.gap + 0 // not −0
-			}
-			mean.matrix = append(mean.matrix, row)
-		}
-		means = append(means, mean)
+		mean := eachCell(p.matrix, func(sum float64) float64 { return sum/s.gap + 0 }) // not −0
+		means = append(means, Panel{p.title, mean})
 	}
 	return means
 }

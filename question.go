@@ -672,17 +672,10 @@ func appendVisible(b []byte, token string) []byte {
 // cannot be seen, and broken UTF-8 become escapes. Unlike visible it leaves a backslash alone, of
 // which the names of files on Windows are full.
 func inOneLine(s string) string {
-	var b strings.Builder
-	for len(s) > 0 {
-		r, size := utf8.DecodeRuneInString(s)
-		if broken := r == utf8.RuneError && size == 1; strconv.IsPrint(r) && !broken {
-			b.WriteString(s[:size])
-		} else {
-			b.WriteString(escape(s[:size]))
-		}
-		s = s[size:]
-	}
-	return b.String()
+	return escaped(s, func(char string) bool {
+		r, _ := utf8.DecodeRuneInString(char)
+		return strconv.IsPrint(r) && utf8.ValidString(char)
+	})
 }
 
 // pad fills s up to n characters.

@@ -56,8 +56,7 @@ type ModelReport struct {
 	how string
 }
 
-// AnswerReport says which tokens compete. There is no corrupt answer where the metric is the clean
-// answer's alone, and none at all where it compares all tokens.
+// AnswerReport says which tokens compete, as far as the metric needs them.
 type AnswerReport struct {
 	Clean   *TokenReport `json:"clean,omitempty"`
 	Corrupt *TokenReport `json:"corrupt,omitempty"`
@@ -100,8 +99,7 @@ type LogitsReport struct {
 	LogSumExp [][]Number `json:"log_sum_exp,omitempty"`
 }
 
-// LensReport is the most probable next token after each layer, read with the logit lens at the
-// last position.
+// LensReport is the most probable next token after each layer, at the last position.
 type LensReport struct {
 	Clean   []TopReport `json:"clean"`
 	Corrupt []TopReport `json:"corrupt"`
@@ -305,13 +303,21 @@ func (r *Report) add(name string, cells [][]Reading, metric Metric) {
 	p := Panel{title: name, matrix: eachCell(cells, func(c Reading) float64 {
 		return metric.of(c, r.baselines.clean, r.baselines.corrupt)
 	})}
-	for row := range p.matrix {
-		for c := row + 1; r.picture.blank && c < len(p.matrix[row]); c++ {
-			p.matrix[row][c] = math.NaN() // a position does not attend to a later one
-		}
+	if r.picture.blank {
+		blankLater(p.matrix)
 	}
 	r.readings, r.panels = append(r.readings, cells), append(r.panels, p)
 	r.Matrix, r.Matrices = jsonMatrices(r.panels)
+}
+
+// blankLater empties the cells [destination][source] of a matrix that attention never has: those of
+// later sources.
+func blankLater(matrix [][]float64) {
+	for destination, row := range matrix {
+		for source := destination + 1; source < len(row); source++ {
+			row[source] = math.NaN()
+		}
+	}
 }
 
 // eachCell turns every cell of a matrix into another.
@@ -415,19 +421,12 @@ func (s *Study) runAttention(m *Model, q Question, progress func(done float64)) 
 	for i, head := range heads {
 		r.Attention[head.String()] = map[string][][]Number{}
 		for run, name := range runNames {
-			p := Panel{title: fmt.Sprintf("%s, %s run", head, name)}
-			for destination, row := range patterns.a[run][i] {
-				line := make([]float64, len(row))
-				for source, a := range row {
-					if line[source] = float64(a); source > destination {
-						line[source] = math.NaN()
-					}
-				}
-				p.matrix = append(p.matrix, line)
-			}
-			r.panels = append(r.panels, p)
-			a := eachCell(patterns.a[run][i], func(a float32) Number { return Number(a) })
-			r.Attention[head.String()][name] = a
+			a := patterns.a[run][i]
+			matrix := eachCell(a, func(a float32) float64 { return float64(a) })
+			blankLater(matrix)
+			r.panels = append(r.panels, Panel{fmt.Sprintf("%s, %s run", head, name), matrix})
+			numbers := eachCell(a, func(a float32) Number { return Number(a) })
+			r.Attention[head.String()][name] = numbers
 		}
 	}
 	return r, nil
@@ -502,13 +501,13 @@ func newAnswerReport(t *tokenizer, ids []int) *TokenReport {
 	if len(ids) == 0 {
 		return nil
 	}
-	r := newTokenReport(t, ids[0])
-	if len(ids) > 1 {
-		for _, id := range ids {
-			r.Set = append(r.Set, newTokenReport(t, id))
+	r := &TokenReport{ID: ids[0], Token: t.token(ids[0])}
+	for _, id := range ids {
+		if len(ids) > 1 {
+			r.Set = append(r.Set, TokenReport{ID: id, Token: t.token(id)})
 		}
 	}
-	return &r
+	return r
 }
 
 // String shows a token, or the tokens of a set: " Jones"/" Jonas".
@@ -518,10 +517,6 @@ func (t *TokenReport) String() string {
 		members = append(members[:i], strconv.Quote(member.Token))
 	}
 	return strings.Join(members, "/")
-}
-
-func newTokenReport(t *tokenizer, id int) TokenReport {
-	return TokenReport{ID: id, Token: t.token(id)}
 }
 
 func newTextReport(t *tokenizer, text string, ids []int) TextReport {
@@ -570,8 +565,8 @@ func (r *Report) notes() []string {
 		corrupt, r.Answer.Corrupt, clean, r.Answer.Clean)}
 }
 
-// unique names each row or column as no other: "1: Mary" for a token, in valid UTF-8 though a
-// token may be a part of a character.
+// unique names each row or column as no other, such as "1: Mary", in valid UTF-8 though a token may
+// be a part of a character.
 func (a *header) unique() []string {
 	names := slices.Clone(a.names)
 	for i := range a.corrupt {
@@ -605,8 +600,8 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 // writeCSV writes the matrices with a header row and the rows' names before the numbers, of a head
-// its layer and its number apart. Where there are several matrices, their names stand before that.
-// A cell without a value is empty.
+// its layer and its number apart, and before those the names of several matrices. A cell without a
+// value is empty.
 func (r *Report) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	titles := []string{r.rows.word}

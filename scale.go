@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// colorScale gives every value its place on the colour map. low lies at its beginning, high at its
-// end.
+// colorScale gives every value its place on the colour map, which spans low … high.
 type colorScale struct {
 	low, high float64
 }
@@ -34,8 +33,8 @@ func newColorScale(low, high float64) colorScale {
 // size is the largest magnitude on the scale.
 func (s colorScale) size() float64 { return math.Max(math.Abs(s.low), math.Abs(s.high)) }
 
-// decimals is how many decimals its values are written with, and how many they must have at least:
-// a 25th of the range, a step that the eye sees as another colour, is another number. Both are
+// decimals is how many decimals its values are written with, and how many they must have at least
+// so that a 25th of the range, which the eye sees as another colour, is another number. Both are
 // negative for numbers with an exponent, as formatValue wants them.
 func (s colorScale) decimals() (usual, least int) {
 	power := func(x float64) int { return int(math.Floor(math.Log10(x))) }
@@ -61,8 +60,8 @@ func (s colorScale) step(value float64) uint8 {
 	return uint8(math.Round(s.position(value) * (mapSteps - 1)))
 }
 
-// ticks gives round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, about most of
-// them at most, and their texts.
+// ticks gives round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, and their
+// texts: about most of them at most.
 func ticks(low, high float64, most int) (values []float64, texts []string) {
 	least := (high - low) / float64(max(most, 2)) // a step may not be smaller
 	power := math.Floor(math.Log10(least))
@@ -90,9 +89,8 @@ func ticks(low, high float64, most int) (values []float64, texts []string) {
 	return values, texts
 }
 
-// decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 1 for
-// 31.4, 3 for 0.314. At least one hundredth is shown of what is a logit, so 31.4 has two as well.
-// −1 means that it should be written with an exponent.
+// decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 3 for
+// 0.314; but also 2 for 31.4, which may be a logit. −1 asks for an exponent.
 func decimalsFor(size float64) int {
 	switch {
 	case size == 0:

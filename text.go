@@ -15,7 +15,7 @@ import (
 // This file is what a report says on a terminal: tables of tokens, the matrices in figures or in
 // colours, and in words what is largest in them.
 
-// mostRows is how many rows of a matrix are printed: of one with more only the largest effects are.
+// mostRows is how many rows of a matrix are printed; of one with more, the largest effects are.
 const mostRows = 40
 
 // text is all of the report as text. paint colours a cell's text by its value; it is nil where
@@ -71,8 +71,8 @@ func (t *TextReport) tokenization() string {
 	return b.String()
 }
 
-// writeTokenization writes tokens and their ids one after the other: of a long text they are never
-// all in memory.
+// writeTokenization writes tokens and their ids one after the other: a long text's are never all in
+// memory.
 func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 	var b []byte
 	for i := range ids {
@@ -156,8 +156,7 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 }
 
 // terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on
-// 80 columns: with a short figure in them if there are no more than twelve layers, else as blocks
-// of colour.
+// 80 columns: with a short figure in them, or of more than twelve layers as blocks of colour.
 func terminalCell(layers int) (width int, text func(v float64) string) {
 	if layers > 12 {
 		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
@@ -181,15 +180,7 @@ const terminalLabel = 19
 // steps of their range apart. A cell that was not run is a dot.
 func (r *Report) cellText() func(v float64) string {
 	low, high := math.Inf(1), math.Inf(-1)
-	for _, p := range r.panels {
-		for _, row := range p.matrix {
-			for _, v := range row {
-				if v == v {
-					low, high = min(low, v), max(high, v)
-				}
-			}
-		}
-	}
+	eachValue(r.panels, func(v float64) { low, high = min(low, v), max(high, v) })
 	decimals := 2
 	for step := 0.01; decimals < 6 && 0 < high-low && high-low < 100*step; decimals++ {
 		step /= 10
@@ -210,8 +201,7 @@ func (a *header) place(i int) string {
 	return fmt.Sprintf("%s %s (%q)", a.word, a.names[i], a.clean[i])
 }
 
-// label names a row or column at the beginning of a line: its number and token, and the clean token
-// where that is another one.
+// label names a row or column at the beginning of a line, with its tokens where they differ.
 func (a *header) label(i int, short bool) string {
 	if a.corrupt == nil {
 		return a.word + " " + a.names[i]
@@ -256,8 +246,7 @@ func (r *Report) effects() string {
 			}
 		}
 	}
-	// Changes that differ by less than a hundredth of the largest stay in the order of the layers,
-	// and less than that is none.
+	// Changes are told apart by hundredths of the largest: less is none.
 	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
 	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
 	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
@@ -282,8 +271,8 @@ func (r *Report) effects() string {
 	return b.String()
 }
 
-// attention lists for each position and head the three sources that it attends to most, in both
-// runs; of a long text only for the last position.
+// attention lists the three sources that each position attends to most, in both runs; of a long
+// text only for the last position.
 func (r *Report) attention() string {
 	var b strings.Builder
 	for i := 0; i < len(r.panels); i += 2 {
@@ -361,8 +350,8 @@ func (r *Report) shares() string {
 }
 
 // ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38,
-// followed by 2;R;G;B or, for terminals that do not say that they know more, by 5;N with a colour
-// of the 6×6×6 cube that xterm's 256 colours hold.
+// followed by 2;R;G;B or, without trueColor, by 5;N with a colour of the 6×6×6 cube that xterm's
+// 256 colours hold.
 func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string {
 	scale := f.colorScale()
 	palette, valueInk := newPalette(f.anchors())
