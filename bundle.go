@@ -95,6 +95,17 @@ func alignUp(n int64) int64 {
 	return (n + bundleAlign - 1) / bundleAlign * bundleAlign
 }
 
+// ownBundle returns bundled, or nil if this program has no mark, so that its file is not opened.
+func ownBundle() func(path string) (offset, length int64, ok bool, err error) {
+	if carried() == 0 {
+		return nil
+	}
+	return bundled
+}
+
+// carried is the length of this program's file if it carries weights, 0 if it carries none.
+func carried() uint64 { return binary.LittleEndian.Uint64(bundleMark[markWords:]) }
+
 // bundled finds the weights in this program's file, with one short read: where the safetensors file
 // in it begins, and its length. ok is false for a program that has none.
 func bundled(path string) (offset, length int64, ok bool, err error) {
@@ -104,7 +115,7 @@ func bundled(path string) (offset, length int64, ok bool, err error) {
 	}
 	defer f.Close()
 	t, ok, err := readTrailer(f)
-	if size := binary.LittleEndian.Uint64(bundleMark[markWords:]); size > 0 && !ok && err == nil {
+	if size := carried(); size > 0 && !ok && err == nil {
 		err = fmt.Errorf("the weights that this program carries are missing: it was copied "+
 			"incompletely, and should have %d bytes: copy it again", size)
 	}

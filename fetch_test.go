@@ -230,9 +230,10 @@ func testEnv(t testing.TB, variables ...string) Env {
 	root := t.TempDir()
 	env := Env{
 		home: filepath.Join(root, "home"), dir: filepath.Join(root, "work"),
-		cache: filepath.Join(root, "cache"), exe: filepath.Join(root, "bin", "mechpatch"),
+		cache: filepath.Join(root, "cache"),
+		exe:   func() string { return filepath.Join(root, "bin", "mechpatch") },
 	}
-	for _, folder := range []string{env.home, env.dir, env.cache, filepath.Dir(env.exe)} {
+	for _, folder := range []string{env.home, env.dir, env.cache, filepath.Dir(env.exe())} {
 		check(t, os.MkdirAll(folder, 0o755))
 	}
 	env.getenv = func(name string) string {

@@ -79,27 +79,33 @@ type Found struct {
 type Env struct {
 	getenv  func(string) string
 	dir     string // the working directory
-	exe     string // the program's own file
 	home    string // the user's home folder
 	cache   string // os.UserCacheDir: the folder of all programs' caches
 	offline bool   // -offline was given
 
+	exe func() string // the program's own file; "" where the system cannot tell
 	// bundled finds the weights inside exe; nil where none are looked for.
 	bundled func(exe string) (offset, length int64, ok bool, err error)
 }
 
 // systemEnv is the Env of this process. What the system cannot tell stays empty.
 func systemEnv(offline bool) Env {
-	env := Env{getenv: os.Getenv, dir: ".", offline: offline}
+	env := Env{getenv: os.Getenv, dir: ".", exe: ownFile, offline: offline}
 	env.home, _ = os.UserHomeDir()
 	env.cache, _ = os.UserCacheDir()
-	if exe, err := os.Executable(); err == nil {
-		env.exe = exe
-		if real, err := filepath.EvalSymlinks(exe); err == nil {
-			env.exe = real
-		}
-	}
 	return env
+}
+
+// ownFile is this program's file, where links lead; "" where the system cannot tell.
+func ownFile() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		return real
+	}
+	return exe
 }
 
 // offlineBy says what forbids the network, "" if nothing does. The variables are huggingface_hub's.
@@ -162,18 +168,21 @@ func findAsked(spec string, env Env) (found Found, ok bool, err error) {
 		found.named = true
 		return found, true, nil
 	}
-	if env.exe == "" || env.bundled == nil {
+	if env.bundled == nil {
 		return Found{}, false, nil
 	}
-	offset, length, ok, err := env.bundled(env.exe)
+	exe := env.exe()
+	if exe == "" {
+		return Found{}, false, nil
+	}
+	offset, length, ok, err := env.bundled(exe)
 	if errors.Is(err, fs.ErrPermission) { // a program may be run by people who may not read it
 		err = nil
 	}
 	if err != nil || !ok {
 		return Found{}, false, err
 	}
-	return Found{path: env.exe, how: "the program itself", offset: offset, length: length}, true,
-		nil
+	return Found{path: exe, how: "the program itself", offset: offset, length: length}, true, nil
 }
 
 // open opens the weights that were found; heads is openModel's. They stay mapped into memory for as
@@ -385,8 +394,8 @@ type place struct{ path, how string }
 func places(name string, env Env) []place {
 	file := name + ".safetensors"
 	list := []place{{filepath.Join(env.dir, file), "the working directory"}}
-	if env.exe != "" {
-		beside := filepath.Join(filepath.Dir(env.exe), file)
+	if exe := env.exe(); exe != "" {
+		beside := filepath.Join(filepath.Dir(exe), file)
 		list = append(list, place{beside, "the program's folder"})
 	}
 	if cached := cacheFile(name, env); cached != "" {

@@ -91,7 +91,8 @@ func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, er
 	}
 	env := Env{
 		getenv: func(name string) string { return variables[name] }, offline: c.offline,
-		dir: filepath.Join(root, "work"), exe: filepath.Join(root, "bin", "mechpatch"),
+		dir:  filepath.Join(root, "work"),
+		exe:  func() string { return filepath.Join(root, "bin", "mechpatch") },
 		home: filepath.Join(root, "home"), cache: filepath.Join(root, "cache"), bundled: bundled,
 	}
 	put(t, root, c.files)
@@ -336,7 +337,8 @@ func TestFindBundle(t *testing.T) {
 // TestFindModelAlone finds nothing where the system knows no folders at all, and does not look into
 // the root of the file system.
 func TestFindModelAlone(t *testing.T) {
-	env := Env{getenv: func(string) string { return "" }, dir: t.TempDir()}
+	nothing := func(string) string { return "" }
+	env := Env{getenv: nothing, exe: func() string { return "" }, dir: t.TempDir()}
 	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
 		found, err := findModel(spec, env)
 		if err != nil || found.shown("") != "download of "+want {

@@ -497,7 +497,8 @@ func (p *program) bundle() Command {
 	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
 	p.headsFlag(c.flags)
 	env := systemEnv(true)
-	exe := c.flags.String("exe", env.exe, "the mechpatch to copy, built for any system (`PROGRAM`)")
+	exe := c.flags.String("exe", env.exe(),
+		"the mechpatch to copy, built for any system (`PROGRAM`)")
 	c.run = func(words []string) error {
 		if err := p.use(fileUse{"the program", *exe, false}); err != nil {
 			return err
@@ -543,7 +544,7 @@ func (p *program) source(model, out string, env Env) (string, error) {
 // openModel finds the weights, fetches them if it must, and opens them.
 func (p *program) openModel() (*Model, error) {
 	env := systemEnv(p.offline)
-	env.bundled = bundled
+	env.bundled = ownBundle()
 	found, err := findModel(p.model, env)
 	if err != nil {
 		return nil, err
@@ -607,7 +608,7 @@ func (p *program) setTokenizer(m *Model) error {
 // weights are looked for.
 func (p *program) textTokenizer() (*tokenizer, error) {
 	env := systemEnv(true)
-	env.bundled = bundled
+	env.bundled = ownBundle()
 	_, asked, err := findAsked(p.model, env)
 	if _, ok := lookup(published, p.model); ok || err == nil && !asked {
 		if p.bos {

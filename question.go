@@ -636,7 +636,7 @@ func count(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return fmt.Sprint(n, " ", what)
+	return strconv.Itoa(n) + " " + what
 }
 
 // joined shows tokens side by side: " Jones was" is " Jones/ was". A token of nothing but spaces

@@ -82,12 +82,12 @@ func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 		}
 		w.Write(b)
 	}
-	fmt.Fprintf(w, "\n%s:", count(len(ids), "token"))
+	b = append(b[:0], "\n"+count(len(ids), "token")+":"...)
 	for _, id := range ids {
-		b = strconv.AppendInt(append(b[:0], ' '), int64(id), 10)
 		w.Write(b)
+		b = strconv.AppendInt(append(b[:0], ' '), int64(id), 10)
 	}
-	io.WriteString(w, "\n")
+	w.Write(append(b, '\n'))
 }
 
 // topTable lists the most probable next tokens.
