@@ -126,7 +126,7 @@ func (p *program) end(err error) int {
 }
 
 // withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the
-// file has been cut short, or its disk or server has failed, since it was opened.
+// file has been cut short, or its disk has failed, since it was opened.
 func withoutPanic(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -190,8 +190,7 @@ func (p *program) patch() Command {
 			return usageError{err}
 		}
 		if f.image == "-" && p.terminal {
-			return usageError{errors.New("-o -: a terminal cannot show a picture: " +
-				"send it to a file or a program")}
+			return misuse("-o -: a terminal cannot show a picture: send it to a file or a program")
 		}
 		f.study.top = p.top
 		for _, out := range []fileUse{
@@ -286,14 +285,12 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if err != nil {
 		return err
 	}
-	for _, note := range slices.Concat(q.notes(), m.tokenizer.notesOnModel(), r.notes()) {
-		p.note(errors.New(note))
-	}
+	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.notes())
 	figure := r.figure(f.style)
 	if err := p.output(f.image, figure.write); err != nil {
 		return err
 	}
-	if err := p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) }); err != nil {
+	if err := p.outputJSON(p.json, r); err != nil {
 		return err
 	}
 	if err := p.output(f.csv, r.writeCSV); err != nil {
@@ -333,8 +330,7 @@ func (p *program) patchPairs(f *patchFlags) error {
 		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
 	}
 	write := func(r any) error {
-		err := p.output("-", func(w io.Writer) error { return writeJSON(w, r) })
-		err = cmp.Or(err, p.stdout.Flush())
+		err := cmp.Or(p.outputJSON("-", r), p.stdout.Flush())
 		if err != nil && f.image != "" {
 			return nil // it waits in p.stdout for the end: there is a picture yet to paint
 		}
@@ -378,7 +374,7 @@ func (p *program) next() Command {
 	c.run = func(words []string) error {
 		for _, answer := range words[1:] {
 			if _, err := members(answer); err != nil {
-				return usageError{fmt.Errorf("the answer %q: %w", answer, err)}
+				return misuse("the answer %q: %w", answer, err)
 			}
 		}
 		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
@@ -392,16 +388,16 @@ func (p *program) next() Command {
 		if err != nil {
 			return err
 		}
-		ids, err := m.tokenizer.encode(text.text)
+		t := m.tokenizer
+		ids, err := text.encode(t)
 		if err != nil {
-			return fmt.Errorf("%s: %w", text.name, err)
+			return err
 		}
 		logits, err := m.next(ids)
 		if err != nil {
 			return err
 		}
-		t := m.tokenizer
-		p.tokenNotes(t, text)
+		p.notes(text.notes(t), t.notesOnModel())
 		r := NextReport{
 			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top), nil,
 		}
@@ -415,7 +411,7 @@ func (p *program) next() Command {
 		if p.json != "-" {
 			p.print(r.text())
 		}
-		return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
+		return p.outputJSON(p.json, r)
 	}
 	return c
 }
@@ -436,11 +432,11 @@ func (p *program) tokens() Command {
 		if err != nil {
 			return err
 		}
-		ids, err := t.encode(text.text)
+		ids, err := text.encode(t)
 		if err != nil {
-			return fmt.Errorf("%s: %w", text.name, err)
+			return err
 		}
-		p.tokenNotes(t, text)
+		p.notes(text.notes(t), t.notesOnModel())
 		if p.json != "-" {
 			writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 		}
@@ -459,7 +455,7 @@ func (p *program) fetch() Command {
 	c.run = func(words []string) error {
 		name := append(words, "gpt2")[0]
 		if _, err := parseRepository(name); err != nil {
-			return usageError{fmt.Errorf("fetching %s: %w", name, err)}
+			return misuse("fetching %s: %w", name, err)
 		}
 		path, err := p.download(systemEnv(false), name, *file, false)
 		if err == nil {
@@ -480,14 +476,17 @@ func (p *program) convert() Command {
 	c.run = func(words []string) error {
 		format, ok := formats[strings.ToLower(*name)]
 		if !ok {
-			return usageError{fmt.Errorf("-dtype %s: the formats are f32, f16 and bf16", *name)}
+			return misuse("-dtype %s: the formats are f32, f16 and bf16", *name)
 		}
 		in, err := p.source(words[0], words[1], systemEnv(true))
 		if err != nil {
 			return err
 		}
 		notes, err := convert(in, words[1], format, p.heads)
-		return p.noted(notes, err)
+		if err == nil {
+			p.notes(notes)
+		}
+		return err
 	}
 	return c
 }
@@ -508,20 +507,12 @@ func (p *program) bundle() Command {
 			return err
 		}
 		notes, err := bundle(*exe, in, words[1], p.heads)
-		return p.noted(notes, err)
-	}
-	return c
-}
-
-// noted tells what should be known about a success.
-func (p *program) noted(notes []string, err error) error {
-	if err != nil {
+		if err == nil {
+			p.notes(notes)
+		}
 		return err
 	}
-	for _, note := range notes {
-		p.note(errors.New(note))
-	}
-	return nil
+	return c
 }
 
 // source is where the weights are that convert or bundle makes its file out of: a file or folder of
@@ -532,8 +523,7 @@ func (p *program) source(model, out string, env Env) (string, error) {
 	}
 	found, err := findModel(model, env)
 	if err == nil && found.circuit {
-		err = usageError{
-			errors.New("the circuit is wired by the program itself: there is no file of it")}
+		err = misuse("the circuit is wired by the program itself: there is no file of it")
 	}
 	if err != nil {
 		return "", err
@@ -570,8 +560,7 @@ func (p *program) openModel() (*Model, error) {
 		}
 		m := newCircuit()
 		if p.heads != 0 && p.heads != m.heads {
-			return nil, usageError{
-				fmt.Errorf("-heads %d: the built-in circuit has %d", p.heads, m.heads)}
+			return nil, misuse("-heads %d: the built-in circuit has %d", p.heads, m.heads)
 		}
 		return m, p.setTokenizer(m)
 	}
@@ -585,7 +574,8 @@ func (p *program) openModel() (*Model, error) {
 	if err := p.setTokenizer(m); err != nil {
 		return nil, err
 	}
-	return m, p.noted(m.notes, nil)
+	p.notes(m.notes)
+	return m, nil
 }
 
 // setTokenizer gives a model the tokenizer that the flags ask for.
@@ -621,16 +611,6 @@ func (p *program) textTokenizer() (*tokenizer, error) {
 		return nil, err
 	}
 	return m.tokenizer, nil
-}
-
-// tokenNotes tells what a user may not expect of a text's tokens.
-func (p *program) tokenNotes(t *tokenizer, text Text) {
-	for _, note := range t.notes(text.text) {
-		p.note(fmt.Errorf("%s: %s", text.name, note))
-	}
-	for _, note := range t.notesOnModel() {
-		p.note(errors.New(note))
-	}
 }
 
 // download fetches a model, with a progress bar where somebody watches. An interrupt leaves what
@@ -695,6 +675,11 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 	return nil
 }
 
+// outputJSON writes a result as a line of JSON.
+func (p *program) outputJSON(name string, result any) error {
+	return p.output(name, func(w io.Writer) error { return writeJSON(w, result) })
+}
+
 // print prints text on standard output. All that a person reads passes through here or through
 // note: a model, a file or a token may be named by a stranger, and no name may move the cursor,
 // change the terminal's title or pass for a line of the program's own.
@@ -718,6 +703,13 @@ func (p *program) note(what error) {
 		for _, line := range more.lines {
 			fmt.Fprintln(p.stderr, inOneLine(line))
 		}
+	}
+}
+
+// notes prints lines beside the results.
+func (p *program) notes(lists ...[]string) {
+	for _, line := range slices.Concat(lists...) {
+		p.note(errors.New(line))
 	}
 }
 
@@ -745,18 +737,18 @@ func (p *program) use(file fileUse) error {
 		return nil
 	}
 	for _, other := range p.files {
-		switch {
-		case !file.written && !other.written || !file.is(other):
-		case file.written && other.written:
-			return usageError{fmt.Errorf("%s and %s would both be written to %s: name two files",
-				other.what, file.what, file.name())}
-		case file.written:
-			file, other = other, file
-			fallthrough
-		default:
-			return usageError{fmt.Errorf("%s %s would overwrite %s: name another file",
-				other.what, other.name(), file.what)}
+		if !file.written && !other.written || !file.is(other) {
+			continue
 		}
+		if file.written && other.written {
+			return misuse("%s and %s would both be written to %s: name two files", other.what,
+				file.what, file.name())
+		}
+		in, out := other, file
+		if other.written {
+			in, out = file, other
+		}
+		return misuse("%s %s would overwrite %s: name another file", out.what, out.name(), in.what)
 	}
 	p.files = append(p.files, file)
 	return nil
@@ -783,8 +775,8 @@ func (p *program) useModel(path string) error {
 	return nil
 }
 
-// is tells whether two uses are of one file, perhaps through links. What is no file, such as a
-// terminal or /dev/null, can be written to by many.
+// is tells whether two uses are of one file, perhaps through links. Many can write to what is no
+// file, such as a terminal or /dev/null.
 func (f fileUse) is(other fileUse) bool {
 	if f.path == "-" && other.path == "-" {
 		return f.written == other.written
@@ -835,8 +827,7 @@ func absolute(path string) string {
 }
 
 // Command is one of the program's commands: its flags, the names of its arguments (in brackets if
-// it does without, with … if there may be more), and what it does with them once the flags are
-// read.
+// it does without, with … if there may be more), and what it does with them.
 type Command struct {
 	flags     *flag.FlagSet
 	arguments string
@@ -845,6 +836,8 @@ type Command struct {
 
 // usageError is a fault in the command line.
 type usageError struct{ error }
+
+func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // errDone says that all that the command line asked for has been printed already.
 var errDone = errors.New("done")
@@ -857,8 +850,8 @@ func (p *program) commands() map[string]func() Command {
 	}
 }
 
-// choose returns the command that a command line names, and the line without that name; the main
-// command if it names none. The name is the first word that is no flag and no flag's value.
+// choose returns the command that a command line names by its first word that is no flag and no
+// flag's value, and the line without that name; the main command if it names none.
 func (p *program) choose(args []string) (Command, []string) {
 	for i, arg := range args {
 		if newCommand := p.commands()[arg]; newCommand != nil {
@@ -881,18 +874,16 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 		p.help(c.flags)
 		return nil, errDone
 	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
-		return nil, usageError{
-			fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)}
+		return nil, misuse("%w; a word that begins with - is a flag unless it comes after --", err)
 	case err != nil:
-		return nil, usageError{errors.New(strings.TrimSuffix(err.Error(), ": parse error"))}
+		return nil, misuse("%s", strings.TrimSuffix(err.Error(), ": parse error"))
 	case *showVersion:
 		p.print("mechpatch " + version + "\n")
 		return nil, errDone
 	case p.numbers && p.bos:
-		return nil, usageError{
-			errors.New("-bos does not go with -ids: write that token's id yourself")}
+		return nil, misuse("-bos does not go with -ids: write that token's id yourself")
 	case p.top < 0:
-		return nil, usageError{fmt.Errorf("-top %d is negative", p.top)}
+		return nil, misuse("-top %d is negative", p.top)
 	}
 	most := len(strings.Fields(c.arguments))
 	least := most - strings.Count(c.arguments, "[")
@@ -907,7 +898,7 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 
 // wrongArguments says how many arguments there are, and which there should be.
 func wrongArguments(n int, expected string) error {
-	return usageError{fmt.Errorf("%s; expected: %s", count(n, "argument"), expected)}
+	return misuse("%s; expected: %s", count(n, "argument"), expected)
 }
 
 // parseFlags reads flags wherever they stand and returns the other words. What follows "--" is no
@@ -928,7 +919,6 @@ func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// newFlags is an empty set of flags.
 func newFlags() *flag.FlagSet {
 	flags := flag.NewFlagSet("mechpatch", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -969,7 +959,6 @@ func (p *program) headsFlag(flags *flag.FlagSet) {
 	})
 }
 
-// help prints the usage and the command's flags.
 func (p *program) help(flags *flag.FlagSet) {
 	p.print(usage)
 	flags.VisitAll(func(f *flag.Flag) {

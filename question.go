@@ -16,6 +16,23 @@ type Text struct {
 	name, text string
 }
 
+// encode returns the text's token ids.
+func (t Text) encode(by *tokenizer) ([]int, error) {
+	ids, err := by.encode(t.text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.name, err)
+	}
+	return ids, nil
+}
+
+// notes tell what a user may not expect of the text's tokens.
+func (t Text) notes(by *tokenizer) (notes []string) {
+	for _, note := range by.notes(t.text) {
+		notes = append(notes, t.name+": "+note)
+	}
+	return notes
+}
+
 // errUTF16 is what is wrong with a text that Windows wrote in two bytes for each character.
 var errUTF16 = errors.New("it is UTF-16: save it as UTF-8")
 
@@ -38,18 +55,18 @@ func newQuestion(
 ) (Question, error) {
 	q := Question{cleanText: clean, corruptText: corrupt, metric: metric, tokenizer: m.tokenizer}
 	var err error
-	if q.clean, err = m.tokenizer.encode(clean.text); err != nil {
-		return q, fmt.Errorf("%s: %w", clean.name, err)
+	if q.clean, err = clean.encode(m.tokenizer); err != nil {
+		return q, err
 	}
-	if q.corrupt, err = m.tokenizer.encode(corrupt.text); err != nil {
-		return q, fmt.Errorf("%s: %w", corrupt.name, err)
+	if q.corrupt, err = corrupt.encode(m.tokenizer); err != nil {
+		return q, err
 	}
 	if len(q.clean) == 0 || len(q.corrupt) == 0 {
-		empty := clean
+		empty := clean.name
 		if len(q.clean) > 0 {
-			empty = corrupt
+			empty = corrupt.name
 		}
-		return q, fmt.Errorf("%s is empty: the model needs at least one token", empty.name)
+		return q, fmt.Errorf("%s is empty: the model needs at least one token", empty)
 	}
 	if len(q.clean) != len(q.corrupt) {
 		return q, detailed{
@@ -83,13 +100,8 @@ func newQuestion(
 }
 
 // notes tell what a user may not expect of the texts' tokens.
-func (q *Question) notes() (notes []string) {
-	for _, t := range []Text{q.cleanText, q.corruptText} {
-		for _, note := range q.tokenizer.notes(t.text) {
-			notes = append(notes, t.name+": "+note)
-		}
-	}
-	return notes
+func (q *Question) notes() []string {
+	return append(q.cleanText.notes(q.tokenizer), q.corruptText.notes(q.tokenizer)...)
 }
 
 // answers is how many answers a metric cannot do without.
@@ -104,8 +116,7 @@ func (k Metric) answers() int {
 }
 
 // members divides an answer, which may be a set: "is/was" is " is" or " was". One that begins with
-// = is a text that may have any character in it. The error is what is wrong with the words,
-// whatever the vocabulary is.
+// = is a text with any characters. The error is what is wrong whatever the vocabulary is.
 func members(answer string) ([]string, error) {
 	words := strings.Split(answer, "/")
 	if strings.HasPrefix(answer, "=") || slices.Contains(words, "") {
@@ -206,7 +217,7 @@ func (q *Question) metricName() string {
 	return fmt.Sprintf("logit(%s) - logit(%s)", corrupt, clean)
 }
 
-// Study is what is to be found out about every pair, in the words of the command line.
+// Study is what a user wants to know of every pair, in the words of the command line.
 type Study struct {
 	site      string // what is put in, commas between; "" is resid, or z where there is a to
 	to        string // who sees it: logits, or heads' inputs such as 9.9.q; "" is all that follows
@@ -321,8 +332,8 @@ func (s *Study) plan(m *Model, T int) (plan Plan, err error) {
 	return plan, s.checkSenders(plan.targets[0].to, max(0, slices.Index(plan.layers, true)))
 }
 
-// checkSenders is an error if no head sends to any receiver, where the first of the layers that are
-// chosen has that number.
+// checkSenders is an error if no head of the first chosen layer, or a later one, comes before any
+// receiver.
 func (s *Study) checkSenders(receivers []Receiver, first int) error {
 	after := func(r Receiver) bool { return r.layer > first }
 	if receivers == nil || slices.ContainsFunc(receivers, after) {
@@ -485,8 +496,8 @@ func parseHead(s string) (Head, error) {
 }
 
 // spans reads a choice among T positions, as selection does; "1..3" is 1, 2 and 3, patched
-// together. Each is a column, in the order of the text, and so is each position that is not chosen:
-// its column is not run. "" is nil, which stands for all.
+// together. Each is a column, in the order of the text, and so is each position that is not chosen,
+// whose column is not run. "" is nil, which stands for all.
 func spans(list string, T int) (columns []Span, err error) {
 	parts, err := choices(list, true)
 	if parts == nil {
@@ -564,8 +575,7 @@ func (c choice) within(n int) (lo, hi int, err error) {
 	return lo, hi, err
 }
 
-// choices reads a list of them. The error is what is wrong with it, however many there are to
-// choose from.
+// choices reads a list of them. The error is what is wrong however many there are to choose from.
 func choices(list string, together bool) (all []choice, err error) {
 	if list == "" {
 		return nil, nil
@@ -668,9 +678,9 @@ func appendVisible(b []byte, token string) []byte {
 	return b
 }
 
-// inOneLine makes a name or a message fit for one line of a terminal: control characters, what else
-// cannot be seen, and broken UTF-8 become escapes. Unlike visible it leaves a backslash alone, of
-// which the names of files on Windows are full.
+// inOneLine makes a name or a message fit for one line of a terminal: what cannot be seen, and
+// broken UTF-8, become escapes. Unlike visible it leaves a backslash alone, of which the names of
+// files on Windows are full.
 func inOneLine(s string) string {
 	return escaped(s, func(char string) bool {
 		r, _ := utf8.DecodeRuneInString(char)
@@ -684,7 +694,7 @@ func pad(s string, n int) string {
 }
 
 // aligned shows two tokenizations one under the other. What lies between their common beginning and
-// end stands in equal width, so that one sees which word to change.
+// end has equal width, so that one sees which word to change.
 func aligned(clean, corrupt []string) []string {
 	head := 0
 	for head < min(len(clean), len(corrupt)) && clean[head] == corrupt[head] {
