@@ -145,8 +145,8 @@ func TestCircuitPath(t *testing.T) {
 	}
 }
 
-// TestCircuitViews checks that the induction head attends from the last name to what followed it
-// the first time, and that the answer's logit comes from that head.
+// The induction head attends from the last name to what followed it the first time, and the
+// answer's logit comes from that head.
 func TestCircuitViews(t *testing.T) {
 	m := newCircuit()
 	pair := circuitPair(t, exampleCorrupt)
@@ -185,8 +185,8 @@ func TestCircuitPredicts(t *testing.T) {
 	}
 }
 
-// TestCircuitPositions checks that no two positions of the context are alike enough to be confused
-// by a position head, and none like position 0 to the MLP that makes that a resting place.
+// No two positions of the context are alike enough to be confused by a position head, and none like
+// position 0 to the MLP that makes that a resting place.
 func TestCircuitPositions(t *testing.T) {
 	for distance := 1; distance < circuitContext; distance++ {
 		position, rest := 0., 0.
@@ -201,8 +201,8 @@ func TestCircuitPositions(t *testing.T) {
 	}
 }
 
-// TestCircuitRests checks that the first position keeps nothing that could be copied from there,
-// whatever its token, and that no other position is touched.
+// The first position keeps nothing that could be copied from there, whatever its token, and no
+// other position is touched.
 func TestCircuitRests(t *testing.T) {
 	m := newCircuit()
 	for id := 0; id < vocabSize; id += 997 {

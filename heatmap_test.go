@@ -688,7 +688,7 @@ func boxes(f *Figure, l *layout) map[string]image.Rectangle {
 	return all
 }
 
-// TestBlankCells checks that where a cell without a value is nothing, it has the paper's colour.
+// A cell without a value that stands for nothing has the paper's colour.
 func TestBlankCells(t *testing.T) {
 	f := kinds()["attention of 11"]
 	picture, l := paintPNG(t, f)
@@ -705,8 +705,8 @@ func TestBlankCells(t *testing.T) {
 	}
 }
 
-// TestFixedRange checks that with a range of the user's the same value has the same colour in every
-// picture, and that what lies beyond has the colour of the end.
+// With a range of the user's the same value has the same colour in every picture, and what lies
+// beyond has the colour of the end.
 func TestFixedRange(t *testing.T) {
 	colour := func(values ...float64) uint8 { // of the first
 		f := exampleFigure()
@@ -728,8 +728,8 @@ func TestFixedRange(t *testing.T) {
 	}
 }
 
-// TestDigitsTellColoursApart checks that two cells whose colours a reader can tell apart have
-// different numbers in them, however small the range is beside the values.
+// Two cells whose colours a reader can tell apart have different numbers in them, however small the
+// range is beside the values.
 func TestDigitsTellColoursApart(t *testing.T) {
 	for _, size := range []float64{0, 1, -57.34, 153, 2600, -3e6, 1e-7} {
 		for _, width := range []float64{1e-3, 0.02, 0.3, 4.4, 50} {

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// TestParseJSON checks that what is wrong with JSON is said in words that are not Go's.
+// What is wrong with JSON is said in words that are not Go's.
 func TestParseJSON(t *testing.T) {
 	var v struct {
 		Text   string         `json:"text"`

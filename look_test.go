@@ -62,7 +62,7 @@ func TestPatterns(t *testing.T) {
 		"there is no head 2.2 in random: its heads are 0.0 to 2.1")
 }
 
-// TestDirectAddsUp checks that the shares of all components add up to each run's metric.
+// The shares of all components add up to each run's metric.
 func TestDirectAddsUp(t *testing.T) {
 	for _, c := range []Config{{3, 2, 32, 16, 60}, {1, 1, 8, 16, 60}} {
 		m := randomModel(c, 3)
@@ -86,8 +86,8 @@ func TestDirectAddsUp(t *testing.T) {
 	}
 }
 
-// TestLensReport checks that a study through the lens is about the same two runs as a sweep, and
-// that its table follows them from layer to layer, each in its own column.
+// A study through the lens is about the same two runs as a sweep, and its table follows them from
+// layer to layer, each in its own column.
 func TestLensReport(t *testing.T) {
 	lens := study(t, Study{lens: true, metric: metricProb, top: 5})
 	plain := study(t, Study{site: "resid", metric: metricProb, top: 5})

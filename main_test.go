@@ -114,8 +114,7 @@ func TestMainCommand(t *testing.T) {
 	}
 }
 
-// TestPictureFlags checks that the picture is that of the study, in the colours and the size that
-// were asked for.
+// The picture is that of the study, in the colours and the size that were asked for.
 func TestPictureFlags(t *testing.T) {
 	pairs := file(t, "pairs.tsv", exampleLine)
 	r := study(t, Study{site: "resid", metric: metricDiff})
@@ -158,7 +157,7 @@ func TestPictureFlags(t *testing.T) {
 	}
 }
 
-// TestTopFlag checks that as many next tokens are listed as are asked for, in JSON and in words.
+// As many next tokens are listed as are asked for, in JSON and in words.
 func TestTopFlag(t *testing.T) {
 	for _, n := range []int{0, 1, 7} {
 		args := append(examplePair, "-o", "", "-top", strconv.Itoa(n))
@@ -228,8 +227,8 @@ func TestOtherCommands(t *testing.T) {
 	}
 }
 
-// TestOutputsApart checks that no output takes the place of an input or of another output, also
-// through links, and that nothing is written where one would.
+// No output takes the place of an input or of another output, also through links, and nothing is
+// written where one would.
 func TestOutputsApart(t *testing.T) {
 	elsewhere(t)
 	inputs := map[string]string{
@@ -308,8 +307,8 @@ func TestOutputsApart(t *testing.T) {
 	}
 }
 
-// TestStrangersNames checks that no name of a file, model, flag or variable reaches the terminal
-// as it is: it could clear the screen or pass for a line of the program's own.
+// No name of a file, model, flag or variable reaches the terminal as it is: it could clear the
+// screen or pass for a line of the program's own.
 func TestStrangersNames(t *testing.T) {
 	elsewhere(t)
 	evil := "\x1b[2J\nmechpatch: all is well\u009b\u202e"
@@ -348,8 +347,7 @@ func TestStrangersNames(t *testing.T) {
 	}
 }
 
-// TestClosedPipe checks that files are written though nobody reads standard output, and that this
-// is no error worth a word.
+// Files are written though nobody reads standard output, and this is no error worth a word.
 func TestClosedPipe(t *testing.T) {
 	elsewhere(t)
 	write(t, "pairs.tsv", strings.Repeat(exampleLine+"\n", 3))
@@ -384,8 +382,8 @@ func TestClosedPipe(t *testing.T) {
 	}
 }
 
-// TestPanic checks that a panic, also of another goroutine, reaches the user as a request to report
-// it, with the stack of the place where it happened.
+// A panic, also of another goroutine, reaches the user as a request to report it, with the stack of
+// the place where it happened.
 func TestPanic(t *testing.T) {
 	defer func(n int) { threads = n }(threads)
 	threads = 3
@@ -407,8 +405,7 @@ func TestPanic(t *testing.T) {
 
 func indexOutOfRange(i int) { _ = []int{}[i] }
 
-// TestRefusedCombinations checks that what does not go together is refused in one line that says
-// what it is.
+// What does not go together is refused in one line that says what it is.
 func TestRefusedCombinations(t *testing.T) {
 	refuse := func(line, want string) {
 		code, stdout, stderr := command(t, strings.Fields(line)...)
@@ -536,7 +533,7 @@ func TestNextAnswers(t *testing.T) {
 	}
 }
 
-// TestErrors checks that every fault ends in one clear line, the right exit code and no output.
+// Every fault ends in one clear line, the right exit code and no output.
 func TestErrors(t *testing.T) {
 	before, _ := filepath.Glob("heatmap*") // somebody may have run the program here
 	texts := slices.Clip(examplePair[:3])
@@ -582,8 +579,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestFlagsAnywhere checks that flags may stand before, between and after a command's name and its
-// arguments, and what a word is that could be a command's name.
+// Flags may stand before, between and after a command's name and its arguments; the first word that
+// is no flag's value may be a command's name.
 func TestFlagsAnywhere(t *testing.T) {
 	for _, c := range []struct {
 		line string
@@ -665,8 +662,7 @@ func TestWithoutWeights(t *testing.T) {
 	}
 }
 
-// TestModelFlag checks that -model FILE is the model that runs, though another one is in
-// MECHPATCH_MODEL.
+// -model FILE is the model that runs, though another one is in MECHPATCH_MODEL.
 func TestModelFlag(t *testing.T) {
 	code, _, stderr := command(t, "next", "-model",
 		filepath.Join("testdata", "oracle", "heads.safetensors"), "-e", exampleClean)
@@ -777,8 +773,7 @@ func TestBundleCommand(t *testing.T) {
 	}
 }
 
-// TestSetupErrors checks that whatever goes wrong with weights ends in one clear line and the right
-// exit code.
+// Whatever goes wrong with weights ends in one clear line and the right exit code.
 func TestSetupErrors(t *testing.T) {
 	model, text := tinySource(t, "module-zip"),
 		file(t, "text.txt", "no model at all, and no program")

@@ -465,8 +465,8 @@ func BenchmarkMatMulT(b *testing.B) {
 	}
 }
 
-// TestParallelPanic checks that a panic in one of many goroutines can be recovered from where they
-// were started, and that none of the others waits for ever for what the broken one was to do.
+// A panic in one of many goroutines can be recovered from where they were started, and none of the
+// others waits for ever for what the broken one was to do.
 func TestParallelPanic(t *testing.T) {
 	defer func(n int) { threads = n }(threads)
 	threads = 3

@@ -278,7 +278,7 @@ func TestPublishedWeights(t *testing.T) {
 	}
 }
 
-// TestThreads checks that the number of threads changes no bit of a sweep.
+// The number of threads changes no bit of a sweep.
 func TestThreads(t *testing.T) {
 	defer func(n int) { threads = n }(threads)
 	m := randomModel(Config{3, 4, 64, 64, 200}, 1)
@@ -298,8 +298,7 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestDamagedWeights checks that a NaN or an infinity among the weights is an error that names the
-// place where it is first felt.
+// A NaN or an infinity among the weights is an error that names the place where it is first felt.
 func TestDamagedWeights(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, c := range []struct {
@@ -349,8 +348,7 @@ func TestImpossibleTexts(t *testing.T) {
 	wantError(t, "an answer outside the vocabulary", err, "token 10")
 }
 
-// TestMemory checks that the cells of a long text are divided into passes whose buffers stay
-// within batchBytes.
+// The cells of a long text are divided into passes whose buffers stay within batchBytes.
 func TestMemory(t *testing.T) {
 	for _, c := range []Config{
 		{12, 12, 768, 1024, 50257}, {48, 25, 1600, 1024, 50257}, {6, 12, 768, 1024, 50257},
@@ -376,7 +374,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestPrepareAhead checks that all large weights are brought in, each by the layer that reads it.
+// All large weights are brought in, each by the layer that reads it.
 func TestPrepareAhead(t *testing.T) {
 	m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
 	var mu sync.Mutex
@@ -407,8 +405,7 @@ func TestPrepareAhead(t *testing.T) {
 	}
 }
 
-// TestForwardPreparesAhead checks that a forward pass, and the logit lens too, asks for every
-// layer after the first and for wte.
+// A forward pass, and the logit lens too, asks for every layer after the first and for wte.
 func TestForwardPreparesAhead(t *testing.T) {
 	pair := Pair{[]int{1, 2, 3}, []int{1, 4, 3}, []int{5}, []int{6}}
 	for name, run := range map[string]func(m *Model) error{
@@ -431,8 +428,8 @@ func TestForwardPreparesAhead(t *testing.T) {
 	}
 }
 
-// TestAbsurdShapes checks that a model whose file claims an absurd size is refused in one line,
-// before memory is allocated for it. A matrix of zeros takes none.
+// A model whose file claims an absurd size is refused in one line, before memory is allocated for
+// it. A matrix of zeros takes none.
 func TestAbsurdShapes(t *testing.T) {
 	for _, c := range []struct {
 		Config

@@ -238,7 +238,7 @@ func TestPairLines(t *testing.T) {
 }
 
 // FuzzPairLines checks that a line of any kind becomes two texts and two answers or an error, and
-// that the texts of a line of JSON are what it says, to the byte.
+// the texts of a line of JSON are what it says, to the byte.
 func FuzzPairLines(f *testing.F) {
 	f.Add("a b\ta c\tb\tc", false)
 	f.Add(`{"clean": "a b", "corrupt": "a c", "clean_answer": "b", "corrupt_answer": "c"}`, true)
@@ -264,7 +264,7 @@ func FuzzPairLines(f *testing.F) {
 	})
 }
 
-// TestLongLine checks that a line longer than any text is an error that says which line it is.
+// A line longer than any text is an error that says which line it is.
 func TestLongLine(t *testing.T) {
 	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
 	var read []int
@@ -383,7 +383,7 @@ func smallDisk(t *testing.T) (folder string) {
 	return folder
 }
 
-// TestLinesOnFullDisk checks that a disk without room for a line leaves the lines before it whole.
+// A disk without room for a line leaves the lines before it whole.
 func TestLinesOnFullDisk(t *testing.T) {
 	folder := smallDisk(t)
 	f := must(openLines(filepath.Join(folder, "out.jsonl")))
@@ -400,8 +400,8 @@ func TestLinesOnFullDisk(t *testing.T) {
 	}
 }
 
-// TestLineFileNames checks that a name of any length has room for its partial file, and that a link
-// stays one, also if nothing is there yet where it leads.
+// A name of any length has room for its partial file, and a link stays one, also if nothing is
+// there yet where it leads.
 func TestLineFileNames(t *testing.T) {
 	folder := t.TempDir()
 	long := filepath.Join(folder, strings.Repeat("n", 255))

@@ -469,8 +469,7 @@ func sameReadings(t *testing.T, got, want [][][]Reading) {
 	}
 }
 
-// TestCaptureCopies checks that what was captured of the clean run stays as it was when a later run
-// writes where it came from.
+// What was captured of the clean run stays as it was when a later run writes where it came from.
 func TestCaptureCopies(t *testing.T) {
 	act := []float32{1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6} // the clean run, the corrupt one
 	b := &Batch{length: 3, width: 2}
@@ -513,8 +512,7 @@ func TestRowsOfForks(t *testing.T) {
 	}
 }
 
-// TestProgress checks that the share of the work that is done grows from step to step and never
-// goes beyond 1.
+// The share of the work that is done grows from step to step and never goes beyond 1.
 func TestProgress(t *testing.T) {
 	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
 	pair := randomPair(m, 9, 1, 7)
@@ -569,8 +567,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestPassesBoundRows checks that no pass outgrows the rows that were asked for, also where a path
-// has its frozen and its live run in the batch at the same time.
+// No pass outgrows the rows that were asked for, also where a path has its frozen and its live run
+// in the batch at the same time.
 func TestPassesBoundRows(t *testing.T) {
 	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
 	pair := randomPair(m, 9, 1, 7)
@@ -615,7 +613,7 @@ func TestReadings(t *testing.T) {
 	}
 }
 
-// TestSweepReusesBatch checks that a sweep leaves its batch to the next one, also where it fails.
+// A sweep leaves its batch to the next one, also where it fails.
 func TestSweepReusesBatch(t *testing.T) {
 	defer func(free []*Batch) { batches.free = free }(batches.free)
 	batches.free = nil

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestIsTerminal checks that files and buffers are none.
+// TestIsTerminal: files, pipes and buffers are none.
 func TestIsTerminal(t *testing.T) {
 	f := must(os.Create(filepath.Join(t.TempDir(), "file")))
 	defer f.Close()
@@ -44,7 +44,7 @@ func terminal(t *testing.T) *os.File {
 	return nil
 }
 
-// TestProgressBar checks that a bar shows after a second, on a terminal alone, and is wiped off.
+// A bar shows after a second, on a terminal alone, and is wiped off.
 func TestProgressBar(t *testing.T) {
 	var b bytes.Buffer
 	bar := newProgress(&b)

@@ -245,8 +245,7 @@ func TestAttention(t *testing.T) {
 	}
 }
 
-// TestDirect checks that the shares of each run add up to its metric, in the JSON and in what is
-// painted and printed.
+// The shares of each run add up to its metric, in the JSON and in what is painted and printed.
 func TestDirect(t *testing.T) {
 	r := study(t, Study{direct: true, metric: metricDiff, top: 1})
 	for run, name := range runNames {

@@ -109,8 +109,8 @@ func arrows(t *testing.T, system string) map[[2]string][]string {
 	return found
 }
 
-// TestLines checks that lines of code end by column 100, with tabs of four, and so do those of
-// README.md but for tables and commands.
+// Lines of code end by column 100, with tabs of four, and so do those of README.md but for tables
+// and commands.
 func TestLines(t *testing.T) {
 	code, _ := filepath.Glob("*.go")
 	assembly, _ := filepath.Glob("*.s")
@@ -126,8 +126,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestSizes checks that there are few files, that each is worth opening, and that the README leads
-// to it.
+// There are few files, each is worth opening, and the README leads to it.
 func TestSizes(t *testing.T) {
 	all, err := filepath.Glob("*.go")
 	if err != nil || len(all) == 0 {

@@ -273,8 +273,8 @@ func TestOpenFaults(t *testing.T) {
 	}
 }
 
-// TestMapped checks that the data of an open checkpoint are the file's own pages, alive when the
-// file's name is gone (where the system lets one remove it), and that close takes them away.
+// The data of an open checkpoint are the file's own pages, alive when the file's name is gone
+// (where the system lets one remove it); close takes them away.
 func TestMapped(t *testing.T) {
 	data := bytes.Repeat([]byte("weights "), 1<<15)
 	path := file(t, "x.safetensors", oneTensor(data))

@@ -29,8 +29,8 @@ func TestAnsiPainter(t *testing.T) {
 
 var ansiCode = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// TestTerminalWidth checks that a report fits a terminal of 80 columns for models of every depth,
-// that each cell is painted, and that the tokens of both texts can be read beside the cells.
+// A report fits a terminal of 80 columns for models of every depth, each cell is painted, and the
+// tokens of both texts can be read beside the cells.
 func TestTerminalWidth(t *testing.T) {
 	for _, layers := range []int{1, 12, 13, 24, 40} {
 		m := randomModel(Config{layers, 5, 10, 16, vocabSize}, 3)
@@ -120,8 +120,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestManyRows checks that of a matrix of more than forty rows no line is printed, but its largest
-// effects are, at most twenty.
+// Of a matrix of more than forty rows no line is printed, but its largest effects are, at most
+// twenty.
 func TestManyRows(t *testing.T) {
 	m := randomModel(Config{12, 4, 10, 16, vocabSize}, 3)
 	for _, c := range []struct {

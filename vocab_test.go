@@ -99,8 +99,8 @@ func TestVocabularyText(t *testing.T) {
 	}
 }
 
-// TestVocabularyRefused checks that what is not computed as the files say is refused, in one line
-// that names the file and what is in the way.
+// What is not computed as the files say is refused, in one line that names the file and what is in
+// the way.
 func TestVocabularyRefused(t *testing.T) {
 	vocab, merges := vocabularyFile("vocab.json"), vocabularyFile("merges.txt")
 	level := func(more string) string {
@@ -229,8 +229,7 @@ func gpt2Files() (vocab map[string]int, merges string) {
 	return vocab, vocabFile
 }
 
-// TestVocabularyOfGPT2 checks that GPT-2's own files are known for what they are, and that tokens
-// which were added to it have their ids.
+// GPT-2's own files are known for what they are, and tokens which were added to it have their ids.
 func TestVocabularyOfGPT2(t *testing.T) {
 	vocab, merges := gpt2Files()
 	asJSON := func(v any) string {
