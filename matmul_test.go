@@ -470,13 +470,8 @@ func BenchmarkMatMulT(b *testing.B) {
 func TestParallelPanic(t *testing.T) {
 	defer func(n int) { threads = n }(threads)
 	threads = 3
-	caught := func(f func()) (cause any) {
-		defer func() { cause = recover() }()
-		f()
-		return nil
-	}
 	beyond := func(i int) { _ = []int{1}[i] }
-	if cause := caught(func() { parallel(100, beyond) }); cause == nil {
+	if !faults(func() { parallel(100, beyond) }) {
 		t.Error("a panic was lost")
 	}
 	const m, k, n = 600, 64, 512
@@ -487,7 +482,7 @@ func TestParallelPanic(t *testing.T) {
 		// wait for it.
 		short := product{y: y, x: x[: m*k-1 : m*k-1], w: w, m: m, k: k, n: n}
 		for range 50 {
-			if cause := caught(func() { compute(short) }); cause == nil {
+			if !faults(func() { compute(short) }) {
 				t.Fatal("a panic within a product was lost")
 			}
 		}

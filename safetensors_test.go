@@ -295,11 +295,11 @@ func TestMapped(t *testing.T) {
 	}
 }
 
-// faults tells whether read touches memory that is not there.
-func faults(read func()) (faulted bool) {
+// faults tells whether f panics, as it does where it touches memory that is not there.
+func faults(f func()) (faulted bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { faulted = recover() != nil }()
-	read()
+	f()
 	return
 }
 
