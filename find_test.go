@@ -41,6 +41,15 @@ func with(files map[string]string, more ...string) map[string]string {
 	return files
 }
 
+// ones are files of no importance.
+func ones(paths ...string) map[string]string {
+	files := map[string]string{}
+	for _, path := range paths {
+		files[path] = "1"
+	}
+	return files
+}
+
 // plain are snapshots of plain files, as on Windows, at these commits.
 func plain(repo string, commits ...string) map[string]string {
 	files := map[string]string{}
@@ -124,10 +133,14 @@ func TestFindModel(t *testing.T) {
 		gpt2Repo   = hub + "models--openai-community--gpt2"
 		inSnapshot = "/snapshots/" + commit + "/model.safetensors"
 		download   = "download of gpt2 to cache/mechpatch/gpt2.safetensors"
-		inHub      = "gpt2 in " + gpt2Repo + inSnapshot + ", the Hugging Face cache"
+		repo       = hub + "models--o--r"
 		circuit    = "circuit, built in"
 		cached     = "cache/mechpatch/gpt2.safetensors"
 	)
+	inCache := func(name, path string) string {
+		return name + " in " + path + ", the Hugging Face cache"
+	}
+	inHub := inCache("gpt2", gpt2Repo+inSnapshot)
 	all := with(snapshot(gpt2Repo), "work/gpt2.safetensors", "1", "bin/gpt2.safetensors", "2",
 		cached, "3")
 	hubWith := func(more ...string) map[string]string { return with(snapshot(gpt2Repo), more...) }
@@ -153,7 +166,7 @@ func TestFindModel(t *testing.T) {
 		{name: "a download that is under way",
 			files: hubWith(cached+".248dfc3911869ec4.partial", "3"), want: inHub},
 		{name: "an old tool's cache", files: snapshot(hub + "models--gpt2"),
-			want: "gpt2 in " + hub + "models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+			want: inCache("gpt2", hub+"models--gpt2"+inSnapshot)},
 
 		// The Hugging Face cache.
 		{name: "plain files",
@@ -164,11 +177,11 @@ func TestFindModel(t *testing.T) {
 		{name: "main is elsewhere, and not there: the pinned commit",
 			files: hubWith(gpt2Repo+"/refs/main", another), want: inHub},
 		{name: "no refs: the newest that has weights", spec: "o/r",
-			files: with(plain(hub+"models--o--r", commit, another),
-				hub+"models--o--r/snapshots/"+third+"/config.json", "{}"),
-			want: "o/r in " + hub + "models--o--r" + inSnapshot + ", the Hugging Face cache"},
+			files: with(plain(repo, commit, another),
+				repo+"/snapshots/"+third+"/config.json", "{}"),
+			want: inCache("o/r", repo+inSnapshot)},
 		{name: "main without weights is not what another commit has", spec: "o/r",
-			files: with(plain(hub+"models--o--r", commit), hub+"models--o--r/refs/main", another),
+			files: with(plain(repo, commit), repo+"/refs/main", another),
 			want:  "download of o/r"},
 		{name: "a blob under way", offline: true, want: circuit,
 			files: hubWith(gpt2Repo+"/blobs/248dfc", "", gpt2Repo+"/blobs/248dfc.incomplete", "x")},
@@ -177,36 +190,34 @@ func TestFindModel(t *testing.T) {
 				gpt2Repo+inSnapshot, "-> ../../blobs/248dfc.incomplete")},
 		{name: "no weights", offline: true, want: circuit, files: hubWith(gpt2Repo+inSnapshot, "")},
 		{name: "a main that leads out of the cache", spec: "o/r", want: "download of o/r",
-			files: map[string]string{hub + "models--o--r/refs/main": "../../../../../../elsewhere",
+			files: map[string]string{repo + "/refs/main": "../../../../../../elsewhere",
 				"elsewhere/model.safetensors": "x"}},
 		{name: "a main that is endless", spec: "o/r", want: "download of o/r",
 			files: map[string]string{
-				hub + "models--o--r/refs/main": commit + strings.Repeat(" ", 1000)}},
+				repo + "/refs/main": commit + strings.Repeat(" ", 1000)}},
 		{name: "an index without a part", spec: "o/r", want: "download of o/r",
-			files: with(plain(hub+"models--o--r"), hub+"models--o--r/snapshots/"+commit+
+			files: with(plain(repo), repo+"/snapshots/"+commit+
 				"/model.safetensors.index.json", `{"weight_map": {"wte": "a.safetensors"}}`)},
 		{name: "an index with its part", spec: "o/r",
 			files: map[string]string{
-				hub + "models--o--r/snapshots/" + commit + "/a.bin": "1",
-				hub + "models--o--r/snapshots/" + commit +
+				repo + "/snapshots/" + commit + "/a.bin": "1",
+				repo + "/snapshots/" + commit +
 					"/pytorch_model.bin.index.json": `{"weight_map": {"wte": "a.bin"}}`},
-			want: "o/r in " + hub + "models--o--r/snapshots/" + commit +
-				"/pytorch_model.bin.index.json, the Hugging Face cache"},
+			want: inCache("o/r", repo+"/snapshots/"+commit+"/pytorch_model.bin.index.json")},
 
 		// Where that cache is.
 		{name: "HF_HUB_CACHE before HF_HOME", variables: "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
 			files: with(plain("a/models--gpt2", commit), "b/hub/models--gpt2"+inSnapshot, "x"),
-			want:  "gpt2 in a/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+			want:  inCache("gpt2", "a/models--gpt2"+inSnapshot)},
 		{name: "HF_HOME with a ~", variables: "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
 			files: plain("home/b/hub/models--gpt2", commit),
-			want:  "gpt2 in home/b/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+			want:  inCache("gpt2", "home/b/hub/models--gpt2"+inSnapshot)},
 		{name: "HF_HOME with a variable", variables: "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
 			files: plain("s/b/hub/models--gpt2", commit),
-			want:  "gpt2 in s/b/hub/models--gpt2" + inSnapshot + ", the Hugging Face cache"},
+			want:  inCache("gpt2", "s/b/hub/models--gpt2"+inSnapshot)},
 		{name: "XDG_CACHE_HOME", variables: "XDG_CACHE_HOME=ROOT/c",
 			files: plain("c/huggingface/hub/models--gpt2", commit),
-			want: "gpt2 in c/huggingface/hub/models--gpt2" + inSnapshot +
-				", the Hugging Face cache"},
+			want:  inCache("gpt2", "c/huggingface/hub/models--gpt2"+inSnapshot)},
 		{name: "a variable in place of the home folder's", variables: "HF_HUB_CACHE=ROOT/a",
 			files: snapshot(gpt2Repo), offline: true, want: circuit},
 
@@ -214,25 +225,25 @@ func TestFindModel(t *testing.T) {
 		{name: "-model before the variable", spec: "a.safetensors",
 			want:      "a in work/a.safetensors, -model",
 			variables: "MECHPATCH_MODEL=b.safetensors",
-			files:     map[string]string{"work/a.safetensors": "1", "work/b.safetensors": "1"}},
+			files:     ones("work/a.safetensors", "work/b.safetensors")},
 		{name: "the variable", variables: "MECHPATCH_MODEL=b.safetensors",
-			files: map[string]string{"work/b.safetensors": "1"},
+			files: ones("work/b.safetensors"),
 			want:  "b in work/b.safetensors, $MECHPATCH_MODEL"},
 		{name: "a path from the root", spec: "ROOT/x/a.safetensors",
-			files: map[string]string{"x/a.safetensors": "1"}, want: "a in x/a.safetensors, -model"},
+			files: ones("x/a.safetensors"), want: "a in x/a.safetensors, -model"},
 		{name: "a file of its usual name", spec: "x/model.safetensors",
-			files: map[string]string{"work/x/model.safetensors": "1"},
+			files: ones("work/x/model.safetensors"),
 			want:  "x in work/x/model.safetensors, -model"},
-		{name: "a folder", spec: "x/", files: map[string]string{"work/x/model.safetensors": "1"},
+		{name: "a folder", spec: "x/", files: ones("work/x/model.safetensors"),
 			want: "x in work/x/model.safetensors, -model"},
 		{name: "a folder with a PyTorch file", spec: "x",
 			want:  "x in work/x/pytorch_model.bin, -model",
-			files: map[string]string{"work/x/pytorch_model.bin": "1"}},
+			files: ones("work/x/pytorch_model.bin")},
 		{name: "a folder with a part missing", spec: "x",
 			files: map[string]string{
 				"work/x/model.safetensors.index.json": `{"weight_map": {"a": "b.safetensors"}}`},
 			want: `error: index.json: it names "b.safetensors", which is not there`},
-		{name: "an empty folder", spec: "x", files: map[string]string{"work/x/y": "1"},
+		{name: "an empty folder", spec: "x", files: ones("work/x/y"),
 			want: "error: -model x: the folder holds no weights"},
 		{name: "a repository's folder", spec: "ROOT/" + gpt2Repo, files: snapshot(gpt2Repo),
 			want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
@@ -242,7 +253,7 @@ func TestFindModel(t *testing.T) {
 		// Named: a published model.
 		{name: "a name", spec: "gpt2-xl",
 			want:  "gpt2-xl in bin/gpt2-xl.safetensors, the program's folder",
-			files: map[string]string{"work/gpt2.safetensors": "1", "bin/gpt2-xl.safetensors": "1"}},
+			files: ones("work/gpt2.safetensors", "bin/gpt2-xl.safetensors")},
 		{name: "gpt2-small", spec: "gpt2-small", files: all,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"},
 		{name: "its repository", spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
@@ -258,13 +269,12 @@ func TestFindModel(t *testing.T) {
 				"and HF_HUB_OFFLINE=ON forbids"},
 		{name: "a folder with a name", spec: "gpt2",
 			want: "gpt2 in work/gpt2/model.safetensors, -model",
-			files: map[string]string{"work/gpt2/model.safetensors": "1",
-				"work/gpt2.safetensors": "1"}},
+			files: ones("work/gpt2/model.safetensors", "work/gpt2.safetensors")},
 		{name: "a folder that only has the name", spec: "gpt2",
-			files: map[string]string{"work/gpt2/notes.txt": "1", "work/gpt2.safetensors": "1"},
+			files: ones("work/gpt2/notes.txt", "work/gpt2.safetensors"),
 			want:  "gpt2 in work/gpt2.safetensors, the working directory"},
 		{name: "the circuit, beside a folder of its name", spec: "circuit", want: "circuit, -model",
-			files: map[string]string{"work/circuit/model.safetensors": "1"}},
+			files: ones("work/circuit/model.safetensors")},
 
 		// Named: one of the hub's.
 		{name: "a repository to be fetched", spec: "o/r@v1", want: "download of o/r@v1"},
@@ -272,26 +282,24 @@ func TestFindModel(t *testing.T) {
 			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
 		{name: "both caches of a repository", spec: "o/r",
 			files: with(plain("cache/mechpatch/models--o--r", another),
-				"cache/mechpatch/models--o--r/refs/main", another, hub+"models--o--r"+inSnapshot,
+				"cache/mechpatch/models--o--r/refs/main", another, repo+inSnapshot,
 				"x"),
 			want: "o/r in cache/mechpatch/models--o--r/snapshots/" + another +
 				"/model.safetensors, the program's cache"},
 		{name: "a commit", spec: "o/r@" + another,
-			files: with(plain(hub+"models--o--r", commit, another, third),
-				hub+"models--o--r/refs/main", commit),
-			want: "o/r@" + another + " in " + hub + "models--o--r/snapshots/" + another +
-				"/model.safetensors, the Hugging Face cache"},
+			files: with(plain(repo, commit, another, third),
+				repo+"/refs/main", commit),
+			want: inCache("o/r@"+another, repo+"/snapshots/"+another+"/model.safetensors")},
 		{name: "a branch", spec: "o/r@a/b",
-			files: with(plain(hub+"models--o--r", commit, another), hub+"models--o--r/refs/a/b",
+			files: with(plain(repo, commit, another), repo+"/refs/a/b",
 				commit),
-			want: "o/r@a/b in " + hub + "models--o--r" + inSnapshot + ", the Hugging Face cache"},
+			want: inCache("o/r@a/b", repo+inSnapshot)},
 		{name: "another revision than those there", spec: "o/r@v2", want: "download of o/r@v2",
-			files: with(plain(hub+"models--o--r", commit), hub+"models--o--r/refs/v1", commit)},
+			files: with(plain(repo, commit), repo+"/refs/v1", commit)},
 		{name: "a published model's revision", spec: "gpt2@main", files: snapshot(gpt2Repo),
-			want: "openai-community/gpt2@main in " + gpt2Repo + inSnapshot +
-				", the Hugging Face cache"},
+			want: inCache("openai-community/gpt2@main", gpt2Repo+inSnapshot)},
 		{name: "a folder of that name", spec: "o/r",
-			files: map[string]string{"work/o/r/pytorch_model.bin": "1"},
+			files: ones("work/o/r/pytorch_model.bin"),
 			want:  "r in work/o/r/pytorch_model.bin, -model"},
 
 		{name: "no such thing", spec: "gpt3",
@@ -310,7 +318,7 @@ func TestFindModel(t *testing.T) {
 
 // TestFindBundle searches where the program may have weights inside.
 func TestFindBundle(t *testing.T) {
-	here := map[string]string{"work/gpt2.safetensors": "1", "work/x.bin": "1"}
+	here := ones("work/gpt2.safetensors", "work/x.bin")
 	for _, test := range []struct {
 		err error // of the search in the program
 		findCase
@@ -352,7 +360,7 @@ func TestFindUnreadable(t *testing.T) {
 		t.Skip("needs a user whose access can be denied")
 	}
 	root := t.TempDir()
-	put(t, root, map[string]string{"locked/model.safetensors": "1"})
+	put(t, root, ones("locked/model.safetensors"))
 	os.Chmod(filepath.Join(root, "locked"), 0)
 	defer os.Chmod(filepath.Join(root, "locked"), 0o755)
 	_, err := findModel(filepath.Join(root, "locked", "model.safetensors"), testEnv(t))

@@ -597,10 +597,10 @@ func TestFlagsAnywhere(t *testing.T) {
 		{"tokens -e -- -version", 0, "2 tokens"},
 		{"tokens -version", 0, "mechpatch " + version},
 		{"tokens -top 3 a", 2, "-top"},
-		{"fetch -model gpt2", 2, "-model"},
 		{"tokens a -e b", 2, "2 arguments; expected: TEXT.txt"},
 		{"next", 2, "0 arguments; expected: TEXT.txt"},
 		{"convert a", 2, "1 argument; expected: IN OUT.safetensors"},
+		{"bundle a", 2, "1 argument; expected: MODEL OUT"},
 	} {
 		code, stdout, stderr := command(t, strings.Fields(c.line)...)
 		if code != c.code || !strings.Contains(stdout+stderr, c.want) ||
@@ -659,16 +659,6 @@ func TestWithoutWeights(t *testing.T) {
 				t.Errorf("it says %q, want %q", stderr, c.says)
 			}
 		})
-	}
-}
-
-// -model FILE is the model that runs, though another one is in MECHPATCH_MODEL.
-func TestModelFlag(t *testing.T) {
-	code, _, stderr := command(t, "next", "-model",
-		filepath.Join("testdata", "oracle", "heads.safetensors"), "-e", exampleClean)
-	if code != 1 || !oneLine(stderr) ||
-		!strings.Contains(stderr, "the vocabulary of heads, which has 96") {
-		t.Errorf("%d %s", code, stderr)
 	}
 }
 
@@ -787,15 +777,11 @@ func TestSetupErrors(t *testing.T) {
 	}{
 		{[]string{"convert", model, out, "-dtype", "f64"}, 2,
 			"-dtype f64: the formats are f32, f16 and bf16"},
-		{[]string{"convert", model}, 2, "IN OUT.safetensors"},
-		{[]string{"convert", model, out, out}, 2, "IN OUT.safetensors"},
-		{[]string{"convert", model, out, "-top", "3"}, 2, "-top"},
 		{[]string{"convert", absent, out}, 1, "absent: there is no such file or folder"},
 		{[]string{"convert", text, out}, 1, "text.txt: "},
 		{[]string{"convert", "circuit", out}, 2, "there is no file of it"},
 		{[]string{"convert", "gpt2", out}, 1, "it is not on this machine"},
 		{[]string{"convert", model, filepath.Join(absent, "out")}, 1, "writing "},
-		{[]string{"bundle", model}, 2, "MODEL OUT"},
 		{[]string{"bundle", absent, out}, 1, "absent: there is no such file or folder"},
 		{[]string{"bundle", "circuit", out}, 2, "there is no file of it"},
 		{[]string{"bundle", model, out, "-exe", absent}, 1, "absent: "},
