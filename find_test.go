@@ -268,7 +268,7 @@ func TestFindModel(t *testing.T) {
 			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, " +
 				"and HF_HUB_OFFLINE=ON forbids"},
 		{name: "a folder with a name", spec: "gpt2",
-			want: "gpt2 in work/gpt2/model.safetensors, -model",
+			want:  "gpt2 in work/gpt2/model.safetensors, -model",
 			files: ones("work/gpt2/model.safetensors", "work/gpt2.safetensors")},
 		{name: "a folder that only has the name", spec: "gpt2",
 			files: ones("work/gpt2/notes.txt", "work/gpt2.safetensors"),
