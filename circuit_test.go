@@ -156,7 +156,7 @@ func TestCircuitViews(t *testing.T) {
 		if a := p.a[run][0][10][1]; a < .9 {
 			t.Errorf("run %d: %.3f of the induction head's attention is at the name", run, a)
 		}
-		for l, heads := range d.shares[run].heads {
+		for l, heads := range d.shares[run].Heads {
 			for h, v := range heads {
 				if (v*want > 5) != (Head{l, h} == induction) {
 					t.Errorf("run %d: head %d.%d adds %.2f", run, l, h, v)

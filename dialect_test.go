@@ -426,7 +426,7 @@ func TestShardFiles(t *testing.T) {
 		{`{"weight_map": null}`, "[]", "it has no weight_map"},
 		{`[]`, "[]", "not a JSON object"},
 	} {
-		files, err := shardFiles([]byte(c.index))
+		_, files, err := parseIndex([]byte(c.index))
 		if fmt.Sprint(files) != c.want || !says(err, c.err) {
 			t.Errorf("%s: %v, %v", c.index, files, err)
 		}
@@ -458,7 +458,7 @@ func FuzzIndex(f *testing.F) {
 		`"model-1.safetensors"}}`))
 	f.Add([]byte(`{"weight_map": {"a": ".."}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		files, err := shardFiles(data)
+		_, files, err := parseIndex(data)
 		if err != nil && len(err.Error()) > 500 { // control characters are made visible later
 			t.Errorf("%v", err)
 		}

@@ -188,13 +188,9 @@ func (f *repositoryFetch) weights(ctx context.Context) error {
 	if !strings.HasSuffix(path, ".index.json") {
 		return nil
 	}
-	data, err := readBounded(path, maxIndex)
+	_, parts, err := readIndex(path)
 	if err != nil {
 		return err
-	}
-	parts, err := shardFiles(data)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
 	}
 	for _, part := range parts {
 		if found, err := f.bring(ctx, part); err != nil {
@@ -594,6 +590,12 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 		return &failure{error: fmt.Errorf("wrong size: %s %s %d bytes%s, not %d",
 			host, offers, size, page, part.size)}
 	}
+	startAnew := func(why string) error {
+		if err := part.drop(); err != nil {
+			return err
+		}
+		return &failure{error: fmt.Errorf("%s %s", host, why), again: true}
+	}
 	page := "" // a remark on an answer that is to be read by people
 	if strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") {
 		page = " (a web page: does this network ask for a login?)"
@@ -621,21 +623,12 @@ func (d *Downloader) position(response *http.Response, part *partialFile) error 
 		if ok && first == part.done {
 			return nil
 		}
-		if err := part.drop(); err != nil {
-			return err
-		}
-		return &failure{error: fmt.Errorf("%s sends a part other than the one asked for", host),
-			again: true}
+		return startAnew("sends a part other than the one asked for")
 
 	case http.StatusRequestedRangeNotSatisfiable:
-		if part.done == 0 {
-			break
+		if part.done > 0 {
+			return startAnew("refuses to continue from the middle")
 		}
-		if err := part.drop(); err != nil {
-			return err
-		}
-		return &failure{error: fmt.Errorf("%s refuses to continue from the middle", host),
-			again: true}
 	}
 	return d.refusal(response)
 }

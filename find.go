@@ -339,13 +339,9 @@ func weightsIn(folder string) (path string, err error) {
 
 // checkParts makes sure that all files that an index names lie beside it.
 func checkParts(index string) error {
-	data, err := readBounded(index, maxIndex)
+	_, parts, err := readIndex(index)
 	if err != nil {
-		return fmt.Errorf("%s: %w", index, reason(err))
-	}
-	parts, err := shardFiles(data)
-	if err != nil {
-		return fmt.Errorf("%s: %w", index, err)
+		return err
 	}
 	for _, part := range parts {
 		if !isWhole(filepath.Join(filepath.Dir(index), part)) {

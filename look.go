@@ -137,11 +137,12 @@ type Direct struct {
 
 // Shares is what the components of one run add.
 type Shares struct {
-	embed, posEmbed float64     // wte and wpe
-	heads           [][]float64 // [layer][head], without the value bias
-	attnBias        []float64   // [layer]: c_proj's bias and, through it, the value biases
-	mlp             []float64   // [layer]
-	lnFBias         float64     // of the final layer norm
+	Embed    float64     `json:"embed"`     // wte
+	PosEmbed float64     `json:"pos_embed"` // wpe
+	Heads    [][]float64 `json:"heads"`     // [layer][head], without the value bias
+	AttnBias []float64   `json:"attn_bias"` // [layer]: c_proj's and, through it, the value biases
+	MLP      []float64   `json:"mlp"`       // [layer]
+	LnFBias  float64     `json:"ln_f_bias"` // of the final layer norm
 }
 
 // direct finds the shares of both runs. Both answers must be one token.
@@ -167,8 +168,8 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 	direct, T := &Direct{}, len(pair.clean)
 	for run, ids := range [][]int{pair.clean, pair.corrupt} {
 		s := &direct.shares[run]
-		s.embed, s.posEmbed = alongRow(m.wte, ids[T-1]), alongRow(m.wpe, T-1)
-		s.lnFBias = lnFBias
+		s.Embed, s.PosEmbed = alongRow(m.wte, ids[T-1]), alongRow(m.wpe, T-1)
+		s.LnFBias = lnFBias
 	}
 	see := func(b *Batch, site Site, l int, act []float32) error {
 		w := &m.blocks[l]
@@ -185,9 +186,9 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 					heads[i/b.size] += float64(last[i]-v) * projected[i]
 					bias += float64(v) * projected[i]
 				}
-				s.heads, s.attnBias = append(s.heads, heads), append(s.attnBias, bias)
+				s.Heads, s.AttnBias = append(s.Heads, heads), append(s.AttnBias, bias)
 			case site == siteMLP:
-				s.mlp = append(s.mlp, along(last))
+				s.MLP = append(s.MLP, along(last))
 			case site == siteResid && l == m.layers-1:
 				s.divide(m.deviation(last))
 			}
@@ -235,9 +236,9 @@ func (m *Model) deviation(x []float32) float64 {
 
 // divide divides the shares of all that goes through the final layer norm.
 func (s *Shares) divide(by float64) {
-	s.embed /= by
-	s.posEmbed /= by
-	for _, shares := range append(slices.Clone(s.heads), s.attnBias, s.mlp) {
+	s.Embed /= by
+	s.PosEmbed /= by
+	for _, shares := range append(slices.Clone(s.Heads), s.AttnBias, s.MLP) {
 		for i := range shares {
 			shares[i] /= by
 		}

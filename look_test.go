@@ -71,8 +71,8 @@ func TestDirectAddsUp(t *testing.T) {
 		d := must(m.direct(pair, quiet))
 		for run, r := range []Reading{d.clean, d.corrupt} {
 			s, sum := d.shares[run], 0.
-			parts := slices.Concat(slices.Concat(s.heads...), s.attnBias, s.mlp)
-			for _, v := range append(parts, s.embed, s.posEmbed, s.lnFBias) {
+			parts := slices.Concat(slices.Concat(s.Heads...), s.AttnBias, s.MLP)
+			for _, v := range append(parts, s.Embed, s.PosEmbed, s.LnFBias) {
 				sum += v
 			}
 			if want := metricDiff.of(r, r, r); math.Abs(sum-want) > 1e-5 {

@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -53,7 +52,7 @@ func (s *Study) runPairs(
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, reason(err))
 	}
-	for _, T := range means.lengths() {
+	for _, T := range sortedKeys(means) {
 		if means[T].gap == 0 {
 			note(fmt.Errorf("%s: no mean of %s: the clean and the corrupt runs give the answers "+
 				"the same difference, there is nothing to restore", name, count(T, "token")))
@@ -287,25 +286,15 @@ func (s Means) add(r *Report) error {
 	return nil
 }
 
-// lengths are the token counts of which there is a mean, in order.
-func (s Means) lengths() []int {
-	var lengths []int
-	for T := range s {
-		lengths = append(lengths, T)
-	}
-	slices.Sort(lengths)
-	return lengths
-}
-
 // figures paints the means, each with the name of its file: image, and where there are several,
 // with the token count before the extension.
 func (s Means) figures(image string, style style) (files []string, figures []*Figure) {
 	if image == "" {
 		return nil, nil
 	}
-	for _, T := range s.lengths() {
+	for _, T := range sortedKeys(s) {
 		file := image
-		if len(s.lengths()) > 1 {
+		if len(s) > 1 {
 			extension := filepath.Ext(image)
 			file = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(image, extension), T, extension)
 		}

@@ -337,8 +337,8 @@ func TestPatchingAgainstReference(t *testing.T) {
 				d := must(m.direct(pair, quiet))
 				for run, s := range d.shares {
 					w := []goldenShares{c.Clean, c.Corrupt}[run]
-					got = append(got, s.embed, s.posEmbed, s.lnFBias)
-					got = slices.Concat(got, slices.Concat(s.heads...), s.attnBias, s.mlp)
+					got = append(got, s.Embed, s.PosEmbed, s.LnFBias)
+					got = slices.Concat(got, slices.Concat(s.Heads...), s.AttnBias, s.MLP)
 					numbers = append(numbers, w.Embed, w.Pos_embed, w.Ln_f_bias)
 					numbers = slices.Concat(numbers, flat(w.Heads), w.Attn_bias, w.Mlp)
 				}

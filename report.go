@@ -32,7 +32,7 @@ type Report struct {
 	Logits    any                              `json:"logits,omitempty"`   // see addLogits
 	Lens      *LensReport                      `json:"lens,omitempty"`
 	Attention map[string]map[string][][]Number `json:"attention,omitempty"` // of a head in a run
-	Direct    map[string]SharesReport          `json:"direct,omitempty"`    // in a run
+	Direct    map[string]Shares                `json:"direct,omitempty"`    // in a run
 
 	baselines Baselines
 	readings  [][][]Reading // of each panel
@@ -103,16 +103,6 @@ type LogitsReport struct {
 type LensReport struct {
 	Clean   []TopReport `json:"clean"`
 	Corrupt []TopReport `json:"corrupt"`
-}
-
-// SharesReport is what each part of the model adds to the metric of a run.
-type SharesReport struct {
-	Embed    float64     `json:"embed"`
-	PosEmbed float64     `json:"pos_embed"`
-	Heads    [][]float64 `json:"heads"` // [layer][head]
-	AttnBias []float64   `json:"attn_bias"`
-	MLP      []float64   `json:"mlp"`
-	LnFBias  float64     `json:"ln_f_bias"`
 }
 
 // NextReport is the result of one text alone.
@@ -442,7 +432,7 @@ func (s *Study) runDirect(m *Model, q Question, progress func(done float64)) (*R
 	if err != nil {
 		return nil, err
 	}
-	r.Site, r.Direct = "direct", map[string]SharesReport{}
+	r.Site, r.Direct = "direct", map[string]Shares{}
 	r.picture = Figure{title: "shares of " + r.picture.title, subtitle: "direct logit attribution",
 		centered: true, blank: true}
 	components := slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
@@ -452,20 +442,19 @@ func (s *Study) runDirect(m *Model, q Question, progress func(done float64)) (*R
 	for run, name := range runNames {
 		shares, none := direct.shares[run], math.NaN()
 		p := Panel{title: name + " run"}
-		for l, heads := range shares.heads {
+		for l, heads := range shares.Heads {
 			row := slices.Concat([]float64{none, none}, heads,
-				[]float64{shares.attnBias[l], shares.mlp[l], none})
+				[]float64{shares.AttnBias[l], shares.MLP[l], none})
 			if l == 0 {
-				row[0], row[1] = shares.embed, shares.posEmbed
+				row[0], row[1] = shares.Embed, shares.PosEmbed
 			}
 			if l == m.layers-1 {
-				row[len(row)-1] = shares.lnFBias
+				row[len(row)-1] = shares.LnFBias
 			}
 			p.matrix = append(p.matrix, row)
 		}
 		r.panels = append(r.panels, p)
-		r.Direct[name] = SharesReport{shares.embed, shares.posEmbed, shares.heads,
-			shares.attnBias, shares.mlp, shares.lnFBias}
+		r.Direct[name] = shares
 	}
 	return r, nil
 }

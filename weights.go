@@ -124,15 +124,10 @@ func isIndex(path string) bool { return strings.HasSuffix(path, ".index.json") }
 
 // openShards opens a checkpoint in several files by their index.
 func openShards(path string) (*Checkpoint, error) {
-	data, err := readBounded(path, maxIndex)
-	var places map[string]string
-	if err == nil {
-		places, err = parseIndex(data)
-	}
+	places, files, err := readIndex(path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, reason(err))
+		return nil, err
 	}
-	files, _ := shardFiles(data)
 	all := &Checkpoint{source: path, meta: map[string]string{}}
 	var releases []func() error
 	all.release = func() (err error) {
@@ -175,41 +170,41 @@ const (
 	maxShards = 1000     // files
 )
 
-// parseIndex reads an index, {"weight_map": {tensor: file}}. All files lie beside it.
-func parseIndex(data []byte) (places map[string]string, err error) {
+// readIndex reads the index of a checkpoint in several files: the file of each tensor, and all
+// files. They lie beside the index.
+func readIndex(path string) (places map[string]string, files []string, err error) {
+	data, err := readBounded(path, maxIndex)
+	if err == nil {
+		places, files, err = parseIndex(data)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	return places, files, nil
+}
+
+// parseIndex reads {"weight_map": {tensor: file}}.
+func parseIndex(data []byte) (places map[string]string, files []string, err error) {
 	var index struct {
 		WeightMap map[string]string `json:"weight_map"`
 	}
 	if err := parseJSON(data, &index); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(index.WeightMap) == 0 {
-		return nil, errors.New("not an index of a checkpoint: it has no weight_map")
+		return nil, nil, errors.New("not an index of a checkpoint: it has no weight_map")
 	}
 	for _, file := range index.WeightMap {
 		if file == "" || strings.HasPrefix(file, ".") || strings.ContainsAny(file, "/\\:\x00") {
-			return nil, fmt.Errorf("it names %s: the parts lie beside the index", quote(file))
+			return nil, nil, fmt.Errorf("it names %s: the parts lie beside the index", quote(file))
 		}
-	}
-	return index.WeightMap, nil
-}
-
-// shardFiles lists the files that an index names.
-func shardFiles(index []byte) ([]string, error) {
-	places, err := parseIndex(index)
-	if err != nil {
-		return nil, err
-	}
-	var files []string
-	for _, file := range places {
 		files = append(files, file)
 	}
 	slices.Sort(files)
-	files = slices.Compact(files)
-	if len(files) > maxShards {
-		return nil, fmt.Errorf("it names %d files, more than %d", len(files), maxShards)
+	if files = slices.Compact(files); len(files) > maxShards {
+		return nil, nil, fmt.Errorf("it names %d files, more than %d", len(files), maxShards)
 	}
-	return files, nil
+	return index.WeightMap, files, nil
 }
 
 // otherWeightsIn finds the weights in a folder that has none under the usual names: the one file
