@@ -24,6 +24,13 @@ var (
 	exampleIDs  = []int{48736, 5437, 373, 257, 1353, 12, 1662, 354, 3710, 13, 16738}
 )
 
+// The tests compute as a run of the program does.
+func init() {
+	if err := chooseKernel(os.Getenv("MECHPATCH_KERNEL")); err != nil {
+		panic(err)
+	}
+}
+
 // command runs the program with the built-in model as if from a shell.
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"unsafe"
 )
@@ -138,12 +137,10 @@ func (u *kernel) transpose(dst []float32, ldd int, src []float32, lds, rows, col
 	}
 }
 
-// chosen is the kernel in use: the fastest that the processor has, or the one that the environment
-// variable MECHPATCH_KERNEL names. If it names one that is not there, kernelErr says so.
-var (
-	chosen    *kernel
-	kernelErr = chooseKernel(os.Getenv("MECHPATCH_KERNEL"))
-)
+// chosen is the kernel in use. A run that computes begins with chooseKernel; the others need not
+// wait for what the processor says of itself, which in a virtual machine takes longer than all that
+// is initialised otherwise.
+var chosen = goKernel
 
 // kernels lists those that this processor can run, the fastest first.
 func kernels() []*kernel {
@@ -151,7 +148,7 @@ func kernels() []*kernel {
 }
 
 // chooseKernel makes the kernel of the given name the one in use, or the fastest if the name is
-// empty.
+// empty. The name is the environment variable MECHPATCH_KERNEL's.
 func chooseKernel(name string) error {
 	var names []string
 	for _, u := range kernels() {
@@ -161,7 +158,6 @@ func chooseKernel(name string) error {
 		}
 		names = append(names, u.name)
 	}
-	chosen = kernels()[0]
 	return fmt.Errorf("MECHPATCH_KERNEL=%s: no such kernel on this machine, which has %s",
 		name, strings.Join(names, ", "))
 }

@@ -2,10 +2,6 @@ package main
 
 import "math"
 
-// What this processor can do, and what its operating system lets a program use. hasAVX2 stands for
-// AVX2, FMA and F16C together, hasAVX512 for the foundation set (AVX512F) on top of them.
-var hasAVX2, hasAVX512 = detectVectors()
-
 // cpuid executes the CPUID instruction; xgetbv reads extended control register 0.
 func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 func xgetbv() uint32
@@ -13,7 +9,8 @@ func xgetbv() uint32
 // detectVectors asks the processor for its vector instructions and the operating system, through
 // extended control register 0, whether it saves the registers they use when it switches between
 // threads: without that, another program would overwrite our sums. (Intel 64 and IA-32 Software
-// Developer's Manual, volume 1, sections 14.3 and 15.2.)
+// Developer's Manual, volume 1, sections 14.3 and 15.2.) avx2 stands for AVX2, FMA and F16C
+// together, avx512 for the foundation set (AVX512F) on top of them.
 func detectVectors() (avx2, avx512 bool) {
 	const (
 		fma, osxsave, avx, f16c = 1 << 12, 1 << 27, 1 << 28, 1 << 29 // leaf 1, ECX
@@ -56,6 +53,7 @@ func vectorKernels() (all []*kernel) {
 		softmax: softmaxAVX2, layerNorm: layerNormAVX2,
 		widenF16: widenF16AVX2, widenBF16: widenBF16AVX2,
 	}
+	hasAVX2, hasAVX512 := detectVectors()
 	if hasAVX512 {
 		u := *avx2
 		u.name, u.rows, u.cols, u.stride = "avx512", 14, 32, 16

@@ -86,18 +86,14 @@ func execute(args []string, stdout, stderr io.Writer) int {
 		stdout = &wholeLines{File: file}
 	}
 	p.stdout = bufio.NewWriter(stdout)
-	err := kernelErr
-	if err == nil {
-		err = withoutPanic(func() error {
-			c, rest := p.choose(args)
-			words, err := p.parse(c, rest)
-			if err != nil {
-				return err
-			}
-			return c.run(words)
-		})
-	}
-	return p.end(err)
+	return p.end(withoutPanic(func() error {
+		c, rest := p.choose(args)
+		words, err := p.parse(c, rest)
+		if err != nil {
+			return err
+		}
+		return c.run(words)
+	}))
 }
 
 // end reports how the run ended, and returns the exit code.
@@ -533,6 +529,9 @@ func (p *program) source(model, out string, env Env) (string, error) {
 
 // openModel finds the weights, fetches them if it must, and opens them.
 func (p *program) openModel() (*Model, error) {
+	if err := chooseKernel(os.Getenv("MECHPATCH_KERNEL")); err != nil {
+		return nil, err
+	}
 	env := systemEnv(p.offline)
 	env.bundled = ownBundle()
 	found, err := findModel(p.model, env)

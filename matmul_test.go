@@ -414,7 +414,7 @@ func TestChooseKernel(t *testing.T) {
 	err := chooseKernel("abacus")
 	wantError(t, "a kernel that there is not", err, "abacus")
 	wantError(t, "the kernels that there are", err, goKernel.name)
-	if chosen.name != kernels()[0].name {
+	if chosen.name != was {
 		t.Errorf("after the error the kernel is %q", chosen.name)
 	}
 }
