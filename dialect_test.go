@@ -95,85 +95,80 @@ func TestAdapterBeside(t *testing.T) {
 }
 
 func TestParseConfig(t *testing.T) {
-	const from = "config.json"
+	type facts map[string]any
 	for _, c := range []struct {
 		config string
-		want   map[string]any // some of the facts
-		err    string
+		want   facts // some of them
 	}{
-		{`{}`, nil, ""},
+		{`{}`, nil},
 		{`{"model_type": "gpt2", "n_inner": null, "attn_mult": null}`,
-			map[string]any{"n_head": nil, "activation_function": "gelu_new"}, ""},
+			facts{"n_head": nil, "activation_function": "gelu_new"}},
 		{`{"n_head": 12, "n_embd": 768, "n_layer": 12, "n_ctx": 1024, "n_positions": 1024,
 			"attn_pdrop": 0.1, "summary_activation": "tanh", "reorder_and_upcast_attn": true,
 			"task_specific_params": {"text-generation": {"do_sample": true}}, "pruned_heads": {},
 			"quantization_config": null, "add_cross_attention": false, "auto_map": {},
 			"_attn_implementation_autoset": true, "use_flash_attention": true}`,
-			map[string]any{"n_head": 12, "n_embd": 768, "n_layer": 12, "n_positions": 1024}, ""},
+			facts{"n_head": 12, "n_embd": 768, "n_layer": 12, "n_positions": 1024}},
 		{`{"num_attention_heads": 4, "hidden_size": 8, "block_size": 16}`,
-			map[string]any{"n_head": 4, "n_embd": 8, "n_positions": 16}, ""},
+			facts{"n_head": 4, "n_embd": 8, "n_positions": 16}},
 		{`{"activation_function": "relu", "layer_norm_epsilon": 1e-06,
 			"scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true}`,
-			map[string]any{"activation_function": "relu", "layer_norm_epsilon": 1e-6,
-				"scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true}, ""},
-		{`{"model": {"model_type": "gpt-mini", "n_head": null}, "data": {}}`,
-			map[string]any{"n_head": 6}, ""},
+			facts{"activation_function": "relu", "layer_norm_epsilon": 1e-6,
+				"scale_attn_weights": false, "scale_attn_by_inverse_layer_idx": true}},
+		{`{"model": {"model_type": "gpt-mini", "n_head": null}, "data": {}}`, facts{"n_head": 6}},
 		{`{"model": {"model_type": "gpt", "n_head": 2, "n_embd": 8}}`,
-			map[string]any{"n_head": 2, "n_embd": 8}, ""},
-
-		{`{"n_head": 5, "n_embd": 768}`, nil, "n_head is 5, which does not divide n_embd, 768"},
-		{`{"n_head": 12.5}`, nil, `n_head is "12.5" in config.json, which cannot be`},
-		{`{"n_head": 99999999999999999999}`, nil, "which cannot be"},
-		{`{"n_head": 12, "num_attention_heads": 6}`, nil,
-			"n_head is 12 in config.json, but 6 in config.json (num_attention_heads)"},
-		{`{"layer_norm_epsilon": 0.0}`, map[string]any{"layer_norm_epsilon": 0.0}, ""},
-		{`{"layer_norm_epsilon": 2}`, map[string]any{"layer_norm_epsilon": 2.0}, ""},
-		{`{"layer_norm_epsilon": -1e-05}`, nil, `layer_norm_epsilon is "-1e-05" in config.json`},
-		{`{"layer_norm_epsilon": "NaN"}`, nil, "layer_norm_epsilon is"},
-		{`{"layer_norm_epsilon": NaN}`, nil, "not JSON at byte 24: invalid character 'N'"},
-		{`{"layer_norm_epsilon": 1e999}`, nil, "layer_norm_epsilon is"},
-		{`{"layer_norm_epsilon": []}`, nil, "layer_norm_epsilon is"},
-		{`{"scale_attn_weights": "false"}`, nil, `scale_attn_weights is "false" in config.json`},
-		{`{"scale_attn_weights": 0}`, map[string]any{"scale_attn_weights": false}, ""},
-		{`{"n_head": null}`, nil, "n_head is null in config.json, which cannot be right"},
-		{`{"activation_function": null}`, nil, "activation_function is null"},
-		{`{"scale_attn_weights": null}`, nil, "scale_attn_weights is null"},
-		{`{"model_type": "gpt2", "hidden_act": "relu"}`, nil,
-			"of a gpt2, hidden_act is called activation_function"},
-		{`{"model_type": "gpt2", "n_heads": 6}`, nil, "of a gpt2, n_heads is called n_head"},
-		{`{"model_type": "gpt2", "num_attention_heads": 6}`, map[string]any{"n_head": 6}, ""},
-		{`{"n_head": 3, "x": [{}, 1], "n_head": 4}`, nil,
-			`the key "n_head" comes twice in an object`},
-		{`{"model_type": "llama", "num_attention_heads": 32}`, nil, `model_type is "llama"`},
-		{`{"activation_function": "silu"}`, nil, `activation_function is "silu" in config.json`},
-		{`{"attn_mult": 8.0}`, nil, "attn_mult is 8.0: a GPT-2 with that change"},
-		{`{"afn": "gelu"}`, nil, "afn is"},
-		{`{"post_ln": true}`, nil, "post_ln is true"},
-		{`{"logits_soft_cap": 30}`, nil, "logits_soft_cap is 30"},
-		{`{"temperature": 0.7, "active": 1, "n_steps": 5, "top_p": 0.9}`, nil, ""},
-		{`{"quantization_config": {"bits": 4}}`, nil, `quantization_config is {"bits":4}`},
-		{`{"add_cross_attention": true}`, nil, "add_cross_attention is true"},
-		{`{"position_embedding_type": "rotary"}`, nil, "position_embedding_type is"},
-		{`{"position_embedding_type": "absolute"}`, nil, ""},
-		{`{"auto_map": {"AutoModelForCausalLM": "x.Y"}}`, nil, "auto_map is"},
-		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, nil, ""},
-		{`{"pruned_heads": {"0": [1]}}`, nil, "pruned_heads is"},
-		{`{"model": {"n_head": 2, "n_embd": 8, "rotary": true}}`, nil, "rotary is true"},
-		{`{"model": {"model_type": {}, "n_head": [1]}}`, nil, "n_head is"},
-		{`{"model": {"model_type": {}}}`, nil, ""},
-		{`[]`, nil, "config.json: not a JSON object, {…}"},
-		{`null`, nil, "not a JSON object"},
-		{`{} {}`, nil, "more follows its JSON object"},
-		{``, nil, "config.json: its JSON ends in the middle"},
-		{"\x00\xff", nil, "config.json: not UTF-8"},
+			facts{"n_head": 2, "n_embd": 8}},
+		{`{"layer_norm_epsilon": 0.0}`, facts{"layer_norm_epsilon": 0.0}},
+		{`{"layer_norm_epsilon": 2}`, facts{"layer_norm_epsilon": 2.0}},
+		{`{"scale_attn_weights": 0}`, facts{"scale_attn_weights": false}},
+		{`{"model_type": "gpt2", "num_attention_heads": 6}`, facts{"n_head": 6}},
+		{`{"temperature": 0.7, "active": 1, "n_steps": 5, "top_p": 0.9}`, nil},
+		{`{"position_embedding_type": "absolute"}`, nil},
+		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, nil},
+		{`{"model": {"model_type": {}}}`, nil},
 	} {
-		facts, err := parseConfig([]byte(c.config), from)
-		wantError(t, c.config, err, c.err)
+		got, err := parseConfig([]byte(c.config), "config.json")
+		wantError(t, c.config, err, "")
 		for key, want := range c.want {
-			if got := facts[key].value; got != want {
+			if got := got[key].value; got != want {
 				t.Errorf("%s: %s is %v, want %v", c.config, key, got, want)
 			}
 		}
+	}
+
+	for _, c := range []struct{ config, want string }{
+		{`{"n_head": 5, "n_embd": 768}`, "n_head is 5, which does not divide n_embd, 768"},
+		{`{"n_head": 12.5}`, `n_head is "12.5" in config.json, which cannot be`},
+		{`{"n_head": 99999999999999999999}`, "which cannot be"},
+		{`{"n_head": 12, "num_attention_heads": 6}`,
+			"n_head is 12 in config.json, but 6 in config.json (num_attention_heads)"},
+		{`{"layer_norm_epsilon": -1e-05}`, `layer_norm_epsilon is "-1e-05" in config.json`},
+		{`{"layer_norm_epsilon": "NaN"}`, "layer_norm_epsilon is"},
+		{`{"layer_norm_epsilon": 1e999}`, "layer_norm_epsilon is"},
+		{`{"scale_attn_weights": "false"}`, `scale_attn_weights is "false" in config.json`},
+		{`{"n_head": null}`, "n_head is null in config.json, which cannot be right"},
+		{`{"activation_function": null}`, "activation_function is null"},
+		{`{"scale_attn_weights": null}`, "scale_attn_weights is null"},
+		{`{"model_type": "gpt2", "hidden_act": "relu"}`,
+			"of a gpt2, hidden_act is called activation_function"},
+		{`{"model_type": "gpt2", "n_heads": 6}`, "of a gpt2, n_heads is called n_head"},
+		{`{"model_type": "llama", "num_attention_heads": 32}`, `model_type is "llama"`},
+		{`{"activation_function": "silu"}`, `activation_function is "silu" in config.json`},
+		{`{"attn_mult": 8.0}`, "attn_mult is 8.0: a GPT-2 with that change"},
+		{`{"afn": "gelu"}`, "afn is"},
+		{`{"post_ln": true}`, "post_ln is true"},
+		{`{"logits_soft_cap": 30}`, "logits_soft_cap is 30"},
+		{`{"quantization_config": {"bits": 4}}`, `quantization_config is {"bits":4}`},
+		{`{"add_cross_attention": true}`, "add_cross_attention is true"},
+		{`{"position_embedding_type": "rotary"}`, "position_embedding_type is"},
+		{`{"auto_map": {"AutoModelForCausalLM": "x.Y"}}`, "auto_map is"},
+		{`{"pruned_heads": {"0": [1]}}`, "pruned_heads is"},
+		{`{"model": {"n_head": 2, "n_embd": 8, "rotary": true}}`, "rotary is true"},
+		{`{"model": {"model_type": {}, "n_head": [1]}}`, "n_head is"},
+		{`[]`, "config.json: not a JSON object, {…}"},
+	} {
+		_, err := parseConfig([]byte(c.config), "config.json")
+		wantError(t, c.config, err, c.want)
 	}
 }
 

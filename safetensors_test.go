@@ -119,17 +119,60 @@ func TestParseFiles(t *testing.T) {
 // TestParseFaults holds headers that lie to the error that each must give. All come with 8 bytes of
 // data.
 func TestParseFaults(t *testing.T) {
-	tensor := func(dtype, shape, offsets string) string {
-		return fmt.Sprintf(`{"x":{"dtype":%s,"shape":%s,"data_offsets":%s}}`, dtype, shape, offsets)
-	}
-	two := func(a, b string) string {
-		return fmt.Sprintf(`{"x":{"dtype":"U8","shape":[4],"data_offsets":%s},`+
-			`"y":{"dtype":"U8","shape":[4],"data_offsets":%s}}`, a, b)
+	fault := func(header, want string) {
+		t.Helper()
+		_, err := parseSafetensors(safetensorsFile(header, make([]byte, 8)))
+		wantWhole(t, shorten(header), err, want)
 	}
 	long := strings.Repeat("x", 1000)
+	const (
+		notIntegers = "shape: should be an array of integers"
+		noCount     = " is not a count of bytes or numbers"
+		tooMany     = " has more bytes than can be counted"
+		beyond      = ", but the file holds only 8 bytes of data: it is truncated"
+	)
+	for _, c := range []struct{ dtype, shape, offsets, want string }{
+		{"F33", "[2]", "[0,8]", `unknown dtype "F33"`},
+		{"f32", "[2]", "[0,8]", `unknown dtype "f32"`},
+		{long, "[2]", "[0,8]", `unknown dtype "` + long[:80] + `…"`},
+		{"F32", "2", "[0,8]", notIntegers},
+		{"F32", `["2"]`, "[0,8]", notIntegers},
+		{"F32", "[[2]]", "[0,8]", notIntegers},
+		{"F32", "[-2]", "[0,8]", "shape: -2" + noCount},
+		{"F32", "[2.0]", "[0,8]", "shape: 2.0" + noCount},
+		{"F32", "[99999999999999999999]", "[0,8]", "shape: 99999999999999999999" + noCount},
+		{"F32", "[" + strings.Repeat("1,", 64) + "2]", "[0,8]", "shape: more than 64 numbers"},
+		{"F32", "[4611686018427387906]", "[0,8]", "F32 [4611686018427387906]" + tooMany},
+		{"F32", "[4294967296,4294967297]", "[0,8]", "F32 [4294967296, 4294967297]" + tooMany},
+		{"F4", "[15]", "[0,8]", "F4 [15] does not fill whole bytes"},
+		{"F32", "[3]", "[0,8]", "8 bytes of data, but F32 [3] is 12 bytes"},
+		{"F32", "[]", "[0,8]", "8 bytes of data, but F32 [] is 4 bytes"},
+		{"F32", "[2]", "[8]", "data_offsets are 1 numbers and should be two"},
+		{"F32", "[2]", "[0,8,8]", "data_offsets are 3 numbers and should be two"},
+		{"F32", "[2]", "[0,-8]", "data_offsets: -8" + noCount},
+		{"F32", "[2]", "[8,0]", "its data end at byte 0, before they begin at byte 8"},
+		{"F32", "[3]", "[0,12]", "its data end at byte 12" + beyond},
+		{"U8", "[7]", "[9223372036854775800,9223372036854775807]",
+			"its data end at byte 9223372036854775807" + beyond},
+		{"F32", "[1]", "[4,8]", "a hole of 4 bytes before its data"},
+	} {
+		fault(fmt.Sprintf(`{"x":{"dtype":%q,"shape":%s,"data_offsets":%s}}`,
+			c.dtype, c.shape, c.offsets), `tensor "x": `+c.want)
+	}
+	for _, c := range []struct{ a, b, want string }{ // the places of two tensors of 4 bytes
+		{"[0,4]", "[3,7]", `its data overlap those of "x"`},
+		{"[0,4]", "[0,4]", `its data overlap those of "x"`},
+		{"[4,8]", "[3,7]", "a hole of 3 bytes before its data"},
+	} {
+		fault(fmt.Sprintf(`{"x":{"dtype":"U8","shape":[4],"data_offsets":%s},`+
+			`"y":{"dtype":"U8","shape":[4],"data_offsets":%s}}`, c.a, c.b), `tensor "y": `+c.want)
+	}
 	for _, c := range []struct{ header, want string }{
 		{`{`, "the header's JSON ends in the middle"},
 		{`{"x":{"dtype":"F32"`, `tensor "x": the header's JSON ends in the middle`},
+		{`{"x":{"dtype":32}}`, `tensor "x": dtype: should be a string`},
+		{`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`,
+			"4 bytes at the end of the file belong to no tensor"},
 		{`{"x":1}`, `tensor "x": should be an object`},
 		{`{"x":[[[[[[]]]]]]}`, `tensor "x": should be an object`},
 		{`{"x":null}`, `tensor "x": should be an object`},
@@ -142,57 +185,15 @@ func TestParseFaults(t *testing.T) {
 		{`{"x":{}}`, `tensor "x": dtype is missing`},
 		{`{"x":{"dtype":"F32","data_offsets":[0,8]}}`, `tensor "x": shape is missing`},
 		{`{"x":{"dtype":"F32","shape":[2]}}`, `tensor "x": data_offsets is missing`},
-		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`, `tensor "x": unknown field ` +
-			`"DType"`},
+		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`,
+			`tensor "x": unknown field "DType"`},
 		{`{"x":{"shape":[2],"shape":[2]}}`, `tensor "x": the name "shape" comes twice`},
 		{`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0078":{}}`,
 			`the name "x" comes twice`},
-		{tensor(`32`, `[2]`, `[0,8]`), `tensor "x": dtype: should be a string`},
-		{tensor(`"F33"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "F33"`},
-		{tensor(`"f32"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "f32"`},
-		{tensor(`"`+long+`"`, `[2]`, `[0,8]`), `tensor "x": unknown dtype "` + long[:80] + `…"`},
-		{tensor(`"F32"`, `2`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
-		{tensor(`"F32"`, `["2"]`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
-		{tensor(`"F32"`, `[[2]]`, `[0,8]`), `tensor "x": shape: should be an array of integers`},
-		{tensor(`"F32"`, `[-2]`, `[0,8]`), `tensor "x": shape: -2 is not a count of bytes or ` +
-			`numbers`},
-		{tensor(`"F32"`, `[2.0]`, `[0,8]`), `tensor "x": shape: 2.0 is not a count of bytes or ` +
-			`numbers`},
-		{tensor(`"F32"`, `[2e0]`, `[0,8]`), `tensor "x": shape: 2e0 is not a count of bytes or ` +
-			`numbers`},
-		{tensor(`"F32"`, `[99999999999999999999]`, `[0,8]`),
-			`tensor "x": shape: 99999999999999999999 is not a count of bytes or numbers`},
-		{tensor(`"F32"`, `[`+strings.Repeat("1,", 64)+`2]`, `[0,8]`),
-			`tensor "x": shape: more than 64 numbers`},
-		{tensor(`"F32"`, `[4611686018427387906]`, `[0,8]`),
-			`tensor "x": F32 [4611686018427387906] has more bytes than can be counted`},
-		{tensor(`"F32"`, `[4294967296,4294967297]`, `[0,8]`), `tensor "x": F32 [4294967296, ` +
-			`4294967297] has more bytes than can be counted`},
-		{tensor(`"F4"`, `[15]`, `[0,8]`), `tensor "x": F4 [15] does not fill whole bytes`},
-		{tensor(`"F32"`, `[3]`, `[0,8]`), `tensor "x": 8 bytes of data, but F32 [3] is 12 bytes`},
-		{tensor(`"F32"`, `[]`, `[0,8]`), `tensor "x": 8 bytes of data, but F32 [] is 4 bytes`},
-		{tensor(`"F32"`, `[2]`, `[8]`), `tensor "x": data_offsets are 1 numbers and should be two`},
-		{tensor(`"F32"`, `[2]`, `[0,8,8]`), `tensor "x": data_offsets are 3 numbers and should ` +
-			`be two`},
-		{tensor(`"F32"`, `[2]`, `[0,-8]`), `tensor "x": data_offsets: -8 is not a count of bytes ` +
-			`or numbers`},
-		{tensor(`"F32"`, `[2]`, `[8,0]`), `tensor "x": its data end at byte 0, before they begin ` +
-			`at byte 8`},
-		{tensor(`"F32"`, `[3]`, `[0,12]`), `tensor "x": its data end at byte 12, but the file ` +
-			`holds only 8 bytes of data: it is truncated`},
-		{tensor(`"U8"`, `[7]`, `[9223372036854775800,9223372036854775807]`),
-			`tensor "x": its data end at byte 9223372036854775807, but the file holds only 8 ` +
-				`bytes of data: it is truncated`},
-		{tensor(`"F32"`, `[1]`, `[0,4]`), "4 bytes at the end of the file belong to no tensor"},
-		{tensor(`"F32"`, `[1]`, `[4,8]`), `tensor "x": a hole of 4 bytes before its data`},
-		{two("[0,4]", "[3,7]"), `tensor "y": its data overlap those of "x"`},
-		{two("[0,4]", "[0,4]"), `tensor "y": its data overlap those of "x"`},
-		{two("[4,8]", "[3,7]"), `tensor "y": a hole of 3 bytes before its data`},
 		{`{"` + long + `\n":{}}`, `tensor "` + long[:80] + `…": dtype is missing`},
 		{`{"a\nb":{}}`, `tensor "a\nb": dtype is missing`},
 	} {
-		_, err := parseSafetensors(safetensorsFile(c.header, make([]byte, 8)))
-		wantWhole(t, shorten(c.header), err, c.want)
+		fault(c.header, c.want)
 	}
 }
 
