@@ -246,43 +246,39 @@ func TestOutputsApart(t *testing.T) {
 	if err := os.Link("corrupt.txt", "corrupt-hard"); err != nil {
 		t.Skip(err)
 	}
-	pair, circuit := "clean.txt corrupt.txt Jones Smith ", "-model circuit "
-	for _, c := range []struct{ line, want string }{
-		{pair + "-o clean.txt", "-o clean.txt would overwrite the clean text"},
-		{pair + "-json links/links/clean.txt",
-			"-json links/links/clean.txt would overwrite the clean text"},
-		{pair + "-csv corrupt-hard", "-csv corrupt-hard would overwrite the corrupt text"},
-		{pair + "-o clean-link", "-o clean-link would overwrite the clean text"},
-		{pair + "-model m.safetensors -o m.safetensors",
-			"-o m.safetensors would overwrite the model"},
-		{pair + "-model m.safetensors -json m-link", "-json m-link would overwrite the model"},
-		{pair + "-o new -json new", "-o and -json would both be written to new"},
-		{pair + "-o new-link -csv new", "-o and -csv would both be written to new"},
-		{pair + "-json new -csv ./links/new",
-			"-json and -csv would both be written to ./links/new"},
-		{pair + "-json - -csv -", "-json and -csv would both be written to standard output"},
-		{"-pairs pairs.tsv -json pairs.tsv", "-json pairs.tsv would overwrite the file of pairs"},
-		{"-pairs pairs.tsv -json pairs-link", "-json pairs-link would overwrite the file of pairs"},
-		{"-pairs pairs-link -o pairs.tsv", "-o pairs.tsv would overwrite the file of pairs"},
-		{"-pairs pairs.tsv -o new -json new", "-o and -json would both be written to new"},
-		{circuit + "next clean.txt -json clean-link", "-json clean-link would overwrite the text"},
-		{"next clean.txt -model m.safetensors -json m-link",
-			"-json m-link would overwrite the model"},
-		{"tokens clean.txt -json clean.txt", "-json clean.txt would overwrite the text"},
-		{"convert m.safetensors m.safetensors", "OUT m.safetensors would overwrite the model"},
-		{"convert m.safetensors m-link -dtype f16", "OUT m-link would overwrite the model"},
-		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
-		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors would overwrite the model"},
-		{"convert parts parts/config.json", "OUT parts/config.json would overwrite the model"},
-		{pair + "-model parts -csv parts/config.json",
-			"parts/config.json would overwrite the model"},
-		{"bundle -exe program m.safetensors program-link",
-			"OUT program-link would overwrite the program"},
+	const pair = "clean.txt corrupt.txt Jones Smith "
+	for _, c := range []struct{ line, output, input string }{
+		{pair + "-o clean.txt", "-o clean.txt", "the clean text"},
+		{pair + "-json links/links/clean.txt", "-json links/links/clean.txt", "the clean text"},
+		{pair + "-csv corrupt-hard", "-csv corrupt-hard", "the corrupt text"},
+		{pair + "-o clean-link", "-o clean-link", "the clean text"},
+		{pair + "-model m.safetensors -o m.safetensors", "-o m.safetensors", "the model"},
+		{pair + "-model m.safetensors -json m-link", "-json m-link", "the model"},
+		{pair + "-model parts -csv parts/config.json", "-csv parts/config.json", "the model"},
+		{"-pairs pairs.tsv -json pairs.tsv", "-json pairs.tsv", "the file of pairs"},
+		{"-pairs pairs.tsv -json pairs-link", "-json pairs-link", "the file of pairs"},
+		{"-pairs pairs-link -o pairs.tsv", "-o pairs.tsv", "the file of pairs"},
+		{"next clean.txt -json clean-link", "-json clean-link", "the text"},
+		{"next clean.txt -model m.safetensors -json m-link", "-json m-link", "the model"},
+		{"tokens clean.txt -json clean.txt", "-json clean.txt", "the text"},
+		{"convert m.safetensors m.safetensors", "OUT m.safetensors", "the model"},
+		{"convert m.safetensors m-link -dtype f16", "OUT m-link", "the model"},
+		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors", "the model"},
+		{"convert parts parts/config.json", "OUT parts/config.json", "the model"},
+		{"bundle -exe program m.safetensors m-link", "OUT m-link", "the model"},
+		{"bundle -exe program m.safetensors program-link", "OUT program-link", "the program"},
 	} {
-		code, stdout, stderr := invoke(strings.Fields(c.line)...)
-		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, c.want) {
-			t.Errorf("%s: exit code %d, %q %q, want %q", c.line, code, stdout, stderr, c.want)
-		}
+		refuse(t, c.line, c.output+" would overwrite "+c.input)
+	}
+	for _, c := range []struct{ line, outputs, file string }{
+		{pair + "-o new -json new", "-o and -json", "new"},
+		{pair + "-o new-link -csv new", "-o and -csv", "new"},
+		{pair + "-json new -csv ./links/new", "-json and -csv", "./links/new"},
+		{pair + "-json - -csv -", "-json and -csv", "standard output"},
+		{pair + "-json - -o -", "-o and -json", "standard output"},
+		{"-pairs pairs.tsv -o new -json new", "-o and -json", "new"},
+	} {
+		refuse(t, c.line, c.outputs+" would both be written to "+c.file)
 	}
 	for name, want := range inputs {
 		if got, err := os.ReadFile(name); err != nil || string(got) != want {
@@ -405,14 +401,17 @@ func TestPanic(t *testing.T) {
 
 func indexOutOfRange(i int) { _ = []int{}[i] }
 
+// refuse makes sure that a command line is refused in one line that says this.
+func refuse(t *testing.T, line, want string) {
+	t.Helper()
+	code, stdout, stderr := command(t, strings.Fields(line)...)
+	if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, want) {
+		t.Errorf("%s: exit code %d, %s%s, want %q", line, code, stdout, stderr, want)
+	}
+}
+
 // What does not go together is refused in one line that says what it is.
 func TestRefusedCombinations(t *testing.T) {
-	refuse := func(line, want string) {
-		code, stdout, stderr := command(t, strings.Fields(line)...)
-		if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, want) {
-			t.Errorf("%s: exit code %d, %s%s, want %q", line, code, stdout, stderr, want)
-		}
-	}
 	for _, c := range []struct{ flags, want string }{
 		{"-site soul", "-site soul: the sites are resid_pre, resid_mid, resid, attn and mlp"},
 		{"-site resid,z", "resid and z have cells of different kinds"},
@@ -459,10 +458,9 @@ func TestRefusedCombinations(t *testing.T) {
 		{"-cmap jet", "-cmap jet: the maps are viridis and rdbu"},
 		{"-scale 0", "-scale 0"},
 		{"-top -1", "-top -1"},
-		{"-json - -o -", "-o and -json would both be written to standard output"},
 		{"-pairs x", "-pairs takes the texts and answers from its file"},
 	} {
-		refuse("clean.txt corrupt.txt Jones Smith "+c.flags, c.want)
+		refuse(t, "clean.txt corrupt.txt Jones Smith "+c.flags, c.want)
 	}
 	for _, c := range []struct{ line, want string }{
 		{"-pairs x -lens", "-lens looks at one pair: -pairs does not go with it"},
@@ -485,7 +483,7 @@ func TestRefusedCombinations(t *testing.T) {
 		{"next a #-1", `the answer "#-1": "#-1" is not a token id`},
 		{"-colour red", "-colour; a word that begins with - is a flag unless"},
 	} {
-		refuse(c.line, c.want)
+		refuse(t, c.line, c.want)
 	}
 }
 
@@ -621,32 +619,29 @@ const circuitNote = "this is the built-in circuit, not GPT-2"
 // says when the circuit takes GPT-2's place.
 func TestWithoutWeights(t *testing.T) {
 	for _, c := range []struct {
-		name      string
-		args      []string
-		variables []string
-		code      int
-		asks      bool   // whether the hub is asked
-		says      string // on stderr; "" for nothing at all
+		flags, variable string
+		code            int
+		asks            bool   // whether the hub is asked
+		says            string // on stderr; "" for nothing at all
 	}{
-		{"nothing said", nil, nil, 0, true, circuitNote},
-		{"-offline", []string{"-offline"}, nil, 0, false, circuitNote},
-		{"HF_HUB_OFFLINE", nil, []string{"HF_HUB_OFFLINE", "1"}, 0, false, circuitNote},
-		{"-model circuit", []string{"-model", "circuit"}, nil, 0, false, ""},
-		{"MECHPATCH_MODEL=circuit", nil, []string{"MECHPATCH_MODEL", "circuit"}, 0, false, ""},
-		{"-model gpt2", []string{"-model", "gpt2"}, nil, 1, true, "fetching gpt2: "},
-		{"-model gpt2 -offline", []string{"-model", "gpt2", "-offline"}, nil, 1, false,
+		{"", "", 0, true, circuitNote},
+		{"-offline", "", 0, false, circuitNote},
+		{"", "HF_HUB_OFFLINE=1", 0, false, circuitNote},
+		{"-model circuit", "", 0, false, ""},
+		{"", "MECHPATCH_MODEL=circuit", 0, false, ""},
+		{"-model gpt2", "", 1, true, "fetching gpt2: "},
+		{"-model gpt2 -offline", "", 1, false, "this run does not use the network"},
+		{"-model gpt2 -offline", "MECHPATCH_MODEL=circuit", 1, false,
 			"this run does not use the network"},
-		{"-model before MECHPATCH_MODEL", []string{"-model", "gpt2", "-offline"},
-			[]string{"MECHPATCH_MODEL", "circuit"}, 1, false, "this run does not use the network"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			hub := newHub(t,
-				func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+		t.Run(c.flags+" "+c.variable, func(t *testing.T) {
+			hub := scripted(t, status(404))
 			bareMachine(t, hub.URL)
-			if c.variables != nil {
-				t.Setenv(c.variables[0], c.variables[1])
+			if name, value, ok := strings.Cut(c.variable, "="); ok {
+				t.Setenv(name, value)
 			}
-			code, stdout, stderr := invoke(append(c.args, "next", "-e", exampleClean)...)
+			args := append(strings.Fields(c.flags), "next", "-e", exampleClean)
+			code, stdout, stderr := invoke(args...)
 			if code != c.code ||
 				(code == 0) != strings.Contains(stdout, "built-in circuit (not GPT-2)") {
 				t.Errorf("exit code %d, %s %s", code, stdout, stderr)
@@ -768,7 +763,7 @@ func TestSetupErrors(t *testing.T) {
 	model, text := tinySource(t, "module-zip"),
 		file(t, "text.txt", "no model at all, and no program")
 	absent, out := filepath.Join(t.TempDir(), "absent"), filepath.Join(t.TempDir(), "out")
-	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
+	hub := scripted(t, status(404))
 	bareMachine(t, hub.URL)
 	for _, c := range []struct {
 		args []string

@@ -201,6 +201,23 @@ func TestLoadVariants(t *testing.T) {
 		ck.tensors = append([]Tensor{head}, ck.tensors...)
 		return &ck.tensors[0]
 	}
+	load := func(name string, change func(*Checkpoint), want string) {
+		t.Helper()
+		ck := randomCheckpoint(tinyConfig, 16, "F32")
+		change(ck)
+		m, err := loadModel(ck, 2)
+		if want != "" {
+			wantWhole(t, name, err, "test.safetensors: "+want)
+			return
+		}
+		if wantError(t, name, err, ""); err != nil || m.Config != tinyConfig {
+			t.Fatalf("%s: got %v, want %v", name, m, tinyConfig)
+		}
+		checkShapes(t, m)
+	}
+	untied := Facts{"n_layer": {2, "config.json"}, "tie_word_embeddings": {false, "config.json"}}
+	const quantized = `its numbers are I32, as in a quantized model: only F32, F16, BF16 and F64 ` +
+		`can be used`
 	for _, c := range []struct {
 		name   string
 		change func(*Checkpoint)
@@ -219,16 +236,14 @@ func TestLoadVariants(t *testing.T) {
 			add(ck, "h.1.attn.masked_bias", "F32")
 		}, ""},
 		{"tied lm_head", func(ck *Checkpoint) { tie(ck) }, ""},
+		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, ""},
 		{"lm_head that says it is its own, but is tied", func(ck *Checkpoint) {
 			tie(ck)
-			ck.config = Facts{"n_layer": {2, "config.json"},
-				"tie_word_embeddings": {false, "config.json"}}
+			ck.config = untied
 		}, ""},
-		{"no lm_head of its own", func(ck *Checkpoint) {
-			ck.config = Facts{"n_layer": {2, "config.json"},
-				"tie_word_embeddings": {false, "config.json"}}
-		}, `tensor "lm_head.weight" is missing, but config.json says that it differs from ` +
-			`wte.weight (tie_word_embeddings)`},
+		{"no lm_head of its own", func(ck *Checkpoint) { ck.config = untied },
+			`tensor "lm_head.weight" is missing, but config.json says that it differs from ` +
+				`wte.weight (tie_word_embeddings)`},
 		{"formats by tensor", func(ck *Checkpoint) {
 			for i := range ck.tensors {
 				if i%3 > 0 {
@@ -244,13 +259,11 @@ func TestLoadVariants(t *testing.T) {
 				reshape(ck, h+"mlp.c_proj.weight", 7, 4)
 			}
 		}, ""},
-
 		{"no biases", func(ck *Checkpoint) {
 			ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool {
 				return strings.HasSuffix(t.name, ".bias")
 			})
 		}, ""},
-		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, ""},
 		{"value head", func(ck *Checkpoint) { add(ck, "v_head.summary.weight", "F32", 1, 4) }, ""},
 
 		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, "it holds no tensors"},
@@ -273,9 +286,10 @@ func TestLoadVariants(t *testing.T) {
 		}, `tensor "lm_head.weight" comes twice`},
 		{"lm_head of another shape", func(ck *Checkpoint) { tie(ck).shape = []int{4, 5} },
 			`tensor "lm_head.weight": its shape is [4, 5] and should be [5, 4]`},
-		{"lm_head of another format", func(ck *Checkpoint) { tie(ck).format = "I32" },
-			`tensor "lm_head.weight": its numbers are I32, as in a quantized model: only F32, ` +
-				`F16, BF16 and F64 can be used`},
+		{"lm_head of integers", func(ck *Checkpoint) { tie(ck).format = "I32" },
+			`tensor "lm_head.weight": ` + quantized},
+		{"integers", func(ck *Checkpoint) { find(ck, "h.0.attn.c_proj.weight").format = "I32" },
+			`tensor "h.0.attn.c_proj.weight": ` + quantized},
 		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
 			`tensor "wpe.weight" is missing: a model with a position embedding other than ` +
 				`GPT-2's cannot be computed`},
@@ -289,73 +303,53 @@ func TestLoadVariants(t *testing.T) {
 		}, `tensor "h.1.ln_1.weight" is missing`},
 		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.ln_1.weight", "F32", 4) },
 			`tensor "h.2.ln_1.weight" is missing`},
-		{"last tensor missing", func(ck *Checkpoint) { remove(ck, "ln_f.bias") },
-			`tensor "ln_f.bias" is missing`},
-		{"no MLP", func(ck *Checkpoint) { remove(ck, "h.0.mlp.c_fc.weight") },
-			`tensor "h.0.mlp.c_fc.weight" is missing`},
-		{"no bias", func(ck *Checkpoint) { remove(ck, "h.1.attn.c_attn.bias") },
-			`tensor "h.1.attn.c_attn.bias" is missing`},
 		{"number with a zero before it", func(ck *Checkpoint) {
 			find(ck, "h.1.ln_1.bias").name = "h.01.ln_1.bias"
 		}, `tensor "h.1.ln_1.bias" is missing`},
-		{"transposed", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 12, 4) },
-			`tensor "h.1.attn.c_attn.weight": its shape is [12, 4] and should be [4, 12]`},
-		{"flat", func(ck *Checkpoint) { reshape(ck, "h.1.attn.c_attn.weight", 48) },
-			`tensor "h.1.attn.c_attn.weight": its shape is [48] and should be [4, 12]`},
-		{"scalar bias", func(ck *Checkpoint) { reshape(ck, "ln_f.bias") },
-			`tensor "ln_f.bias": its shape is [] and should be [4]`},
-		{"flat wte", func(ck *Checkpoint) { reshape(ck, "wte.weight", 20) },
-			`tensor "wte.weight": its shape is [20] and should be [rows, columns], neither of ` +
-				`them 0`},
-		{"no vocabulary", func(ck *Checkpoint) { reshape(ck, "wte.weight", 0, math.MaxInt) },
-			`tensor "wte.weight": its shape is [0, 9223372036854775807] and should be [rows, ` +
-				`columns], neither of them 0`},
-		{"no context", func(ck *Checkpoint) { reshape(ck, "wpe.weight", 0, 4) },
-			`tensor "wpe.weight": its shape is [0, 4] and should be [rows, columns], neither of ` +
-				`them 0`},
-		{"narrow wpe", func(ck *Checkpoint) { reshape(ck, "wpe.weight", 3, 2) },
-			`tensor "wpe.weight": its shape is [3, 2] and should be [3, 4]`},
-		{"one MLP wider", func(ck *Checkpoint) { reshape(ck, "h.1.mlp.c_fc.weight", 4, 17) },
-			`tensor "h.1.mlp.c_fc.weight": its shape is [4, 17] and should be [4, 16]`},
-		{"integers", func(ck *Checkpoint) { find(ck, "h.0.attn.c_proj.weight").format = "I32" },
-			`tensor "h.0.attn.c_proj.weight": its numbers are I32, as in a quantized model: only ` +
-				`F32, F16, BF16 and F64 can be used`},
-		{"classifier", func(ck *Checkpoint) { add(ck, "score.weight", "F32", 2, 4) },
-			`tensor "score.weight": this is a classifier, which predicts no tokens`},
 		{"cross-attention", func(ck *Checkpoint) {
 			add(ck, "h.1.crossattention.c_attn.weight", "F32", 4, 8)
 			add(ck, "zz", "F32")
 		}, `tensor "h.1.crossattention.c_attn.weight": this is a model with cross-attention, ` +
 			`which GPT-2 does not have`},
-		{"8 bits", func(ck *Checkpoint) { add(ck, "h.0.attn.c_attn.SCB", "F32", 12) },
-			`tensor "h.0.attn.c_attn.SCB": the weights are quantized: save the model in F32, F16 ` +
-				`or BF16`},
-		{"LoRA", func(ck *Checkpoint) {
-			add(ck, "h.0.attn.c_attn.lora_A.default.weight", "F32", 2, 4)
-		}, `tensor "h.0.attn.c_attn.lora_A.default.weight": this is ` + loraAdvice},
-		{"mask of a layer spelt otherwise", func(ck *Checkpoint) {
-			add(ck, "h.01.attn.bias", "F32")
-		}, `tensor "h.01.attn.bias" is not one of GPT-2's: a model that has it is not the one ` +
-			`that mechpatch computes`},
-		{"mask of no layer", func(ck *Checkpoint) { add(ck, "attn.bias", "F32") },
-			`tensor "attn.bias" is not one of GPT-2's: a model that has it is not the one that ` +
-				`mechpatch computes`},
 	} {
-		ck := randomCheckpoint(tinyConfig, 16, "F32")
-		c.change(ck)
-		m, err := loadModel(ck, 2)
-		if c.want != "" {
-			wantWhole(t, c.name, err, "test.safetensors: "+c.want)
-			continue
-		}
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		if m.Config != tinyConfig {
-			t.Errorf("%s: got %v, want %v", c.name, m.Config, tinyConfig)
-		}
-		checkShapes(t, m)
+		load(c.name, c.change, c.want)
+	}
+
+	for _, name := range []string{"ln_f.bias", "h.0.mlp.c_fc.weight", "h.1.attn.c_attn.bias"} {
+		load(name, func(ck *Checkpoint) { remove(ck, name) },
+			fmt.Sprintf("tensor %q is missing", name))
+	}
+	const matrix = "[rows, columns], neither of them 0"
+	for _, c := range []struct {
+		name   string
+		shape  []int
+		should string
+	}{
+		{"h.1.attn.c_attn.weight", []int{12, 4}, "[4, 12]"},
+		{"h.1.attn.c_attn.weight", []int{48}, "[4, 12]"},
+		{"h.1.mlp.c_fc.weight", []int{4, 17}, "[4, 16]"},
+		{"ln_f.bias", nil, "[4]"},
+		{"wte.weight", []int{20}, matrix},
+		{"wte.weight", []int{0, math.MaxInt}, matrix},
+		{"wpe.weight", []int{0, 4}, matrix},
+		{"wpe.weight", []int{3, 2}, "[3, 4]"},
+	} {
+		shape := strings.ReplaceAll(fmt.Sprint(c.shape), " ", ", ")
+		load(c.name+shape, func(ck *Checkpoint) { reshape(ck, c.name, c.shape...) },
+			fmt.Sprintf("tensor %q: its shape is %s and should be %s", c.name, shape, c.should))
+	}
+	const unknown = " is not one of GPT-2's: a model that has it is not the one that mechpatch " +
+		"computes"
+	for _, c := range []struct{ name, want string }{
+		{"score.weight", ": this is a classifier, which predicts no tokens"},
+		{"h.0.attn.c_attn.SCB",
+			": the weights are quantized: save the model in F32, F16 or BF16"},
+		{"h.0.attn.c_attn.lora_A.default.weight", ": this is " + loraAdvice},
+		{"h.01.attn.bias", unknown}, // of a layer spelt otherwise
+		{"attn.bias", unknown},      // of none
+	} {
+		load(c.name, func(ck *Checkpoint) { add(ck, c.name, "F32", 2, 4) },
+			fmt.Sprintf("tensor %q%s", c.name, c.want))
 	}
 }
 
