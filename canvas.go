@@ -277,30 +277,6 @@ type textRun struct {
 	ink  uint8
 }
 
-// tokenRuns makes a token visible: a space becomes an open box, what cannot be drawn an escape.
-// What is longer than so many pixels ends in an ellipsis.
-func tokenRuns(f *font, token string, longest int, color uint8) []textRun {
-	var runs []textRun
-	width := 0
-	for len(token) > 0 {
-		char, size := utf8.DecodeRuneInString(token)
-		piece := textRun{string(char), color}
-		switch {
-		case char == ' ':
-			piece = textRun{"␣", faintInk}
-		case !drawable(token[:size]):
-			piece = textRun{escape(token[:size]), paleInk}
-		}
-		width += f.width(piece.text)
-		if width > longest {
-			return append(runs, textRun{"…", color})
-		}
-		runs = append(runs, piece)
-		token = token[size:]
-	}
-	return runs
-}
-
 // legible makes a text that the font can show: what it lacks becomes escapes.
 func legible(text string) string { return escaped(text, drawable) }
 

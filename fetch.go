@@ -185,7 +185,7 @@ func (f *repositoryFetch) weights(ctx context.Context) error {
 	if path == "" {
 		return fmt.Errorf("the repository has none of %s", strings.Join(weightsNames, ", "))
 	}
-	if !strings.HasSuffix(path, ".index.json") {
+	if !isIndex(path) {
 		return nil
 	}
 	_, parts, err := readIndex(path)

@@ -39,14 +39,6 @@ var published = []Published{
 		revision: "2290a62682d06624634c1f46a6ad5be0f47f38aa"},
 }
 
-const weightsFile = "model.safetensors"
-
-// weightsNames are the names of a checkpoint in a folder or a repository, the one that is taken
-// first, first. An index names the files that a large checkpoint is divided into.
-var weightsNames = []string{
-	weightsFile, weightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
-}
-
 // Repository is a model on the Hugging Face hub.
 type Repository struct {
 	id       string // ORGANISATION/NAME
@@ -327,7 +319,7 @@ func weightsIn(folder string) (path string, err error) {
 		if !isWhole(path) {
 			continue
 		}
-		if strings.HasSuffix(name, ".index.json") {
+		if isIndex(name) {
 			if err := checkParts(path); err != nil {
 				return "", err
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"unicode/utf8"
 )
 
 // This file paints heat maps: a layout says where everything goes, then it is painted. The canvas
@@ -280,13 +281,37 @@ func axisLabels(a *Axis, n, cell, group int, body *font) [][]textRun {
 			labels[i] = []textRun{{clip(body, legible(a.names[i]), longestLabel), ink}}
 		default:
 			if differs(i) {
-				labels[i] = tokenRuns(body, a.beside[i], longestLabel, accent)
+				labels[i] = tokenRuns(body, a.beside[i], accent)
 				labels[i] = append(labels[i], textRun{"→", paleInk})
 			}
-			labels[i] = append(labels[i], tokenRuns(body, a.names[i], longestLabel, ink)...)
+			labels[i] = append(labels[i], tokenRuns(body, a.names[i], ink)...)
 		}
 	}
 	return labels
+}
+
+// tokenRuns makes a token visible: a space becomes an open box, what cannot be drawn an escape.
+// What is longer than longestLabel ends in an ellipsis.
+func tokenRuns(f *font, token string, color uint8) []textRun {
+	var runs []textRun
+	width := 0
+	for len(token) > 0 {
+		char, size := utf8.DecodeRuneInString(token)
+		piece := textRun{string(char), color}
+		switch {
+		case char == ' ':
+			piece = textRun{"␣", faintInk}
+		case !drawable(token[:size]):
+			piece = textRun{escape(token[:size]), paleInk}
+		}
+		width += f.width(piece.text)
+		if width > longestLabel {
+			return append(runs, textRun{"…", color})
+		}
+		runs = append(runs, piece)
+		token = token[size:]
+	}
+	return runs
 }
 
 // nextStep continues 1, 2, 5, 10, 20, 50, … or, among the rows of groups, the divisors of a group.

@@ -87,8 +87,7 @@ func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, 
 // Patterns is what some heads attend to.
 type Patterns struct {
 	Baselines
-	heads []Head
-	a     [2][][][]float32 // [run][one of heads][destination][source]; 0 where source > destination
+	a [2][][][]float32 // [run][one of heads][destination][source]; 0 where source > destination
 }
 
 // patterns looks at the attention of heads.
@@ -97,7 +96,7 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 	if err := m.checkHeads(heads); err != nil {
 		return nil, err
 	}
-	p := &Patterns{heads: heads}
+	p := &Patterns{}
 	for run := range p.a {
 		p.a[run] = make([][][]float32, len(heads))
 	}

@@ -760,7 +760,7 @@ func (p *program) useModel(path string) error {
 		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json"} {
 		files = append(files, filepath.Join(filepath.Dir(path), name))
 	}
-	if strings.HasSuffix(path, ".index.json") { // of weights in several parts
+	if isIndex(path) {
 		for _, pattern := range []string{"*.safetensors", "*.bin"} {
 			parts, _ := filepath.Glob(filepath.Join(filepath.Dir(path), pattern))
 			files = append(files, parts...)

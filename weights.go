@@ -117,6 +117,14 @@ func openTorch(path string) (*Checkpoint, error) {
 	return ck, nil
 }
 
+const weightsFile = "model.safetensors"
+
+// weightsNames are the usual names of a checkpoint in a folder or a repository, the one that is
+// taken first, first. An index names the files that a large checkpoint is divided into.
+var weightsNames = []string{
+	weightsFile, weightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+}
+
 // partName is how the parts of a checkpoint in several files are called.
 var partName = lazyRegexp(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
 
@@ -250,8 +258,7 @@ func nameOf(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	base := filepath.Base(path)
-	if !slices.Contains(usualNames, base) {
+	if base := filepath.Base(path); !hasUsualName(base) {
 		return strings.TrimSuffix(base, filepath.Ext(base))
 	}
 	folder := filepath.Dir(path)
@@ -345,7 +352,7 @@ func (m *Model) prepareAhead(bring func(data []byte) byte) {
 
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
 func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
-	if slices.Contains(usualNames, filepath.Base(ck.source)) && ck.configErr != nil {
+	if hasUsualName(ck.source) && ck.configErr != nil {
 		return nil, ck.configErr
 	}
 	p, err := canonicalTensors(ck)
@@ -441,9 +448,9 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	}, "its __metadata__")
 	err = cmp.Or(err, facts.add(said), facts.add(ck.facts))
 
-	config, base := ck.config, filepath.Base(ck.source)
+	config := ck.config
 	other = config.otherThan(facts)
-	if slices.Contains(usualNames, base) || other == "" && config["n_layer"].value != nil {
+	if hasUsualName(ck.source) || other == "" && config["n_layer"].value != nil {
 		err = cmp.Or(err, facts.add(config), ck.configErr)
 		other = ""
 	}
@@ -453,11 +460,10 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	return facts, other, err
 }
 
-// usualNames are files that a config.json beside them is certainly about.
-var usualNames = []string{
-	"model.safetensors", "model.safetensors.index.json",
-	"pytorch_model.bin", "pytorch_model.bin.index.json",
-	"model.pt",
+// hasUsualName tells whether a config.json beside a file is certainly about it.
+func hasUsualName(path string) bool {
+	base := filepath.Base(path)
+	return base == "model.pt" || slices.Contains(weightsNames, base)
 }
 
 // variant settles what the architecture has of its own.
