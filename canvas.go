@@ -79,7 +79,7 @@ func (c *canvas) gradient(bar image.Rectangle) {
 // pointer paints a small triangle that points at (x, y) from the right, and a thin line from there
 // to a text that had to move to labelY.
 func (c *canvas) pointer(x, y, labelY int, color uint8) {
-	for i := 0; i < 5; i++ {
+	for i := range 5 {
 		c.fill(image.Rect(x+i, y-i, x+i+1, y+i+1), color)
 	}
 	if labelY != y {
@@ -170,7 +170,7 @@ const (
 // newPalette makes the palette of a colour map, and chooses the ink on each stretch of it.
 func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]uint8) {
 	palette = make(color.Palette, hatchPaper+1)
-	for i := 0; i < mapSteps; i++ {
+	for i := range mapSteps {
 		palette[i] = interpolate(anchors, float64(i)/(mapSteps-1))
 	}
 	paper := color.RGBA{255, 255, 255, 255}
@@ -186,7 +186,7 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 			palette[firstInk+i*levels+level-1] = mix(paper, over, float64(level)/levels)
 		}
 	}
-	for i := 0; i < stretches; i++ {
+	for i := range stretches {
 		under := palette[min(i*stretch+stretch/2, mapSteps-1)].(color.RGBA)
 		valueInk[i] = contrast(under, palette)
 		over := palette[valueInk[i]].(color.RGBA)

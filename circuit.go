@@ -7,9 +7,9 @@ import (
 
 // This file wires an induction circuit by hand, in GPT-2's own architecture and vocabulary (Elhage
 // et al., "A Mathematical Framework for Transformer Circuits", 2021; Olsson et al., "In-context
-// Learning and Induction Heads", 2022). It is no language model: all it knows is that what
-// followed a word before will follow it again. But its mechanism is known in full, so a heat map
-// of it can be held against the truth, and it needs no download.
+// Learning and Induction Heads", 2022). All it knows is that what followed a word before will
+// follow it again. But its mechanism is known in full, so a heat map of it can be held against the
+// truth, and it needs no download.
 //
 // The residual stream's 256 numbers are four parts of 64:
 //
@@ -54,7 +54,7 @@ const (
 )
 
 // How strongly the heads attend and what they write. A position is found exactly, so its query is
-// sharp; a token is found by most of its signs, so its query is blunter.
+// sharper than that of a token, which is found by most of its signs.
 const (
 	positionQuery    = 8
 	inductionQuery   = 3
@@ -65,17 +65,16 @@ const (
 	restScore = 12  // of position 0 in the induction head: a match has 20 to 27, chance up to 10
 )
 
-// The layer norms divide by the standard deviation of the residual stream. A token's signs have a
-// squared length of 64, a position 32, so it is known beforehand, and a head that copies multiplies
-// by it to keep the size of what it copies.
+// The layer norms divide by the standard deviation of the residual stream, which is known
+// beforehand: a token's signs have a squared length of 64, a position 32. A head that copies
+// multiplies by it to keep the size of what it copies.
 var (
 	deviationAtCopy  = math.Sqrt((64 + 32) / float64(circuitWidth))           // token, position
 	deviationAtMatch = math.Sqrt((64 + 32 + 64 + 64) / float64(circuitWidth)) // and previous, own
 	deviationAtErase = deviationAtMatch                                       // nothing is found
 )
 
-// commonWords are how a sentence goes on when nothing else is known, with the logit that ln_f's
-// bias gives them.
+// commonWords go on when nothing else is known, with the logit that ln_f's bias gives them.
 var commonWords = []struct {
 	text  string
 	logit float64
@@ -93,7 +92,7 @@ func newCircuit() *Model {
 		wpe:     positionWaves(),
 		lnF:     Norm{make([]float32, d), make([]float32, d)},
 	}
-	for l := 0; l < m.layers; l++ {
+	for range m.layers {
 		unit := make([]float32, d)
 		for i := range unit {
 			unit[i] = 1
@@ -125,7 +124,7 @@ func newCircuit() *Model {
 			m.lnF.bias[i] += float32(word.logit/partSize) * signs[i]
 		}
 	}
-	for i := 0; i < partSize; i++ {
+	for i := range partSize {
 		m.lnF.gain[partToken+i] = unembeddingScale
 	}
 	return m
@@ -133,7 +132,7 @@ func newCircuit() *Model {
 
 // tokenSigns is wte, [vocab, d]: for each token 48 signs from a hash of its text without leading
 // space and capitals, so that " Michelle" is nearly "Michelle", and 16 from a hash of its id, so
-// that it is not quite. A sign needs no more than 16 bits.
+// that it is not quite.
 func tokenSigns() Matrix {
 	const plusOne, minusOne = 0x3f80, 0xbf80 // in BF16
 	half := make([]uint16, vocabSize*circuitWidth)
@@ -156,7 +155,7 @@ func tokenSigns() Matrix {
 func textHash(text string) uint64 {
 	text = strings.ToLower(strings.TrimPrefix(text, " "))
 	h := uint64(0xcbf29ce484222325)
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		h = (h ^ uint64(text[i])) * 0x100000001b3
 	}
 	return h
@@ -171,9 +170,8 @@ func scramble(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// frequency is that of the j-th wave of a position, in radians per token: anything up to π, as a
-// hash has it. In a regular series of frequencies there would be distances at which all waves meet
-// again.
+// frequency is that of the j-th wave of a position, in radians per token, up to π, by a hash: the
+// waves of a regular series would all meet again at some distance.
 func frequency(j int) float64 {
 	return math.Pi * float64(scramble(uint64(j))) / (1 << 64)
 }
@@ -181,9 +179,9 @@ func frequency(j int) float64 {
 // positionWaves is wpe, [context, d].
 func positionWaves() Matrix {
 	w := newMatrix(circuitContext, circuitWidth)
-	for p := 0; p < circuitContext; p++ {
+	for p := range circuitContext {
 		row := w.f32[p*w.cols+partPosition:]
-		for j := 0; j < partSize/2; j++ {
+		for j := range partSize / 2 {
 			sin, cos := math.Sincos(float64(p) * frequency(j))
 			row[2*j], row[2*j+1] = float32(cos), float32(sin)
 		}
@@ -195,7 +193,7 @@ func positionWaves() Matrix {
 // position with each wave turned back by that many steps, the key the position as it is.
 func (m *Model) wirePositionHead(layer, head, back int) {
 	query, key, _ := m.head(layer, head)
-	for j := 0; j < partSize/2; j++ {
+	for j := range partSize / 2 {
 		sin, cos := math.Sincos(float64(back) * frequency(j))
 		c, s := partPosition+2*j, partPosition+2*j+1
 		query(c, 2*j, positionQuery*cos)
@@ -208,16 +206,16 @@ func (m *Model) wirePositionHead(layer, head, back int) {
 }
 
 // wireRest makes an MLP add restSize to the cosines of position 0 and take it from the sines, so
-// that the mean of the residual stream stays zero. One hidden unit does so. What it sums up, the
-// cosines less the sines, is 32 at position 0 and less than three quarters of that elsewhere, which
-// the bias brings below zero, where GELU leaves next to nothing.
+// that the mean of the residual stream stays zero. One hidden unit sums up the cosines less the
+// sines: 32 at position 0, and less than three quarters of that elsewhere, which the bias brings
+// below zero, where GELU leaves next to nothing.
 func (m *Model) wireRest(layer int) {
 	const sharp = 2
 	block, inner := &m.blocks[layer], 4*m.width
 	block.fc.w, block.mlpProj.w = newMatrix(m.width, inner), newMatrix(inner, m.width)
 	sum := sharp * partSize / 2 / deviationAtMatch // at position 0
 	block.fc.b[0] = float32(-7. / 8 * sum)
-	for j := 0; j < partSize/2; j++ {
+	for j := range partSize / 2 {
 		cos, sin := partPosition+2*j, partPosition+2*j+1
 		block.fc.w.f32[cos*inner], block.fc.w.f32[sin*inner] = sharp, -sharp
 		block.mlpProj.w.f32[cos] = float32(restSize / (sum / 8))
@@ -225,33 +223,31 @@ func (m *Model) wireRest(layer int) {
 	}
 }
 
-// wireInductionHead makes a head attend from a token to where it is the previous token. All but
-// one of the head's dimensions compare tokens. The last one gives the resting place its score:
-// there the query is a constant, and the key sums up what the layer norm makes of position 0,
-// numbers of ±2.
+// wireInductionHead makes a head attend from a token to where it is the previous token. The head's
+// last dimension gives the resting place its score: there the query is a constant, and the key sums
+// up what the layer norm makes of position 0, numbers of ±2.
 func (m *Model) wireInductionHead(layer, head int) {
 	const last = partSize - 1
 	query, key, _ := m.head(layer, head)
-	for i := 0; i < last; i++ {
+	for i := range last {
 		query(partToken+i, i, inductionQuery)
 		key(partPrevious+i, i, 1)
 	}
 	m.blocks[layer].attn.b[head*partSize+last] = 8 // attention divides scores by √64
-	for j := 0; j < partSize/2; j++ {
+	for j := range partSize / 2 {
 		key(partPosition+2*j, last, restScore/(2.*partSize))
 		key(partPosition+2*j+1, last, -restScore/(2.*partSize))
 	}
 }
 
-// wireCopy makes a head read one part of what it attends to and add it, times size, to another
-// part.
+// wireCopy makes a head add one part of what it attends to, times size, to another part.
 func (m *Model) wireCopy(layer, head, from, to int, size float64) {
 	_, _, value := m.head(layer, head)
 	proj := &m.blocks[layer].attnProj.w
 	if proj.f32 == nil {
 		*proj = newMatrix(proj.rows, proj.cols)
 	}
-	for i := 0; i < partSize; i++ {
+	for i := range partSize {
 		value(from+i, i, 1)
 		proj.f32[(head*partSize+i)*proj.cols+to+i] = float32(size)
 	}

@@ -687,7 +687,7 @@ func foreignFile(path string, head []byte) string {
 // sevenSmall tells the header of an older llama2.c model: seven 32-bit numbers, such as 288, 768,
 // 6, 6, 6, 32000, 256, of which the vocabulary's may be negative.
 func sevenSmall(head []byte) bool {
-	for i := 0; i < 7; i++ {
+	for i := range 7 {
 		n := int32(binary.LittleEndian.Uint32(head[4*i:]))
 		if i == 5 {
 			n = max(n, -n)

@@ -24,9 +24,9 @@ import (
 )
 
 // readRange returns length bytes of a file from offset on, mapped into memory, and the function
-// that ends the mapping. A negative length means up to the end of the file. On a system that
-// cannot map this file the bytes are read, and there is no function; where it could but refuses,
-// as for lack of memory, that is an error: reading would need the same memory.
+// that ends the mapping. A negative length means up to the end. What the system cannot map is read,
+// and there is no function; where it could but refuses, as for lack of memory, that is an error:
+// reading would need the same memory.
 func readRange(path string, offset, length int64) ([]byte, func() error, error) {
 	info, err := os.Stat(path) // before opening, since opening a pipe waits for its writer
 	if err != nil {
@@ -96,8 +96,7 @@ func noteMapping(view []byte, path string, unmap func() error) func() error {
 	}
 }
 
-// faultAt explains why memory could not be read at an address; nil if no mapped file is there, so
-// that the fault is the program's.
+// faultAt explains why memory could not be read at an address; nil if no mapped file is there.
 func faultAt(address uintptr) error {
 	mappings.Lock()
 	defer mappings.Unlock()
@@ -110,9 +109,9 @@ func faultAt(address uintptr) error {
 	return nil
 }
 
-// touch has mapped memory brought in before it is needed: whoever computes with it is not
-// interrupted then. Linux brings in mapGranule bytes at a time. What cannot be read is the affair
-// of whoever needs it. The sum of the bytes only keeps the compiler from leaving out the reading.
+// touch has mapped memory brought in before a computation needs it. Linux brings in mapGranule
+// bytes at a time. What cannot be read is the affair of whoever needs it. The sum only keeps the
+// compiler from leaving out the reading.
 func touch(data []byte) (sum byte) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { recover() }()
@@ -135,21 +134,20 @@ func readUnmapped(f io.ReaderAt, offset, length int64) ([]byte, error) {
 }
 
 const (
-	// mapGranule is what the start of a mapping must be a multiple of: Windows' rule, and a
-	// multiple of every page size in use.
+	// A mapping must begin at a multiple of mapGranule: Windows' rule, and a multiple of every page
+	// size in use.
 	mapGranule = 64 << 10
-	// maxRead bounds what is read into memory where mapping is not possible. GPT-2 XL in F32, the
-	// largest there is, has 6.4 GB; a sparse file can claim any size.
+	// maxRead bounds what is read where mapping is not possible. GPT-2 XL in F32 has 6.4 GB; a
+	// sparse file can claim any size.
 	maxRead = 16 << 30
 )
 
-// maxMemory bounds what a run may need, beside the weights that lie mapped in their file: five
-// times what GPT-2 XL takes to be converted from PyTorch's form. What a file claims must not
-// decide it.
+// maxMemory bounds what a run may need beside mapped weights, whatever a file claims: five times
+// what GPT-2 XL takes to be converted from PyTorch's form.
 const maxMemory = 32 << 30
 
-// enoughMemory is an error of one line if what needs more bytes of memory than the bound, or than
-// this machine has left, where it tells.
+// enoughMemory is an error if what needs more bytes of memory than the bound, or than this machine
+// has left, where it tells.
 func enoughMemory(need uint64, what string) error {
 	const gb = 1e9
 	if need > maxMemory {
@@ -163,8 +161,8 @@ func enoughMemory(need uint64, what string) error {
 	return nil
 }
 
-// memoryAtFirst is what was left when it was first asked for. What the program has taken since then
-// it uses again.
+// memoryAtFirst is what was left when it was first asked for: what the program has taken since, it
+// uses again.
 var memoryAtFirst = sync.OnceValues(func() (uint64, bool) { return memoryLeft("/") })
 
 // memoryLeft is how many bytes of memory a program can still get, as Linux tells below root: what
@@ -204,8 +202,8 @@ func memoryLeft(root string) (left uint64, ok bool) {
 	return left, ok
 }
 
-// writeFile writes one of a run's results whole or not at all. What is there but is no file, such
-// as a terminal or /dev/null, is written to as it is.
+// writeFile is replaceFile for a result. What is there but is no file, such as /dev/null, is
+// written to as it is.
 func writeFile(name string, write func(io.Writer) error) error {
 	if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() {
 		return replaceFile(name, 0o666, 0, write)
@@ -222,9 +220,9 @@ func writeFile(name string, write func(io.Writer) error) error {
 
 // replaceFile writes a file under a temporary name in the same folder, and renames it once it is
 // whole. Whatever fails, and whatever signal ends the program, what was there before is still
-// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed,
-// also one to a file that does not exist yet. size is that of a large file, which is on the disk
-// before it gets its name, and 0 for a small one. An error of write's own is returned as it is.
+// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed.
+// size is that of a large file, which is on the disk before it gets its name, and 0 for a small
+// one. An error of write's own is returned as it is.
 func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
 	fail := func(err error) error {
 		if size > 0 {
@@ -276,9 +274,9 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	return nil
 }
 
-// copier hands a buffer what is written in pieces that it copies. What it would hand on as it is,
-// the system would read, and report a mapped file that was cut short as a fault of the file it
-// writes.
+// copier hands a buffer what is written in pieces that it copies. If it handed on a large piece as
+// it is, the system would read it, and report a mapped file that was cut short as a fault of the
+// file it writes.
 type copier struct{ *bufio.Writer }
 
 func (c copier) Write(data []byte) (n int, err error) {
@@ -290,8 +288,8 @@ func (c copier) Write(data []byte) (n int, err error) {
 	return n, err
 }
 
-// wholeLines is a file in which no line is left half-written where writing fails, as on a full
-// disk: it is cut back to the end of the last whole one. A pipe or a device takes nothing back.
+// wholeLines is a file that is cut back to its last whole line where writing fails, as on a full
+// disk. A pipe or a device takes nothing back.
 type wholeLines struct {
 	*os.File
 	begun int64 // bytes of a line that has no end yet
@@ -318,7 +316,7 @@ func (w *wholeLines) Write(data []byte) (int, error) {
 
 // throughLinks is the file that is written if name is: where links lead, also if nothing is there.
 func throughLinks(name string) (string, error) {
-	for links := 0; links < 40; links++ { // as many as Linux follows
+	for range 40 { // as many as Linux follows
 		target, err := os.Readlink(name)
 		if err != nil {
 			return name, nil // it is no link
@@ -339,7 +337,7 @@ var unfinished = struct {
 	files map[*os.File]bool
 }{files: map[*os.File]bool{}}
 
-// createTemporary makes a temporary file in path's folder. It must be finished or discarded.
+// createTemporary makes a file in path's folder that must be finished or discarded.
 func createTemporary(path string, mode fs.FileMode) (*os.File, error) {
 	folder, _ := filepath.Split(path)
 	name := folder + fmt.Sprintf(".mechpatch-%016x.tmp", rand.Uint64()) // for long names too
@@ -375,8 +373,8 @@ func discard(f *os.File) {
 	}
 }
 
-// removeUnfinishedOnSignal has the temporary files removed before a signal ends the program. It is
-// the signal that ends it all the same, so that a shell or a batch system sees which.
+// removeUnfinishedOnSignal has the temporary files removed before a signal ends the program. The
+// signal ends it all the same, so that a shell or a batch system sees which.
 var removeUnfinishedOnSignal = sync.OnceFunc(func() {
 	signals := make(chan os.Signal, 1)
 	for _, s := range deadlySignals() {
@@ -384,7 +382,7 @@ var removeUnfinishedOnSignal = sync.OnceFunc(func() {
 	}
 	go func() {
 		s := <-signals
-		unfinished.Lock() // for good: nothing gets its name any more, and nobody tells of an error
+		unfinished.Lock() // for good: nothing gets its name any more
 		for f := range unfinished.files {
 			f.Close() // Windows removes no open file
 			os.Remove(f.Name())
@@ -409,8 +407,7 @@ func deadlySignals() []os.Signal {
 	return deadly
 }
 
-// readBounded reads a small file whole, and refuses one of more than limit bytes. A pipe in its
-// place is not waited for.
+// readBounded reads a file whole, and refuses one of more than limit bytes, and a pipe.
 func readBounded(path string, limit int64) ([]byte, error) {
 	file, err := openRegular(path)
 	if err != nil {
@@ -453,8 +450,7 @@ func firstBytes(path string, n int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, n))
 }
 
-// openRegular opens a file, but no folder, device or pipe: opening a pipe would wait for its
-// writer.
+// openRegular opens a file, but no folder, device or pipe, whose writer it would wait for.
 func openRegular(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return nil, cmp.Or(err, errors.New("not a regular file"))
@@ -482,13 +478,11 @@ func reason(err error) error {
 	return err
 }
 
-// quote puts a name from a file in quotation marks, fit for an error of one line: control
-// characters escaped, not too long.
+// quote quotes a name from a file for an error: control characters escaped, not too long.
 func quote(name string) string {
 	return strconv.Quote(shorten(name))
 }
 
-// shorten shortens a text from a file for an error message.
 func shorten(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -497,8 +491,7 @@ func shorten(s string) string {
 	return s
 }
 
-// lazyRegexp compiles an expression when it is first asked for, so that a start that does not need
-// it does not wait for it.
+// lazyRegexp compiles an expression when it is first asked for, so that no start waits for it.
 func lazyRegexp(expression string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

@@ -23,7 +23,7 @@ func (m *Model) look(pair Pair, full bool, progress func(done float64),
 		return s, err
 	}
 	defer batches.put(b)
-	for l := 0; l < m.layers; l++ {
+	for l := range m.layers {
 		var fault error
 		err := m.block(b, l, func(site Site, layer int, act []float32) []float32 {
 			if fault == nil {

@@ -228,7 +228,7 @@ func (v *vocabulary) encode(text string, space bool) ([]int, error) {
 		return nil, v.refused
 	}
 	if v.lacking {
-		for i := 0; i < len(text); i++ {
+		for i := range len(text) {
 			if v.letters[text[i]] == noToken {
 				return nil, fmt.Errorf("%s has no token for the byte 0x%02X, as in %q",
 					v.file, text[i], text[max(0, i-4):min(len(text), i+4)])

@@ -537,7 +537,7 @@ func parameters(c Config, inner int) []param {
 		all = append(all,
 			param{name + ".weight", []int{in, out}}, param{name + ".bias", []int{out}})
 	}
-	for l := 0; l < c.layers; l++ {
+	for l := range c.layers {
 		h := fmt.Sprintf("h.%d.", l)
 		norm(h + "ln_1")
 		linear(h+"attn.c_attn", d, 3*d)
