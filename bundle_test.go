@@ -107,8 +107,9 @@ func TestNotBundled(t *testing.T) {
 }
 
 func TestTrailer(t *testing.T) {
-	const size = 3*bundleAlign + 1000 + trailerSize
-	good := trailer{program: 2*bundleAlign + 1, offset: 3 * bundleAlign, length: 1000}
+	const page = bundleAlign
+	const size = 3*page + 1000 + trailerSize
+	good := trailer{2*page + 1, 3 * page, 1000}
 	if got, ok, err := parseTrailer(good.encode(), size); got != good || !ok || err != nil {
 		t.Error(got, ok, err)
 	}
@@ -120,16 +121,11 @@ func TestTrailer(t *testing.T) {
 		}
 	}
 	for _, bad := range []trailer{
-		{program: 2*bundleAlign + 1, offset: 3 * bundleAlign, length: 999},
-		{program: 2*bundleAlign + 1, offset: 3 * bundleAlign, length: 1001},
-		{program: 2*bundleAlign + 1, offset: 3*bundleAlign + 1, length: 999},
-		{program: bundleAlign, offset: 3 * bundleAlign, length: 1000},
-		{program: 3*bundleAlign + 1, offset: 3 * bundleAlign, length: 1000},
-		{program: 3*bundleAlign + 1, offset: 4 * bundleAlign, length: 1000 - bundleAlign},
-		{program: 0, offset: 0, length: size - trailerSize},
-		{program: -5, offset: 0, length: size - trailerSize},
-		{program: math.MaxInt64, offset: alignUp(math.MaxInt64), length: 0},
-		{program: math.MaxInt64 - 1, offset: math.MinInt64, length: math.MaxInt64},
+		{2*page + 1, 3 * page, 999}, {2*page + 1, 3 * page, 1001}, {2*page + 1, 3*page + 1, 999},
+		{page, 3 * page, 1000}, {3*page + 1, 3 * page, 1000}, {3*page + 1, 4 * page, 1000 - page},
+		{0, 0, size - trailerSize}, {-5, 0, size - trailerSize},
+		{math.MaxInt64, alignUp(math.MaxInt64), 0},
+		{math.MaxInt64 - 1, math.MinInt64, math.MaxInt64},
 	} {
 		if got, ok, err := parseTrailer(bad.encode(), size); ok || err == nil {
 			t.Errorf("%+v is taken for %+v", bad, got)

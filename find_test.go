@@ -389,16 +389,12 @@ func TestParseRepository(t *testing.T) {
 func TestExpand(t *testing.T) {
 	env := testEnv(t, "A=alpha", "B_1=beta")
 	me := must(user.Current())
-	for path, want := range map[string]string{
+	holds(t, env.expand, map[string]string{
 		"~": env.home, "~/x": env.home + "/x", "x/~": "x/~",
 		"~nobody-of-that-name/x": "~nobody-of-that-name/x",
 		"$A/x$B_1":               "alpha/xbeta", "${A}b": "alphab", "$C/x": "$C/x", "${C}": "${C}",
 		"${A": "${A", "$": "$", "$-": "$-", "$Ax": "$Ax", "/x": "/x", "": "",
-	} {
-		if got := env.expand(path); got != want {
-			t.Errorf("%q: %q, want %q", path, got, want)
-		}
-	}
+	})
 	if u, err := user.Lookup(me.Username); err == nil && u.HomeDir != "" &&
 		runtime.GOOS != "windows" {
 		if got := env.expand("~" + me.Username + "/x"); got != u.HomeDir+"/x" {

@@ -217,5 +217,15 @@ func wantWhole(t *testing.T, what string, err error, want string) {
 	}
 }
 
+// holds makes sure of what a function gives for each argument.
+func holds[A, B comparable](t *testing.T, f func(A) B, want map[A]B) {
+	t.Helper()
+	for argument, want := range want {
+		if got := f(argument); got != want {
+			t.Errorf("of %#v: %#v, want %#v", argument, got, want)
+		}
+	}
+}
+
 // quiet takes a share of progress and shows nothing.
 func quiet(float64) {}

@@ -5,6 +5,15 @@ import (
 	"testing"
 )
 
+// A row of a matrix without data is zeros.
+func TestZeroRow(t *testing.T) {
+	dst := []float32{9, 9}
+	zero := Matrix{rows: 2, cols: 2}
+	if zero.row(dst, 1); dst[0] != 0 || dst[1] != 0 {
+		t.Errorf("row of a matrix without data is %v", dst)
+	}
+}
+
 // All 65536 patterns of both 16-bit formats are widened to the value that the format's definition
 // gives, by every kernel.
 func TestWiden(t *testing.T) {
@@ -47,32 +56,4 @@ func TestWiden(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestFormatString(t *testing.T) {
-	for format, want := range map[Format]string{f32: "F32", f16: "F16", bf16: "BF16"} {
-		if got := format.String(); got != want {
-			t.Errorf("format %d is called %q, want %q", uint8(format), got, want)
-		}
-	}
-}
-
-// row gives one row of a matrix, whatever its format.
-func TestMatrixRow(t *testing.T) {
-	const three, one = 0x4200, 0x3c00 // in F16
-	for _, w := range []Matrix{
-		{rows: 2, cols: 2, f32: []float32{0, 0, 3, 1}},
-		{rows: 2, cols: 2, half: []uint16{0, 0, three, one}, format: f16},
-		{rows: 2, cols: 2, half: []uint16{0, 0, 0x4040, 0x3f80}, format: bf16},
-	} {
-		dst := []float32{9, 9}
-		if w.row(dst, 1); dst[0] != 3 || dst[1] != 1 {
-			t.Errorf("%v: row 1 is %v", w.format, dst)
-		}
-	}
-	dst := []float32{9, 9}
-	zero := Matrix{rows: 2, cols: 2}
-	if zero.row(dst, 1); dst[0] != 0 || dst[1] != 0 {
-		t.Errorf("row of a matrix without data is %v", dst)
-	}
 }

@@ -24,24 +24,16 @@ func TestAligned(t *testing.T) {
 }
 
 func TestVisible(t *testing.T) {
-	for token, want := range map[string]string{
+	holds(t, visible, map[string]string{
 		" a": " a", "\n": `\n`, "\"": `"`, "\xe4": `\xe4`, "ñ": "ñ", "\u200b": `\u200b`, `\`: `\\`,
-	} {
-		if got := visible(token); got != want {
-			t.Errorf("%q: %s, want %s", token, got, want)
-		}
-	}
+	})
 }
 
 func TestInOneLine(t *testing.T) {
-	for s, want := range map[string]string{
+	holds(t, inOneLine, map[string]string{
 		`C:\new "x" ñ`: `C:\new "x" ñ`, "a\nb\r\x1b]0;title\a": `a\nb\r\x1b]0;title\a`,
 		"\xe4": `\xe4`, "\u009b2J": `\u009b2J`, "\u202eabc": `\u202eabc`, "\ufffd": "\ufffd",
-	} {
-		if got := inOneLine(s); got != want {
-			t.Errorf("%q: %s, want %s", s, got, want)
-		}
-	}
+	})
 }
 
 func TestSelection(t *testing.T) {

@@ -345,22 +345,13 @@ func TestTorchViews(t *testing.T) {
 }
 
 func TestIsTorch(t *testing.T) {
-	for _, c := range []struct {
-		head string
-		want bool
-	}{
-		{"PK\x03\x04\x00\x00\x08\x08\x00", true},
-		{"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", true},
-		{"\x80\x04\x95\x0d\x00\x00\x00\x00\x00", true},
-		{"\x80\x02\x00\x00\x00\x00\x00\x00{\"", false}, // safetensors with a header of 640 bytes
-		{"\x80\x02", false},
-		{"", false},
-		{"\x7fELF", false},
-	} {
-		if got := isTorch([]byte(c.head)); got != c.want {
-			t.Errorf("%q: %v", c.head, got)
-		}
-	}
+	holds(t, func(head string) bool { return isTorch([]byte(head)) }, map[string]bool{
+		"PK\x03\x04\x00\x00\x08\x08\x00":           true,
+		"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20": true,
+		"\x80\x04\x95\x0d\x00\x00\x00\x00\x00":     true,
+		"\x80\x02\x00\x00\x00\x00\x00\x00{\"":      false, // safetensors with a header of 640 bytes
+		"\x80\x02":                                 false, "": false, "\x7fELF": false,
+	})
 }
 
 func TestOpenTorchErrors(t *testing.T) {

@@ -90,94 +90,78 @@ func TestVocabularyText(t *testing.T) {
 	}, nil)
 	folder := folderOf(t, map[string]string{"tokenizer.json": content})
 	tok := newTokenizer(folder, nil, smallVocabulary+2)
-	for id, want := range map[int]string{
+	holds(t, tok.token, map[int]string{
 		0: "<s>", 3: "!", 223: " ", 130: "\xc3", 339: "tr", 420: "é Ġ", 421: "#421", -1: "#-1",
-	} {
-		if got := tok.token(id); got != want {
-			t.Errorf("token %d is %q, want %q", id, got, want)
-		}
-	}
+	})
 }
 
 // What is not computed as the files say is refused, in one line that names the file and what is in
 // the way.
 func TestVocabularyRefused(t *testing.T) {
 	vocab, merges := vocabularyFile("vocab.json"), vocabularyFile("merges.txt")
-	level := func(more string) string {
-		return `{"type": "ByteLevel", "add_prefix_space": true` + more + `}`
-	}
-	for _, c := range []struct {
-		name   string
-		patch  string // of tokenizer.json
-		model  string
-		beside [2]string // another file
-		says   string
-	}{
-		{name: "Unigram", model: `{"type": "Unigram", "vocab": [["a", -1.5]]}`, says: "Unigram"},
-		{name: "WordPiece", model: `{"type": "WordPiece"}`, says: "WordPiece"},
-		{name: "suffix", model: `{"end_of_word_suffix": "</w>"}`, says: "end_of_word_suffix"},
-		{name: "prefix", model: `{"continuing_subword_prefix": "#"}`, says: "continuing_subword"},
-		{name: "dropout", model: `{"dropout": 0.1}`, says: "dropout"},
-		{name: "fallback", model: `{"byte_fallback": true}`, says: "byte_fallback"},
-		{name: "no vocab", model: `{"vocab": null}`, says: "vocab"},
-		{name: "vocab of text", model: `{"vocab": {"a": "b"}}`, says: "vocab"},
-		{name: "NFC", patch: `{"normalizer": {"type": "NFC"}}`, says: "NFC"},
-		{name: "two normalizers", says: "Lowercase", patch: `{"normalizer": {"type": "Sequence",
-			"normalizers": [{"type": "Lowercase"}, {"type": "NFD"}]}}`},
-		{name: "Metaspace", patch: `{"pre_tokenizer": {"type": "Metaspace"}}`, says: "Metaspace"},
-		{name: "none", patch: `{"pre_tokenizer": null}`, says: "no pre_tokenizer"},
-		{name: "digits first", says: "Digits", patch: `{"pre_tokenizer": {"type": "Sequence",
-			"pretokenizers": [{"type": "Digits"}, ` + level("") + `]}}`},
-		{name: "twice", says: "Sequence", patch: `{"pre_tokenizer": {"type": "Sequence",
-			"pretokenizers": [` + level("") + `, ` + level("") + `]}}`},
-		{name: "unsaid", says: "add_prefix_space",
-			patch: `{"pre_tokenizer": {"type": "ByteLevel"}}`},
-		{name: "Roberta", says: "RobertaProcessing",
-			patch: `{"post_processor": {"type": "RobertaProcessing"}}`},
-		{name: "behind", says: `</s>`, patch: `{"post_processor": {"type": "TemplateProcessing",
-			"single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
-			"special_tokens": {"</s>": {"ids": [2]}}}}`},
-		{name: "two ids", says: `"<s>"`,
-			patch: `{"added_tokens": [{"id": 7, "content": "<s>"}]}`},
-		{name: "another's id", says: `"x y"`,
-			patch: `{"added_tokens": [{"id": 7, "content": "x y"}]}`},
-		{name: "too large", model: `{"vocab": {"a": 420}}`, says: "not the vocabulary"},
-		{name: "negative", model: `{"vocab": {"a": -1}}`, says: "not the vocabulary"},
-		{name: "one id", model: `{"vocab": {"a": 1, "": 1}}`, says: "have the id 1"},
-		{name: "half a merge", model: `{"merges": ["a"]}`, says: "merge"},
-		{name: "merge of three", model: `{"merges": [["a", "b", "c"]]}`, says: "merge"},
-		{name: "merge of nothing", model: `{"merges": ["a Ω"]}`, says: `"Ω"`},
-		{name: "prefix or not", says: "add_prefix_space",
-			beside: [2]string{"tokenizer_config.json", `{"add_prefix_space": true}`}},
-		{name: "prefix in doubt", says: "add_prefix_space",
-			patch:  `{"pre_tokenizer": ` + level("") + `}`,
-			beside: [2]string{"tokenizer_config.json", `{"tokenizer_class": "GPT2TokenizerFast"}`}},
-		{name: "begin or not", says: "add_bos_token",
-			beside: [2]string{"tokenizer_config.json", `{"add_bos_token": true}`}},
-		{name: "end or not", says: "add_eos_token",
-			beside: [2]string{"tokenizer_config.json", `{"add_eos_token": true}`}},
-		{name: "no JSON", beside: [2]string{"added_tokens.json", `{`}, says: "added_tokens.json"},
-		{name: "no id", says: "added_tokens_decoder",
-			beside: [2]string{"tokenizer_config.json", `{"added_tokens_decoder": {"x": {}}}`}},
+	const level = `{"type": "ByteLevel", "add_prefix_space": true}`
+	for _, c := range []struct{ model, says string }{
+		{`{"type": "Unigram", "vocab": [["a", -1.5]]}`, "Unigram"},
+		{`{"type": "WordPiece"}`, "WordPiece"},
+		{`{"end_of_word_suffix": "</w>"}`, "end_of_word_suffix"},
+		{`{"continuing_subword_prefix": "#"}`, "continuing_subword"},
+		{`{"dropout": 0.1}`, "dropout"},
+		{`{"byte_fallback": true}`, "byte_fallback"},
+		{`{"vocab": null}`, "vocab"},
+		{`{"vocab": {"a": "b"}}`, "vocab"},
+		{`{"vocab": {"a": 420}}`, "not the vocabulary"},
+		{`{"vocab": {"a": -1}}`, "not the vocabulary"},
+		{`{"vocab": {"a": 1, "": 1}}`, "have the id 1"},
+		{`{"merges": ["a"]}`, "merge"},
+		{`{"merges": [["a", "b", "c"]]}`, "merge"},
+		{`{"merges": ["a Ω"]}`, `"Ω"`},
 	} {
-		var patch, model map[string]any
-		if c.patch != "" {
-			decodeJSON(t, c.patch, &patch)
-		}
-		if c.model != "" {
-			decodeJSON(t, c.model, &model)
-		}
-		files := map[string]string{"tokenizer.json": patched(t, patch, model)}
-		if c.beside[0] != "" {
-			files[c.beside[0]] = c.beside[1]
-		}
-		checkRefused(t, c.name, files, c.says)
+		var model map[string]any
+		decodeJSON(t, c.model, &model)
+		checkRefused(t, map[string]string{"tokenizer.json": patched(t, nil, model)}, c.says)
+	}
+	for _, c := range []struct{ patch, says string }{
+		{`{"normalizer": {"type": "NFC"}}`, "NFC"},
+		{`{"normalizer": {"type": "Sequence",
+			"normalizers": [{"type": "Lowercase"}, {"type": "NFD"}]}}`, "Lowercase"},
+		{`{"pre_tokenizer": {"type": "Metaspace"}}`, "Metaspace"},
+		{`{"pre_tokenizer": null}`, "no pre_tokenizer"},
+		{`{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, ` + level +
+			`]}}`, "Digits"},
+		{`{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [` + level + `, ` + level +
+			`]}}`, "Sequence"},
+		{`{"pre_tokenizer": {"type": "ByteLevel"}}`, "add_prefix_space"},
+		{`{"post_processor": {"type": "RobertaProcessing"}}`, "RobertaProcessing"},
+		{`{"post_processor": {"type": "TemplateProcessing",
+			"single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
+			"special_tokens": {"</s>": {"ids": [2]}}}}`, "</s>"}, // behind the text
+		{`{"added_tokens": [{"id": 7, "content": "<s>"}]}`, `"<s>"`}, // which has another id
+		{`{"added_tokens": [{"id": 7, "content": "x y"}]}`, `"x y"`}, // another token's
+	} {
+		var patch map[string]any
+		decodeJSON(t, c.patch, &patch)
+		checkRefused(t, map[string]string{"tokenizer.json": patched(t, patch, nil)}, c.says)
+	}
+	whole := vocabularyFile("tokenizer.json")
+	for _, c := range []struct{ config, says string }{ // beside it
+		{`{"add_prefix_space": true}`, "add_prefix_space"},
+		{`{"add_bos_token": true}`, "add_bos_token"},
+		{`{"add_eos_token": true}`, "add_eos_token"},
+		{`{"added_tokens_decoder": {"x": {}}}`, "added_tokens_decoder"},
+	} {
+		files := map[string]string{"tokenizer.json": whole, "tokenizer_config.json": c.config}
+		checkRefused(t, files, c.says)
 	}
 
+	prefixed := map[string]any{"pre_tokenizer": json.RawMessage(level)}
 	for _, c := range []struct {
 		files map[string]string
 		says  string
 	}{
+		{map[string]string{"tokenizer.json": whole, "added_tokens.json": "{"}, "added_tokens.json"},
+		{map[string]string{"tokenizer.json": patched(t, prefixed, nil),
+			"tokenizer_config.json": `{"tokenizer_class": "GPT2TokenizerFast"}`},
+			"add_prefix_space"}, // or not: that is in doubt
 		{map[string]string{"vocab.txt": "[UNK]\n"}, "WordPiece"},
 		{map[string]string{"spiece.model": "\n"}, "SentencePiece"},
 		{map[string]string{"vocab.json": vocab}, "without merges.txt"},
@@ -194,24 +178,24 @@ func TestVocabularyRefused(t *testing.T) {
 		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
 			"tokenizer_config.json": `{"add_eos_token": true}`}, "add_eos_token"},
 	} {
-		checkRefused(t, c.says, c.files, c.says)
+		checkRefused(t, c.files, c.says)
 	}
 }
 
 // checkRefused checks that the vocabulary in these files is refused, also once metadata carried it.
-func checkRefused(t *testing.T, name string, files map[string]string, says string) {
+func checkRefused(t *testing.T, files map[string]string, says string) {
 	t.Helper()
 	folder := folderOf(t, files)
 	tok := newTokenizer(folder, nil, smallVocabulary)
 	err := tok.refused()
 	for _, want := range []string{folder, says, "-ids"} {
-		wantError(t, name, err, want)
+		wantError(t, says, err, want)
 	}
 	if _, err := tok.encode("a"); err == nil {
-		t.Errorf("%s: it encodes all the same", name)
+		t.Errorf("%s: it encodes all the same", says)
 	}
 	carried := newTokenizer("", must(tok.metadata()), smallVocabulary).refused()
-	wantWhole(t, name+", carried by metadata", carried, fmt.Sprint(err))
+	wantWhole(t, says+", carried by metadata", carried, fmt.Sprint(err))
 }
 
 // gpt2Files are GPT-2's own vocabulary as the files that lie beside its weights.
