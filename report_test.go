@@ -97,42 +97,41 @@ func TestFigure(t *testing.T) {
 // TestNames checks how the rows and columns are named in JSON and CSV for every kind of study, and
 // that the numbers, the logits and the picture have that shape.
 func TestNames(t *testing.T) {
-	first, last := "0:Michelle", "10: Michelle"
+	type ends [2]string // the first and the last
+	layers, heads, both := ends{"0", "11"}, ends{"0", "3"}, ends{"0.0", "11.3"}
+	tokens := ends{"0:Michelle", "10: Michelle"}
 	for _, c := range []struct {
 		study         Study
-		site          string    // in the JSON
-		rows, columns [2]string // the first and the last one
-		header        string    // how the CSV begins
+		site          string // in the JSON
+		rows, columns ends
+		header        string // how the CSV begins
 		panels        int
 	}{
-		{Study{}, "resid", [2]string{"0", "11"}, [2]string{first, last}, "layer,0:Michelle", 1},
-		{Study{site: "resid_pre,mlp"}, "resid_pre,mlp", [2]string{"0", "11"},
-			[2]string{first, last}, "site,layer,0:Michelle,1: Smith", 2},
-		{Study{site: "attn", positions: "1..2,9..10"}, "attn", [2]string{"0", "11"},
-			[2]string{first, "9..10:. Michelle"}, "layer,0:Michelle,1..2: Smith was,3: a", 1},
-		{Study{site: "z"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
-		{Study{site: "v", positions: "1"}, "v", [2]string{"0", "11"}, [2]string{"0", "3"},
-			"layer,0,1,2,3", 1},
-		{Study{site: "q", positions: ":"}, "q", [2]string{"0.0", "11.3"}, [2]string{first, last},
-			"layer,head,0:Michelle", 1},
-		{Study{site: "heads", positions: "1,10"}, "heads", [2]string{"0.0", "11.3"},
-			[2]string{first, last}, "site,layer,head,0:Michelle", 5},
-		{Study{site: "6.3.pattern"}, "6.3.pattern", [2]string{first, last}, [2]string{first, last},
+		{Study{}, "resid", layers, tokens, "layer,0:Michelle", 1},
+		{Study{site: "resid_pre,mlp"}, "resid_pre,mlp", layers,
+			tokens, "site,layer,0:Michelle,1: Smith", 2},
+		{Study{site: "attn", positions: "1..2,9..10"}, "attn", layers,
+			ends{"0:Michelle", "9..10:. Michelle"}, "layer,0:Michelle,1..2: Smith was,3: a", 1},
+		{Study{site: "z"}, "z", layers, heads, "layer,0,1,2,3", 1},
+		{Study{site: "v", positions: "1"}, "v", layers, heads, "layer,0,1,2,3", 1},
+		{Study{site: "q", positions: ":"}, "q", both, tokens, "layer,head,0:Michelle", 1},
+		{Study{site: "heads", positions: "1,10"}, "heads", both,
+			tokens, "site,layer,head,0:Michelle", 5},
+		{Study{site: "6.3.pattern"}, "6.3.pattern", tokens, tokens,
 			"destination,0:Michelle,1: Smith", 1},
-		{Study{to: "logits"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
-		{Study{to: "6.3.k"}, "z", [2]string{"0", "11"}, [2]string{"0", "3"}, "layer,0,1,2,3", 1},
-		{Study{lens: true}, "lens", [2]string{"0", "11"}, [2]string{first, last},
-			"site,layer,0:Michelle", 2},
-		{Study{attention: "6.3,2.1"}, "attention", [2]string{first, last}, [2]string{first, last},
+		{Study{to: "logits"}, "z", layers, heads, "layer,0,1,2,3", 1},
+		{Study{to: "6.3.k"}, "z", layers, heads, "layer,0,1,2,3", 1},
+		{Study{lens: true}, "lens", layers, tokens, "site,layer,0:Michelle", 2},
+		{Study{attention: "6.3,2.1"}, "attention", tokens, tokens,
 			"site,destination,0:Michelle", 4},
 	} {
 		c.study.metric = metricDiff
 		r := study(t, c.study)
-		ends := func(names []string) [2]string { return [2]string{names[0], names[len(names)-1]} }
-		if r.Site != c.site || r.To != c.study.to || ends(r.Rows) != c.rows ||
-			ends(r.Columns) != c.columns || len(r.panels) != c.panels {
+		of := func(names []string) ends { return ends{names[0], names[len(names)-1]} }
+		if r.Site != c.site || r.To != c.study.to || of(r.Rows) != c.rows ||
+			of(r.Columns) != c.columns || len(r.panels) != c.panels {
 			t.Errorf("%+v: site %s, to %s, rows %q, columns %q, %d panels",
-				c.study, r.Site, r.To, ends(r.Rows), ends(r.Columns), len(r.panels))
+				c.study, r.Site, r.To, of(r.Rows), of(r.Columns), len(r.panels))
 		}
 		for _, p := range r.panels {
 			if len(p.matrix) != len(r.Rows) || len(p.matrix[0]) != len(r.Columns) {

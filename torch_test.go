@@ -218,52 +218,63 @@ func TestTorchTruncated(t *testing.T) {
 	}
 }
 
-// streamOf makes a file of the older form from pieces of pickle; storages is what follows them.
-func streamOf(version, machine, object, keys, storages string) []byte {
-	return []byte("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + version + machine +
-		object + keys + storages)
+// torchStream is a file of the older form: pieces of pickle, and what is in its storages.
+type torchStream struct{ version, machine, object, keys, storages string }
+
+func (s torchStream) file() []byte {
+	const magic = "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+	return []byte(magic + s.version + s.machine + s.object + s.keys + s.storages)
 }
 
-// The pieces of a file whose only storage is k.
-const (
-	streamVersion = "\x80\x02M\xe9\x03."
-	streamMachine = "\x80\x02}X\x0d\x00\x00\x00little_endian\x88s."
-	streamKeys    = "\x80\x02](X\x01\x00\x00\x00ke."
-)
+// streamOf is a file with one tensor of storage k.
+func streamOf(tensor, storage string) torchStream {
+	return torchStream{
+		"\x80\x02M\xe9\x03.", "\x80\x02}X\x0d\x00\x00\x00little_endian\x88s.",
+		"\x80\x02}" + tensor + "s.", "\x80\x02](X\x01\x00\x00\x00ke.", storage,
+	}
+}
 
 func TestTorchStream(t *testing.T) {
-	const version, machine, keys = streamVersion, streamMachine, streamKeys
 	const numbers = "\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f\x00\x00\x00\x40"
-	object := "\x80\x02}" + pickledText("wte.weight") + pickledTensor("FloatStorage", "k", 2, 0,
-		"\x85", 2, 1) + "s."
-	for _, c := range []struct{ what, version, machine, object, keys, storages, want string }{
-		{"as it should be", version, machine, object, keys, numbers, ""},
-		{"version", "\x80\x02M\xea\x03.", machine, object, keys, numbers, "an unknown version"},
-		{"version of another type", "\x80\x02}.", machine, object, keys, numbers,
+	tensor := pickledText("wte.weight") + pickledTensor("FloatStorage", "k", 2, 0, "\x85", 2, 1)
+	for _, c := range []struct {
+		what   string
+		change func(s *torchStream)
+		want   string
+	}{
+		{"as it should be", func(s *torchStream) {}, ""},
+		{"version", func(s *torchStream) { s.version = "\x80\x02M\xea\x03." }, "an unknown version"},
+		{"version of another type", func(s *torchStream) { s.version = "\x80\x02}." },
 			"an unknown version"},
-		{"big-endian", version, strings.Replace(machine, "\x88", "\x89", 1), object, keys, numbers,
-			"little-endian"},
-		{"no machine", version, "\x80\x02N.", object, keys, numbers, "little-endian"},
-		{"a list", version, machine, "\x80\x02].", "\x80\x02].", "",
-			"it holds a list, not a state dict"},
-		{"an empty dict", version, machine, "\x80\x02}.", "\x80\x02].", "",
-			"a dict without tensors"},
-		{"keys that are no list", version, machine, object, "\x80\x02}.", numbers,
+		{"big-endian", func(s *torchStream) {
+			s.machine = strings.Replace(s.machine, "\x88", "\x89", 1)
+		}, "little-endian"},
+		{"no machine", func(s *torchStream) { s.machine = "\x80\x02N." }, "little-endian"},
+		{"a list", func(s *torchStream) {
+			s.object, s.keys, s.storages = "\x80\x02].", "\x80\x02].", ""
+		}, "it holds a list, not a state dict"},
+		{"an empty dict", func(s *torchStream) {
+			s.object, s.keys, s.storages = "\x80\x02}.", "\x80\x02].", ""
+		}, "a dict without tensors"},
+		{"keys that are no list", func(s *torchStream) { s.keys = "\x80\x02}." },
 			"a dict in place of a list"},
-		{"a key of no tensor", version, machine, object, strings.Replace(keys, "ke.", "qe.", 1),
-			numbers, `storage "q" belongs to no tensor`},
-		{"a key that is no string", version, machine, object, "\x80\x02](Ne.", numbers,
+		{"a key of no tensor", func(s *torchStream) {
+			s.keys = strings.Replace(s.keys, "ke.", "qe.", 1)
+		}, `storage "q" belongs to no tensor`},
+		{"a key that is no string", func(s *torchStream) { s.keys = "\x80\x02](Ne." },
 			"belongs to no tensor"},
-		{"a storage without a key", version, machine, object, "\x80\x02].", numbers,
+		{"a storage without a key", func(s *torchStream) { s.keys = "\x80\x02]." },
 			`storage "k" is missing`},
-		{"another count", version, machine, object, keys, "\x03" + numbers[1:],
-			`has 3 elements where its tensors say 2`},
-		{"a huge count", version, machine, object, keys, strings.Repeat("\xff", 16),
-			`elements where its tensors say 2`},
-		{"a short count", version, machine, object, keys, numbers[:7], "ends before storage"},
-		{"short numbers", version, machine, object, keys, numbers[:15], "ends in storage"},
+		{"another count", func(s *torchStream) { s.storages = "\x03" + numbers[1:] },
+			"has 3 elements where its tensors say 2"},
+		{"a huge count", func(s *torchStream) { s.storages = strings.Repeat("\xff", 16) },
+			"elements where its tensors say 2"},
+		{"a short count", func(s *torchStream) { s.storages = numbers[:7] }, "ends before storage"},
+		{"short numbers", func(s *torchStream) { s.storages = numbers[:15] }, "ends in storage"},
 	} {
-		tensors, err := parseTensors(streamOf(c.version, c.machine, c.object, c.keys, c.storages))
+		s := streamOf(tensor, numbers)
+		c.change(&s)
+		tensors, err := parseTensors(s.file())
 		wantError(t, c.what, err, c.want)
 		want := []Tensor{{"wte.weight", "F32", []int{2}, []byte(numbers[8:])}}
 		if err == nil && !reflect.DeepEqual(tensors, want) {
@@ -328,10 +339,10 @@ func TestTorchViews(t *testing.T) {
 		{0, []int64{3, 2, large, 2}, nil},
 		{1, []int64{2, 2, large, large}, nil},
 	} {
-		object := "\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, c.offset,
-			"\x86", c.dims...) + "s."
-		tensors, err := parseTensors(streamOf(streamVersion, streamMachine, object, streamKeys,
-			"\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07"))
+		tensor := pickledText("x") +
+			pickledTensor("ByteStorage", "k", 8, c.offset, "\x86", c.dims...)
+		tensors, err := parseTensors(streamOf(tensor,
+			"\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07").file())
 		if c.want == nil {
 			if err == nil {
 				t.Errorf("%v from %d: no error", c.dims, c.offset)
