@@ -1049,7 +1049,7 @@ func TestFetchNobody(t *testing.T) {
 
 // TestFetchInterrupted ends a fetch in the middle, as Ctrl-C does, and lets another one go on.
 func TestFetchInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(background)
 	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "700001")
 		w.Write(testFile[:1000])
@@ -1074,8 +1074,7 @@ func TestFetchInterrupted(t *testing.T) {
 	checkFailed(t, err, "interrupted", false)
 }
 
-// TestFetchNoSpace runs out of space in the middle: with a writer that fails, and where the test
-// may mount one, on a full file system.
+// TestFetchNoSpace runs out of space in the middle: with a writer that fails, and on a full disk.
 func TestFetchNoSpace(t *testing.T) {
 	hub := scripted(t, whole)
 	check := func(t *testing.T, d *Downloader, dest, want string) {
@@ -1092,51 +1091,9 @@ func TestFetchNoSpace(t *testing.T) {
 	}
 	check(t, d, filepath.Join(t.TempDir(), "x"), "no more room; \"mechpatch fetch -o FILE\"")
 	t.Run("tmpfs", func(t *testing.T) {
-		folder := t.TempDir()
-		mount := exec.Command("mount", "-t", "tmpfs", "-o", "size=300k", "none", folder)
-		if out, err := mount.CombinedOutput(); err != nil {
-			t.Skipf("needs the right to mount a file system: %v %s", err, out)
-		}
-		defer exec.Command("umount", folder).Run()
 		d, _ := testDownloader(t, hub.URL)
-		check(t, d, filepath.Join(folder, "x"), "no space left on device")
+		check(t, d, filepath.Join(smallDisk(t), "x"), "no space left on device")
 	})
-}
-
-// TestFetchTogether lets several fetch the same file: one of them does, and the others wait for it.
-func TestFetchTogether(t *testing.T) {
-	waiting := make(chan bool, 8)
-	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
-		for range 7 {
-			<-waiting
-		}
-		cut(300_000, whole)(w, r)
-	}, whole)
-	d, _ := testDownloader(t, hub.URL)
-	d.sleep = func(ctx context.Context, t time.Duration) error { return sleepContext(ctx, t/20) }
-	d.note = func(line string) {
-		if strings.HasPrefix(line, "another mechpatch is fetching ") {
-			waiting <- true
-		}
-	}
-	dest := cacheFile("gpt2", d.env)
-	var group sync.WaitGroup
-	for range 8 {
-		group.Add(1)
-		go func() {
-			defer group.Done()
-			one := *d // each begins for itself
-			_, err := one.fetch(background, "gpt2", "")
-			if !isFile(dest) || err != nil {
-				t.Error(err)
-			}
-		}()
-	}
-	group.Wait()
-	checkFetched(t, dest, nil)
-	if got := hub.requests(); got != "GET, GET 300000" {
-		t.Error(got)
-	}
 }
 
 // TestFetchLock waits for the owner of a lock as long as that touches it, and takes it over from
@@ -1145,10 +1102,16 @@ func TestFetchLock(t *testing.T) {
 	d, clock := testDownloader(t, scripted(t, whole).URL)
 	dest := filepath.Join(t.TempDir(), "x")
 	release := must(d.claim(background, dest, partialOf(dest), 1))
-	hour, cancel := context.WithCancel(context.Background())
+	var notes []string
+	d.note = func(line string) { notes = append(notes, line) }
+	hour, cancel := context.WithCancel(background)
 	clock.after(time.Hour, cancel)
 	if _, err := d.claim(hour, dest, partialOf(dest), 1); err != errInterrupted {
 		t.Errorf("within an hour: %v", err)
+	}
+	if want := "another mechpatch is fetching " + dest + ": waiting for it"; len(notes) != 1 ||
+		notes[0] != want {
+		t.Errorf("notes: %q", notes)
 	}
 	release()
 	if left := leftovers(t, dest); left != nil {

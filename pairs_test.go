@@ -383,23 +383,6 @@ func smallDisk(t *testing.T) (folder string) {
 	return folder
 }
 
-// A disk without room for a line leaves the lines before it whole.
-func TestLinesOnFullDisk(t *testing.T) {
-	folder := smallDisk(t)
-	f := must(openLines(filepath.Join(folder, "out.jsonl")))
-	line, written, err := []byte(strings.Repeat("x", 5000)+"\n"), 0, error(nil)
-	for err == nil && written < 20 {
-		if _, err = f.Write(line); err == nil {
-			written++
-		}
-	}
-	err = f.finish(err)
-	data, _ := os.ReadFile(filepath.Join(folder, "out.jsonl.partial"))
-	if err == nil || written == 0 || len(data) != written*len(line) {
-		t.Errorf("%d lines are written and %d bytes there, %v", written, len(data), err)
-	}
-}
-
 // A name of any length has room for its partial file, and a link stays one, also if nothing is
 // there yet where it leads.
 func TestLineFileNames(t *testing.T) {

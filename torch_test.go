@@ -243,7 +243,8 @@ func TestTorchStream(t *testing.T) {
 		want   string
 	}{
 		{"as it should be", func(s *torchStream) {}, ""},
-		{"version", func(s *torchStream) { s.version = "\x80\x02M\xea\x03." }, "an unknown version"},
+		{"version", func(s *torchStream) { s.version = "\x80\x02M\xea\x03." },
+			"an unknown version"},
 		{"version of another type", func(s *torchStream) { s.version = "\x80\x02}." },
 			"an unknown version"},
 		{"big-endian", func(s *torchStream) {
