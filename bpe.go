@@ -206,12 +206,14 @@ const shortWord = 48
 // encoding: of all neighbours that can be merged, merge those of the lowest rank, the leftmost of
 // equals, until none can. Its time grows with the square of the length.
 func (b *bpe) mergeShort(ids []int, word string) []int {
-	var start [shortWord + 1]int // part i is word[start[i]:start[i+1]]
-	var id [shortWord]int32      // its token
-	var next [shortWord]merged   // what parts i and i+1 merge to
+	// Bytes do for the positions. A larger frame would have Go enlarge the stack of a program that
+	// has just begun, which takes longer than encoding a sentence.
+	var start [shortWord + 1]uint8 // part i is word[start[i]:start[i+1]]
+	var id [shortWord]int32        // its token
+	var next [shortWord]merged     // what parts i and i+1 merge to
 	parts := len(word)
 	for i := 0; i < parts; i++ {
-		start[i+1] = i + 1
+		start[i+1] = uint8(i + 1)
 		id[i] = b.letters[word[i]]
 	}
 	for i := 0; i+1 < parts; i++ {
