@@ -40,7 +40,6 @@ const (
 	bundleAlign    = 64 << 10
 )
 
-// bundleMagic begins a trailer.
 var bundleMagic = []byte("mechpatch bundle")
 
 // bundleMark lies in the program's data, and tells a program that looks for weights. bundle writes
@@ -182,7 +181,6 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	})
 }
 
-// mark writes the length of a bundle into its program.
 func mark(program []byte, size int64) error {
 	at := bytes.Index(program, bundleMark[:markWords])
 	if at < 0 || bytes.Contains(program[at+1:], bundleMark[:markWords]) {

@@ -271,7 +271,6 @@ func luminance(c color.RGBA) float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
 }
 
-// textRun is a piece of text in one colour.
 type textRun struct {
 	text string
 	ink  uint8

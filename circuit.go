@@ -80,7 +80,6 @@ var commonWords = []struct {
 	logit float64
 }{{" was", 9}, {"'s", 7.5}, {" had", 6}, {" is", 4.5}}
 
-// newCircuit makes the built-in model.
 func newCircuit() *Model {
 	d := circuitWidth
 	m := &Model{

@@ -107,7 +107,6 @@ func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
 	return l, nil
 }
 
-// size is the length of the file in bytes.
 func (l *lean) size() int64 {
 	n := int64(len(l.header))
 	for _, t := range l.tensors {

@@ -594,7 +594,6 @@ func foreignTensor(name string) error {
 	return nil
 }
 
-// unknownTensor is the error of a tensor that GPT-2 does not have.
 func unknownTensor(name string) error {
 	return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one that "+
 		"mechpatch computes", quote(name))
@@ -699,7 +698,6 @@ func sevenSmall(head []byte) bool {
 	return true
 }
 
-// isPrintable tells whether all bytes are text.
 func isPrintable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\n' && c != '\r' && c != '\t' {

@@ -118,19 +118,14 @@ func (d *Downloader) fetchRepository(ctx context.Context, name, dest string) (st
 	if f.hub, err = d.online(); err != nil {
 		return "", err
 	}
-	if err := f.config(ctx); err != nil {
-		return "", err
-	}
-	if err := f.vocabulary(ctx); err != nil {
-		return "", err
-	}
-	if err := f.weights(ctx); err != nil {
-		return "", err
+	for _, part := range []func(context.Context) error{f.config, f.vocabulary, f.weights} {
+		if err := part(ctx); err != nil {
+			return "", err
+		}
 	}
 	return f.folder, f.remember(cmp.Or(repo.revision, "main"))
 }
 
-// config brings config.json, and judges it.
 func (f *repositoryFetch) config(ctx context.Context) error {
 	path, err := f.bring(ctx, "config.json")
 	if path == "" || err != nil {
@@ -176,7 +171,6 @@ func (f *repositoryFetch) vocabulary(ctx context.Context) error {
 	return nil
 }
 
-// weights brings the weights, in one file or in several.
 func (f *repositoryFetch) weights(ctx context.Context) error {
 	path, err := f.bring(ctx, weightsNames...)
 	if err != nil {
@@ -259,7 +253,6 @@ func (f *repositoryFetch) settle(commit string) error {
 	return nil
 }
 
-// remember notes in the program's cache which commit a branch or a tag stands for.
 func (f *repositoryFetch) remember(revision string) error {
 	if f.cache == "" || isCommit(revision) {
 		return nil
@@ -330,7 +323,6 @@ func beside(path, suffix string) string {
 	return folder + name + suffix
 }
 
-// unwritable explains a failure to write beside dest.
 func unwritable(dest string, err error) error {
 	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
 		"elsewhere, and -model FILE uses it from there", filepath.Dir(dest), reason(err))
@@ -471,7 +463,6 @@ func openPartial(path string, size int64) (*partialFile, error) {
 	return part, part.create(path)
 }
 
-// create makes the file anew.
 func (part *partialFile) create(path string) error {
 	os.Remove(path)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)

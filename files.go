@@ -121,7 +121,6 @@ func touch(data []byte) (sum byte) {
 	return sum
 }
 
-// readUnmapped reads length bytes of a file from offset on into memory.
 func readUnmapped(f io.ReaderAt, offset, length int64) ([]byte, error) {
 	if length > maxRead {
 		return nil, fmt.Errorf("%d bytes can neither be mapped nor read into memory", length)
@@ -362,7 +361,6 @@ func finish(f *os.File, path string) error {
 	return err
 }
 
-// discard removes a temporary file that was not finished.
 func discard(f *os.File) {
 	unfinished.Lock()
 	defer unfinished.Unlock()
@@ -440,7 +438,6 @@ func readAtMost(file *os.File, limit int64) (string, error) {
 	return text.String(), err
 }
 
-// firstBytes reads up to n bytes of a file.
 func firstBytes(path string, n int64) ([]byte, error) {
 	f, err := openRegular(path)
 	if err != nil {

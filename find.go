@@ -39,13 +39,11 @@ var published = []Published{
 		revision: "2290a62682d06624634c1f46a6ad5be0f47f38aa"},
 }
 
-// Repository is a model on the Hugging Face hub.
 type Repository struct {
 	id       string // ORGANISATION/NAME
 	revision string // a commit, a branch or a tag; "" is the branch main
 }
 
-// String is how a user asks for the repository.
 func (r Repository) String() string {
 	if r.revision == "" {
 		return r.id
@@ -198,10 +196,8 @@ func (f Found) open(heads int) (*Model, error) {
 	return m, nil
 }
 
-// circuitFound is the built-in model.
 func circuitFound(how string) Found { return Found{name: "circuit", circuit: true, how: how} }
 
-// findNamed finds the model that the user asked for.
 func findNamed(spec, origin string, env Env) (Found, error) {
 	if spec == "circuit" {
 		return circuitFound(origin), nil
@@ -248,7 +244,6 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 	return found, nil
 }
 
-// lookup finds a published model by its name or its repository.
 func lookup(table []Published, name string) (Published, bool) {
 	if name == "gpt2-small" {
 		name = "gpt2"
@@ -375,7 +370,6 @@ func findRepository(r Repository, env Env) Found {
 	return Found{name: r.String(), download: true, how: "a download"}
 }
 
-// place is where a model's weights may be.
 type place struct{ path, how string }
 
 // places lists the files of our own, the first one first.
@@ -400,13 +394,11 @@ func (env Env) inCache(name string) string {
 	return filepath.Join(env.cache, "mechpatch", name)
 }
 
-// cacheFile is where the download of a published model is kept.
 func cacheFile(name string, env Env) string { return env.inCache(name + ".safetensors") }
 
 // hubFolder is what a repository's folder is called, in the Hugging Face cache and in ours.
 func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/", "--") }
 
-// findInCaches looks for a repository in the program's cache and in the Hugging Face cache.
 func findInCaches(r Repository, pinned string, env Env) (found Found, ok bool) {
 	for _, cache := range []place{
 		{env.inCache(""), "the program's cache"}, {hubCache(env), "the Hugging Face cache"},
@@ -462,7 +454,6 @@ func commitOf(repo, revision string) string {
 	return ""
 }
 
-// newestSnapshots lists the commits in a repository's folder, the newest first.
 func newestSnapshots(repo string) []string {
 	entries, _ := os.ReadDir(filepath.Join(repo, "snapshots"))
 	changed := func(e fs.DirEntry) int64 {
@@ -502,7 +493,6 @@ func hubCache(env Env) string {
 	return ""
 }
 
-// hubHome is the folder of the Hugging Face tools.
 func hubHome(env Env) string {
 	switch home, caches := env.getenv("HF_HOME"), env.getenv("XDG_CACHE_HOME"); {
 	case home != "":

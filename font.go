@@ -257,7 +257,6 @@ var accented = []struct {
 	{cedilla, "Cc", "Çç"},
 }
 
-// font is the pen at one size and scale.
 type font struct {
 	size  float64 // pixels of scale 1 for each unit of the glyphs' grid
 	pen   float64 // width of the pen, pixels of scale 1

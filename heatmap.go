@@ -31,7 +31,6 @@ type Figure struct {
 	style
 }
 
-// Axis names the rows or the columns.
 type Axis struct {
 	title  string
 	names  []string // the first row on top
@@ -52,7 +51,6 @@ type Mark struct {
 	label string
 }
 
-// style is what a user chooses.
 type style struct {
 	colorMap  string  // "viridis" or "rdbu"
 	scale     int     // pixels of the picture for each pixel of the layout
@@ -89,7 +87,6 @@ const (
 	largestPixels = 100e6
 )
 
-// write paints the figure and encodes it as a PNG.
 func (f *Figure) write(w io.Writer) error {
 	picture, err := f.paint()
 	if err != nil {
@@ -137,7 +134,6 @@ type layout struct {
 	marks             []barLabel
 }
 
-// barLabel is a tick or a mark of the colour bar.
 type barLabel struct {
 	text   string
 	y      int // the row of pixels of its value
@@ -469,7 +465,6 @@ func (f *Figure) labelBar(l *layout) {
 	}
 }
 
-// paintPanel draws one matrix with its frame, its values and its labels.
 func (f *Figure) paintPanel(c *canvas, l *layout, i int) {
 	frame, panel := l.panels[i], f.panels[i]
 	title := clip(l.body, legible(panel.title), max(frame.Dx(), longestLabel))
@@ -520,7 +515,6 @@ func (l *layout) cellAt(frame image.Rectangle, row, column int) image.Rectangle 
 	return image.Rect(x, y, x+l.cell-l.gap, y+l.cell-l.gap)
 }
 
-// paintRowLabels draws what stands to the left of a panel.
 func (f *Figure) paintRowLabels(c *canvas, l *layout, frame image.Rectangle) {
 	for row, label := range l.rowLabels {
 		if label != nil {
@@ -537,7 +531,6 @@ func (f *Figure) paintRowLabels(c *canvas, l *layout, frame image.Rectangle) {
 	c.textUp(l.body, margin+11, y, textRun{text, ink})
 }
 
-// paintBar draws the colour bar with its ticks and its marks.
 func (f *Figure) paintBar(c *canvas, l *layout) {
 	c.fill(l.bar.Inset(-1), frameGrey)
 	c.gradient(l.bar)

@@ -43,7 +43,6 @@ type Downloader struct {
 	write func(*os.File, []byte) (int, error)
 }
 
-// timer is a *time.Timer.
 type timer interface {
 	Reset(time.Duration) bool
 	Stop() bool
@@ -193,7 +192,6 @@ func endpoint(env Env) (*url.URL, error) {
 	return hub, nil
 }
 
-// hubFile is a file of a repository.
 type hubFile struct {
 	repo, revision, name string
 	size                 int64
@@ -262,7 +260,6 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// sameOrigin tells whether two addresses have the same scheme, host and port.
 func sameOrigin(a, b *url.URL) bool {
 	port := func(u *url.URL) string {
 		return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])

@@ -84,13 +84,11 @@ func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, 
 	return lens, err
 }
 
-// Patterns is what some heads attend to.
 type Patterns struct {
 	Baselines
 	a [2][][][]float32 // [run][one of heads][destination][source]; 0 where source > destination
 }
 
-// patterns looks at the attention of heads.
 func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done float64)) (
 	*Patterns, error) {
 	if err := m.checkHeads(heads); err != nil {

@@ -144,7 +144,6 @@ type patchFlags struct {
 	style
 }
 
-// patch is the main command.
 func (p *program) patch() Command {
 	var f patchFlags
 	c := Command{flags: newFlags(), arguments: "[…]"}
@@ -204,7 +203,6 @@ func (p *program) patch() Command {
 	return c
 }
 
-// parseRange reads the value of -range.
 func (f *patchFlags) parseRange(s string) (err error) {
 	low, high, _ := strings.Cut(s, ":")
 	var errHigh error
@@ -412,7 +410,6 @@ func (p *program) next() Command {
 	return c
 }
 
-// tokens shows the tokens of a text.
 func (p *program) tokens() Command {
 	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
 	p.textFlags(c.flags)
@@ -443,7 +440,6 @@ func (p *program) tokens() Command {
 	return c
 }
 
-// fetch downloads a published model.
 func (p *program) fetch() Command {
 	c := Command{flags: newFlags(), arguments: "[NAME]"}
 	file := c.flags.String("o", "",
@@ -674,7 +670,6 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 	return nil
 }
 
-// outputJSON writes a result as a line of JSON.
 func (p *program) outputJSON(name string, result any) error {
 	return p.output(name, func(w io.Writer) error { return writeJSON(w, result) })
 }
@@ -694,7 +689,6 @@ func (p *program) print(text string) {
 // formatting is what of a text is no character: the ends of lines, and the colours of cellPainter.
 var formatting = lazyRegexp("\n|\x1b\\[[0-9;]*m")
 
-// note prints a line beside the results, on standard error.
 func (p *program) note(what error) {
 	fmt.Fprintf(p.stderr, "mechpatch: %s\n", inOneLine(what.Error()))
 	var more detailed
@@ -705,7 +699,6 @@ func (p *program) note(what error) {
 	}
 }
 
-// notes prints lines beside the results.
 func (p *program) notes(lists ...[]string) {
 	for _, line := range slices.Concat(lists...) {
 		p.note(errors.New(line))
@@ -755,14 +748,14 @@ func (p *program) use(file fileUse) error {
 
 // useModel notes the use of a model's weights and of what belongs to them.
 func (p *program) useModel(path string) error {
-	files := []string{path}
+	files, folder := []string{path}, filepath.Dir(path)
 	for _, name := range []string{"config.json", "tokenizer.json", "vocab.json", "merges.txt",
 		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json"} {
-		files = append(files, filepath.Join(filepath.Dir(path), name))
+		files = append(files, filepath.Join(folder, name))
 	}
 	if isIndex(path) {
 		for _, pattern := range []string{"*.safetensors", "*.bin"} {
-			parts, _ := filepath.Glob(filepath.Join(filepath.Dir(path), pattern))
+			parts, _ := filepath.Glob(filepath.Join(folder, pattern))
 			files = append(files, parts...)
 		}
 	}
@@ -833,7 +826,6 @@ type Command struct {
 	run       func(words []string) error
 }
 
-// usageError is a fault in the command line.
 type usageError struct{ error }
 
 func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
@@ -895,7 +887,6 @@ func (p *program) parse(c Command, args []string) ([]string, error) {
 	return words, nil
 }
 
-// wrongArguments says how many arguments there are, and which there should be.
 func wrongArguments(n int, expected string) error {
 	return misuse("%s; expected: %s", count(n, "argument"), expected)
 }
@@ -947,7 +938,6 @@ func (p *program) textFlags(flags *flag.FlagSet) {
 		"write everything as JSON to this `FILE`; - is standard output")
 }
 
-// headsFlag is the flag of the commands that open a model.
 func (p *program) headsFlag(flags *flag.FlagSet) {
 	flags.Func("heads", "how many attention heads the model has, where its files do not say it "+
 		"(`N`)", func(s string) (err error) {

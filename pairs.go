@@ -98,7 +98,6 @@ func eachLine(r io.Reader, f func(n int, line string) error) error {
 	return lines.Err()
 }
 
-// runLine answers one line.
 func (s *Study) runLine(
 	m *Model, line string, asJSON bool, note func(error), progress func(done float64),
 ) (*Report, error) {
@@ -253,7 +252,6 @@ type Mean struct {
 	like  *Report // one of the reports, for what they have in common
 }
 
-// add adds a report.
 func (s Means) add(r *Report) error {
 	if r.Answer.Corrupt == nil {
 		return errors.New("the restored share needs both answers")
@@ -304,7 +302,6 @@ func (s Means) figures(image string, style style) (files []string, figures []*Fi
 	return files, figures
 }
 
-// matrices are the means.
 func (s *Mean) matrices() []Panel {
 	var means []Panel
 	for _, p := range s.sum {
@@ -337,7 +334,6 @@ func (s *Mean) headers() (rows, columns header) {
 	return rows, columns
 }
 
-// MeanReport is a mean as a line of JSON.
 type MeanReport struct {
 	Mean struct {
 		Tokens   int                   `json:"tokens"`
@@ -352,7 +348,6 @@ type MeanReport struct {
 	} `json:"mean"`
 }
 
-// report is the mean over texts of T tokens.
 func (s *Mean) report(T int) MeanReport {
 	var r MeanReport
 	r.Mean.Tokens, r.Mean.Pairs = T, s.pairs

@@ -165,7 +165,6 @@ var refusedOps = [256]string{
 	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }
 
-// step executes one opcode.
 func (m *pickleMachine) step(op byte) {
 	switch op {
 	case opProto:
@@ -262,7 +261,6 @@ func (m *pickleMachine) step(op byte) {
 	}
 }
 
-// find pushes the name of a function or class.
 func (m *pickleMachine) find(module, name any) {
 	moduleText, ok1 := module.(string)
 	nameText, ok2 := name.(string)
@@ -496,7 +494,6 @@ func integer(b []byte) any {
 	return n << unused >> unused // extends the sign
 }
 
-// pyKind says what a value is, for an error.
 func pyKind(value any) string {
 	switch v := value.(type) {
 	case nil:

@@ -50,7 +50,6 @@ func (p *progressBar) draw(line func(elapsed time.Duration) string) {
 	fmt.Fprintf(p.w, "\r%-*s", lineWidth, line(now.Sub(p.start)))
 }
 
-// clear removes the bar.
 func (p *progressBar) clear() {
 	if !p.drawn.IsZero() {
 		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
@@ -100,7 +99,6 @@ func timeLeft(done, from, total int64, elapsed time.Duration) string {
 	return fmt.Sprintf("%d:%02d left", seconds/60, seconds%60)
 }
 
-// bytesText writes a number of bytes with one decimal: 548.1 MB. The units are powers of ten.
 func bytesText(n int64) string {
 	for _, unit := range []struct {
 		size int64
@@ -113,7 +111,6 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// isTerminal reports whether what is written to w is seen by a person.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -123,7 +120,6 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// takesColor reports whether w is a terminal that obeys colour codes.
 func takesColor(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isTerminal(f) && obeysEscapes(f)

@@ -16,7 +16,6 @@ type Text struct {
 	name, text string
 }
 
-// encode returns the text's token ids.
 func (t Text) encode(by *tokenizer) ([]int, error) {
 	ids, err := by.encode(t.text)
 	if err != nil {
@@ -302,7 +301,6 @@ func (s *Study) checkAnswers(clean, corrupt string) error {
 	return nil
 }
 
-// views are the flags that ask to look in place of patching.
 func (s *Study) views() []string {
 	var flags []string
 	if s.lens {
@@ -625,7 +623,6 @@ func parseChoice(text string, together bool) (c choice, err error) {
 	return c, nil
 }
 
-// parseNumber reads the number of a layer or a position.
 func parseNumber(s string) (int, error) {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
 	if err != nil {
@@ -688,7 +685,6 @@ func inOneLine(s string) string {
 	})
 }
 
-// pad fills s up to n characters.
 func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
 }

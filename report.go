@@ -42,7 +42,6 @@ type Report struct {
 	picture   Figure // all that is special about the kind of report
 }
 
-// ModelReport says which model it was.
 type ModelReport struct {
 	Name    string `json:"name"`
 	Source  string `json:"source"`
@@ -69,7 +68,6 @@ type TokenReport struct {
 	Set   []TokenReport `json:"set,omitempty"`
 }
 
-// TextReport is a text and its tokens.
 type TextReport struct {
 	Text   string   `json:"text"`
 	IDs    []int    `json:"ids"`
@@ -83,7 +81,6 @@ type RunReport struct {
 	Top    []TopReport `json:"top"`
 }
 
-// TopReport is a probable next token.
 type TopReport struct {
 	ID    int     `json:"id"`
 	Token string  `json:"token"`
@@ -105,7 +102,6 @@ type LensReport struct {
 	Corrupt []TopReport `json:"corrupt"`
 }
 
-// NextReport is the result of one text alone.
 type NextReport struct {
 	Model ModelReport `json:"model"`
 	TextReport
@@ -140,7 +136,6 @@ type header struct {
 	clean, corrupt []string // the tokens of the positions; nil for what has none
 }
 
-// run answers a question.
 func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report, error) {
 	switch {
 	case s.lens:
@@ -255,7 +250,6 @@ func (r *Report) setHeaders(rows, columns header) {
 	r.picture.rows, r.picture.columns = rows.painted(), columns.painted()
 }
 
-// numberedHeader is a header of n numbers.
 func numberedHeader(word string, n int) header {
 	a := header{word: word}
 	for i := range n {
@@ -358,7 +352,6 @@ func (r *Report) addLogits() {
 	}
 }
 
-// runLens answers a question through the logit lens.
 func (s *Study) runLens(m *Model, q Question, progress func(done float64)) (*Report, error) {
 	lens, err := m.lens(q.Pair, q.metric.full(), progress)
 	if err != nil {
@@ -384,7 +377,6 @@ func (s *Study) runLens(m *Model, q Question, progress func(done float64)) (*Rep
 	return r, nil
 }
 
-// runNames are what the two runs are called.
 var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
 
 // runAttention shows where heads attend to in both runs.
@@ -464,7 +456,6 @@ func newModelReport(m *Model) ModelReport {
 		m.headsAssumed, m.how}
 }
 
-// String names the model and its size.
 func (m ModelReport) String() string {
 	name := inOneLine(m.Name)
 	if name == circuitName {
@@ -477,7 +468,6 @@ func (m ModelReport) String() string {
 	return fmt.Sprintf("%s: %s, %s, width %d", name, count(m.Layers, "layer"), heads, m.Width)
 }
 
-// origin says where the weights were found.
 func (m ModelReport) origin() string {
 	if m.how == "" {
 		return m.String()
@@ -485,7 +475,6 @@ func (m ModelReport) origin() string {
 	return fmt.Sprintf("%s, from %s (%s)", m, m.how, inOneLine(m.Source))
 }
 
-// newAnswerReport reports an answer, which may be a set of tokens or none.
 func newAnswerReport(t *tokenizer, ids []int) *TokenReport {
 	if len(ids) == 0 {
 		return nil
@@ -523,7 +512,6 @@ func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
 	return top
 }
 
-// newRankReport finds an answer among [vocab] logits.
 func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {
 	r := RankReport{Answer: answer, IDs: ids, Tokens: t.tokens(ids), Rank: 1}
 	members, best := make([]float32, len(ids)), ids[0]
@@ -581,7 +569,6 @@ func (a *header) painted() Axis {
 	return p
 }
 
-// writeJSON writes one line of JSON.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -624,7 +611,6 @@ func (r *Report) writeCSV(w io.Writer) error {
 	return c.Error()
 }
 
-// figure is the heat map of the report.
 func (r *Report) figure(s style) *Figure {
 	f := r.picture
 	f.panels = r.panels

@@ -59,7 +59,6 @@ func (f Facts) put(key string, value any, from string) error {
 	return nil
 }
 
-// add adds all of others.
 func (f Facts) add(others Facts) error {
 	for _, key := range sortedKeys(others) {
 		if err := f.put(key, others[key].value, others[key].from); err != nil {
@@ -175,7 +174,6 @@ func parseSafetensors(file []byte) (*Checkpoint, error) {
 	return ck, nil
 }
 
-// splitHeader divides a safetensors file into its JSON header and its data.
 func splitHeader(file []byte) (header, data []byte, err error) {
 	if len(file) == 0 {
 		return nil, nil, errors.New("the file is empty")
@@ -359,7 +357,6 @@ const maxNames = 1 << 16
 // maxDimensions bounds a tensor's rank, as PyTorch does.
 const maxDimensions = 64
 
-// integers reads an array of integers that are not negative.
 func (h headerReader) integers() ([]int, error) {
 	if err := h.delimiter('[', "an array of integers"); err != nil {
 		return nil, err
@@ -427,7 +424,6 @@ func shapeString(shape []int) string {
 	return strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")
 }
 
-// sortedKeys lists the keys of a map in order.
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))
 	for key := range m {

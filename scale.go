@@ -30,7 +30,6 @@ func newColorScale(low, high float64) colorScale {
 	return s
 }
 
-// size is the largest magnitude on the scale.
 func (s colorScale) size() float64 { return math.Max(math.Abs(s.low), math.Abs(s.high)) }
 
 // decimals is how many decimals its values are written with, and how many they must have at least

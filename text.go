@@ -46,7 +46,6 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 	return b.String()
 }
 
-// text is all of the report as text.
 func (r *NextReport) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n%s", r.Model.origin(), r.tokenization(), topTable(r.Top))
@@ -64,7 +63,6 @@ func (r *NextReport) text() string {
 	return b.String()
 }
 
-// tokenization shows a text's tokens and their ids.
 func (t *TextReport) tokenization() string {
 	var b strings.Builder
 	writeTokenization(&b, t.IDs, func(i int) string { return t.Tokens[i] })
@@ -90,7 +88,6 @@ func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 	w.Write(append(b, '\n'))
 }
 
-// topTable lists the most probable next tokens.
 func topTable(top []TopReport) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Position  Token index  %-16s  Probability\n", "Token")
@@ -101,7 +98,6 @@ func topTable(top []TopReport) string {
 	return b.String()
 }
 
-// table lists the most probable next token after each layer.
 func (l *LensReport) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Layer  %-22s  Probability  %-23s  Probability\n",

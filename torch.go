@@ -72,7 +72,6 @@ func tensorsOf(state *pyDict, size int) ([]Tensor, error) {
 	return tensors, nil
 }
 
-// parseTorchZip reads the newer form.
 func parseTorchZip(data []byte) (object any, err error) {
 	entries, err := zipEntries(data)
 	if err != nil {
@@ -219,7 +218,6 @@ func zipEntries(data []byte) (map[string]zipEntry, error) {
 	return entries, nil
 }
 
-// parseTorchStream reads the older form.
 func parseTorchStream(data []byte) (object any, err error) {
 	const magic = longInt("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") // 0x1950a86a20f9469cfc6c
 	const version = int64(1001)

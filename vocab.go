@@ -124,7 +124,6 @@ func (t *tokenizer) token(id int) string {
 	return "#" + strconv.Itoa(id)
 }
 
-// tokens are the texts of the tokens.
 func (t *tokenizer) tokens(ids []int) []string {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
@@ -192,7 +191,6 @@ func parseIDs(text string, rows int) ([]int, error) {
 	return ids, nil
 }
 
-// vocabulary is a BPE and what stands around it.
 type vocabulary struct {
 	*bpe
 	file        string          // where it was read, for errors; "" is GPT-2's own
@@ -340,7 +338,6 @@ func (m *mergePair) UnmarshalJSON(data []byte) error {
 	return m.parse(line)
 }
 
-// parse reads "a b".
 func (m *mergePair) parse(line string) error {
 	left, right, ok := strings.Cut(line, " ")
 	if !ok || strings.Contains(right, " ") {
@@ -385,7 +382,6 @@ func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
 	return s, s.addTokens(folder, c)
 }
 
-// mostTokens bounds the ids of a vocabulary's tokens.
 const mostTokens = 1 << 22
 
 // largestTokenizer bounds the files. Those of vocabularies with 50,000 tokens have 2 MB.
@@ -443,7 +439,6 @@ func (c *tokenizerConfig) isGPT2() bool {
 	}, strings.TrimSuffix(c.Class, "Fast"))
 }
 
-// readVocabAndMerges reads vocab.json and merges.txt.
 func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) error {
 	const vocabName, mergesName = "vocab.json", "merges.txt"
 	s.file = filepath.Join(folder, vocabName)
@@ -782,7 +777,6 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 	return v, nil
 }
 
-// add adds a token that stands beside the BPE.
 func (v *vocabulary) add(a addedToken) {
 	if a.Content == "" {
 		return

@@ -75,7 +75,6 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	return ck, nil
 }
 
-// openOne opens one file of weights.
 func openOne(path string) (*Checkpoint, error) {
 	head, err := firstBytes(path, 64)
 	if err != nil {
@@ -130,7 +129,6 @@ var partName = lazyRegexp(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
 
 func isIndex(path string) bool { return strings.HasSuffix(path, ".index.json") }
 
-// openShards opens a checkpoint in several files by their index.
 func openShards(path string) (*Checkpoint, error) {
 	places, files, err := readIndex(path)
 	if err != nil {
@@ -245,7 +243,6 @@ func otherWeightsIn(folder string) (string, error) {
 	return filepath.Join(folder, found[0]), nil
 }
 
-// errNoWeights is the error of a folder that has nothing to do with weights.
 var errNoWeights = errors.New("the folder holds no weights")
 
 // notWeights are files that training programs put beside the weights.
@@ -375,7 +372,6 @@ func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
 	return p, p.settleHeads(facts, other)
 }
 
-// sizes reads the model's size off its tensors.
 func (p *Parameters) sizes() (err error) {
 	if p.vocab, p.width, err = p.matrixShape("wte.weight"); err != nil {
 		return err
@@ -519,7 +515,6 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 	return nil
 }
 
-// param is a parameter of GPT-2: its canonical name and its shape.
 type param struct {
 	name  string
 	shape []int
@@ -690,7 +685,6 @@ func formatOf(s string) (Format, bool) {
 	return 0, false
 }
 
-// bytesOf is the size of a number.
 func bytesOf(f Format) int64 {
 	if f == f32 {
 		return 4
