@@ -131,8 +131,8 @@ type testHub struct {
 	seen []string
 }
 
-// newHub serves with the handler, which is also told the request's number, from 0.
-func newHub(t testing.TB, handler func(n int, w http.ResponseWriter, r *http.Request)) *testHub {
+// scripted is a server with a script.
+func scripted(t testing.TB, answers ...answer) *testHub {
 	hub := &testHub{}
 	hub.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hub.mu.Lock()
@@ -140,17 +140,10 @@ func newHub(t testing.TB, handler func(n int, w http.ResponseWriter, r *http.Req
 		from := strings.Trim(r.Header.Get("Range"), "bytes=-")
 		hub.seen = append(hub.seen, strings.TrimSpace(r.Method+" "+from))
 		hub.mu.Unlock()
-		handler(n, w, r)
+		answers[min(n, len(answers)-1)](w, r)
 	}))
 	t.Cleanup(hub.Close)
 	return hub
-}
-
-// scripted is a server with a script.
-func scripted(t testing.TB, answers ...answer) *testHub {
-	return newHub(t, func(n int, w http.ResponseWriter, r *http.Request) {
-		answers[min(n, len(answers)-1)](w, r)
-	})
 }
 
 func (hub *testHub) requests() string {
@@ -430,7 +423,7 @@ func TestFetch(t *testing.T) {
 
 // TestFetchSmallRanges has a server that gives a hundred bytes at a time.
 func TestFetchSmallRanges(t *testing.T) {
-	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		first := 0
 		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &first)
 		rangeCut(fmt.Sprintf("bytes %d-%d/%d", first, first+99, len(testFile)), first, 100)(w, r)
@@ -672,7 +665,7 @@ func TestFetchAnnounced(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got string
-			hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
 				if renamed, ok := strings.CutPrefix(r.URL.Path, "/old/"); ok {
 					http.Redirect(w, r, "/o/"+renamed, http.StatusTemporaryRedirect)
 					return
@@ -714,7 +707,7 @@ type repositoryHub struct {
 
 func newRepositoryHub(t testing.TB, files map[string]string) *repositoryHub {
 	hub := &repositoryHub{files: files, commits: map[string]string{"main": commit, commit: commit}}
-	hub.testHub = newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+	hub.testHub = scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		if name, ok := strings.CutPrefix(r.URL.Path, "/elsewhere/"); ok {
 			serve([]byte(hub.files[name]))(w, r)
 			return
@@ -907,7 +900,7 @@ func TestFetchRepositoryAgain(t *testing.T) {
 func TestFetchToken(t *testing.T) {
 	var hub, cdn *testHub // the same host, another port
 	var saw []string
-	hub = newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+	hub = scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		saw = append(saw, r.URL.Path+" "+r.Header.Get("Authorization"))
 		if r.URL.Path == "/back" {
 			whole(w, r)
@@ -916,7 +909,7 @@ func TestFetchToken(t *testing.T) {
 		status(302, "X-Linked-Etag: "+testModel().sum, "X-Linked-Size: 700001",
 			"Location: "+cdn.URL+"/x")(w, r)
 	})
-	cdn = newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+	cdn = scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		saw = append(saw, "cdn "+r.Header.Get("Authorization"))
 		http.Redirect(w, r, hub.URL+"/back", http.StatusFound)
 	})
@@ -979,7 +972,7 @@ func TestFetchHTTPS(t *testing.T) {
 func TestFetchUnsolicited(t *testing.T) {
 	var said bytes.Buffer
 	log.SetOutput(&said)
-	hub := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "0")
 		conn, buffer, _ := w.(http.Hijacker).Hijack()
 		defer conn.Close()
@@ -1008,7 +1001,7 @@ func TestFetchProxy(t *testing.T) {
 		{"https", status(407), login},
 		{"https", status(502), "502 Bad Gateway"},
 	} {
-		proxy := newHub(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+		proxy := scripted(t, func(w http.ResponseWriter, r *http.Request) {
 			if strings.TrimSuffix(r.Host, ":443") != "hub.invalid" {
 				t.Errorf("asked for host %s", r.Host)
 			}
@@ -1137,16 +1130,14 @@ func TestFetchLock(t *testing.T) {
 // TestFetchChild.
 func TestFetchProcesses(t *testing.T) {
 	killed := make(chan bool)
-	hub := newHub(t, func(n int, w http.ResponseWriter, r *http.Request) {
-		if r.Host != "hub.invalid" {
+	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(testFile)))
+		w.Write(testFile[:300_000])
+		w.(http.Flusher).Flush()
+		<-killed
+	}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != "hub.invalid" { // it is a proxy
 			t.Errorf("asked for host %s", r.Host)
-		}
-		if n == 0 {
-			w.Header().Set("Content-Length", strconv.Itoa(len(testFile)))
-			w.Write(testFile[:300_000])
-			w.(http.Flusher).Flush()
-			<-killed
-			return
 		}
 		whole(w, r)
 	})

@@ -227,5 +227,18 @@ func holds[A, B comparable](t *testing.T, f func(A) B, want map[A]B) {
 	}
 }
 
+// set gives a variable of the program another value for the time of a test.
+func set[T any](t testing.TB, variable *T, value T) {
+	before := *variable
+	*variable = value
+	t.Cleanup(func() { *variable = before })
+}
+
+// guarded returns n values; reading past them is a fault where pages can be unmapped.
+func guarded(t testing.TB, n int) []float32 {
+	_, values := guardedEnds(t, n)
+	return values
+}
+
 // quiet takes a share of progress and shows nothing.
 func quiet(float64) {}

@@ -468,8 +468,7 @@ func BenchmarkMatMulT(b *testing.B) {
 // A panic in one of many goroutines can be recovered from where they were started, and none of the
 // others waits for ever for what the broken one was to do.
 func TestParallelPanic(t *testing.T) {
-	defer func(n int) { threads = n }(threads)
-	threads = 3
+	set(t, &threads, 3)
 	beyond := func(i int) { _ = []int{1}[i] }
 	if !faults(func() { parallel(100, beyond) }) {
 		t.Error("a panic was lost")

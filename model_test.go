@@ -176,15 +176,17 @@ func TestPlainGPT2(t *testing.T) {
 // checkpoint: a sweep of 132 whole forward passes, or as many as there are cells.
 type golden struct {
 	A, B           int // clean and corrupt answer
-	Clean, Corrupt struct {
-		IDs    []int
-		Metric float64
-		Top    []struct {
-			ID          int
-			Prob, Logit float64
-		}
+	Clean, Corrupt goldenRun
+	Matrix         [][]float64
+}
+
+type goldenRun struct {
+	IDs    []int
+	Metric float64
+	Top    []struct {
+		ID          int
+		Prob, Logit float64
 	}
-	Matrix [][]float64
 }
 
 // TestAgainstReference holds the whole forward pass and the sweep to the goldens in
@@ -212,18 +214,13 @@ func TestAgainstReference(t *testing.T) {
 func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 	pair := Pair{want.Clean.IDs, want.Corrupt.IDs, []int{want.A}, []int{want.B}}
 	s := must(m.sweep(pair, patching(site), quiet))
-	for i, top := range topTokens(m.tokenizer, s.cleanLogits, len(want.Clean.Top)) {
-		w := want.Clean.Top[i]
-		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 ||
-			math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
-			t.Errorf("clean text's token %d: %v, want %v", i, top, w)
-		}
-	}
-	for i, top := range topTokens(m.tokenizer, s.corruptLogits, len(want.Corrupt.Top)) {
-		w := want.Corrupt.Top[i]
-		if top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 ||
-			math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
-			t.Errorf("corrupt text's token %d: %v, want %v", i, top, w)
+	for run, logits := range [][]float32{s.cleanLogits, s.corruptLogits} {
+		want := []goldenRun{want.Clean, want.Corrupt}[run].Top
+		for i, top := range topTokens(m.tokenizer, logits, len(want)) {
+			if w := want[i]; top.ID != w.ID || math.Abs(top.Prob-w.Prob) > 1e-5 ||
+				math.Abs(float64(top.Logit)-w.Logit) > 1e-4 {
+				t.Errorf("run %d, token %d: %v, want %v", run, i, top, w)
+			}
 		}
 	}
 	off := func(r Reading, want float64) float64 {
@@ -280,12 +277,11 @@ func TestPublishedWeights(t *testing.T) {
 
 // The number of threads changes no bit of a sweep.
 func TestThreads(t *testing.T) {
-	defer func(n int) { threads = n }(threads)
 	m := randomModel(Config{3, 4, 64, 64, 200}, 1)
 	pair := randomPair(m, 23, 2, 2)
 	var want *Sweep
 	for _, n := range []int{1, 2, 7} {
-		threads = n
+		set(t, &threads, n)
 		plan := patching(siteResid, siteK, siteAttn)
 		plan.full = true
 		s := must(m.sweep(pair, plan, quiet))

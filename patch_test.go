@@ -293,8 +293,7 @@ func TestSweepIsItsDefinition(t *testing.T) {
 			want := plainSweep(m, pair, plan)
 			for _, rows := range []int{1 << 20, 3 * c.T, 5*c.T + 3} {
 				t.Run(fmt.Sprint(c, " ", name, " rows ", rows), func(t *testing.T) {
-					defer func(b int) { batchBytes = b }(batchBytes)
-					batchBytes = rows * m.rowBytes()
+					set(t, &batchBytes, rows*m.rowBytes())
 					s := must(m.sweep(pair, plan, quiet))
 					sameReadings(t, s.matrices, want)
 				})
@@ -547,8 +546,7 @@ func TestProgress(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			defer func(b int) { batchBytes = b }(batchBytes)
-			batchBytes = c.rows * m.rowBytes()
+			set(t, &batchBytes, c.rows*m.rowBytes())
 			last, steps := 0., 0
 			err := c.work(func(done float64) {
 				if !(done > last && done <= 1) {
@@ -615,8 +613,7 @@ func TestReadings(t *testing.T) {
 
 // A sweep leaves its batch to the next one, also where it fails.
 func TestSweepReusesBatch(t *testing.T) {
-	defer func(free []*Batch) { batches.free = free }(batches.free)
-	batches.free = nil
+	set(t, &batches.free, nil)
 	m := randomModel(Config{layers: 2, heads: 2, width: 16, context: 8, vocab: 30}, 1)
 	pair := randomPair(m, 5, 1, 1)
 	for _, broken := range []bool{false, true} {

@@ -419,6 +419,28 @@ func TestVectorKernelsLengths(t *testing.T) {
 	})
 }
 
+// Rows that end where readable memory ends, and rows that begin where it begins: a load or store
+// outside the row ends the test with a fault, even one that would put back what it found.
+func TestVectorKernelsStayInsideTheRow(t *testing.T) {
+	first, last := guardedEnds(t, 200)
+	for _, k := range rowKernels() {
+		for length := 0; length <= len(first); length++ {
+			for _, x := range [][]float32{first[:length], last[len(last)-length:]} {
+				// The row stands in each of the four places in turn.
+				other := func() []float32 { return make([]float32, length) }
+				for _, f := range k.activate {
+					f(x)
+				}
+				k.softmax(x)
+				k.layerNorm(x, other(), Norm{other(), other()}, layerNormEpsilon)
+				k.layerNorm(other(), x, Norm{other(), other()}, layerNormEpsilon)
+				k.layerNorm(other(), other(), Norm{x, other()}, layerNormEpsilon)
+				k.layerNorm(other(), other(), Norm{other(), x}, layerNormEpsilon)
+			}
+		}
+	}
+}
+
 // TestAddTo adds more than one chunk, and notices what is not a number wherever it is.
 func TestAddTo(t *testing.T) {
 	const n = 2*addChunk + 5
