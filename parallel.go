@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // This file shares loops out among the cores. What a round of a loop computes does not depend on
@@ -25,11 +26,9 @@ func parallel(n int, f func(i int)) {
 		}
 		return
 	}
-	var next atomic.Int64
-	var busy sync.WaitGroup
+	var next, busy atomic.Int64
 	var crashed atomic.Pointer[crash]
 	work := func() {
-		defer busy.Done()
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		defer func() {
 			if p := recover(); p != nil {
@@ -40,17 +39,71 @@ func parallel(n int, f func(i int)) {
 			f(i)
 		}
 	}
-	// The caller only waits. Were it to take numbers too, the goroutine that it started last would
-	// not begin for a tenth of a millisecond: Go keeps that one for the thread that started it, and
-	// others take it over only after a pause.
-	busy.Add(g)
-	for ; g > 0; g-- {
-		go work()
+	done := make(chan bool, 1)
+	busy.Store(int64(g))
+	leave := func() {
+		if busy.Add(-1) == 0 {
+			done <- true
+		}
 	}
-	busy.Wait()
+	for ; g > 1; g-- {
+		h := helpers.get()
+		h.do(func() {
+			work()
+			helpers.put(h)
+			leave()
+		})
+	}
+	work()
+	leave()
+	runtime.Gosched() // to what else is to run, such as a layer's weights being brought in
+	linger(done)
 	if c := crashed.Load(); c != nil {
 		panic(c)
 	}
+}
+
+// helper is a goroutine that takes part in parallel loops. A sweep has a hundred of them one after
+// the other, and to start a goroutine on another core or to wake one there takes 50 µs and more: so
+// a helper lingers for a while before it goes to sleep.
+type helper struct{ task chan func() }
+
+var helpers pool[helper]
+
+// do has a helper that has nothing to do run a task.
+func (h *helper) do(task func()) {
+	if h.task == nil {
+		h.task = make(chan func(), 1)
+		go func() {
+			for {
+				linger(h.task)()
+				runtime.Gosched() // to the caller, which may wait for this core
+			}
+		}()
+	}
+	h.task <- task
+}
+
+// crowded says that other programs want the cores, or that a container may not use them all.
+var crowded atomic.Bool
+
+// linger receives from a channel. Where there is nothing yet it keeps its core for a while, unless
+// it finds that the core is taken away from it: then it would only be in the way of those that
+// work.
+func linger[T any](c chan T) T {
+	const while, stolen = 300 * time.Microsecond, time.Millisecond
+	waited := time.Duration(0)
+	for start := time.Now(); waited < while && !crowded.Load(); waited = time.Since(start) {
+		select {
+		case v := <-c:
+			return v
+		default:
+		}
+	}
+	if waited > stolen {
+		crowded.Store(true)
+	}
+	return <-c
 }
 
 // crash is a panic on its way from one goroutine to another, with the stack where it happened.
