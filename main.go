@@ -679,15 +679,29 @@ func (p *program) outputJSON(name string, result any) error {
 // change the terminal's title or pass for a line of the program's own.
 func (p *program) print(text string) {
 	end := 0
-	for _, at := range formatting().FindAllStringIndex(text, -1) {
-		p.stdout.WriteString(inOneLine(text[end:at[0]]) + text[at[0]:at[1]])
-		end = at[1]
+	for i := range len(text) {
+		if n := formatting(text[i:]); n > 0 {
+			p.stdout.WriteString(inOneLine(text[end:i]) + text[i:i+n])
+			end = i + n
+		}
 	}
 	p.stdout.WriteString(inOneLine(text[end:]))
 }
 
-// formatting is what of a text is no character: the ends of lines, and the colours of cellPainter.
-var formatting = lazyRegexp("\n|\x1b\\[[0-9;]*m")
+// formatting is the length of what begins a text and is no character: the end of a line, or a
+// colour of cellPainter's.
+func formatting(text string) int {
+	if text[0] == '\n' {
+		return 1
+	}
+	if code, ok := strings.CutPrefix(text, "\x1b["); ok {
+		code = strings.TrimLeft(code, "0123456789;")
+		if strings.HasPrefix(code, "m") {
+			return len(text) - len(code) + 1
+		}
+	}
+	return 0
+}
 
 func (p *program) note(what error) {
 	fmt.Fprintf(p.stderr, "mechpatch: %s\n", inOneLine(what.Error()))
