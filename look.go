@@ -45,14 +45,26 @@ func (m *Model) look(pair Pair, full bool, progress func(done float64),
 type Lens struct {
 	Baselines
 	cells [2][][]Reading // [run][layer][pos]
-	top   [2][]Guess     // [run][layer], at the last position
+	top   [2][]TopReport // [run][layer], at the last position
 }
 
-// Guess is the most probable next token.
-type Guess struct {
-	id    int
-	logit float32
-	prob  float64
+// TopReport is a probable next token.
+type TopReport struct {
+	ID    int     `json:"id"`
+	Token string  `json:"token"`
+	Prob  float64 `json:"prob"`
+	Logit float32 `json:"logit"`
+}
+
+// topTokens lists the n most probable next tokens of [vocab] logits.
+func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
+	logSum := logSumExp(logits)
+	top := []TopReport{}
+	for _, id := range topK(logits, n) {
+		prob := math.Exp(float64(logits[id]) - logSum)
+		top = append(top, TopReport{id, t.token(id), prob, logits[id]})
+	}
+	return top
 }
 
 // lens looks at both runs through the logit lens. The readings have no kl.
@@ -72,9 +84,7 @@ func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, 
 		}
 		for run := range lens.cells {
 			T, y := b.length, logits[run*m.vocab:(run+1)*m.vocab]
-			id := topK(y, 1)[0]
-			prob := math.Exp(float64(y[id]) - logSumExp(y))
-			lens.top[run] = append(lens.top[run], Guess{id, y[id], prob})
+			lens.top[run] = append(lens.top[run], topTokens(m.tokenizer, y, 1)...)
 			lens.cells[run] = append(lens.cells[run], readings[run*T:(run+1)*T])
 		}
 		return nil

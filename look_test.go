@@ -31,7 +31,8 @@ func TestLensIsATruncatedModel(t *testing.T) {
 				if p == len(text)-1 {
 					id := topK(want, 1)[0]
 					prob := math.Exp(float64(want[id]) - logSumExp(want))
-					if got := lens.top[i][l]; got != (Guess{id, want[id], prob}) {
+					got := lens.top[i][l]
+					if got.ID != id || got.Logit != want[id] || got.Prob != prob {
 						t.Errorf("layer %d: the top token is %v, want %d, %g", l, got, id, want[id])
 					}
 				}

@@ -464,9 +464,11 @@ func (p *program) convert() Command {
 	p.headsFlag(c.flags)
 	name := c.flags.String("dtype", "",
 		"the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
-	formats := map[string]Format{"": asStored, "f32": f32, "f16": f16, "bf16": bf16}
 	c.run = func(words []string) error {
-		format, ok := formats[strings.ToLower(*name)]
+		format, ok := formatOf(strings.ToUpper(*name))
+		if *name == "" {
+			format, ok = asStored, true
+		}
 		if !ok {
 			return misuse("-dtype %s: the formats are f32, f16 and bf16", *name)
 		}
@@ -576,7 +578,7 @@ func (p *program) openModel() (*Model, error) {
 // setTokenizer gives a model the tokenizer that the flags ask for.
 func (p *program) setTokenizer(m *Model) error {
 	if p.numbers {
-		m.tokenizer = withIDs(m.vocab)
+		m.tokenizer = &tokenizer{rows: m.vocab, numbers: true}
 	}
 	if err := m.tokenizer.refused(); err != nil {
 		return err

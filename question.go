@@ -442,44 +442,40 @@ func (s *Study) receivers() ([]Receiver, error) {
 	if s.to == "" || s.to == "logits" {
 		return nil, nil
 	}
-	var receivers []Receiver
-	for _, name := range strings.Split(s.to, ",") {
+	return parseList("-to", s.to, func(name string) (r Receiver, err error) {
 		dot := strings.LastIndex(name, ".")
 		site, ok := map[string]Site{".q": siteQ, ".k": siteK, ".v": siteV}[name[max(0, dot):]]
 		if !ok {
-			return nil, fmt.Errorf("-to %s: the receivers are logits, and heads' q, k and v "+
-				"such as 9.9.q, with commas between", s.to)
+			return r, errors.New("the receivers are logits, and heads' q, k and v " +
+				"such as 9.9.q, with commas between")
 		}
 		head, err := parseHead(name[:dot])
-		if err != nil {
-			return nil, fmt.Errorf("-to %s: %w", s.to, err)
-		}
-		r := Receiver{head, site}
-		if slices.Contains(receivers, r) {
-			return nil, fmt.Errorf("-to %s names %s twice", s.to, name)
-		}
-		receivers = append(receivers, r)
-	}
-	return receivers, nil
+		return Receiver{head, site}, err
+	})
 }
 
 // heads are those whose attention the study looks at.
 func (s *Study) heads() ([]Head, error) {
-	var heads []Head
-	for _, name := range strings.Split(s.attention, ",") {
-		if s.attention == "" {
-			break
-		}
-		head, err := parseHead(name)
-		if err != nil {
-			return nil, fmt.Errorf("-attention %s: %w", s.attention, err)
-		}
-		if slices.Contains(heads, head) {
-			return nil, fmt.Errorf("-attention %s names %s twice", s.attention, name)
-		}
-		heads = append(heads, head)
+	if s.attention == "" {
+		return nil, nil
 	}
-	return heads, nil
+	return parseList("-attention", s.attention, parseHead)
+}
+
+// parseList reads a flag's list, in which nothing may come twice.
+func parseList[T comparable](flag, list string, parse func(name string) (T, error)) ([]T, error) {
+	var all []T
+	for _, name := range strings.Split(list, ",") {
+		one, err := parse(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
+		}
+		if slices.Contains(all, one) {
+			return nil, fmt.Errorf("%s %s names %s twice", flag, list, name)
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
 // parseHead reads a head: "9.6" is the head 6 of layer 9. Whether the model has it is seen later.

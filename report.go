@@ -81,13 +81,6 @@ type RunReport struct {
 	Top    []TopReport `json:"top"`
 }
 
-type TopReport struct {
-	ID    int     `json:"id"`
-	Token string  `json:"token"`
-	Prob  float64 `json:"prob"`
-	Logit float32 `json:"logit"`
-}
-
 // LogitsReport is what the metric of each cell is computed from: the answers' logits (of a set
 // log Σ exp) and, where it was computed, log Σ exp of all logits.
 type LogitsReport struct {
@@ -364,13 +357,7 @@ func (s *Study) runLens(m *Model, q Question, progress func(done float64)) (*Rep
 	r.Site, r.picture.subtitle = "lens", "logit lens"
 	r.setHeaders(numberedHeader("layer", m.layers), r.positions("position", nil))
 	r.picture.columns.title = "token at this position"
-	top := func(run int) (tokens []TopReport) {
-		for _, g := range lens.top[run] {
-			tokens = append(tokens, TopReport{g.id, m.tokenizer.token(g.id), g.prob, g.logit})
-		}
-		return tokens
-	}
-	r.Lens = &LensReport{top(cleanRun), top(corruptRun)}
+	r.Lens = &LensReport{lens.top[cleanRun], lens.top[corruptRun]}
 	r.add("clean run", lens.cells[cleanRun], q.metric)
 	r.add("corrupt run", lens.cells[corruptRun], q.metric)
 	r.addLogits()
@@ -499,17 +486,6 @@ func (t *TokenReport) String() string {
 
 func newTextReport(t *tokenizer, text string, ids []int) TextReport {
 	return TextReport{text, ids, t.tokens(ids)}
-}
-
-// topTokens lists the n most probable next tokens of [vocab] logits.
-func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
-	logSum := logSumExp(logits)
-	top := []TopReport{}
-	for _, id := range topK(logits, n) {
-		prob := math.Exp(float64(logits[id]) - logSum)
-		top = append(top, TopReport{id, t.token(id), prob, logits[id]})
-	}
-	return top
 }
 
 func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {

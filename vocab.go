@@ -64,10 +64,6 @@ func (t *tokenizer) vocabulary() *vocabulary {
 	return t.read()
 }
 
-// withIDs is the tokenizer of -ids: texts and answers are the token ids of a model with so many
-// rows.
-func withIDs(rows int) *tokenizer { return &tokenizer{rows: rows, numbers: true} }
-
 // withBOS is t, but every text begins with the token for that.
 func (t *tokenizer) withBOS(rows int) (*tokenizer, error) {
 	v := t.vocabulary()
