@@ -79,7 +79,6 @@ func (f Found) shown(root string) string {
 // findCase is a search among files below a root that has the folders work (the working directory),
 // bin (the program's), home and cache. In spec and the variables, ROOT is the root.
 type findCase struct {
-	name      string
 	spec      string
 	variables string // NAME=VALUE, with blanks between
 	files     map[string]string
@@ -151,54 +150,53 @@ func TestFindModel(t *testing.T) {
 		}
 		return files
 	}
-	for _, c := range []findCase{
-		{name: "nothing anywhere", want: download},
-		{name: "offline", offline: true, want: circuit},
-		{name: "HF_HUB_OFFLINE", variables: "HF_HUB_OFFLINE=yes", want: circuit},
-		{name: "HF_HUB_OFFLINE=0", variables: "HF_HUB_OFFLINE=0", want: download},
-		{name: "all of the places", files: all,
+	for name, c := range map[string]findCase{
+		"nothing anywhere": {want: download},
+		"offline":          {offline: true, want: circuit},
+		"HF_HUB_OFFLINE":   {variables: "HF_HUB_OFFLINE=yes", want: circuit},
+		"HF_HUB_OFFLINE=0": {variables: "HF_HUB_OFFLINE=0", want: download},
+		"all of the places": {files: all,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"},
-		{name: "all but the working directory",
+		"all but the working directory": {
 			files: with(without("work/gpt2.safetensors"), "work/gpt2.safetensors/a-folder", "x"),
 			want:  "gpt2 in bin/gpt2.safetensors, the program's folder"},
-		{name: "both caches", files: without("work/gpt2.safetensors", "bin/gpt2.safetensors"),
+		"both caches": {files: without("work/gpt2.safetensors", "bin/gpt2.safetensors"),
 			want: "gpt2 in " + cached + ", the program's cache"},
-		{name: "a download that is under way",
-			files: hubWith(cached+".248dfc3911869ec4.partial", "3"), want: inHub},
-		{name: "an old tool's cache", files: snapshot(hub + "models--gpt2"),
+		"a download that is under way": {files: hubWith(cached+".248dfc3911869ec4.partial", "3"),
+			want: inHub},
+		"an old tool's cache": {files: snapshot(hub + "models--gpt2"),
 			want: inCache("gpt2", hub+"models--gpt2"+inSnapshot)},
 
 		// The Hugging Face cache.
-		{name: "plain files",
-			files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
-			want:  inHub},
-		{name: "no refs: the pinned commit", files: plain(gpt2Repo, another, commit, third),
+		"plain files": {files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
 			want: inHub},
-		{name: "main is elsewhere, and not there: the pinned commit",
+		"no refs: the pinned commit": {files: plain(gpt2Repo, another, commit, third),
+			want: inHub},
+		"main is elsewhere, and not there: the pinned commit": {
 			files: hubWith(gpt2Repo+"/refs/main", another), want: inHub},
-		{name: "no refs: the newest that has weights", spec: "o/r",
+		"no refs: the newest that has weights": {spec: "o/r",
 			files: with(plain(repo, commit, another),
 				repo+"/snapshots/"+third+"/config.json", "{}"),
 			want: inCache("o/r", repo+inSnapshot)},
-		{name: "main without weights is not what another commit has", spec: "o/r",
+		"main without weights is not what another commit has": {spec: "o/r",
 			files: with(plain(repo, commit), repo+"/refs/main", another),
 			want:  "download of o/r"},
-		{name: "a blob under way", offline: true, want: circuit,
+		"a blob under way": {offline: true, want: circuit,
 			files: hubWith(gpt2Repo+"/blobs/248dfc", "", gpt2Repo+"/blobs/248dfc.incomplete", "x")},
-		{name: "a link to a blob under way", offline: true, want: circuit,
+		"a link to a blob under way": {offline: true, want: circuit,
 			files: hubWith(gpt2Repo+"/blobs/248dfc.incomplete", "x",
 				gpt2Repo+inSnapshot, "-> ../../blobs/248dfc.incomplete")},
-		{name: "no weights", offline: true, want: circuit, files: hubWith(gpt2Repo+inSnapshot, "")},
-		{name: "a main that leads out of the cache", spec: "o/r", want: "download of o/r",
+		"no weights": {offline: true, want: circuit, files: hubWith(gpt2Repo+inSnapshot, "")},
+		"a main that leads out of the cache": {spec: "o/r", want: "download of o/r",
 			files: map[string]string{repo + "/refs/main": "../../../../../../elsewhere",
 				"elsewhere/model.safetensors": "x"}},
-		{name: "a main that is endless", spec: "o/r", want: "download of o/r",
+		"a main that is endless": {spec: "o/r", want: "download of o/r",
 			files: map[string]string{
 				repo + "/refs/main": commit + strings.Repeat(" ", 1000)}},
-		{name: "an index without a part", spec: "o/r", want: "download of o/r",
+		"an index without a part": {spec: "o/r", want: "download of o/r",
 			files: with(plain(repo), repo+"/snapshots/"+commit+
 				"/model.safetensors.index.json", `{"weight_map": {"wte": "a.safetensors"}}`)},
-		{name: "an index with its part", spec: "o/r",
+		"an index with its part": {spec: "o/r",
 			files: map[string]string{
 				repo + "/snapshots/" + commit + "/a.bin": "1",
 				repo + "/snapshots/" + commit +
@@ -206,135 +204,134 @@ func TestFindModel(t *testing.T) {
 			want: inCache("o/r", repo+"/snapshots/"+commit+"/pytorch_model.bin.index.json")},
 
 		// Where that cache is.
-		{name: "HF_HUB_CACHE before HF_HOME", variables: "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
+		"HF_HUB_CACHE before HF_HOME": {variables: "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
 			files: with(plain("a/models--gpt2", commit), "b/hub/models--gpt2"+inSnapshot, "x"),
 			want:  inCache("gpt2", "a/models--gpt2"+inSnapshot)},
-		{name: "HF_HOME with a ~", variables: "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
+		"HF_HOME with a ~": {variables: "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
 			files: plain("home/b/hub/models--gpt2", commit),
 			want:  inCache("gpt2", "home/b/hub/models--gpt2"+inSnapshot)},
-		{name: "HF_HOME with a variable", variables: "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
+		"HF_HOME with a variable": {variables: "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
 			files: plain("s/b/hub/models--gpt2", commit),
 			want:  inCache("gpt2", "s/b/hub/models--gpt2"+inSnapshot)},
-		{name: "XDG_CACHE_HOME", variables: "XDG_CACHE_HOME=ROOT/c",
+		"XDG_CACHE_HOME": {variables: "XDG_CACHE_HOME=ROOT/c",
 			files: plain("c/huggingface/hub/models--gpt2", commit),
 			want:  inCache("gpt2", "c/huggingface/hub/models--gpt2"+inSnapshot)},
-		{name: "a variable in place of the home folder's", variables: "HF_HUB_CACHE=ROOT/a",
+		"a variable in place of the home folder's": {variables: "HF_HUB_CACHE=ROOT/a",
 			files: snapshot(gpt2Repo), offline: true, want: circuit},
 
 		// Named: a file, a folder.
-		{name: "-model before the variable", spec: "a.safetensors",
+		"-model before the variable": {spec: "a.safetensors",
 			want:      "a in work/a.safetensors, -model",
 			variables: "MECHPATCH_MODEL=b.safetensors",
 			files:     ones("work/a.safetensors", "work/b.safetensors")},
-		{name: "the variable", variables: "MECHPATCH_MODEL=b.safetensors",
+		"the variable": {variables: "MECHPATCH_MODEL=b.safetensors",
 			files: ones("work/b.safetensors"),
 			want:  "b in work/b.safetensors, $MECHPATCH_MODEL"},
-		{name: "a path from the root", spec: "ROOT/x/a.safetensors",
+		"a path from the root": {spec: "ROOT/x/a.safetensors",
 			files: ones("x/a.safetensors"), want: "a in x/a.safetensors, -model"},
-		{name: "a file of its usual name", spec: "x/model.safetensors",
+		"a file of its usual name": {spec: "x/model.safetensors",
 			files: ones("work/x/model.safetensors"),
 			want:  "x in work/x/model.safetensors, -model"},
-		{name: "a folder", spec: "x/", files: ones("work/x/model.safetensors"),
+		"a folder": {spec: "x/", files: ones("work/x/model.safetensors"),
 			want: "x in work/x/model.safetensors, -model"},
-		{name: "a folder with a PyTorch file", spec: "x",
+		"a folder with a PyTorch file": {spec: "x",
 			want:  "x in work/x/pytorch_model.bin, -model",
 			files: ones("work/x/pytorch_model.bin")},
-		{name: "a folder with a part missing", spec: "x",
+		"a folder with a part missing": {spec: "x",
 			files: map[string]string{
 				"work/x/model.safetensors.index.json": `{"weight_map": {"a": "b.safetensors"}}`},
 			want: `error: index.json: it names "b.safetensors", which is not there`},
-		{name: "an empty folder", spec: "x", files: ones("work/x/y"),
+		"an empty folder": {spec: "x", files: ones("work/x/y"),
 			want: "error: -model x: the folder holds no weights"},
-		{name: "a repository's folder", spec: "ROOT/" + gpt2Repo, files: snapshot(gpt2Repo),
+		"a repository's folder": {spec: "ROOT/" + gpt2Repo, files: snapshot(gpt2Repo),
 			want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
-		{name: "a snapshot's folder", spec: "ROOT/" + gpt2Repo + "/snapshots/" + commit,
+		"a snapshot's folder": {spec: "ROOT/" + gpt2Repo + "/snapshots/" + commit,
 			files: snapshot(gpt2Repo), want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
 
 		// Named: a published model.
-		{name: "a name", spec: "gpt2-xl",
+		"a name": {spec: "gpt2-xl",
 			want:  "gpt2-xl in bin/gpt2-xl.safetensors, the program's folder",
 			files: ones("work/gpt2.safetensors", "bin/gpt2-xl.safetensors")},
-		{name: "gpt2-small", spec: "gpt2-small", files: all,
+		"gpt2-small": {spec: "gpt2-small", files: all,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"},
-		{name: "its repository", spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
+		"its repository": {spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
 			want: inHub},
-		{name: "a name to be fetched", spec: "gpt2-medium",
+		"a name to be fetched": {spec: "gpt2-medium",
 			want: "download of gpt2-medium to cache/mechpatch/gpt2-medium.safetensors"},
-		{name: "a name that may not be fetched", spec: "gpt2-medium", offline: true,
+		"a name that may not be fetched": {spec: "gpt2-medium", offline: true,
 			want: `error: -model gpt2-medium: it is not on this machine, and this run does not ` +
 				`use the network; on a connected one, "mechpatch fetch -o ` +
 				`gpt2-medium.safetensors gpt2-medium"`},
-		{name: "by a variable", variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
+		"by a variable": {variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
 			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, " +
 				"and HF_HUB_OFFLINE=ON forbids"},
-		{name: "a folder with a name", spec: "gpt2",
+		"a folder with a name": {spec: "gpt2",
 			want:  "gpt2 in work/gpt2/model.safetensors, -model",
 			files: ones("work/gpt2/model.safetensors", "work/gpt2.safetensors")},
-		{name: "a folder that only has the name", spec: "gpt2",
+		"a folder that only has the name": {spec: "gpt2",
 			files: ones("work/gpt2/notes.txt", "work/gpt2.safetensors"),
 			want:  "gpt2 in work/gpt2.safetensors, the working directory"},
-		{name: "the circuit, beside a folder of its name", spec: "circuit", want: "circuit, -model",
+		"the circuit, beside a folder of its name": {spec: "circuit", want: "circuit, -model",
 			files: ones("work/circuit/model.safetensors")},
 
 		// Named: one of the hub's.
-		{name: "a repository to be fetched", spec: "o/r@v1", want: "download of o/r@v1"},
-		{name: "a repository that may not be fetched", spec: "o/r@v1", offline: true,
+		"a repository to be fetched": {spec: "o/r@v1", want: "download of o/r@v1"},
+		"a repository that may not be fetched": {spec: "o/r@v1", offline: true,
 			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
-		{name: "both caches of a repository", spec: "o/r",
+		"both caches of a repository": {spec: "o/r",
 			files: with(plain("cache/mechpatch/models--o--r", another),
 				"cache/mechpatch/models--o--r/refs/main", another, repo+inSnapshot,
 				"x"),
 			want: "o/r in cache/mechpatch/models--o--r/snapshots/" + another +
 				"/model.safetensors, the program's cache"},
-		{name: "a commit", spec: "o/r@" + another,
+		"a commit": {spec: "o/r@" + another,
 			files: with(plain(repo, commit, another, third),
 				repo+"/refs/main", commit),
 			want: inCache("o/r@"+another, repo+"/snapshots/"+another+"/model.safetensors")},
-		{name: "a branch", spec: "o/r@a/b",
+		"a branch": {spec: "o/r@a/b",
 			files: with(plain(repo, commit, another), repo+"/refs/a/b",
 				commit),
 			want: inCache("o/r@a/b", repo+inSnapshot)},
-		{name: "another revision than those there", spec: "o/r@v2", want: "download of o/r@v2",
+		"another revision than those there": {spec: "o/r@v2", want: "download of o/r@v2",
 			files: with(plain(repo, commit), repo+"/refs/v1", commit)},
-		{name: "a published model's revision", spec: "gpt2@main", files: snapshot(gpt2Repo),
+		"a published model's revision": {spec: "gpt2@main", files: snapshot(gpt2Repo),
 			want: inCache("openai-community/gpt2@main", gpt2Repo+inSnapshot)},
-		{name: "a folder of that name", spec: "o/r",
+		"a folder of that name": {spec: "o/r",
 			files: ones("work/o/r/pytorch_model.bin"),
 			want:  "r in work/o/r/pytorch_model.bin, -model"},
 
-		{name: "no such thing", spec: "gpt3",
+		"no such thing": {spec: "gpt3",
 			want: "error: -model gpt3: there is no such file or folder, and no model of that " +
 				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, " +
 				"and ORGANISATION/NAME"},
-		{name: "no such file", variables: "MECHPATCH_MODEL=x/y.safetensors",
+		"no such file": {variables: "MECHPATCH_MODEL=x/y.safetensors",
 			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
-		{name: "a revision that leads elsewhere", spec: "o/r@../x",
+		"a revision that leads elsewhere": {spec: "o/r@../x",
 			want: `error: "../x" is not a revision`},
-		{name: "an empty revision", spec: "o/r@", want: `error: "" is not a revision`},
+		"an empty revision": {spec: "o/r@", want: `error: "" is not a revision`},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, nil) })
+		t.Run(name, func(t *testing.T) { c.run(t, nil) })
 	}
 }
 
 // TestFindBundle searches where the program may have weights inside.
 func TestFindBundle(t *testing.T) {
 	here := ones("work/gpt2.safetensors", "work/x.bin")
-	for _, test := range []struct {
+	for name, test := range map[string]struct {
 		err error // of the search in the program
 		findCase
 	}{
-		{nil, findCase{name: "a bundle", files: here,
+		"a bundle": {nil, findCase{files: here,
 			want: "bytes 65536+7 of bin/mechpatch, the program itself"}},
-		{nil, findCase{name: "-model", spec: "circuit", want: "circuit, -model"}},
-		{nil, findCase{name: "the variable", variables: "MECHPATCH_MODEL=x.bin", files: here,
+		"-model": {nil, findCase{spec: "circuit", want: "circuit, -model"}},
+		"the variable": {nil, findCase{variables: "MECHPATCH_MODEL=x.bin", files: here,
 			want: "x in work/x.bin, $MECHPATCH_MODEL"}},
-		{errors.New("the weights are cut short"),
-			findCase{name: "spoilt", want: "error: cut short"}},
-		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, findCase{
-			name: "a program that nobody may read", files: here,
+		"spoilt": {errors.New("the weights are cut short"), findCase{want: "error: cut short"}},
+		"a program that nobody may read": {&fs.PathError{Op: "open", Path: "x",
+			Err: fs.ErrPermission}, findCase{files: here,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"}},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			test.run(t, func(exe string) (int64, int64, bool, error) {
 				return 65536, 7, filepath.Base(exe) == "mechpatch" && test.err == nil, test.err
 			})

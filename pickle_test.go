@@ -22,63 +22,72 @@ func dictOf(pairs ...any) *pyDict {
 	return d
 }
 
+// protocol2 is a pickle that says of which protocol it is: 2, if no other.
+func protocol2(pickle string) string {
+	if strings.HasPrefix(pickle, "\x80") {
+		return pickle
+	}
+	return "\x80\x02" + pickle
+}
+
 func TestPickleValues(t *testing.T) {
 	for _, c := range []struct {
 		pickle string
 		want   any
 	}{
-		{"\x80\x02N.", nil},
-		{"\x80\x02\x88.", true},
-		{"\x80\x02\x89.", false},
-		{"\x80\x02K\xff.", int64(255)},
-		{"\x80\x02M\x00\x80.", int64(32768)},
-		{"\x80\x02J\xff\xff\xff\xff.", int64(-1)},
-		{"\x80\x02J\x00\x00\x00\x80.", int64(math.MinInt32)},
-		{"\x80\x02\x8a\x00.", int64(0)},
-		{"\x80\x02\x8a\x01\xff.", int64(-1)},
-		{"\x80\x02\x8a\x02\xff\x00.", int64(255)},
-		{"\x80\x02\x8a\x05\x00\x00\x00\x00\x01.", int64(1 << 32)},
-		{"\x80\x02\x8a\x05\x00\x00\x00\x00\xff.", int64(-1 << 32)},
-		{"\x80\x02\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.", int64(math.MinInt64)},
-		{"\x80\x02\x8a\x09123456789.", longInt("123456789")},
-		{"\x80\x02G\x3f\xf4\x00\x00\x00\x00\x00\x00.", 1.25},
-		{"\x80\x02X\x03\x00\x00\x00\xe2\x82\xac.", "€"},
+		{"N.", nil},
+		{"\x88.", true},
+		{"\x89.", false},
+		{"K\xff.", int64(255)},
+		{"M\x00\x80.", int64(32768)},
+		{"J\xff\xff\xff\xff.", int64(-1)},
+		{"J\x00\x00\x00\x80.", int64(math.MinInt32)},
+		{"\x8a\x00.", int64(0)},
+		{"\x8a\x01\xff.", int64(-1)},
+		{"\x8a\x02\xff\x00.", int64(255)},
+		{"\x8a\x05\x00\x00\x00\x00\x01.", int64(1 << 32)},
+		{"\x8a\x05\x00\x00\x00\x00\xff.", int64(-1 << 32)},
+		{"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.", int64(math.MinInt64)},
+		{"\x8a\x09123456789.", longInt("123456789")},
+		{"G\x3f\xf4\x00\x00\x00\x00\x00\x00.", 1.25},
+		{"X\x03\x00\x00\x00\xe2\x82\xac.", "€"},
 		{"\x80\x04\x8c\x03\xe2\x82\xac\x94.", "€"},
-		{"\x80\x02).", pyTuple(nil)},
-		{"\x80\x02K\x01\x85.", pyTuple{int64(1)}},
-		{"\x80\x02K\x01K\x02\x86.", pyTuple{int64(1), int64(2)}},
-		{"\x80\x02K\x01K\x02K\x03\x87.", pyTuple{int64(1), int64(2), int64(3)}},
-		{"\x80\x02(K\x01(K\x02t)t.", pyTuple{int64(1), pyTuple{int64(2)}, pyTuple(nil)}},
-		{"\x80\x02].", listOf()},
-		{"\x80\x02]K\x01a(K\x02K\x03e.", listOf(int64(1), int64(2), int64(3))},
-		{"\x80\x02}.", dictOf()},
-		{"\x80\x02}X\x01\x00\x00\x00aK\x01s(K\x05NX\x01\x00\x00\x00aK\x02u.", dictOf("a", int64(2),
+		{").", pyTuple(nil)},
+		{"K\x01\x85.", pyTuple{int64(1)}},
+		{"K\x01K\x02\x86.", pyTuple{int64(1), int64(2)}},
+		{"K\x01K\x02K\x03\x87.", pyTuple{int64(1), int64(2), int64(3)}},
+		{"(K\x01(K\x02t)t.", pyTuple{int64(1), pyTuple{int64(2)}, pyTuple(nil)}},
+		{"].", listOf()},
+		{"]K\x01a(K\x02K\x03e.", listOf(int64(1), int64(2), int64(3))},
+		{"}.", dictOf()},
+		{"}X\x01\x00\x00\x00aK\x01s(K\x05NX\x01\x00\x00\x00aK\x02u.", dictOf("a", int64(2),
 			int64(5), nil)},
-		{"\x80\x02ctorch\nFloatStorage\n.", pyName("torch.FloatStorage")},
-		{"\x80\x02}]K\x01s.", dictOf()}, // a key that Go cannot look up
-		{"\x80\x02})K\x01s.", dictOf()},
-		{"\x80\x02}K\x01b.", dictOf()},
-		{"\x80\x02c__builtin__\neval\n.", pyName("__builtin__.eval")}, // a name is but a name
+		{"ctorch\nFloatStorage\n.", pyName("torch.FloatStorage")},
+		{"}]K\x01s.", dictOf()}, // a key that Go cannot look up
+		{"})K\x01s.", dictOf()},
+		{"}K\x01b.", dictOf()},
+		{"c__builtin__\neval\n.", pyName("__builtin__.eval")}, // a name is but a name
 		{"\x80\x04C\x02abB\x01\x00\x00\x00c\x86.", pyTuple{"ab", "c"}},
 		{"\x80\x04\x8f(K\x01\x90.", listOf(int64(1))},
 		{"\x80\x04(K\x01\x91.", listOf(int64(1))},
-		{"\x80\x02ca\nB\nK\x05\x85\x81.", &pyDict{class: "a.B"}}, // not even its arguments
-		{"\x80\x02ca\nB\n)\x81(K\x01e.", &pyDict{class: "a.B"}},
-		{"\x80\x02ca\nB\n)\x81}X\x01\x00\x00\x00xK\x01sb.",
+		{"ca\nB\nK\x05\x85\x81.", &pyDict{class: "a.B"}}, // not even its arguments
+		{"ca\nB\n)\x81(K\x01e.", &pyDict{class: "a.B"}},
+		{"ca\nB\n)\x81}X\x01\x00\x00\x00xK\x01sb.",
 			&pyDict{class: "a.B", state: []*pyDict{dictOf("x", int64(1))}}},
-		{"\x80\x02ca\nB\n)\x81N}X\x01\x00\x00\x00xK\x01s\x86b.",
+		{"ca\nB\n)\x81N}X\x01\x00\x00\x00xK\x01s\x86b.",
 			&pyDict{class: "a.B", state: []*pyDict{dictOf("x", int64(1))}}},
-		{"\x80\x02ccollections\nOrderedDict\n)R.", dictOf()},
+		{"ccollections\nOrderedDict\n)R.", dictOf()},
 		{"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R.", dictOf()},
-		{"\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.", dictOf()},
+		{"ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.", dictOf()},
 		// the memo: PUT and GET with short and long slots, MEMOIZE into the next one
-		{"\x80\x02K\x07q\x05K\x08r\x06\x00\x00\x00h\x05j\x06\x00\x00\x00\x87K\x09\x86.",
+		{"K\x07q\x05K\x08r\x06\x00\x00\x00h\x05j\x06\x00\x00\x00\x87K\x09\x86.",
 			pyTuple{pyTuple{int64(8), int64(7), int64(8)}, int64(9)}},
 		{"\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00(K\x07\x94K\x08\x94h\x01h\x00t.",
 			pyTuple{int64(7), int64(8), int64(8), int64(7)}},
 	} {
-		got, length, err := unpickle([]byte(c.pickle+"rest"), storageSet{}.library())
-		if err != nil || length != len(c.pickle) || !reflect.DeepEqual(got, c.want) {
+		pickle := protocol2(c.pickle)
+		got, length, err := unpickle([]byte(pickle+"rest"), storageSet{}.library())
+		if err != nil || length != len(pickle) || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q: %#v, length %d, %v; want %#v", c.pickle, got, length, err, c.want)
 		}
 	}
@@ -86,66 +95,66 @@ func TestPickleValues(t *testing.T) {
 
 func TestPickleRefused(t *testing.T) {
 	for _, c := range []struct{ pickle, want string }{
-		{"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.",
+		{"cos\nsystem\nX\x02\x00\x00\x00id\x85R.",
 			`pickle: byte 21: it calls "os.system", which no state dict needs; nothing was run`},
 		{"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", `pickle: byte 20: it calls ` +
 			`"os.system"`},
-		{"\x80\x02c__builtin__\neval\n)R.", `it calls "__builtin__.eval"`},
-		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2.__globals__\n)R.",
+		{"c__builtin__\neval\n)R.", `it calls "__builtin__.eval"`},
+		{"ctorch._utils\n_rebuild_tensor_v2.__globals__\n)R.",
 			`it calls "torch._utils._rebuild_tensor_v2.__globals__"`},
-		{"\x80\x02ctorch\nFloatStorage\n)R.", `it calls "torch.FloatStorage"`},
-		{"\x80\x02X\x09\x00\x00\x00os.system)R.", "a string is called with a tuple"},
-		{"\x80\x02ccollections\nOrderedDict\n]R.", `"collections.OrderedDict" is called with a ` +
+		{"ctorch\nFloatStorage\n)R.", `it calls "torch.FloatStorage"`},
+		{"X\x09\x00\x00\x00os.system)R.", "a string is called with a tuple"},
+		{"ccollections\nOrderedDict\n]R.", `"collections.OrderedDict" is called with a ` +
 			`list`},
-		{"\x80\x02ccollections\nOrderedDict\nN\x85R.", "collections.OrderedDict: 1 arguments"},
-		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", "torch._utils._rebuild_tensor_v2: 0 " +
+		{"ccollections\nOrderedDict\nN\x85R.", "collections.OrderedDict: 1 arguments"},
+		{"ctorch._utils\n_rebuild_tensor_v2\n)R.", "torch._utils._rebuild_tensor_v2: 0 " +
 			"arguments"},
-		{"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.",
+		{"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.",
 			"the arguments are not (storage"},
-		{"\x80\x02ctorch._utils\n_rebuild_parameter\n)R.", "0 arguments, not 3"},
-		{"\x80\x02ctorch._utils\n_rebuild_parameter\nN\x88}\x87R.", "None in place of a tensor"},
+		{"ctorch._utils\n_rebuild_parameter\n)R.", "0 arguments, not 3"},
+		{"ctorch._utils\n_rebuild_parameter\nN\x88}\x87R.", "None in place of a tensor"},
 		{"\x80\x04NN\x93.", "a name is made of None and None"},
-		{"\x80\x02K\x00)\x81.", "an object of an integer is made from a tuple"},
-		{"\x80\x02ca\nB\nN\x81.", `an object of "a.B" is made from None`},
-		{"\x80\x02K\x00)N\x92.", "opcode NEWOBJ_EX is not one that a state dict needs"},
-		{"\x80\x02(ios\nsystem\n.", "opcode INST"},
-		{"\x80\x02(cos\n", "a name has no end"},
-		{"\x80\x02S'x'\n.", "opcode STRING"},
+		{"K\x00)\x81.", "an object of an integer is made from a tuple"},
+		{"ca\nB\nN\x81.", `an object of "a.B" is made from None`},
+		{"K\x00)N\x92.", "opcode NEWOBJ_EX is not one that a state dict needs"},
+		{"(ios\nsystem\n.", "opcode INST"},
+		{"(cos\n", "a name has no end"},
+		{"S'x'\n.", "opcode STRING"},
 		{"\x80\x05\x97.", "opcode NEXT_BUFFER"},
-		{"\x80\x02\x82\x01.", "opcode EXT1"},
-		{"\x80\x02K\x000.", "opcode POP "},
-		{"\x80\x02Pid\n.", "opcode PERSID"},
-		{"\x80\x02\xff.", "0xff is not an opcode"},
+		{"\x82\x01.", "opcode EXT1"},
+		{"K\x000.", "opcode POP "},
+		{"Pid\n.", "opcode PERSID"},
+		{"\xff.", "0xff is not an opcode"},
 		{"\x80\x01.", "protocol 1: only 2 to 5"},
 		{"\x80\x06.", "protocol 6: only 2 to 5"},
-		{"\x80\x02.", "the stack is empty"},
-		{"\x80\x02t.", "there is no mark"},
-		{"\x80\x02K\x01(.", "the stack is empty"}, // what is below the mark is not on the stack
-		{"\x80\x02K\x01(\x85.", "the stack is too short"},
-		{"\x80\x02}(K\x01u.", "1 keys and values are set in a dict"},
-		{"\x80\x02]K\x01K\x01s.", "2 keys and values are set in a list"},
-		{"\x80\x02}K\x01a.", "items are appended to a dict"},
-		{"\x80\x02K\x01}b.", "attributes of an integer are set from a dict"},
-		{"\x80\x02]}b.", "attributes of a list are set from a dict"},
-		{"\x80\x02h\x00.", "memo slot 0 is empty"},
-		{"\x80\x02q\x00.", "the stack is empty"},
-		{"\x80\x02X\xff\xff\xff\xffx.", "the pickle ends in the middle"},
-		{"\x80\x02NQ.", "a persistent id that is not a storage's"},
-		{"\x80\x02(X\x06\x00\x00\x00moduleNNNNtQ.", "a persistent id that is not a storage's"},
-		{"\x80\x02(X\x07\x00\x00\x00storageNNNNtQ.", "a storage's persistent id is not"},
-		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
+		{".", "the stack is empty"},
+		{"t.", "there is no mark"},
+		{"K\x01(.", "the stack is empty"}, // what is below the mark is not on the stack
+		{"K\x01(\x85.", "the stack is too short"},
+		{"}(K\x01u.", "1 keys and values are set in a dict"},
+		{"]K\x01K\x01s.", "2 keys and values are set in a list"},
+		{"}K\x01a.", "items are appended to a dict"},
+		{"K\x01}b.", "attributes of an integer are set from a dict"},
+		{"]}b.", "attributes of a list are set from a dict"},
+		{"h\x00.", "memo slot 0 is empty"},
+		{"q\x00.", "the stack is empty"},
+		{"X\xff\xff\xff\xffx.", "the pickle ends in the middle"},
+		{"NQ.", "a persistent id that is not a storage's"},
+		{"(X\x06\x00\x00\x00moduleNNNNtQ.", "a persistent id that is not a storage's"},
+		{"(X\x07\x00\x00\x00storageNNNNtQ.", "a storage's persistent id is not"},
+		{"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
 			"X\x01\x00\x00\x00kNJ\xff\xff\xff\xfftQ.", "a storage's persistent id is not"},
-		{"\x80\x02(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x00kNK\x01tQ.",
+		{"(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x00kNK\x01tQ.",
 			"a storage's persistent id is not"},
-		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNK\x01)tQ.",
+		{"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNK\x01)tQ.",
 			`storage "k" is a part of another one`},
-		{"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
+		{"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
 			"X\x01\x00\x00\x00kNK\x01tQ(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
 			"X\x01\x00\x00\x00kNK\x02tQ.", `storage "k" is described in two ways`},
-		{"\x80\x02" + strings.Repeat("]", maxSteps), "more than 1048576 opcodes"},
-		{"", "pickle: byte 0: the pickle ends in the middle"},
+		{strings.Repeat("]", maxSteps), "more than 1048576 opcodes"},
+		{"", "pickle: byte 2: the pickle ends in the middle"},
 	} {
-		_, _, err := unpickle([]byte(c.pickle), storageSet{}.library())
+		_, _, err := unpickle([]byte(protocol2(c.pickle)), storageSet{}.library())
 		wantError(t, fmt.Sprintf("%.60q", c.pickle), err, c.want)
 	}
 }
