@@ -112,49 +112,7 @@ func unpickle(data []byte, lib library) (object any, length int, err error) {
 	return nil, 0, fmt.Errorf("pickle: more than %d opcodes: too long for a state dict", maxSteps)
 }
 
-const (
-	opMark            = '('
-	opStop            = '.'
-	opBinInt          = 'J'
-	opBinInt1         = 'K'
-	opBinInt2         = 'M'
-	opNone            = 'N'
-	opBinPersID       = 'Q'
-	opReduce          = 'R'
-	opBinUnicode      = 'X'
-	opAppend          = 'a'
-	opBuild           = 'b'
-	opBinBytes        = 'B'
-	opShortBinBytes   = 'C'
-	opGlobal          = 'c'
-	opAppends         = 'e'
-	opBinGet          = 'h'
-	opLongBinGet      = 'j'
-	opBinPut          = 'q'
-	opLongBinPut      = 'r'
-	opSetItem         = 's'
-	opTuple           = 't'
-	opSetItems        = 'u'
-	opEmptyTuple      = ')'
-	opEmptyList       = ']'
-	opEmptyDict       = '}'
-	opBinFloat        = 'G'
-	opProto           = 0x80
-	opTuple1          = 0x85
-	opTuple2          = 0x86
-	opTuple3          = 0x87
-	opNewObj          = 0x81
-	opNewTrue         = 0x88
-	opNewFalse        = 0x89
-	opLong1           = 0x8a
-	opShortBinUnicode = 0x8c
-	opEmptySet        = 0x8f
-	opAddItems        = 0x90
-	opFrozenSet       = 0x91
-	opStackGlobal     = 0x93
-	opMemoize         = 0x94
-	opFrame           = 0x95
-)
+const opProto, opStop = 0x80, '.'
 
 // refusedOps are the opcodes of the pickle format that torch.save has no use for.
 var refusedOps = [256]string{
@@ -171,81 +129,81 @@ func (m *pickleMachine) step(op byte) {
 		if version := m.uint(1); version < 2 || version > 5 {
 			m.fail("protocol %d: only 2 to 5 are known", version)
 		}
-	case opFrame: // how many bytes a reader may fetch at once; they are all here
+	case 0x95: // FRAME: how many bytes a reader may fetch at once; they are all here
 		m.uint(8)
 
-	case opNone:
+	case 'N': // NONE
 		m.push(nil)
-	case opNewTrue:
+	case 0x88: // NEWTRUE
 		m.push(true)
-	case opNewFalse:
+	case 0x89: // NEWFALSE
 		m.push(false)
-	case opBinInt1:
+	case 'K': // BININT1
 		m.push(int64(m.uint(1)))
-	case opBinInt2:
+	case 'M': // BININT2
 		m.push(int64(m.uint(2)))
-	case opBinInt:
+	case 'J': // BININT
 		m.push(int64(int32(m.uint(4))))
-	case opLong1:
+	case 0x8a: // LONG1
 		m.push(integer(m.take(m.uint(1))))
-	case opBinFloat: // the one big-endian number
+	case 'G': // BINFLOAT: the one big-endian number
 		m.push(math.Float64frombits(bits.ReverseBytes64(m.uint(8))))
-	case opShortBinUnicode, opShortBinBytes:
+	case 0x8c, 'C': // SHORT_BINUNICODE, SHORT_BINBYTES
 		m.push(string(m.take(m.uint(1))))
-	case opBinUnicode, opBinBytes:
+	case 'X', 'B': // BINUNICODE, BINBYTES
 		m.push(string(m.take(m.uint(4))))
 
-	case opMark:
+	case '(': // MARK
 		m.marks = append(m.marks, len(m.stack))
-	case opEmptyTuple:
+	case ')': // EMPTY_TUPLE
 		m.push(pyTuple(nil))
-	case opTuple1, opTuple2, opTuple3:
-		m.push(pyTuple(m.popN(int(op) - opTuple1 + 1)))
-	case opTuple:
+	case 0x85, 0x86, 0x87: // TUPLE1, TUPLE2, TUPLE3
+		m.push(pyTuple(m.popN(int(op) - 0x84)))
+	case 't': // TUPLE
 		m.push(pyTuple(m.popMark()))
 
-	case opEmptyList, opEmptySet: // nobody asks what a set holds
+	case ']', 0x8f: // EMPTY_LIST, EMPTY_SET: nobody asks what a set holds
 		m.push(&pyList{})
-	case opAppend:
+	case 'a': // APPEND
 		m.extend(m.popN(1))
-	case opAppends, opAddItems:
+	case 'e', 0x90: // APPENDS, ADDITEMS
 		m.extend(m.popMark())
-	case opFrozenSet:
+	case 0x91: // FROZENSET
 		m.push(&pyList{m.popMark()})
-	case opEmptyDict:
+	case '}': // EMPTY_DICT
 		m.push(&pyDict{})
-	case opSetItem:
+	case 's': // SETITEM
 		m.setItems(m.popN(2))
-	case opSetItems:
+	case 'u': // SETITEMS
 		m.setItems(m.popMark())
 
-	case opBinPut:
+	case 'q': // BINPUT
 		m.memo[uint32(m.uint(1))] = m.top()
-	case opLongBinPut:
+	case 'r': // LONG_BINPUT
 		m.memo[uint32(m.uint(4))] = m.top()
-	case opMemoize:
+	case 0x94: // MEMOIZE
 		m.memo[uint32(len(m.memo))] = m.top()
-	case opBinGet:
+	case 'h': // BINGET
 		m.recall(uint32(m.uint(1)))
-	case opLongBinGet:
+	case 'j': // LONG_BINGET
 		m.recall(uint32(m.uint(4)))
 
-	case opGlobal:
+	case 'c': // GLOBAL
 		module := m.line()
 		m.find(module, m.line())
-	case opStackGlobal: // the same with the two names on the stack
+	case 0x93: // STACK_GLOBAL: the same with the two names on the stack
 		name, module := m.pop(), m.pop()
 		m.find(module, name)
-	case opReduce:
+	case 'R': // REDUCE
 		args, function := m.pop(), m.pop()
 		m.call(function, args)
-	case opNewObj:
+	case 0x81: // NEWOBJ
 		args, class := m.pop(), m.pop()
 		m.newObject(class, args)
-	case opBuild:
+	case 'b': // BUILD
 		attributes := m.pop()
 		m.build(m.top(), attributes)
-	case opBinPersID:
+	case 'Q': // BINPERSID
 		value, err := m.persistent(m.pop())
 		if err != nil {
 			m.fail("%w", err)

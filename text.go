@@ -197,7 +197,8 @@ func (a *header) place(i int) string {
 	return fmt.Sprintf("%s %s (%q)", a.word, a.names[i], a.clean[i])
 }
 
-// label names a row or column at the beginning of a line, with its tokens where they differ.
+// label names a row or column at the beginning of a line, with its token, and the clean token where
+// that is another one.
 func (a *header) label(i int, short bool) string {
 	if a.corrupt == nil {
 		return a.word + " " + a.names[i]
