@@ -169,11 +169,12 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 	}
 
 	b.x = hook(siteResidPre, l, b.x)
-	R := b.rows()
-	h := b.h[:R*d]
-	b.qkv = b.wide[:R*3*d]
-	m.layerNorms(h, b.x, w.ln1)          // [R, d] → [R, d]
-	matMul(b.qkv, h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
+	b.qkv = b.wide[:b.rows()*3*d]
+	b.eachStretch(l, func(lo, hi int) {
+		h := b.h[lo*d : hi*d]
+		m.layerNorms(h, b.x[lo*d:hi*d], w.ln1)              // [R, d] → [R, d]
+		matMul(b.qkv[lo*3*d:hi*3*d], h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
+	})
 	b.widen()
 	heads := b.h[:b.rows()*d]
 	m.attention(heads, b, l) // [R, 3d] → [R, d]
@@ -182,7 +183,7 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 		heads = b.keepLast(heads)
 	}
 
-	R = b.rows()
+	R := b.rows()
 	out := b.wide[:R*d]
 	matMul(out, heads, w.attnProj.w, w.attnProj.b) // [R, d] → [R, d]
 	out = hook(siteAttn, l, out)
@@ -421,6 +422,8 @@ type Run struct {
 	rest   int  // and the one that holds those from to on
 	cell   int  // which patch it was forked for; noCell for a whole run
 	frozen bool // the heads put out what they do in the base run
+
+	readIn []bool // by layer: where a frozen run's queries, keys and values are read all the same
 }
 
 const noCell = -1
@@ -535,6 +538,23 @@ func (b *Batch) fork(r Run, site Site, act []float32) []float32 {
 		return b.x // the activations are the residual stream
 	}
 	return append(act, act[lo:hi]...)
+}
+
+// eachStretch calls f for the stretches of rows, lo … hi−1, whose queries, keys and values are read
+// in layer l.
+func (b *Batch) eachStretch(l int, f func(lo, hi int)) {
+	lo := 0
+	for _, r := range b.runs {
+		if r.frozen && !r.readIn[l] {
+			if lo < r.row {
+				f(lo, r.row)
+			}
+			lo = r.row + r.to - r.from
+		}
+	}
+	if lo < b.rows() {
+		f(lo, b.rows())
+	}
 }
 
 // widen gives each run all positions from its first on, just before attention changes them. qkv

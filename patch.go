@@ -253,12 +253,16 @@ func (m *Model) cells(pair Pair, plan Plan) (live, known []Cell, matrices [][][]
 	}
 	for i := range plan.targets {
 		grid := m.grid(&plan.targets[i], plan, T)
-		matrix := make([][]Reading, len(grid))
+		matrix, readIn := make([][]Reading, len(grid)), make([]bool, m.layers)
+		for _, to := range plan.targets[i].to {
+			readIn[to.layer] = true
+		}
 		for r, row := range grid {
 			matrix[r] = make([]Reading, len(row))
 			for col, c := range row {
 				c.reading = &matrix[r][col]
 				*c.reading = notRun
+				c.fork.readIn = readIn
 				switch whole := c.trim(differ, T, m.layers-1); {
 				case !c.run:
 				case whole:
@@ -285,8 +289,8 @@ func (c *Cell) trim(differ, T, lastLayer int) (whole bool) {
 	attended := c.site == siteResidPre || c.site == siteK || c.site == siteV
 	stream := c.site == siteResidPre || c.site == siteResidMid || c.site == siteResid
 	f := &c.fork
-	*f = Run{from: max(differ, c.lo), to: c.hi, base: corruptRun, rest: corruptRun}
-	f.frozen = c.frozen
+	f.from, f.to, f.frozen = max(differ, c.lo), c.hi, c.frozen
+	f.base, f.rest = corruptRun, corruptRun
 	switch {
 	case c.hi <= differ, last && c.hi < T && !attended, c.of != nil && c.source > c.lo:
 		return true
