@@ -392,9 +392,8 @@ func trainerFacts(around []*pyDict) (Facts, error) {
 				}
 			}
 			said := attributes(args)
-			width := cmp.Or(said("n_embd"), said("hidden_size"), said("model_type"))
 			has := func(key string) bool { return said(key) != nil }
-			if !slices.ContainsFunc(headKeys, has) && (width == nil || said("model_type") == nil) {
+			if !slices.ContainsFunc(headKeys, has) && !has("model_type") {
 				continue // not about the model
 			}
 			more, err := readArguments(said, from)

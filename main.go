@@ -576,18 +576,13 @@ func (p *program) openModel() (*Model, error) {
 }
 
 // setTokenizer gives a model the tokenizer that the flags ask for.
-func (p *program) setTokenizer(m *Model) error {
+func (p *program) setTokenizer(m *Model) (err error) {
 	if p.numbers {
 		m.tokenizer = &tokenizer{rows: m.vocab, numbers: true}
 	}
-	if err := m.tokenizer.refused(); err != nil {
-		return err
+	if err = m.tokenizer.refused(); err == nil && p.bos {
+		m.tokenizer, err = m.tokenizer.withBOS(m.vocab)
 	}
-	if !p.bos {
-		return nil
-	}
-	var err error
-	m.tokenizer, err = m.tokenizer.withBOS(m.vocab)
 	return err
 }
 
