@@ -35,7 +35,7 @@ type Axis struct {
 	title  string
 	names  []string // the first row on top
 	beside []string // the clean text's token where it differs, else "" (nil: none does)
-	tokens bool     // the names are tokens: each of their spaces is shown
+	tokens bool     // the names are tokens, of any characters; else the program's own words
 }
 
 // Panel is one matrix [rows][columns] of a figure. NaN stands for a cell that has no value.
@@ -163,7 +163,7 @@ func (f *Figure) layout() (*layout, error) {
 	}
 	l.labels = axisLabels(&f.columns, columns, l.cell, 0, l.body)
 	l.rowLabels = axisLabels(&f.rows, rows, l.cell, f.group, l.body)
-	l.legend = f.legendText(l.body)
+	l.legend = f.legendText()
 	f.placeDown(l, rows, columns)
 	f.labelBar(l)
 	f.placeAcross(l, columns)
@@ -274,7 +274,7 @@ func axisLabels(a *Axis, n, cell, group int, body *font) [][]textRun {
 		switch {
 		case !chosen[i]:
 		case !a.tokens:
-			labels[i] = []textRun{{clip(body, legible(a.names[i]), longestLabel), ink}}
+			labels[i] = []textRun{{a.names[i], ink}}
 		default:
 			if differs(i) {
 				labels[i] = tokenRuns(body, a.beside[i], accent)
@@ -321,10 +321,10 @@ func nextStep(step, group int) int {
 }
 
 // legendText is the column title and, where the texts differ, the key to the labels.
-func (f *Figure) legendText(body *font) []textRun {
+func (f *Figure) legendText() []textRun {
 	var legend []textRun
 	if f.columns.title != "" {
-		legend = append(legend, textRun{clip(body, legible(f.columns.title), longestTitle), ink})
+		legend = append(legend, textRun{f.columns.title, ink})
 	}
 	if slices.ContainsFunc(f.columns.beside, func(s string) bool { return s != "" }) {
 		if legend != nil {
@@ -392,7 +392,7 @@ func (f *Figure) placeAcross(l *layout, columns int) {
 	panelWidth := columns*l.cell + l.gap
 	pitch := panelWidth
 	for _, panel := range f.panels {
-		pitch = max(pitch, min(l.body.width(legible(panel.title)), longestLabel))
+		pitch = max(pitch, l.body.width(panel.title))
 	}
 	for i := range l.panels {
 		left := l.left + i%l.across*(pitch+panelGap)
@@ -431,8 +431,7 @@ func (f *Figure) labelBar(l *layout) {
 			continue
 		}
 		decimals, _ := l.scale.decimals()
-		text := clip(l.body, legible(mark.label), longestLabel) + " " +
-			formatValue(mark.value, decimals)
+		text := mark.label + " " + formatValue(mark.value, decimals)
 		label := barLabel{text: text, y: at(mark.value), ink: ink}
 		if mark.label == "clean" {
 			label.ink = accent
@@ -467,8 +466,7 @@ func (f *Figure) labelBar(l *layout) {
 
 func (f *Figure) paintPanel(c *canvas, l *layout, i int) {
 	frame, panel := l.panels[i], f.panels[i]
-	title := clip(l.body, legible(panel.title), max(frame.Dx(), longestLabel))
-	c.text(l.body, frame.Min.X, frame.Min.Y-8, textRun{title, ink})
+	c.text(l.body, frame.Min.X, frame.Min.Y-8, textRun{panel.title, ink})
 	c.fill(frame.Inset(-1), frameGrey)
 	c.fill(frame, white)
 	for row, values := range panel.matrix {
@@ -525,10 +523,9 @@ func (f *Figure) paintRowLabels(c *canvas, l *layout, frame image.Rectangle) {
 			c.text(l.body, x, y+letterHeight/2, label...)
 		}
 	}
-	text := clip(l.body, legible(f.rows.title), max(frame.Dy(), smallestBar))
-	width := l.body.width(text)
+	width := l.body.width(f.rows.title)
 	y := max((frame.Min.Y+frame.Max.Y+width)/2, frame.Min.Y+width)
-	c.textUp(l.body, margin+11, y, textRun{text, ink})
+	c.textUp(l.body, margin+11, y, textRun{f.rows.title, ink})
 }
 
 func (f *Figure) paintBar(c *canvas, l *layout) {
