@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"debug/elf"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -220,50 +219,6 @@ func TestMark(t *testing.T) {
 		if err != nil || string(program) != want {
 			t.Errorf("%q becomes %q, %v", c.program, program, err)
 		}
-	}
-}
-
-// TestNeedsOf: of programs of 32 and 64 bits in both orders of bytes, with a program header before
-// the one that counts. A damaged one may need anything, but is no crash.
-func TestNeedsOf(t *testing.T) {
-	const loader = "/lib/ld.so.1\x00"
-	const versions = "\x00GLIBC_2.9\x00GLIBC_2.34\x00GLIBC_2.2.5\x00GLIBC_PRIVATE\x00"
-	load, interp := uint32(elf.PT_LOAD), uint32(elf.PT_INTERP)
-	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		for class, headers := range map[elf.Class][]any{
-			elf.ELFCLASS32: {
-				&elf.Header32{Phoff: 52, Phentsize: 32, Phnum: 2},
-				[]elf.Prog32{{Type: load}, {Type: interp, Off: 116, Filesz: 13}},
-			},
-			elf.ELFCLASS64: {
-				&elf.Header64{Phoff: 64, Phentsize: 56, Phnum: 2},
-				[]elf.Prog64{{Type: load}, {Type: interp, Off: 176, Filesz: 13}},
-			},
-		} {
-			var b bytes.Buffer
-			for _, part := range append(headers, []byte(loader+versions)) {
-				check(t, binary.Write(&b, order, part))
-			}
-			program := b.Bytes()
-			copy(program, elf.ELFMAG)
-			program[elf.EI_CLASS], program[elf.EI_DATA] = byte(class), byte(elf.ELFDATA2LSB)
-			if order == binary.BigEndian {
-				program[elf.EI_DATA] = byte(elf.ELFDATA2MSB)
-			}
-			want := "/lib/ld.so.1 of glibc 2.34 or newer"
-			if needs := needsOf(program); needs != want {
-				t.Errorf("%v, %v: %q, want %q", class, order, needs, want)
-			}
-			for i := range program {
-				needsOf(program[:i])
-				damaged := bytes.Clone(program)
-				damaged[i] ^= 0xff
-				needsOf(damaged)
-			}
-		}
-	}
-	if needs := needsOf([]byte(emptyProgram + versions + strings.Repeat("\x00", 64))); needs != "" {
-		t.Errorf("a program without an interpreter needs %q", needs)
 	}
 }
 
