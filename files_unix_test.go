@@ -160,27 +160,21 @@ func TestSignalsChild(t *testing.T) {
 
 // TestPipes puts a pipe that nobody writes into in place of each small file and of the weights.
 func TestPipes(t *testing.T) {
+	const repo = "home/.cache/huggingface/hub/models--openai-community--gpt2/"
+	const weights = repo + "snapshots/" + commit + "/model.safetensors"
 	for _, name := range []string{
-		"cache/mechpatch/gpt2.safetensors",
-		"home/.cache/huggingface/hub/models--openai-community--gpt2/refs/main",
-		"home/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/" + commit +
-			"/model.safetensors",
-		"home/.cache/huggingface/token",
-		"work/gpt2.safetensors",
+		"cache/mechpatch/gpt2.safetensors", repo + "refs/main", weights,
+		"home/.cache/huggingface/token", "work/gpt2.safetensors",
 	} {
-		env := testEnv(t)
-		path := filepath.Join(filepath.Dir(env.home), filepath.FromSlash(name))
+		d, _ := testDownloader(t, scripted(t, whole).URL)
+		path := filepath.Join(filepath.Dir(d.env.home), filepath.FromSlash(name))
 		os.MkdirAll(filepath.Dir(path), 0o755)
 		if err := syscall.Mkfifo(path, 0o644); err != nil {
 			t.Skip(err)
 		}
-		if found, err := findModel("", env); err != nil || !found.download {
+		if found, err := findModel("", d.env); err != nil || !found.download {
 			t.Errorf("%s: %+v, %v", name, found, err)
 		}
-		d, _ := testDownloader(t, scripted(t, whole).URL)
-		hub := d.env.getenv("HF_ENDPOINT")
-		d.env = env
-		d.env.getenv = testEnv(t, "HF_ENDPOINT="+hub).getenv
 		dest, err := fetchTo(d, "")
 		if name == "cache/mechpatch/gpt2.safetensors" {
 			checkFailed(t, err, "gpt2.safetensors is not a regular file", false)
@@ -191,9 +185,7 @@ func TestPipes(t *testing.T) {
 
 	// What is no file is no model: the next place is looked at.
 	env := testEnv(t)
-	hub := "home/.cache/huggingface/hub/models--openai-community--gpt2/snapshots/" + commit
-	put(t, filepath.Dir(env.home), map[string]string{
-		hub + "/model.safetensors": "x", "cache/mechpatch/other": ""})
+	put(t, filepath.Dir(env.home), map[string]string{weights: "x", "cache/mechpatch/other": ""})
 	check(t, syscall.Mkfifo(cacheFile("gpt2", env), 0o644))
 	if found, err := findModel("", env); err != nil || found.how != "the Hugging Face cache" {
 		t.Errorf("beside a pipe: %+v, %v", found, err)

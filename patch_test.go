@@ -511,6 +511,10 @@ func TestRowsOfForks(t *testing.T) {
 	}
 }
 
+var twoPaths = Plan{targets: []Target{{site: siteZ, frozen: true, to: []Receiver{
+	{Head{5, 0}, siteQ}, {Head{8, 1}, siteV},
+}}}}
+
 // The share of the work that is done grows from step to step and never goes beyond 1.
 func TestProgress(t *testing.T) {
 	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
@@ -521,9 +525,6 @@ func TestProgress(t *testing.T) {
 			return err
 		}
 	}
-	paths := Plan{targets: []Target{{site: siteZ, frozen: true, to: []Receiver{
-		{Head{5, 0}, siteQ}, {Head{8, 1}, siteV},
-	}}}}
 	for _, c := range []struct {
 		name  string
 		rows  int // of a batch
@@ -533,8 +534,8 @@ func TestProgress(t *testing.T) {
 		{"resid", 1 << 20, 12, sweep(patching(siteResid))},
 		{"resid in passes", 80, 0, sweep(patching(siteResid))},
 		{"heads", 1 << 20, 12, sweep(patching(siteZ, siteK))},
-		{"paths", 1 << 20, 12, sweep(paths)},
-		{"paths in passes", 80, 0, sweep(paths)},
+		{"paths", 1 << 20, 12, sweep(twoPaths)},
+		{"paths in passes", 80, 0, sweep(twoPaths)},
 		{"lens", 1 << 20, 12, func(progress func(float64)) error {
 			_, err := m.lens(pair, false, progress)
 			return err
@@ -570,10 +571,7 @@ func TestProgress(t *testing.T) {
 func TestPassesBoundRows(t *testing.T) {
 	m := randomModel(Config{12, 2, 16, 32, 60}, 6)
 	pair := randomPair(m, 9, 1, 7)
-	paths := Target{site: siteZ, frozen: true, to: []Receiver{
-		{Head{5, 0}, siteQ}, {Head{8, 1}, siteV},
-	}}
-	for _, plan := range []Plan{patching(siteResid, siteK), {targets: []Target{paths}}} {
+	for _, plan := range []Plan{patching(siteResid, siteK), twoPaths} {
 		x := must(m.embed(pair.clean, pair.corrupt))
 		live, _, _ := m.cells(pair, plan)
 		passes, rows := m.passes(live, len(pair.clean))

@@ -217,15 +217,14 @@ func TestSoftmaxSpecialValues(t *testing.T) {
 				}
 			}
 		}
-		x := []float32{-math.MaxFloat32, math.MaxFloat32, 0}
-		k.softmax(x)
-		if !slices.Equal(x, []float32{0, 1, 0}) {
-			t.Errorf("of the extremes: %v, want [0 1 0]", x)
-		}
-		x = []float32{-math.MaxFloat32, -math.MaxFloat32}
-		k.softmax(x)
-		if !slices.Equal(x, []float32{0.5, 0.5}) {
-			t.Errorf("of two lowest: %v, want [0.5 0.5]", x)
+		for _, c := range [][2][]float32{
+			{{-math.MaxFloat32, math.MaxFloat32, 0}, {0, 1, 0}},
+			{{-math.MaxFloat32, -math.MaxFloat32}, {0.5, 0.5}},
+		} {
+			x, want := slices.Clone(c[0]), c[1]
+			if k.softmax(x); !slices.Equal(x, want) {
+				t.Errorf("of %v: %v, want %v", c[0], x, want)
+			}
 		}
 	})
 }
@@ -512,6 +511,12 @@ func topKByDefinition(x []float32, k int) []int {
 }
 
 func TestTopK(t *testing.T) {
+	check := func(x []float32, k int) {
+		t.Helper()
+		if got, want := topK(x, k), topKByDefinition(x, k); !slices.Equal(got, want) {
+			t.Fatalf("topK(%v, %d) = %v, want %v", x, k, got, want)
+		}
+	}
 	r := rand.New(rand.NewSource(7))
 	values := []float32{nan32, -inf32, inf32, 0, float32(math.Copysign(0, -1)), 1, 2, 3, -1}
 	for length := 0; length <= 60; length++ {
@@ -520,22 +525,14 @@ func TestTopK(t *testing.T) {
 			for i := range x {
 				x[i] = values[r.Intn(len(values))] // many ties
 			}
-			if got, want := topK(x, k), topKByDefinition(x, k); !slices.Equal(got, want) {
-				t.Fatalf("topK(%v, %d) = %v, want %v", x, k, got, want)
-			}
+			check(x, k)
 		}
 	}
-	for _, x := range [][]float32{
-		{nan32, nan32, nan32}, {nan32, nan32, nan32, 1}, {nan32, nan32, -inf32, nan32},
-	} {
-		if got, want := topK(x, 1), topKByDefinition(x, 1); !slices.Equal(got, want) {
-			t.Errorf("topK(%v, 1) = %v, want %v", x, got, want)
-		}
-	}
+	check([]float32{nan32, nan32, nan32}, 1)
+	check([]float32{nan32, nan32, nan32, 1}, 1)
+	check([]float32{nan32, nan32, -inf32, nan32}, 1)
 	x := randomRow(r, 50257, 3)
-	if got, want := topK(x, 20), topKByDefinition(x, 20); !slices.Equal(got, want) {
-		t.Errorf("top 20 of 50257: %v, want %v", got, want)
-	}
+	check(x, 20)
 	if got := topK(x, math.MaxInt); len(got) != len(x) {
 		t.Errorf("k beyond the length gave %d indices of %d", len(got), len(x))
 	}
@@ -547,12 +544,9 @@ func TestExp2(t *testing.T) {
 			t.Fatalf("exp2(%g) = %g, want %g", v, got, want)
 		}
 	}
-	if got := exp2(1e300); !math.IsInf(got, 1) {
-		t.Errorf("exp2(1e300) = %g, want +Inf", got)
-	}
-	if got := exp2(math.Inf(-1)); got != math.Ldexp(1, -1022) {
-		t.Errorf("exp2(-Inf) = %g, want 2^-1022", got)
-	}
+	holds(t, exp2, map[float64]float64{
+		1e300: math.Inf(1), math.Inf(-1): math.Ldexp(1, -1022),
+	})
 	if got := exp2(math.NaN()); !math.IsNaN(got) {
 		t.Errorf("exp2(NaN) = %g", got)
 	}
