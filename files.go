@@ -28,26 +28,15 @@ import (
 // and there is no function; where it could but refuses, as for lack of memory, that is an error:
 // reading would need the same memory.
 func readRange(path string, offset, length int64) ([]byte, func() error, error) {
-	info, err := os.Stat(path) // before opening, since opening a pipe waits for its writer
-	if err != nil {
-		return nil, nil, err
-	}
-	if info.IsDir() {
-		return nil, nil, errors.New("a directory: name the .safetensors file in it")
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, errors.New("not a regular file: weights are mapped into memory and " +
-			"cannot come through a pipe or a device")
-	}
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return nil, nil, err
 	}
-
 	size := info.Size()
 	if length < 0 {
 		length = size - offset
