@@ -166,9 +166,7 @@ func BenchmarkProcess(b *testing.B) {
 	weights := randomCheckpoint(Config{12, 12, 768, 1024, vocabSize}, 3072, "F32")
 	write(b, file, encodeCheckpoint(weights, 0))
 	m, ck, err := openModel(file, 0, 0, 0)
-	if err != nil {
-		b.Fatal(err)
-	}
+	check(b, err)
 	defer ck.close()
 	pair := Pair{clean: gpt2BPE().encode(exampleClean), corrupt: gpt2BPE().encode(exampleCorrupt),
 		cleanAnswer: gpt2BPE().encode(" Jones"), corruptAnswer: gpt2BPE().encode(" Smith")}

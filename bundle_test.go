@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -53,9 +52,8 @@ func TestBundleRuns(t *testing.T) {
 			t.Fatal(path, offset, length, ok, err)
 		}
 		checkLean(t, path, offset, length, format, "tiny-gpt2")
-		program, err1 := os.ReadFile(thisProgram(t))
-		whole, err2 := os.ReadFile(path)
-		check(t, cmp.Or(err1, err2, mark(program, int64(len(whole)))))
+		program, whole := must(os.ReadFile(thisProgram(t))), must(os.ReadFile(path))
+		check(t, mark(program, int64(len(whole))))
 		if !bytes.Equal(whole[:len(program)], program) ||
 			bytes.Trim(whole[len(program):offset], "\x00") != nil {
 			t.Errorf("%s: not the program and zeros before the weights", path)
@@ -77,9 +75,7 @@ func TestBundleRuns(t *testing.T) {
 		if err == nil {
 			err = os.Truncate(second, info.Size()-n)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		run := exec.Command(second, "-test.run=^TestBundleRuns$")
 		run.Env = append(os.Environ(), bundleRun+"=1")
 		out, err := run.CombinedOutput()

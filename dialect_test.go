@@ -27,9 +27,7 @@ func TestDialects(t *testing.T) {
 			check := func(path string, offset, length int64) *Model {
 				t.Helper()
 				m, ck, err := openModel(path, offset, length, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
+				check(t, err)
 				defer ck.close()
 				logits := must(m.next(golden.IDs))
 				worst := 0.0
@@ -81,9 +79,7 @@ func TestAdapterBeside(t *testing.T) {
 	files["adapter_config.json"] = "{}"
 	path := filepath.Join(folderOf(t, files), "model.safetensors")
 	m, ck, err := openModel(path, 0, 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	ck.close()
 	notes, err := convert(path, filepath.Join(t.TempDir(), "lean"), asStored, 0)
 	for _, notes := range [][]string{m.notes, notes} {

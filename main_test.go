@@ -357,9 +357,7 @@ func TestClosedPipe(t *testing.T) {
 		{[]string{"tokens", "-e", exampleClean, "-json", "6.json"}, "6.json"},
 	} {
 		r, w, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		r.Close()
 		var stderr bytes.Buffer
 		if code := execute(c.args, w, &stderr); code != 1 || stderr.Len() > 0 {

@@ -299,16 +299,13 @@ func TestLineFile(t *testing.T) {
 		if c.old != "" {
 			os.WriteFile(name, []byte(c.old), 0o600)
 		}
-		f, err := openLines(name)
-		if err != nil {
-			t.Fatal(c.name, err)
-		}
+		f := must(openLines(name))
 		for range c.lines {
 			if _, err := f.Write([]byte("line\n")); err != nil {
 				t.Fatal(c.name, err)
 			}
 		}
-		err = f.finish(c.fault)
+		err := f.finish(c.fault)
 		if (err != nil) != (c.fault != nil) {
 			t.Errorf("%s: %v", c.name, err)
 		}

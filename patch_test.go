@@ -556,9 +556,7 @@ func TestProgress(t *testing.T) {
 				last = done
 				steps++
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			if last < .999 || c.steps > 0 && steps != c.steps || steps < 12 {
 				t.Errorf("%d steps up to %g", steps, last)
 			}

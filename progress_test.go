@@ -14,9 +14,7 @@ func TestIsTerminal(t *testing.T) {
 	f := must(os.Create(filepath.Join(t.TempDir(), "file")))
 	defer f.Close()
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer r.Close()
 	defer w.Close()
 	for _, w := range []io.Writer{f, w, &bytes.Buffer{}} {

@@ -184,18 +184,15 @@ func TestCSV(t *testing.T) {
 	} {
 		c.study.metric = metricDiff
 		q := question(t, c.clean, c.corrupt, metricDiff)
-		r, err := c.study.run(newCircuit(), q, quiet)
-		if err != nil {
-			t.Fatal(c.name, err)
-		}
+		r := must(c.study.run(newCircuit(), q, quiet))
 		var b bytes.Buffer
-		err = r.writeCSV(&b)
+		check(t, r.writeCSV(&b))
 		if !utf8.Valid(b.Bytes()) {
 			t.Errorf("%s: not UTF-8: %q", c.name, b.Bytes())
 		}
-		records, readErr := csv.NewReader(&b).ReadAll()
-		if err != nil || readErr != nil || len(records) != 1+len(r.panels)*len(r.Rows) {
-			t.Fatal(c.name, err, readErr, len(records))
+		records := must(csv.NewReader(&b).ReadAll())
+		if len(records) != 1+len(r.panels)*len(r.Rows) {
+			t.Fatal(c.name, len(records))
 		}
 		sorted := slices.Clone(records[0])
 		slices.Sort(sorted)

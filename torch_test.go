@@ -117,9 +117,7 @@ func rezip(t testing.TB, file string, change func(h *zip.FileHeader, content []b
 		if err == nil {
 			_, err = f.Write(content)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 	}
 	for _, entry := range in.File {
 		r := must(entry.Open())
