@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand"
@@ -68,9 +67,7 @@ func TestEncodeGolden(t *testing.T) {
 			Text string
 			IDs  []int
 		}
-		if err := json.Unmarshal(lines.Bytes(), &golden); err != nil {
-			t.Fatalf("line %d: %v", texts+1, err)
-		}
+		decodeJSON(t, lines.Text(), &golden)
 		if got := gpt2BPE().encode(golden.Text); !slices.Equal(got, golden.IDs) {
 			t.Errorf("encode(%+q)\n got %v\nwant %v", golden.Text, got, golden.IDs)
 		}

@@ -222,9 +222,7 @@ func TestLeanFullDisk(t *testing.T) {
 				t.Fatalf("%d bytes were written where there is room for %d", size, room)
 			}
 		}
-		if err := l.write(&fullDisk{size}); err != nil {
-			t.Error(err)
-		}
+		check(t, l.write(&fullDisk{size}))
 	}
 }
 

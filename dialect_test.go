@@ -277,10 +277,9 @@ func TestTrainerFacts(t *testing.T) {
 			t.Errorf("%s: %v", name, facts)
 		}
 	}
-	facts, err := trainerFacts([]*pyDict{dictOf("epoch", int64(1), "args", dictOf("lr", 1.5,
-		"n_layer", int64(3)))})
-	if err != nil || len(facts) != 0 {
-		t.Errorf("arguments that are not about the model: %v, %v", facts, err)
+	if facts := must(trainerFacts([]*pyDict{dictOf("epoch", int64(1),
+		"args", dictOf("lr", 1.5, "n_layer", int64(3)))})); len(facts) != 0 {
+		t.Errorf("arguments that are not about the model: %v", facts)
 	}
 }
 
@@ -433,9 +432,8 @@ func TestHeadsSaidAlone(t *testing.T) {
 			arguments, dictOf("args", arguments), dictOf("opt", arguments),
 			dictOf("hyper_parameters", dictOf("config", arguments)),
 		} {
-			facts, err := trainerFacts([]*pyDict{around})
-			if err != nil || facts["n_head"].value != 6 {
-				t.Errorf("%s in %v: %v, %v", key, around.keys, facts, err)
+			if facts := must(trainerFacts([]*pyDict{around})); facts["n_head"].value != 6 {
+				t.Errorf("%s in %v: %v", key, around.keys, facts)
 			}
 		}
 		_, err := trainerFacts([]*pyDict{dictOf("args", arguments), dictOf("n_head", int64(12))})

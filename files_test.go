@@ -18,8 +18,8 @@ import (
 func TestReadUnmapped(t *testing.T) {
 	f := must(os.Open(file(t, "x", "0123456789")))
 	defer f.Close()
-	if data, err := readUnmapped(f, 3, 5); err != nil || string(data) != "34567" {
-		t.Errorf("got %q, %v", data, err)
+	if data := must(readUnmapped(f, 3, 5)); string(data) != "34567" {
+		t.Errorf("got %q", data)
 	}
 	if _, err := readUnmapped(f, 3, 8); !errors.Is(err, io.EOF) {
 		t.Errorf("bytes past the end: %v", err)
@@ -28,36 +28,38 @@ func TestReadUnmapped(t *testing.T) {
 	wantWhole(t, "a huge file", err, "17179869185 bytes can neither be mapped nor read into memory")
 }
 
+// writing is a function that writes a text.
+func writing(text string) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	}
+}
+
 // TestReplaceFile writes files whole or not at all, and leaves nothing else behind.
 func TestReplaceFile(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "file")
 	const none = "<nil>"
-	good := func(text string) func(io.Writer) error {
-		return func(w io.Writer) error {
-			_, err := io.WriteString(w, text)
-			return err
-		}
-	}
 	for _, test := range []struct {
 		path  string
 		write func(io.Writer) error
 		err   string
 		want  string // of path; "" for no file
 	}{
-		{path, good("first"), none, "first"},
+		{path, writing("first"), none, "first"},
 		{path, func(w io.Writer) error {
 			if _, err := w.Write(make([]byte, 5<<20)); err != nil {
 				return err
 			}
 			return errors.New("x.pt: cut short")
 		}, "x.pt: cut short", "first"}, // the fault is not the output's
-		{path, good("second"), none, "second"},
-		{filepath.Join(folder, strings.Repeat("n", 255)), good("long"), none, "long"},
-		{filepath.Join(folder, "no", "x"), good("x"),
+		{path, writing("second"), none, "second"},
+		{filepath.Join(folder, strings.Repeat("n", 255)), writing("long"), none, "long"},
+		{filepath.Join(folder, "no", "x"), writing("x"),
 			"writing " + filepath.Join(folder, "no", "x") +
 				" (5.0 MB): ", ""},
-		{folder, good("x"), "writing " + folder + " (5.0 MB): not a regular file", ""},
+		{folder, writing("x"), "writing " + folder + " (5.0 MB): not a regular file", ""},
 	} {
 		err := replaceFile(test.path, 0o644, 5_000_000, test.write)
 		if got := fmt.Sprint(err); !strings.HasPrefix(got, test.err) {
@@ -109,17 +111,14 @@ func TestWriteFileThroughLinks(t *testing.T) {
 		"link": "a/b/file", "second": "a/b/file", "dangling": "a/new", "folder/up": "a/up",
 	} {
 		name, target = filepath.Join(root, name), filepath.Join(root, target)
-		err := writeFile(name, func(w io.Writer) error {
-			_, err := io.WriteString(w, name)
-			return err
-		})
-		data, readErr := os.ReadFile(target)
-		if info, _ := os.Lstat(target); err != nil || readErr != nil || string(data) != name ||
-			!info.Mode().IsRegular() {
-			t.Errorf("%s: %v, %v, %q", name, err, readErr, data)
+		check(t, writeFile(name, writing(name)))
+		if data := must(os.ReadFile(target)); string(data) != name {
+			t.Errorf("%s: %q", name, data)
 		}
-		if info, err := os.Lstat(name); err != nil || info.Mode()&fs.ModeSymlink == 0 {
-			t.Errorf("%s was replaced", name)
+		for path, kind := range map[string]fs.FileMode{target: 0, name: fs.ModeSymlink} {
+			if got := must(os.Lstat(path)).Mode().Type(); got != kind {
+				t.Errorf("%s is %v", path, got)
+			}
 		}
 	}
 	circle := filepath.Join(root, "circle")

@@ -172,8 +172,8 @@ func TestPipes(t *testing.T) {
 		if err := syscall.Mkfifo(path, 0o644); err != nil {
 			t.Skip(err)
 		}
-		if found, err := findModel("", d.env); err != nil || !found.download {
-			t.Errorf("%s: %+v, %v", name, found, err)
+		if found := must(findModel("", d.env)); !found.download {
+			t.Errorf("%s: %+v", name, found)
 		}
 		dest, err := fetchTo(d, "")
 		if name == "cache/mechpatch/gpt2.safetensors" {
@@ -187,8 +187,8 @@ func TestPipes(t *testing.T) {
 	env := testEnv(t)
 	put(t, filepath.Dir(env.home), map[string]string{weights: "x", "cache/mechpatch/other": ""})
 	check(t, syscall.Mkfifo(cacheFile("gpt2", env), 0o644))
-	if found, err := findModel("", env); err != nil || found.how != "the Hugging Face cache" {
-		t.Errorf("beside a pipe: %+v, %v", found, err)
+	if found := must(findModel("", env)); found.how != "the Hugging Face cache" {
+		t.Errorf("beside a pipe: %+v", found)
 	}
 
 	path := file(t, "model.safetensors", "x")

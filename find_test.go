@@ -345,9 +345,8 @@ func TestFindModelAlone(t *testing.T) {
 	nothing := func(string) string { return "" }
 	env := Env{getenv: nothing, exe: func() string { return "" }, dir: t.TempDir()}
 	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
-		found, err := findModel(spec, env)
-		if err != nil || found.shown("") != "download of "+want {
-			t.Errorf("%+v, %v", found, err)
+		if found := must(findModel(spec, env)); found.shown("") != "download of "+want {
+			t.Errorf("%+v", found)
 		}
 	}
 }

@@ -92,10 +92,9 @@ func TestMainCommand(t *testing.T) {
 	}
 
 	data = must(os.ReadFile(matrix))
-	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
-	if err != nil || len(rows) != 13 || rows[0][2] != "1: Smith" || rows[12][0] != "11" ||
-		len(rows[5]) != 12 {
-		t.Errorf("CSV: %v\n%s", err, data)
+	rows := must(csv.NewReader(bytes.NewReader(data)).ReadAll())
+	if len(rows) != 13 || rows[0][2] != "1: Smith" || rows[12][0] != "11" || len(rows[5]) != 12 {
+		t.Errorf("CSV: %s", data)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 3 {
 		t.Errorf("left behind: %v", left)
@@ -277,8 +276,8 @@ func TestOutputsApart(t *testing.T) {
 		refuse(t, c.line, c.outputs+" would both be written to "+c.file)
 	}
 	for name, want := range inputs {
-		if got, err := os.ReadFile(name); err != nil || string(got) != want {
-			t.Errorf("%s is not what it was: %v", name, err)
+		if string(must(os.ReadFile(name))) != want {
+			t.Errorf("%s is not what it was", name)
 		}
 	}
 	for _, name := range []string{"new", "heatmap.png"} {
@@ -365,9 +364,7 @@ func TestClosedPipe(t *testing.T) {
 		}
 		w.Close()
 		for _, file := range strings.Fields(c.files) {
-			if _, err := os.Stat(file); err != nil {
-				t.Errorf("%q: %v", c.args, err)
-			}
+			must(os.Stat(file))
 		}
 	}
 }
@@ -600,9 +597,9 @@ func TestFlagsAnywhere(t *testing.T) {
 				c.want)
 		}
 	}
-	if words, err := parseFlags(newFlags(), []string{"a", "--", "-b", "--"}); err != nil ||
-		!slices.Equal(words, []string{"a", "-b", "--"}) {
-		t.Errorf("after --: %q, %v", words, err)
+	words := must(parseFlags(newFlags(), []string{"a", "--", "-b", "--"}))
+	if !slices.Equal(words, []string{"a", "-b", "--"}) {
+		t.Errorf("after --: %q", words)
 	}
 }
 
@@ -698,9 +695,9 @@ func TestDownloadedModel(t *testing.T) {
 
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	code, stdout, stderr := invoke("fetch", "distilgpt2", "-o", out)
-	if data, err := os.ReadFile(out); code != 0 || stdout != out+"\n" || err != nil ||
+	if data, _ := os.ReadFile(out); code != 0 || stdout != out+"\n" ||
 		!bytes.Equal(data, weights) {
-		t.Errorf("fetch -o: %d %s %s %v", code, stdout, stderr, err)
+		t.Errorf("fetch -o: %d %s %s", code, stdout, stderr)
 	}
 }
 
@@ -738,8 +735,8 @@ func TestBundleCommand(t *testing.T) {
 			t.Fatal(code, stderr, ok, err)
 		}
 		checkLean(t, out, offset, length, "F32", "tiny-gpt2")
-		if data, err := os.ReadFile(exe); err != nil || offset != alignUp(int64(len(data))) {
-			t.Errorf("the weights begin at %d, the program has %d bytes", offset, len(data))
+		if size := must(os.Stat(exe)).Size(); offset != alignUp(size) {
+			t.Errorf("the weights begin at %d, the program has %d bytes", offset, size)
 		}
 	}
 }

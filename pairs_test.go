@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -61,9 +61,7 @@ func TestPairs(t *testing.T) {
 	}
 	for _, T := range []int{7, 11} {
 		mean := fmt.Sprintf("%s-%d.png", strings.TrimSuffix(image, ".png"), T)
-		if _, err := os.Stat(mean); err != nil {
-			t.Error(err)
-		}
+		must(os.Stat(mean))
 	}
 
 	one := file(t, "one.tsv", lines[1])
@@ -134,10 +132,7 @@ func TestMeans(t *testing.T) {
 		if !reflect.DeepEqual(got, figure) || len(got.panels) != panels {
 			t.Errorf("-site %s:\n%+v, want\n%+v", site, got, figure)
 		}
-		var b bytes.Buffer
-		if err := got.write(&b); err != nil {
-			t.Error(err)
-		}
+		check(t, got.write(io.Discard))
 	}
 }
 
@@ -301,9 +296,7 @@ func TestLineFile(t *testing.T) {
 		}
 		f := must(openLines(name))
 		for range c.lines {
-			if _, err := f.Write([]byte("line\n")); err != nil {
-				t.Fatal(c.name, err)
-			}
+			must(f.Write([]byte("line\n")))
 		}
 		err := f.finish(c.fault)
 		if (err != nil) != (c.fault != nil) {
@@ -317,7 +310,7 @@ func TestLineFile(t *testing.T) {
 				t.Errorf("%s: %s holds %q, want %q", c.name, filepath.Base(name), got, want)
 			}
 		}
-		if info, err := os.Stat(name); c.old != "" && (err != nil || info.Mode().Perm() != 0o600) {
+		if info, _ := os.Stat(name); c.old != "" && info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: mode %v", c.name, info.Mode())
 		}
 	}
@@ -394,12 +387,11 @@ func TestLineFileNames(t *testing.T) {
 		f := must(openLines(name))
 		must(f.Write([]byte("line\n")))
 		check(t, f.finish(nil))
-		info, err := os.Lstat(target)
-		if err != nil || !info.Mode().IsRegular() {
-			t.Errorf("%.20q: %v, %v", name, info, err)
+		if mode := must(os.Lstat(target)).Mode(); !mode.IsRegular() {
+			t.Errorf("%.20q: %v", name, mode)
 		}
 	}
-	if target, err := os.Readlink(link); names[link] != "" && (err != nil || target != "end") {
-		t.Errorf("the link leads to %q, %v", target, err)
+	if target, _ := os.Readlink(link); names[link] != "" && target != "end" {
+		t.Errorf("the link leads to %q", target)
 	}
 }

@@ -105,12 +105,8 @@ func TestTargets(t *testing.T) {
 		{"head", "9.9.q,10.0.v", "z→9.9.q 10.0.v"},
 	} {
 		s := Study{site: c.site, to: c.to}
-		targets, err := s.targets()
-		if err != nil {
-			t.Error(err)
-		}
 		var got []string
-		for _, target := range targets {
+		for _, target := range must(s.targets()) {
 			name := target.name()
 			if target.frozen {
 				to := "logits"

@@ -156,9 +156,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%+v: CSV %.60q, %v", c.study, csv.String(), err)
 		}
 		figure := r.figure(style{colorMap: "viridis", scale: 1})
-		if err := figure.write(io.Discard); err != nil {
-			t.Errorf("%+v: %v", c.study, err)
-		}
+		check(t, figure.write(io.Discard))
 	}
 }
 
@@ -298,9 +296,8 @@ func TestAnswerSets(t *testing.T) {
 		q := must(newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric))
 		s := Study{site: "resid", layers: "6", metric: c.metric}
 		r := must(s.run(m, q, quiet))
-		got, err := json.Marshal(r.Answer)
-		if err != nil || string(got) != c.want {
-			t.Errorf("%s %q: %s, %v", c.metric, c.clean, got, err)
+		if got := must(json.Marshal(r.Answer)); string(got) != c.want {
+			t.Errorf("%s %q: %s", c.metric, c.clean, got)
 		}
 	}
 }

@@ -80,8 +80,8 @@ func TestParseSafetensors(t *testing.T) {
 		}
 	}
 
-	if ck, err := parseSafetensors(safetensorsFile("{}", nil)); err != nil || len(ck.tensors) != 0 {
-		t.Errorf("a file without tensors: %v, %v", ck, err)
+	if ck := must(parseSafetensors(safetensorsFile("{}", nil))); len(ck.tensors) != 0 {
+		t.Errorf("a file without tensors: %v", ck)
 	}
 }
 
@@ -338,10 +338,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 	var ck *Checkpoint
 	n := allocated(func() {
-		var err error
-		if ck, err = openSafetensors(path); err != nil {
-			t.Fatal(err)
-		}
+		ck = must(openSafetensors(path))
 		m := must(loadModel(ck, 0))
 		if m.heads != 20 || m.wte.f32[len(m.wte.f32)-1] != 0 {
 			t.Error("the model is not the file's")
@@ -350,9 +347,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	if n > 1<<20 && ck.release != nil && littleEndian && anyAddress {
 		t.Errorf("opening and loading a mapped F32 model allocated %d bytes", n)
 	}
-	if err := ck.close(); err != nil {
-		t.Error(err)
-	}
+	check(t, ck.close())
 }
 
 // BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors
@@ -370,9 +365,9 @@ func BenchmarkOpen(b *testing.B) {
 // TestMetadataNull takes null for no metadata, as some writers spell it.
 func TestMetadataNull(t *testing.T) {
 	const header = `{"__metadata__":null,"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`
-	ck, err := parseSafetensors(safetensorsFile(header, []byte{7}))
-	if err != nil || len(ck.meta) != 0 || len(ck.tensors) != 1 {
-		t.Errorf("%v, %v", ck, err)
+	ck := must(parseSafetensors(safetensorsFile(header, []byte{7})))
+	if len(ck.meta) != 0 || len(ck.tensors) != 1 {
+		t.Errorf("%v", ck)
 	}
 }
 

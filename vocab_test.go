@@ -69,9 +69,8 @@ func TestVocabularyGolden(t *testing.T) {
 			carried := newTokenizer("", meta, smallVocabulary)
 			for _, want := range g.Texts {
 				for _, tok := range []*tokenizer{tok, carried} {
-					got, err := tok.encode(want.Text)
-					if err != nil || !slices.Equal(got, want.IDs) {
-						t.Errorf("%s: %q: %v %v\nwant %v", g.Name, want.Text, got, err, want.IDs)
+					if got := must(tok.encode(want.Text)); !slices.Equal(got, want.IDs) {
+						t.Errorf("%s: %q: %v\nwant %v", g.Name, want.Text, got, want.IDs)
 					}
 				}
 			}
@@ -263,9 +262,9 @@ func TestVocabularyOfGPT2(t *testing.T) {
 		if is := tok.vocabulary().bpe == gpt2BPE(); is != c.is {
 			t.Errorf("%s: GPT-2's own: %t", c.name, is)
 		}
-		meta, err := tok.metadata()
-		if err != nil || (len(meta) == 0) != (c.files == nil) {
-			t.Errorf("%s: metadata %v %v", c.name, meta, err)
+		meta := must(tok.metadata())
+		if (len(meta) == 0) != (c.files == nil) {
+			t.Errorf("%s: metadata %v", c.name, meta)
 		}
 		for _, tok := range []*tokenizer{tok, newTokenizer("", meta, 50304)} {
 			ids, err := tok.encode(text)

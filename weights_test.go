@@ -86,9 +86,7 @@ func TestLoadModel(t *testing.T) {
 					sum, weighted, want.Shape, want.Sum, want.Weighted)
 			}
 		}
-		if err := ck.close(); err != nil {
-			t.Error(err)
-		}
+		check(t, ck.close())
 	}
 }
 
