@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -78,18 +79,9 @@ func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
 	})
 
 	said := p.metadata()
-	vocabulary, err := newTokenizer(ck.folder, ck.meta, p.vocab).metadata()
-	if err != nil {
-		return nil, err
-	}
-	for key, value := range vocabulary {
-		said[key] = value
-	}
+	maps.Copy(said, newTokenizer(ck.folder, ck.meta, p.vocab).metadata())
 	said["format"], said["source"] = "pt", cmp.Or(ck.meta["source"], nameOf(ck.source))
-	meta, err := json.Marshal(said)
-	if err != nil {
-		return nil, err
-	}
+	meta, _ := json.Marshal(said)
 	l.header = fmt.Appendf(make([]byte, 8), `{"__metadata__":%s`, meta)
 	end := int64(0)
 	for _, t := range l.tensors {

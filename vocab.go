@@ -156,17 +156,17 @@ func (t *tokenizer) notesOnModel() []string {
 }
 
 // metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
-func (t *tokenizer) metadata() (map[string]string, error) {
+func (t *tokenizer) metadata() map[string]string {
 	v := t.vocabulary()
 	carried := v.spec
 	if v.refused != nil {
 		carried = &vocabularySpec{Refused: v.refused.Error()}
 	}
-	s, err := json.Marshal(carried)
+	s, _ := json.Marshal(carried)
 	if string(s) == "{}" { // nothing is known: what a text is cut by is to be a guess again
-		return nil, err
+		return nil
 	}
-	return map[string]string{metaTokenizer: string(s)}, err
+	return map[string]string{metaTokenizer: string(s)}
 }
 
 // metaTokenizer is the key of the vocabulary in a safetensors file's metadata.
