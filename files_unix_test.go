@@ -21,7 +21,7 @@ import (
 // TestLoadReadsNoWeights takes the weights away between opening and loading: what is cut off a
 // mapped file cannot be read any more, so that loading can succeed only if it reads none of them.
 func TestLoadReadsNoWeights(t *testing.T) {
-	c := Config{layers: 1, heads: 1, width: 64, context: 1024, vocab: 1024}
+	c := Config{1, 1, 64, 1024, 1024}
 	ck := randomCheckpoint(c, 256, "F32")
 	path := file(t, "x.safetensors", encodeCheckpoint(ck, 3))
 	ck = must(openSafetensors(path))

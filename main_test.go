@@ -649,7 +649,7 @@ func TestWithoutWeights(t *testing.T) {
 
 // smallGPT2 is a checkpoint with GPT-2's vocabulary and hardly anything else, as a file.
 func smallGPT2() []byte {
-	ck := randomCheckpoint(Config{layers: 1, heads: 1, width: 8, context: 16, vocab: vocabSize}, 32,
+	ck := randomCheckpoint(Config{1, 1, 8, 16, vocabSize}, 32,
 		"F32")
 	ck.meta["n_head"] = "1"
 	return encodeCheckpoint(ck, 0)

@@ -58,6 +58,10 @@ func chain(sum float32, a []float32, da int, b []float32, db, k int) float32 {
 	return sum
 }
 
+func matrixOf(rows, cols int, values []float32) Matrix {
+	return Matrix{rows: rows, cols: cols, f32: values}
+}
+
 func randoms(seed int64, n int) []float32 {
 	r := rand.New(rand.NewSource(seed))
 	v := make([]float32, n)
@@ -134,12 +138,12 @@ func TestMatMulEdges(t *testing.T) {
 						for j := range n {
 							copy(ws[j*k:(j+1)*k], turned[j*most:])
 						}
-						matMulT(ys, xs, Matrix{rows: n, cols: k, f32: ws})
+						matMulT(ys, xs, matrixOf(n, k, ws))
 					} else {
 						for l := range k {
 							copy(ws[l*n:(l+1)*n], w[l*most:])
 						}
-						matrix := Matrix{rows: k, cols: n, f32: ws}
+						matrix := matrixOf(k, n, ws)
 						if (m+n+k)%8 == 0 {
 							copy(bs, bias)
 							for i := range want {
@@ -189,8 +193,8 @@ func TestMatMulLarge(t *testing.T) {
 				}
 			}
 		}
-		matrix := Matrix{rows: s.k, cols: s.n, f32: w}
-		turned := Matrix{rows: s.n, cols: s.k, f32: make([]float32, s.k*s.n)}
+		matrix := matrixOf(s.k, s.n, w)
+		turned := newMatrix(s.n, s.k)
 		for l := range s.k {
 			for j := range s.n {
 				turned.f32[j*s.k+l] = w[l*s.n+j]
@@ -343,7 +347,7 @@ func TestMatMulHalf(t *testing.T) {
 			x, bias := randoms(1, s.m*s.k), randoms(3, s.n)
 			for _, format := range []Format{f16, bf16} {
 				w := Matrix{rows: s.k, cols: s.n, half: half, format: format}
-				wide := Matrix{rows: s.k, cols: s.n, f32: make([]float32, s.k*s.n)}
+				wide := newMatrix(s.k, s.n)
 				for i := range s.k {
 					w.row(wide.f32[i*s.n:], i)
 				}
@@ -389,7 +393,7 @@ func TestMatMulZero(t *testing.T) {
 	y = slices.Clone(y0)[:m*k]
 	matMulT(y, x, Matrix{rows: k, cols: k})
 	check("matMulT", y, func(int) float32 { return 0 })
-	matMul(nil, nil, Matrix{rows: k, cols: n, f32: randoms(4, k*n)}, bias) // no rows: nothing to do
+	matMul(nil, nil, matrixOf(k, n, randoms(4, k*n)), bias) // no rows: nothing to do
 }
 
 func TestParallel(t *testing.T) {
@@ -434,7 +438,7 @@ func BenchmarkMatMul(b *testing.B) {
 				x, y := randoms(1, s.m*s.k), make([]float32, s.m*s.n)
 				layers := make([]Matrix, 12)
 				for i := range layers {
-					layers[i] = Matrix{rows: s.k, cols: s.n, f32: randoms(int64(i), s.k*s.n)}
+					layers[i] = matrixOf(s.k, s.n, randoms(int64(i), s.k*s.n))
 				}
 				b.ResetTimer()
 				for i := range b.N {
@@ -453,7 +457,7 @@ func BenchmarkMatMulT(b *testing.B) {
 	defer chooseKernel(was)
 	const vocab, width = 50257, 768
 	x, y := randoms(1, 2*width), make([]float32, 2*vocab)
-	w := Matrix{rows: vocab, cols: width, f32: randoms(2, vocab*width)}
+	w := matrixOf(vocab, width, randoms(2, vocab*width))
 	for _, u := range kernels() {
 		b.Run(u.name, func(b *testing.B) {
 			chooseKernel(u.name)
@@ -474,7 +478,7 @@ func TestParallelPanic(t *testing.T) {
 		t.Error("a panic was lost")
 	}
 	const m, k, n = 600, 64, 512
-	w := Matrix{rows: k, cols: n, f32: make([]float32, k*n)}
+	w := newMatrix(k, n)
 	y, x := make([]float32, m*n), make([]float32, m*k)
 	eachKernel(t, func(t *testing.T) {
 		// The last row panel alone lacks a value, so that the goroutines that packed the others

@@ -374,7 +374,7 @@ func TestMemory(t *testing.T) {
 
 // All large weights are brought in, each by the layer that reads it.
 func TestPrepareAhead(t *testing.T) {
-	m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
+	m := randomModel(Config{3, 2, 16, 8, 30}, 1)
 	var mu sync.Mutex
 	brought := map[*byte]int{}
 	m.prepareAhead(func(data []byte) byte {
@@ -413,7 +413,7 @@ func TestForwardPreparesAhead(t *testing.T) {
 			return err
 		},
 	} {
-		m := randomModel(Config{layers: 3, heads: 2, width: 16, context: 8, vocab: 30}, 1)
+		m := randomModel(Config{3, 2, 16, 8, 30}, 1)
 		asked := make(chan int, 10)
 		for l := 0; l <= m.layers; l++ {
 			m.prepare = append(m.prepare, func() { asked <- l })

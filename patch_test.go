@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// randomModel makes a small GPT-2 with random weights whose spread is roughly that of the
+// randomModel makes a small GPT-2 (layers, heads, width, context, vocabulary) with random weights whose spread is roughly that of the
 // published one.
 func randomModel(c Config, seed int64) *Model {
 	r := rand.New(rand.NewSource(seed))
@@ -24,7 +24,7 @@ func randomModel(c Config, seed int64) *Model {
 		return v
 	}
 	matrix := func(rows, cols int, spread float64) Matrix {
-		return Matrix{rows: rows, cols: cols, f32: vector(rows*cols, 0, spread)}
+		return matrixOf(rows, cols, vector(rows*cols, 0, spread))
 	}
 	norm := func() Norm { return Norm{vector(d, 1, .1), vector(d, 0, .05)} }
 	linear := func(in, out int, spread float64) Linear {
@@ -85,7 +85,7 @@ func plainRun(m *Model, ids []int, edit edit) []float32 {
 			for i := range scaled {
 				scaled[i] *= m.attentionScale(l)
 			}
-			matMulT(a, scaled, Matrix{rows: T, cols: size, f32: columns(k, d, head*size, size)})
+			matMulT(a, scaled, matrixOf(T, size, columns(k, d, head*size, size)))
 			for p := range T {
 				chosen.softmax(a[p*T : p*T+p+1])
 				clear(a[p*T+p+1 : (p+1)*T])
@@ -94,7 +94,7 @@ func plainRun(m *Model, ids []int, edit edit) []float32 {
 		edit(sitePattern, l, pattern)
 		for head := 0; head < m.heads; head++ { // 3. the mean of the values
 			out := make([]float32, T*size)
-			values := Matrix{rows: T, cols: size, f32: columns(v, d, head*size, size)}
+			values := matrixOf(T, size, columns(v, d, head*size, size))
 			matMul(out, pattern[head*T*T:(head+1)*T*T], values, nil)
 			copyColumns(z[head*size:], d, out, size, T, size)
 		}
@@ -586,7 +586,7 @@ func TestPassesBoundRows(t *testing.T) {
 // TestReadings reads more streams than the logits are computed for at a time, with answers of one
 // token and of several.
 func TestReadings(t *testing.T) {
-	m := randomModel(Config{layers: 1, heads: 1, width: 16, context: 8, vocab: 40}, 1)
+	m := randomModel(Config{1, 1, 16, 8, 40}, 1)
 	const n = 150
 	x := randoms(2, n*m.width)
 	clean := must(m.logits(x[:m.width]))
@@ -610,7 +610,7 @@ func TestReadings(t *testing.T) {
 // A sweep leaves its batch to the next one, also where it fails.
 func TestSweepReusesBatch(t *testing.T) {
 	set(t, &batches.free, nil)
-	m := randomModel(Config{layers: 2, heads: 2, width: 16, context: 8, vocab: 30}, 1)
+	m := randomModel(Config{2, 2, 16, 8, 30}, 1)
 	pair := randomPair(m, 5, 1, 1)
 	for _, broken := range []bool{false, true} {
 		if broken {

@@ -320,7 +320,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 
 	// A GPT-2 of 300 MB, all holes.
-	c := Config{layers: 1, heads: 1, width: 1280, context: 1024, vocab: 40000}
+	c := Config{1, 1, 1280, 1024, 40000}
 	var tensors []string
 	end := 0
 	for _, p := range parameters(c, 4*c.width) {
@@ -353,7 +353,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 // BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors
 // as GPT-2 small's.
 func BenchmarkOpen(b *testing.B) {
-	c := Config{layers: 12, heads: 12, width: 12, context: 4, vocab: 8}
+	c := Config{12, 12, 12, 4, 8}
 	path := file(b, "x.safetensors", encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3))
 	for range b.N {
 		ck := must(openSafetensors(path))

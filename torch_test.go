@@ -69,7 +69,7 @@ func TestTorch(t *testing.T) {
 			ck := must(openTorch(torchGolden(file)))
 			defer ck.close()
 			m := must(loadModel(ck, 2))
-			if c := (Config{layers: 1, heads: 2, width: 4, context: 3, vocab: 5}); m.Config != c {
+			if c := (Config{1, 2, 4, 3, 5}); m.Config != c {
 				t.Errorf("config %v, want %v", m.Config, c)
 			}
 			numbers := numbersOf(m)

@@ -333,7 +333,7 @@ func TestRandomVocabularies(t *testing.T) {
 // TestOwnVocabulary runs the program on a model with a vocabulary of its own, before and after it
 // is converted: the folder is its only sign, then the file's metadata.
 func TestOwnVocabulary(t *testing.T) {
-	c := Config{layers: 2, heads: 1, width: 8, context: 16, vocab: smallVocabulary}
+	c := Config{2, 1, 8, 16, smallVocabulary}
 	ck := randomCheckpoint(c, 32, "F32")
 	ck.meta["n_head"] = "1"
 	weights, special := string(encodeCheckpoint(ck, 0)), `{"bos_token": "<s>"}`
