@@ -58,7 +58,7 @@ func chain(sum float32, a []float32, da int, b []float32, db, k int) float32 {
 	return sum
 }
 
-func matrixOf(rows, cols int, values []float32) Matrix {
+func wideMatrix(rows, cols int, values []float32) Matrix {
 	return Matrix{rows: rows, cols: cols, f32: values}
 }
 
@@ -138,12 +138,12 @@ func TestMatMulEdges(t *testing.T) {
 						for j := range n {
 							copy(ws[j*k:(j+1)*k], turned[j*most:])
 						}
-						matMulT(ys, xs, matrixOf(n, k, ws))
+						matMulT(ys, xs, wideMatrix(n, k, ws))
 					} else {
 						for l := range k {
 							copy(ws[l*n:(l+1)*n], w[l*most:])
 						}
-						matrix := matrixOf(k, n, ws)
+						matrix := wideMatrix(k, n, ws)
 						if (m+n+k)%8 == 0 {
 							copy(bs, bias)
 							for i := range want {
@@ -193,7 +193,7 @@ func TestMatMulLarge(t *testing.T) {
 				}
 			}
 		}
-		matrix := matrixOf(s.k, s.n, w)
+		matrix := wideMatrix(s.k, s.n, w)
 		turned := newMatrix(s.n, s.k)
 		for l := range s.k {
 			for j := range s.n {
@@ -393,7 +393,7 @@ func TestMatMulZero(t *testing.T) {
 	y = slices.Clone(y0)[:m*k]
 	matMulT(y, x, Matrix{rows: k, cols: k})
 	check("matMulT", y, func(int) float32 { return 0 })
-	matMul(nil, nil, matrixOf(k, n, randoms(4, k*n)), bias) // no rows: nothing to do
+	matMul(nil, nil, wideMatrix(k, n, randoms(4, k*n)), bias) // no rows: nothing to do
 }
 
 func TestParallel(t *testing.T) {
@@ -438,7 +438,7 @@ func BenchmarkMatMul(b *testing.B) {
 				x, y := randoms(1, s.m*s.k), make([]float32, s.m*s.n)
 				layers := make([]Matrix, 12)
 				for i := range layers {
-					layers[i] = matrixOf(s.k, s.n, randoms(int64(i), s.k*s.n))
+					layers[i] = wideMatrix(s.k, s.n, randoms(int64(i), s.k*s.n))
 				}
 				b.ResetTimer()
 				for i := range b.N {
@@ -457,7 +457,7 @@ func BenchmarkMatMulT(b *testing.B) {
 	defer chooseKernel(was)
 	const vocab, width = 50257, 768
 	x, y := randoms(1, 2*width), make([]float32, 2*vocab)
-	w := matrixOf(vocab, width, randoms(2, vocab*width))
+	w := wideMatrix(vocab, width, randoms(2, vocab*width))
 	for _, u := range kernels() {
 		b.Run(u.name, func(b *testing.B) {
 			chooseKernel(u.name)

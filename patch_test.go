@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// randomModel makes a small GPT-2 (layers, heads, width, context, vocabulary) with random weights whose spread is roughly that of the
-// published one.
+// randomModel makes a small GPT-2 with random weights whose spread is roughly that of the published
+// one. Its Config is layers, heads, width, context and vocabulary.
 func randomModel(c Config, seed int64) *Model {
 	r := rand.New(rand.NewSource(seed))
 	d := c.width
@@ -24,7 +24,7 @@ func randomModel(c Config, seed int64) *Model {
 		return v
 	}
 	matrix := func(rows, cols int, spread float64) Matrix {
-		return matrixOf(rows, cols, vector(rows*cols, 0, spread))
+		return wideMatrix(rows, cols, vector(rows*cols, 0, spread))
 	}
 	norm := func() Norm { return Norm{vector(d, 1, .1), vector(d, 0, .05)} }
 	linear := func(in, out int, spread float64) Linear {
@@ -85,7 +85,7 @@ func plainRun(m *Model, ids []int, edit edit) []float32 {
 			for i := range scaled {
 				scaled[i] *= m.attentionScale(l)
 			}
-			matMulT(a, scaled, matrixOf(T, size, columns(k, d, head*size, size)))
+			matMulT(a, scaled, wideMatrix(T, size, columns(k, d, head*size, size)))
 			for p := range T {
 				chosen.softmax(a[p*T : p*T+p+1])
 				clear(a[p*T+p+1 : (p+1)*T])
@@ -94,7 +94,7 @@ func plainRun(m *Model, ids []int, edit edit) []float32 {
 		edit(sitePattern, l, pattern)
 		for head := 0; head < m.heads; head++ { // 3. the mean of the values
 			out := make([]float32, T*size)
-			values := matrixOf(T, size, columns(v, d, head*size, size))
+			values := wideMatrix(T, size, columns(v, d, head*size, size))
 			matMul(out, pattern[head*T*T:(head+1)*T*T], values, nil)
 			copyColumns(z[head*size:], d, out, size, T, size)
 		}
