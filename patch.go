@@ -144,13 +144,14 @@ func (k Metric) highIsClean() bool {
 // sweep runs every cell of the plan. progress is told the share of the work that is done.
 //
 // By definition a cell is one whole forward pass. But a patch at (layer, pos) changes nothing
-// before that layer and nothing left of that position. A patched run is therefore a fork of the
-// corrupt run, made at the very site, that owns the positions from pos on and goes through the
-// rest of the layers only. The clean run, the corrupt run and all the forks go through the model
-// together, as one batch that grows from layer to layer: a single pass over the weights for all
-// sites, with matrices tall enough for the matmul's full speed. Where that batch would take more
-// than batchBytes, the cells are divided over several passes, each of which begins at the layer of
-// its first cell.
+// before that layer, nothing left of that position, and nothing right of it before the next
+// attention. A patched run is therefore a fork of the corrupt run, made at the very site, that owns
+// that position, from the next attention on those to its right, and goes through the rest of the
+// layers only. The clean run, the corrupt run and all the forks go through the model together, as
+// one batch that grows from layer to layer: a single pass over the weights for all sites, with
+// matrices tall enough for the matmul's full speed. Where that batch would take more than
+// batchBytes, the cells are divided over several passes, each of which begins at the layer of its
+// first cell.
 func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep, error) {
 	if err := m.checkAnswers(pair); err != nil {
 		return nil, err
