@@ -1028,7 +1028,7 @@ func TestFetchProxy(t *testing.T) {
 func TestFetchNobody(t *testing.T) {
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	listener.Close()
-	for _, quick := range []bool{false, true} {
+	for quick, want := range map[bool]int{false: 3, true: 0} {
 		d, _ := testDownloader(t, "http://"+listener.Addr().String())
 		d.quick = quick
 		waits := 0
@@ -1038,7 +1038,7 @@ func TestFetchNobody(t *testing.T) {
 		}
 		_, err := fetchTo(d, "")
 		checkFailed(t, err, "dial", true)
-		if want := map[bool]int{false: 3, true: 0}[quick]; waits != want {
+		if waits != want {
 			t.Errorf("quick %v: tried again %d times", quick, waits)
 		}
 	}

@@ -194,9 +194,6 @@ func TestOtherCommands(t *testing.T) {
 		want []string
 	}{
 		{[]string{"tokens", "-e", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
-		{[]string{"-e", "tokens", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
-		{[]string{"-model", "circuit", "next", "-e", exampleClean}, []string{`" Jones"`}},
-		{[]string{"tokens", "-e", "--", "-a"}, []string{"-/a\n2 tokens"}},
 		{[]string{"tokens", "-json", "-", "-e", "Hello world"},
 			[]string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"]}` +
 				"\n"}},

@@ -151,6 +151,10 @@ func TestVocabularyRefused(t *testing.T) {
 		checkRefused(t, files, c.says)
 	}
 
+	beside := func(config string) map[string]string {
+		return map[string]string{"vocab.json": vocab, "merges.txt": merges,
+			"tokenizer_config.json": config}
+	}
 	prefixed := map[string]any{"pre_tokenizer": json.RawMessage(level)}
 	for _, c := range []struct {
 		files map[string]string
@@ -169,12 +173,9 @@ func TestVocabularyRefused(t *testing.T) {
 		{map[string]string{"vocab.json": "[]", "merges.txt": merges}, "vocab.json"},
 		{map[string]string{"vocab.json": "null", "merges.txt": merges}, "not a JSON object"},
 		{map[string]string{"vocab.json": vocab, "merges.txt": "#version: 0\ne n\nen\n"}, "line 3"},
-		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
-			"tokenizer_config.json": `{"tokenizer_class": "RobertaTokenizer"}`}, "Roberta"},
-		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
-			"tokenizer_config.json": `{"add_bos_token": true, "bos_token": "<x>"}`}, "bos_token"},
-		{map[string]string{"vocab.json": vocab, "merges.txt": merges,
-			"tokenizer_config.json": `{"add_eos_token": true}`}, "add_eos_token"},
+		{beside(`{"tokenizer_class": "RobertaTokenizer"}`), "Roberta"},
+		{beside(`{"add_bos_token": true, "bos_token": "<x>"}`), "bos_token"},
+		{beside(`{"add_eos_token": true}`), "add_eos_token"},
 	} {
 		checkRefused(t, c.files, c.says)
 	}
