@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -420,6 +421,26 @@ func TestChooseKernel(t *testing.T) {
 	wantError(t, "the kernels that there are", err, goKernel.name)
 	if chosen.name != was {
 		t.Errorf("after the error the kernel is %q", chosen.name)
+	}
+}
+
+// Whatever opens a model begins with the kernel that MECHPATCH_KERNEL names, or is refused.
+func TestKernelOfARun(t *testing.T) {
+	for _, args := range [][]string{
+		examplePair, {"next", "-e", "a"}, {"tokens", "-model", "circuit", "-e", "a"},
+	} {
+		for _, u := range []*kernel{kernels()[0], goKernel} {
+			set(t, &chosen, &kernel{name: "none"})
+			t.Setenv("MECHPATCH_KERNEL", u.name)
+			if code, _, stderr := command(t, args...); code != 0 || chosen.name != u.name {
+				t.Errorf("%q: kernel %s, want %s: %s", args, chosen.name, u.name, stderr)
+			}
+		}
+		t.Setenv("MECHPATCH_KERNEL", "abacus")
+		code, stdout, stderr := command(t, args...)
+		if code != 1 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, "abacus") {
+			t.Errorf("%q with an abacus: exit %d, %q, %q", args, code, stdout, stderr)
+		}
 	}
 }
 
