@@ -404,6 +404,10 @@ func TestShards(t *testing.T) {
 }
 
 func TestShardFiles(t *testing.T) {
+	tooMany := `{"weight_map": {"a": "x"`
+	for i := range maxShards {
+		tooMany += fmt.Sprintf(`, "%d": "%d"`, i, i)
+	}
 	for _, c := range []struct {
 		index, want, err string
 	}{
@@ -415,6 +419,7 @@ func TestShardFiles(t *testing.T) {
 		{`{"weight_map": {"a": 1}}`, "[]", "a number in place of text"},
 		{`{"weight_map": null}`, "[]", "it has no weight_map"},
 		{`[]`, "[]", "not a JSON object"},
+		{tooMany + "}}", "[]", "it names 1001 files, more than 1000"},
 	} {
 		_, files, err := parseIndex([]byte(c.index))
 		if fmt.Sprint(files) != c.want || !says(err, c.err) {
