@@ -89,9 +89,9 @@ var crowded atomic.Bool
 
 // linger receives from a channel. Where there is nothing yet it keeps its core for a while, unless
 // it finds that the core is taken away from it: then it would only be in the way of those that
-// work.
+// work. A clock that goes by milliseconds, as that of Windows may, does not look like it.
 func linger[T any](c chan T) T {
-	const while, stolen = 300 * time.Microsecond, time.Millisecond
+	const while, stolen = 300 * time.Microsecond, 2 * time.Millisecond
 	waited := time.Duration(0)
 	for start := time.Now(); waited < while && !crowded.Load(); waited = time.Since(start) {
 		select {
