@@ -103,6 +103,11 @@ func (s Site) String() string {
 // ofHead reports whether each head has such activations of its own.
 func (s Site) ofHead() bool { return siteZ <= s && s <= sitePattern }
 
+// isStream reports whether the activations there are the residual stream itself.
+func (s Site) isStream() bool {
+	return s == siteResidPre || s == siteResidMid || s == siteResid
+}
+
 // Hook is called as a batch passes the sites of each block, with the activations there: the
 // residual stream, all heads' outputs side by side at siteZ (never at the four sites that lead to
 // it), what attention or the MLP adds. It may read them, overwrite them, or fork runs, which makes
@@ -235,16 +240,19 @@ func (m *Model) attention(z []float32, b *Batch, l int) {
 			if l == m.layers-1 && run.cell != noCell {
 				lo = T - 1 - run.from
 			}
+			rows := b.rowsOf(i)
 			for head := firstHead; head < firstHead+heads; head++ {
 				base := s.baseOf(run.base*m.heads + head)
 				if run.from > 0 && !packed[run.base] { // once for many runs
 					s.packRows(base, b, run.base, head, 0)
 				}
 				s.packRows(&s.own, b, i, head, run.from)
-				q := s.queries(b, head, b.rowsOf(i), run.from+lo, T)
+				q := s.queries(b, head, rows, run.from+lo, T)
 				s.attend(z[run.row*d+head*size:], d, q, base, run.from, lo, T-run.from, size, nil)
 			}
-			packed[run.base] = packed[run.base] || run.from > 0
+			if run.from > 0 {
+				packed[run.base] = true
+			}
 		}
 	})
 	for _, run := range b.runs {
@@ -534,8 +542,8 @@ func (b *Batch) fork(r Run, site Site, act []float32) []float32 {
 	b.runs = append(b.runs, r)
 	lo, hi := (rest+r.from)*d, (rest+r.to)*d
 	b.x = append(b.x, b.x[lo:hi]...)
-	if site == siteResidPre || site == siteResidMid || site == siteResid {
-		return b.x // the activations are the residual stream
+	if site.isStream() {
+		return b.x
 	}
 	return append(act, act[lo:hi]...)
 }

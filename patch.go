@@ -288,14 +288,13 @@ func (m *Model) cells(pair Pair, plan Plan) (live, known []Cell, matrices [][][]
 func (c *Cell) trim(differ, T, lastLayer int) (whole bool) {
 	last := c.layer == lastLayer
 	attended := c.site == siteResidPre || c.site == siteK || c.site == siteV
-	stream := c.site == siteResidPre || c.site == siteResidMid || c.site == siteResid
 	f := &c.fork
 	f.from, f.to, f.frozen = max(differ, c.lo), c.hi, c.frozen
 	f.base, f.rest = corruptRun, corruptRun
 	switch {
 	case c.hi <= differ, last && c.hi < T && !attended, c.of != nil && c.source > c.lo:
 		return true
-	case stream && c.lo <= differ: // the clean run's up to the span's end, then and ever after
+	case c.site.isStream() && c.lo <= differ: // up to the span's end it is the clean run's for good
 		f.base, f.from = cleanRun, c.hi
 		return c.hi == T
 	case last && c.site != siteResidPre, c.frozen && len(c.to) == 0:
@@ -581,13 +580,10 @@ func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int
 func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 	var mixes []func()
 	for i, frozen := range b.runs[:old] {
-		if !frozen.frozen {
+		if !frozen.frozen || !frozen.readIn[layer] {
 			continue
 		}
 		to, theirs := cells[frozen.cell].to, b.rowsOf(i)
-		if !slices.ContainsFunc(to, func(r Receiver) bool { return r.layer == layer }) {
-			continue
-		}
 		isLive := func(r Run) bool { return r.cell == frozen.cell && !r.frozen }
 		own, live := b.rowsOf(corruptRun), slices.IndexFunc(b.runs, isLive)
 		if live >= 0 {

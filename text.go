@@ -80,12 +80,12 @@ func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 		}
 		w.Write(b)
 	}
-	b = append(b[:0], "\n"+count(len(ids), "token")+":"...)
+	io.WriteString(w, "\n"+count(len(ids), "token")+":")
 	for _, id := range ids {
-		w.Write(b)
 		b = strconv.AppendInt(append(b[:0], ' '), int64(id), 10)
+		w.Write(b)
 	}
-	w.Write(append(b, '\n'))
+	io.WriteString(w, "\n")
 }
 
 func topTable(top []TopReport) string {
