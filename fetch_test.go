@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -295,7 +297,7 @@ type fetchTest struct {
 	err      string // "" for success
 }
 
-const wrongSum = "wrong checksum"
+const wrongSum, tooLong = "wrong checksum", "wrong size: more arrives than the 700001 bytes"
 
 func (test fetchTest) run(t *testing.T, quick bool) {
 	hub := scripted(t, test.script...)
@@ -323,7 +325,8 @@ func (test fetchTest) run(t *testing.T, quick bool) {
 		}
 		return
 	}
-	checkFailed(t, err, test.err, test.kept < worth && !strings.HasPrefix(test.err, wrongSum))
+	begun := test.kept >= worth || test.err == tooLong || strings.HasPrefix(test.err, wrongSum)
+	checkFailed(t, err, test.err, !begun)
 	wantError(t, "what failed", err, "fetching gpt2: ")
 	kept, _ := os.ReadFile(partialOf(dest))
 	if !bytes.Equal(kept, testFile[:test.kept]) || isFile(dest) {
@@ -364,6 +367,12 @@ func TestFetch(t *testing.T) {
 		{"spoilt to the end", script{whole}, wrong, "GET", 0, ""},
 
 		{"no Content-Length", script{unsized(whole)}, nil, "GET", 0, ""},
+		{"no Content-Length, broken off", script{cut(k, unsized(whole)), whole}, nil,
+			"GET, GET 100000", 0, ""},
+		{"no Content-Length, and longer", script{unsized(serve(longer))}, nil, "GET", 0,
+			tooLong},
+		{"no Content-Length, and empty", script{unsized(serve(nil))}, nil,
+			"GET, GET, GET, GET", 0, "the connection broke off"},
 		{"range ignored", script{cut(1000, whole), unsized(whole)}, nil, "GET, GET 1000", 0, ""},
 		{"range refused", script{status(416), whole}, part, "GET 1000, GET", 0, ""},
 		{"another range than asked for", script{otherRange, whole}, part, "GET 1000, GET", 0, ""},
@@ -1185,7 +1194,30 @@ func TestFetchProcesses(t *testing.T) {
 	}
 }
 
-// TestFetchChild is what TestFetchProcesses starts.
+// TestFetchCertificates trusts a server by the file that SSL_CERT_FILE names, in a child.
+func TestFetchCertificates(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("other systems have a store of their own")
+	}
+	server := httptest.NewTLSServer(http.HandlerFunc(whole))
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	block := pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
+	trusted := string(pem.EncodeToMemory(&block))
+	for certificates, ok := range map[string]bool{trusted: true, "": false} {
+		path := file(t, "ca.pem", certificates)
+		run := child(t, "TestFetchChild", "MECHPATCH_TEST_DEST="+path+".fetched",
+			"HF_ENDPOINT="+server.URL, "HF_HUB_OFFLINE=", "HTTPS_PROXY=", "https_proxy=",
+			"SSL_CERT_FILE="+path, "SSL_CERT_DIR="+filepath.Dir(path))
+		if out, err := run.CombinedOutput(); errors.Is(err, syscall.ENOEXEC) {
+			t.Skipf("this program runs in an emulator and cannot start itself: %v", err)
+		} else if (err == nil) != ok || !ok && !bytes.Contains(out, []byte("certificate")) {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+// TestFetchChild is what TestFetchProcesses and TestFetchCertificates start.
 func TestFetchChild(t *testing.T) {
 	dest := os.Getenv("MECHPATCH_TEST_DEST")
 	if dest == "" {
