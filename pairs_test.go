@@ -319,8 +319,7 @@ func TestLineFile(t *testing.T) {
 // TestPairsOnFullDisk runs pairs whose results have no room, on standard output and in a file: what
 // is there are the first lines of a run with room, whole, and the error names the output.
 func TestPairsOnFullDisk(t *testing.T) {
-	pair := strings.Join([]string{exampleClean, exampleCorrupt, "Jones", "Smith"}, "\t")
-	pairs := file(t, "pairs.tsv", strings.Repeat(pair+"\n", 9))
+	pairs := file(t, "pairs.tsv", strings.Repeat(exampleLine+"\n", 9))
 	args := []string{"-pairs", pairs, "-o", ""}
 	_, all, _ := command(t, args...)
 	folder := smallDisk(t)

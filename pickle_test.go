@@ -157,6 +157,8 @@ func TestPickleRefused(t *testing.T) {
 		_, _, err := unpickle([]byte(protocol2(c.pickle)), storageSet{}.library())
 		wantError(t, fmt.Sprintf("%.60q", c.pickle), err, c.want)
 	}
+	_, _, err := unpickle(nil, storageSet{}.library())
+	wantWhole(t, "nothing", err, "pickle: byte 0: the pickle ends in the middle")
 }
 
 // A negated view (PyTorch 1.14 and newer say so in a seventh argument) would be misread without its
