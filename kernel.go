@@ -34,10 +34,10 @@ type kernel struct {
 	inPlace    bool // the first tile of a panel reads w where it lies, and packs it for the others
 
 	tile func(t *tile)
-	// packRow copies cols values for each of a number of panels from src to dst, dst + stride, and
-	// so on, and has what lies ahead values further on in src fetched into the cache. nil: there is
-	// none.
-	packRow func(dst *float32, stride int, src *float32, panels, ahead int)
+	// packPanels copies rows whose beginnings are ld values apart, cols values of each to every one
+	// of a number of panels, which begin at dst, dst + stride, and so on, and has what lies ahead
+	// values further on in src fetched into the cache. nil: there is none.
+	packPanels func(dst *float32, stride int, src *float32, ld, rows, panels, ahead int)
 	// turn writes 4·fours rows and 8·eights columns of src as columns and rows of dst. nil: there
 	// is none.
 	turn func(dst *float32, ldd int, src *float32, lds, fours, eights int)
@@ -98,17 +98,21 @@ func tileGo(t *tile) {
 	}
 }
 
-// spread copies a row of a matrix into column panels that are stride values apart, cols values to
-// each, and has what lies ahead values further on in the row's matrix fetched into the cache.
-func (u *kernel) spread(panels []float32, stride int, row []float32, ahead int) {
+// spread packs the first n values of some rows, which are ld values apart in src, into column
+// panels that are stride values apart: [rows, n] → [panels][rows][cols]. It has what lies ahead
+// values further on in src fetched into the cache.
+func (u *kernel) spread(panels []float32, stride int, src []float32, ld, rows, n, ahead int) {
 	c := 0
-	if whole := len(row) / u.cols; u.packRow != nil && whole > 0 {
-		_ = panels[(whole-1)*stride+u.cols-1] // the kernel checks no bounds
-		u.packRow(&panels[0], stride, &row[0], whole, ahead)
+	if whole := n / u.cols; u.packPanels != nil && min(whole, rows) > 0 {
+		// the kernel checks no bounds
+		_, _ = panels[(whole-1)*stride+rows*u.cols-1], src[(rows-1)*ld+whole*u.cols-1]
+		u.packPanels(&panels[0], stride, &src[0], ld, rows, whole, ahead)
 		c = whole * u.cols
 	}
-	for ; c < len(row); c += u.cols {
-		copy(panels[c/u.cols*stride:][:u.cols], row[c:])
+	for ; c < n; c += u.cols {
+		for r := 0; r < rows; r++ {
+			copy(panels[c/u.cols*stride+r*u.cols:][:u.cols], src[r*ld+c:r*ld+n])
+		}
 	}
 }
 

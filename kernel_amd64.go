@@ -44,7 +44,7 @@ func detectVectors() (avx2, avx512 bool) {
 func vectorKernels() (all []*kernel) {
 	avx2 := &kernel{
 		name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
-		tile: tileAVX2, packRow: packRowAVX2, turn: transposeAVX2,
+		tile: tileAVX2, packPanels: packPanelsAVX2, turn: transposeAVX2,
 		activate: [3]func(x []float32){
 			geluTanh:  func(x []float32) { byVectors(geluTanhVectors, x) },
 			geluExact: func(x []float32) { byVectors(geluExactVectors, x) },
@@ -58,7 +58,7 @@ func vectorKernels() (all []*kernel) {
 		u := *avx2
 		u.name, u.rows, u.cols, u.stride = "avx512", 14, 32, 16
 		u.strip, u.rowBlock, u.depth, u.inPlace = 192, 616, 768, true
-		u.tile, u.packRow = tileAVX512, packRowAVX512
+		u.tile, u.packPanels = tileAVX512, packPanelsAVX512
 		all = append(all, &u)
 	}
 	if hasAVX2 {
@@ -74,10 +74,10 @@ func tileAVX512(t *tile)
 func tileAVX2(t *tile)
 
 //go:noescape
-func packRowAVX512(dst *float32, stride int, src *float32, panels, ahead int)
+func packPanelsAVX512(dst *float32, stride int, src *float32, ld, rows, panels, ahead int)
 
 //go:noescape
-func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
+func packPanelsAVX2(dst *float32, stride int, src *float32, ld, rows, panels, ahead int)
 
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)

@@ -297,18 +297,16 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	if s.readInPlace() {
 		from += (c1 - c0) / u.cols * u.cols // but for a panel at the edge, which is not whole
 	}
-	for l := 0; l < k && from < c1; l++ {
-		at := (k0+l)*s.w.cols + from
-		var row []float32
-		ahead := 0
-		if s.w.half == nil {
-			row, ahead = s.w.f32[at:at+c1-from], aheadRows*s.w.cols
-		} else {
-			w.wide = grow(w.wide, c1-from)
-			row = w.wide
-			s.w.widen(row, at)
-		}
-		u.spread(panel(from)[l*u.cols:], k*u.cols+stripGap, row, ahead)
+	n, stride := c1-from, k*u.cols+stripGap
+	if s.w.half == nil {
+		rows := s.w.f32[k0*s.w.cols+from:]
+		u.spread(panel(from), stride, rows, s.w.cols, k, n, aheadRows*s.w.cols)
+		return w.strip
+	}
+	w.wide = grow(w.wide, n)
+	for l := 0; l < k; l++ {
+		s.w.widen(w.wide, (k0+l)*s.w.cols+from)
+		u.spread(panel(from)[l*u.cols:], stride, w.wide, n, 1, n, 0)
 	}
 	return w.strip
 }
@@ -439,11 +437,8 @@ type columnPanels struct {
 
 // pack packs a matrix [k, n] whose rows are ld values apart.
 func (p *columnPanels) pack(rows []float32, ld, k, n int) {
-	u := chosen
 	p.fit(k, n)
-	for l := 0; l < k; l++ {
-		u.spread(p.values[l*u.cols:], k*u.cols, rows[l*ld:l*ld+n], 0)
-	}
+	chosen.spread(p.values, k*chosen.cols, rows, ld, k, n, 0)
 }
 
 // packTurned packs the transpose of a matrix [n, k] whose rows are ld values apart.

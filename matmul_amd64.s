@@ -130,30 +130,38 @@ next: \
 	DECQ    AX; \
 	JZ      done
 
-// PACKROW copies a panel's piece of a row, two registers, to each panel.
-#define PACKROW(lo, hi, width) \
-	MOVQ  dst+0(FP), DI; \
-	MOVQ  stride+8(FP), R8; \
-	MOVQ  src+16(FP), SI; \
-	MOVQ  panels+24(FP), CX; \
-	MOVQ  ahead+32(FP), R9; \
-	SHLQ  $2, R8; \
-	SHLQ  $2, R9; \
-	TESTQ CX, CX; \
-	JZ    done; \
+// PACKPANELS copies, row after row, a panel's piece of the row, two registers, to each panel.
+#define PACKPANELS(lo, hi, width) \
+	MOVQ dst+0(FP), DI; \
+	MOVQ stride+8(FP), R8; \
+	MOVQ src+16(FP), SI; \
+	MOVQ ld+24(FP), R10; \
+	MOVQ rows+32(FP), AX; \
+	MOVQ panels+40(FP), BX; \
+	MOVQ ahead+48(FP), R9; \
+	SHLQ $2, R8; \
+	SHLQ $2, R9; \
+	SHLQ $2, R10; \
+row: \
+	MOVQ SI, R11; \
+	MOVQ DI, R12; \
+	MOVQ BX, CX; \
 panel: \
-	VMOVUPS    (SI), lo; \
-	VMOVUPS    width(SI), hi; \
-	PREFETCHT1 (SI)(R9*1); \
-	PREFETCHT1 (2*width-1)(SI)(R9*1); \
-	VMOVUPS    lo, (DI); \
-	VMOVUPS    hi, width(DI); \
-	ADDQ       $(2*width), SI; \
-	ADDQ       R8, DI; \
+	VMOVUPS    (R11), lo; \
+	VMOVUPS    width(R11), hi; \
+	PREFETCHT1 (R11)(R9*1); \
+	PREFETCHT1 (2*width-1)(R11)(R9*1); \
+	VMOVUPS    lo, (R12); \
+	VMOVUPS    hi, width(R12); \
+	ADDQ       $(2*width), R11; \
+	ADDQ       R8, R12; \
 	DECQ       CX; \
 	JNZ        panel; \
+	ADDQ       R10, SI; \
+	ADDQ       $(2*width), DI; \
+	DECQ       AX; \
+	JNZ        row; \
 	VZEROUPPER; \
-done: \
 	RET
 
 // ARGUMENTS loads what the loops need. Its flags are for JNZ: not zero means that b is read in
@@ -372,13 +380,13 @@ done:
 	VZEROUPPER
 	RET
 
-// func packRowAVX512(dst *float32, stride int, src *float32, panels, ahead int)
-TEXT ·packRowAVX512(SB), NOSPLIT, $0-40
-	PACKROW(Z0, Z1, 64)
+// func packPanelsAVX512(dst *float32, stride int, src *float32, ld, rows, panels, ahead int)
+TEXT ·packPanelsAVX512(SB), NOSPLIT, $0-56
+	PACKPANELS(Z0, Z1, 64)
 
-// func packRowAVX2(dst *float32, stride int, src *float32, panels, ahead int)
-TEXT ·packRowAVX2(SB), NOSPLIT, $0-40
-	PACKROW(Y0, Y1, 32)
+// func packPanelsAVX2(dst *float32, stride int, src *float32, ld, rows, panels, ahead int)
+TEXT ·packPanelsAVX2(SB), NOSPLIT, $0-56
+	PACKPANELS(Y0, Y1, 32)
 
 // func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 //
