@@ -285,8 +285,9 @@ func (s *schedule) readInPlace() bool {
 // itself, for which it leaves room.
 func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	u := chosen
-	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*(k*u.cols+stripGap))
-	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*(k*u.cols+stripGap):] }
+	stride := k*u.cols + stripGap
+	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*stride)
+	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*stride:] }
 	if s.transposed {
 		for c := c0; c < c1; c += u.cols {
 			s.packTurned(w, panel(c), k0, k, c, min(u.cols, c1-c))
@@ -297,15 +298,14 @@ func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
 	if s.readInPlace() {
 		from += (c1 - c0) / u.cols * u.cols // but for a panel at the edge, which is not whole
 	}
-	n, stride := c1-from, k*u.cols+stripGap
+	n, ld := c1-from, s.w.cols
 	if s.w.half == nil {
-		rows := s.w.f32[k0*s.w.cols+from:]
-		u.spread(panel(from), stride, rows, s.w.cols, k, n, aheadRows*s.w.cols)
+		u.spread(panel(from), stride, s.w.f32[k0*ld+from:], ld, k, n, aheadRows*ld)
 		return w.strip
 	}
 	w.wide = grow(w.wide, n)
 	for l := 0; l < k; l++ {
-		s.w.widen(w.wide, (k0+l)*s.w.cols+from)
+		s.w.widen(w.wide, (k0+l)*ld+from)
 		u.spread(panel(from)[l*u.cols:], stride, w.wide, n, 1, n, 0)
 	}
 	return w.strip
