@@ -281,7 +281,7 @@ func parseRepository(spec string) (Repository, error) {
 		for _, p := range published {
 			known += p.name + ", "
 		}
-		return Repository{}, fmt.Errorf("no model of that name: known are %scircuit, "+
+		return Repository{}, fmt.Errorf("no model of that name: known are %s"+
 			"and ORGANISATION/NAME on the hub", known)
 	case hasRevision && (!revisionName().MatchString(revision) || len(revision) > 200 ||
 		strings.Contains(revision, "..") || strings.Contains("/"+revision+"/", "//")):

@@ -302,7 +302,7 @@ func TestFindModel(t *testing.T) {
 
 		"no such thing": {spec: "gpt3",
 			want: "error: -model gpt3: there is no such file or folder, and no model of that " +
-				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, circuit, " +
+				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, " +
 				"and ORGANISATION/NAME"},
 		"no such file": {variables: "MECHPATCH_MODEL=x/y.safetensors",
 			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},

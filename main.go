@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -515,12 +516,12 @@ func (p *program) source(model, out string, env Env) (string, error) {
 	if err := p.use(fileUse{"OUT", out, true}); err != nil {
 		return "", err
 	}
-	found, err := findModel(model, env)
+	found, err := findNamed(model, "", env)
 	if err == nil && found.circuit {
 		err = misuse("the circuit is wired by the program itself: there is no file of it")
 	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", cmp.Or(model, "."), err)
 	}
 	return found.path, p.useModel(found.path)
 }
@@ -637,7 +638,11 @@ func (p *program) text(arg, what string) (Text, error) {
 		err = errUTF16
 	}
 	if err != nil {
-		return Text{}, fmt.Errorf("reading %s %s: %w", what, arg, reason(err))
+		hint := ""
+		if errors.Is(err, fs.ErrNotExist) && strings.Contains(arg, " ") {
+			hint = "; with -e the arguments are the texts themselves"
+		}
+		return Text{}, fmt.Errorf("reading %s %s: %w%s", what, arg, reason(err), hint)
 	}
 	s = strings.TrimPrefix(s, "\ufeff")
 	if t := strings.TrimSuffix(s, "\n"); t != s {
@@ -717,10 +722,17 @@ func (p *program) notes(lists ...[]string) {
 }
 
 // cellPainter returns a function that gives a cell's text the colour of its value in the figure, or
-// nil where nobody would see the colour. See no-color.org for NO_COLOR.
+// nil where the matrix is not for a terminal, which is narrow. Where nobody would see the colour,
+// or wants it (see no-color.org for NO_COLOR), it is the text alone, if there is one in each cell.
 func (p *program) cellPainter(f *Figure) func(v float64, text string) string {
-	if !p.terminal || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !p.terminal {
 		return nil
+	}
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		if len(f.rows.names) > mostFigures {
+			return nil
+		}
+		return func(_ float64, text string) string { return text }
 	}
 	depth := os.Getenv("COLORTERM")
 	return ansiPainter(f, depth == "truecolor" || depth == "24bit")
@@ -738,6 +750,11 @@ type fileUse struct {
 func (p *program) use(file fileUse) error {
 	if file.path == "" {
 		return nil
+	}
+	if file.written && file.path != "-" { // better known now than when all is computed
+		if _, err := os.Stat(filepath.Dir(file.path)); err != nil {
+			return fmt.Errorf("writing %s: %w", file.path, reason(err))
+		}
 	}
 	for _, other := range p.files {
 		if !file.written && !other.written || !file.is(other) {

@@ -400,7 +400,8 @@ func refuse(t *testing.T, line, want string) {
 // What does not go together is refused in one line that says what it is.
 func TestRefusedCombinations(t *testing.T) {
 	for _, c := range []struct{ flags, want string }{
-		{"-site soul", "-site soul: the sites are resid_pre, resid_mid, resid, attn and mlp"},
+		{"-site soul", `-site soul: "soul" is not a site: they are resid_pre, resid_mid, resid, `},
+		{"-site resid,", `-site resid,: "" is not a site`},
 		{"-site resid,z", "resid and z have cells of different kinds"},
 		{"-site z,9.6.pattern", "z and 9.6.pattern have cells of different kinds"},
 		{"-site z,head", "names z twice"},
@@ -528,8 +529,12 @@ func TestErrors(t *testing.T) {
 		want string
 	}{
 		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
+		{[]string{"-pairs", "none.tsv", "-o", "/no/such/folder/h.png"}, 1,
+			"writing /no/such/folder/h.png: no such file"},
 		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1,
 			"reading the clean text none.txt: no such file"},
+		{[]string{"Michelle Jones was", "corrupt.txt", "Jones", "Smith"}, 1,
+			"was: no such file or directory; with -e the arguments are the texts themselves"},
 		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1,
 			"reading the clean text .: is a directory"},
 		{[]string{"-e", "", "a", "Jones", "Smith"}, 1, "the clean text is empty"},
@@ -541,8 +546,11 @@ func TestErrors(t *testing.T) {
 		{append(texts, "Kowalczyk", "Smith"), 1,
 			`the clean answer: " Kowalczyk" is not one token but 5,  K/ow/al/c/zyk: ` +
 				`take the first, which is what the model predicts, as "= K" or #509`},
+		{append(texts, "日本", "Smith"), 1, "the model predicts, as #10545, or another word"},
 		{append(examplePair, "-layers", "5:20"), 1, "-layers 5:20"},
-		{append(examplePair, "-positions", "11"), 1, `-positions 11: "11" lies outside 0 to 10`},
+		{append(examplePair, "-positions", "11"), 1,
+			"mechpatch: -positions 11: \"11\" lies outside 0 to 10\n"},
+		{append(examplePair, "-positions", "11:"), 1, `"11:" holds nothing of 0 to 10`},
 		{append(examplePair, "-to", "3.0.q", "-layers", "-3:"), 1,
 			"-to 3.0.q: no head of -layers -3: comes before it"},
 		{append(examplePair, "-o", "/no/such/folder/h.png"), 1,
@@ -752,12 +760,12 @@ func TestSetupErrors(t *testing.T) {
 	}{
 		{[]string{"convert", model, out, "-dtype", "f64"}, 2,
 			"-dtype f64: the formats are f32, f16 and bf16"},
-		{[]string{"convert", absent, out}, 1, "absent: there is no such file or folder"},
+		{[]string{"convert", absent, out}, 1, "mechpatch: " + absent + ": there is no such file"},
 		{[]string{"convert", text, out}, 1, "text.txt: "},
 		{[]string{"convert", "circuit", out}, 2, "there is no file of it"},
 		{[]string{"convert", "gpt2", out}, 1, "it is not on this machine"},
 		{[]string{"convert", model, filepath.Join(absent, "out")}, 1, "writing "},
-		{[]string{"bundle", absent, out}, 1, "absent: there is no such file or folder"},
+		{[]string{"bundle", absent, out}, 1, "mechpatch: " + absent + ": there is no such file"},
 		{[]string{"bundle", "circuit", out}, 2, "there is no file of it"},
 		{[]string{"bundle", model, out, "-exe", absent}, 1, "absent: "},
 		{[]string{"bundle", model, out, "-exe", text}, 1,
@@ -792,12 +800,12 @@ func TestCellPainter(t *testing.T) {
 	for _, c := range []struct {
 		terminal                 bool
 		noColor, term, colorTerm string
-		want                     string // how a painted 1 begins; "" for no colours
+		want                     string // how a painted 1 begins; "" where nothing is painted
 	}{
 		{false, "", "xterm", "truecolor", ""},
-		{true, "1", "xterm", "truecolor", ""},
-		{true, "0", "xterm", "truecolor", ""}, // no-color.org: any value but the empty one
-		{true, "", "dumb", "truecolor", ""},
+		{true, "1", "xterm", "truecolor", "x"},
+		{true, "0", "xterm", "truecolor", "x"}, // no-color.org: any value but the empty one
+		{true, "", "dumb", "truecolor", "x"},
 		{true, "", "xterm", "truecolor", "\x1b[48;2;253;231;37;"},
 		{true, "", "xterm", "24bit", "\x1b[48;2;253;231;37;"},
 		{true, "", "xterm", "", "\x1b[48;5;"},
@@ -812,7 +820,12 @@ func TestCellPainter(t *testing.T) {
 			painted = paint(1, "x")
 		}
 		if (painted != "") != (c.want != "") || !strings.HasPrefix(painted, c.want) {
-			t.Errorf("%+v: colours: %v", c, paint != nil)
+			t.Errorf("%+v: %q", c, painted)
 		}
+	}
+	t.Setenv("NO_COLOR", "1")
+	f.rows.names = numbered(13) // too many for figures on a terminal
+	if (&program{terminal: true}).cellPainter(f) != nil {
+		t.Error("cells without a colour and without a figure")
 	}
 }

@@ -103,7 +103,7 @@ func (s *Study) runLine(
 ) (*Report, error) {
 	fields, err := []string(nil), error(nil)
 	if asJSON {
-		fields, err = jsonFields(line)
+		fields, err = s.jsonFields(line)
 	} else {
 		fields, err = s.tabFields(line, note)
 	}
@@ -127,24 +127,38 @@ func isJSONLines(name, line string) bool {
 	if name == standardInput {
 		return strings.HasPrefix(line, `{"`)
 	}
-	return strings.HasSuffix(name, ".jsonl")
+	return strings.EqualFold(filepath.Ext(name), ".jsonl")
 }
 
 // standardInput is what standard input is called in notes and errors.
 const standardInput = "standard input"
 
-// jsonFields reads a line of JSON: clean text, corrupt text, clean answer, corrupt answer.
-func jsonFields(line string) ([]string, error) {
+// jsonFields reads a line of JSON: clean text, corrupt text, clean answer, corrupt answer. An
+// answer that the metric does without may be missing; other keys are left alone.
+func (s *Study) jsonFields(line string) ([]string, error) {
 	var pair struct {
-		Clean         string `json:"clean"`
-		Corrupt       string `json:"corrupt"`
-		CleanAnswer   string `json:"clean_answer"`
-		CorruptAnswer string `json:"corrupt_answer"`
+		Clean         *string `json:"clean"`
+		Corrupt       *string `json:"corrupt"`
+		CleanAnswer   *string `json:"clean_answer"`
+		CorruptAnswer *string `json:"corrupt_answer"`
 	}
 	if err := parseJSON([]byte(line), &pair); err != nil {
 		return nil, err
 	}
-	fields := []string{pair.Clean, pair.Corrupt, pair.CleanAnswer, pair.CorruptAnswer}
+	fields := make([]string, 4)
+	for i, field := range []struct {
+		key   string
+		value *string
+	}{
+		{"clean", pair.Clean}, {"corrupt", pair.Corrupt},
+		{"clean_answer", pair.CleanAnswer}, {"corrupt_answer", pair.CorruptAnswer},
+	} {
+		if field.value != nil {
+			fields[i] = *field.value
+		} else if i < 2+s.metric.answers() {
+			return nil, fmt.Errorf("it has no %q", field.key)
+		}
+	}
 	// The decoder puts U+FFFD in place of what is no character, which would be another text.
 	if strings.Count(strings.Join(fields, ""), "\ufffd") > strings.Count(line, "\ufffd") {
 		return nil, errors.New("it holds half a surrogate pair, which is not a character")
@@ -157,6 +171,9 @@ func (s *Study) tabFields(line string, note func(error)) ([]string, error) {
 	fields := strings.Split(line, "\t")
 	if len(fields) >= 2+s.metric.answers() && len(fields) < 4 {
 		fields = append(fields, "", "")[:4]
+	}
+	if len(fields) == 1 && strings.HasPrefix(line, `{"`) {
+		return nil, errors.New("this looks like JSON, which is read from a file named .jsonl")
 	}
 	if len(fields) != 4 {
 		return nil, fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
@@ -192,7 +209,11 @@ func openLines(name string) (*lineFile, error) {
 		}
 		l.partial = beside(l.target, ".partial")
 		path, flags = l.partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL
-		os.Remove(path) // what an earlier run has left
+		if left, err := os.Lstat(path); err == nil && left.Size() > 0 {
+			return nil, fmt.Errorf("writing %s: a run that broke off, or is not done, has left "+
+				"its lines in %s: rename or delete it", name, path)
+		}
+		os.Remove(path) // it is empty
 	}
 	if exists {
 		mode = info.Mode().Perm()

@@ -191,11 +191,15 @@ func TestPairLines(t *testing.T) {
 		{"JSON", "p.jsonl", "{" + pair + answers + "}", "", 1},
 		{"JSON with more in it", "p.jsonl", "{" + pair + answers + `, "id": 3}`, "", 1},
 		{"JSON from standard input", standardInput, "{" + pair + answers + "}", "", 1},
-		{"JSON in a file of tabs", "p.tsv", "{" + pair + answers + "}", "p.tsv:1: 1 field,", 0},
+		{"JSON in a file of tabs", "p.tsv", "{" + pair + answers + "}",
+			"p.tsv:1: this looks like JSON", 0},
+		{"one field", "p.tsv", "a b", "p.tsv:1: 1 field, where four are expected", 0},
 		{"tabs in a file of JSON", "p.jsonl", "a\tb\tc\td", "p.jsonl:1: not JSON at byte 1", 0},
 		{"no answer", "p.jsonl", "{" + pair + `"clean_answer": "Jones"}`,
-			"the corrupt answer: it is empty", 0},
-		{"half a surrogate pair", "p.jsonl", `{"clean": "a \udce4"}`, "not a character", 0},
+			`p.jsonl:1: it has no "corrupt_answer"`, 0},
+		{"no text", "P.JSONL", "{" + answers + "}", `P.JSONL:1: it has no "clean"`, 0},
+		{"half a surrogate pair", "p.jsonl",
+			`{"clean": "a \udce4", "corrupt": "b", ` + answers + "}", "not a character", 0},
 		{"a byte that is no UTF-8", "p.jsonl", "{\"clean\": \"a \xe4\"}", "not UTF-8", 0},
 		{"a number", "p.jsonl", `{"clean": 1}`, "p.jsonl:1: clean: a number in place of text",
 			0},
@@ -247,13 +251,13 @@ func FuzzPairLines(f *testing.F) {
 			}
 			return
 		}
-		fields, err := jsonFields(line)
+		fields, err := s.jsonFields(line)
 		if err != nil {
 			return
 		}
 		again, _ := json.Marshal(map[string]string{"clean": fields[0], "corrupt": fields[1],
 			"clean_answer": fields[2], "corrupt_answer": fields[3]})
-		if same, err := jsonFields(string(again)); err != nil || !slices.Equal(same, fields) {
+		if same, err := s.jsonFields(string(again)); err != nil || !slices.Equal(same, fields) {
 			t.Errorf("%q became %q and then %q, %v", line, fields, same, err)
 		}
 	})
@@ -290,13 +294,17 @@ func TestLineFile(t *testing.T) {
 		{"nothing to write", "old", 0, nil, "old", ""},
 	} {
 		name := filepath.Join(t.TempDir(), "out.jsonl")
-		os.WriteFile(name+".partial", []byte("of an earlier run"), 0o666)
+		os.WriteFile(name+".partial", nil, 0o666) // of a run that was killed at once
 		if c.old != "" {
 			os.WriteFile(name, []byte(c.old), 0o600)
 		}
 		f := must(openLines(name))
 		for range c.lines {
 			must(f.Write([]byte("line\n")))
+		}
+		_, another := openLines(name)
+		if c.lines > 0 && !says(another, name+".partial: rename or delete it") {
+			t.Errorf("%s: another run at the same time: %v", c.name, another)
 		}
 		err := f.finish(c.fault)
 		if (err != nil) != (c.fault != nil) {

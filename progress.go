@@ -14,6 +14,7 @@ import (
 type progressBar struct {
 	w            io.Writer
 	start, drawn time.Time
+	width        int   // of the line that is shown
 	from         int64 // bytes that were there before
 }
 
@@ -26,7 +27,7 @@ func (p *progressBar) share(done float64) {
 	const whole = 1 << 20
 	part := int64(done * whole)
 	p.draw(func(elapsed time.Duration) string {
-		return barLine(part, whole, timeLeft(part, 0, whole, elapsed))
+		return barLine(narrow, part, whole, timeLeft(part, 0, whole, elapsed))
 	})
 }
 
@@ -47,18 +48,21 @@ func (p *progressBar) draw(line func(elapsed time.Duration) string) {
 		return
 	}
 	p.drawn = now
-	fmt.Fprintf(p.w, "\r%-*s", lineWidth, line(now.Sub(p.start)))
+	next := line(now.Sub(p.start))
+	fmt.Fprintf(p.w, "\r%-*s", p.width, next)
+	p.width = len(next)
 }
 
 func (p *progressBar) clear() {
 	if !p.drawn.IsZero() {
-		fmt.Fprintf(p.w, "\r%*s\r", lineWidth, "")
+		fmt.Fprintf(p.w, "\r%*s\r", p.width, "")
 		p.drawn = time.Time{}
 	}
 }
 
-// lineWidth fits into the narrowest usual terminal.
-const lineWidth = 79
+// A line that a terminal breaks in two cannot be drawn over: so a sweep's has at most narrow
+// characters, and a download's, of which there is more to say, at most wide ones.
+const narrow, wide = 39, 79
 
 // progressLine says how far a download is: done of total bytes are there, of which from were there
 // when it began, elapsed ago.
@@ -70,17 +74,17 @@ func progressLine(done, from, total int64, elapsed time.Duration) string {
 		rate := bytesText(int64(float64(arrived) / seconds))
 		text += fmt.Sprintf("  %s/s  %s", rate, timeLeft(done, from, total, elapsed))
 	}
-	return barLine(done, total, text)
+	return barLine(wide, done, total, text)
 }
 
-// barLine shows the share of done in total as a percentage and as a bar, and a text of at most 60
+// barLine shows the share of done in total as a percentage and as a bar, and a text, all in so many
 // characters.
-func barLine(done, total int64, text string) string {
+func barLine(width int, done, total int64, text string) string {
 	share := 0.0
 	if total > 0 {
 		share = max(0, min(1, float64(done)/float64(total)))
 	}
-	room := min(lineWidth-len("100% []  ")-len(text), 40)
+	room := min(width-len("100% []  ")-len(text), 40)
 	full := int(share * float64(room))
 	bar := strings.Repeat("#", full) + strings.Repeat("-", room-full)
 	return fmt.Sprintf("%3d%% [%s]  %s", int(share*100), bar, text) // rounded down: 100% is the end

@@ -63,6 +63,15 @@ func TestProgressBar(t *testing.T) {
 	if bar.clear(); !bar.drawn.IsZero() {
 		t.Error("the bar stays")
 	}
+	for left, want := range map[time.Duration]string{
+		9 * time.Second: " 50% [##########-----------]  0:09 left",
+		40 * time.Hour:  " 50% [########---------]  40:00:00 left",
+	} {
+		line := barLine(narrow, 1, 2, timeLeft(1, 0, 2, left))
+		if line != want || len(line) > narrow {
+			t.Errorf("%q, want %q", line, want)
+		}
+	}
 }
 
 // TestProgressLine checks the line on a download at every stage.
@@ -91,7 +100,7 @@ func TestProgressLine(t *testing.T) {
 		{10, 0, 0, 0, "  0% [----------------------------------------]  10 bytes of 0 bytes"},
 	} {
 		got := progressLine(test.done, test.from, test.total, test.elapsed)
-		if got != test.want || len(got) > lineWidth {
+		if got != test.want || len(got) > wide {
 			t.Errorf("%q (%d)\n want %q", got, len(got), test.want)
 		}
 	}

@@ -182,9 +182,12 @@ func answerToken(m *Model, answer string) (int, error) {
 	case len(ids) == 1:
 		return ids[0], nil
 	}
+	first := fmt.Sprintf("#%d", ids[0])
+	if token := m.tokenizer.token(ids[0]); utf8.ValidString(token) {
+		first = fmt.Sprintf("%q or %s", "="+token, first)
+	}
 	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, which is what the model "+
-		"predicts, as %q or #%d, or another word", text, len(ids), joined(m.tokenizer.tokens(ids)),
-		"="+m.tokenizer.token(ids[0]), ids[0])
+		"predicts, as %s, or another word", text, len(ids), joined(m.tokenizer.tokens(ids)), first)
 }
 
 // metricName is the metric as a formula with the pair's own answers.
@@ -378,19 +381,20 @@ func (s *Study) targets() ([]Target, error) {
 	}
 	var targets []Target
 	for _, name := range strings.Split(site, ",") {
+		name = strings.TrimSpace(name)
 		if head, of := strings.CutSuffix(name, ".pattern"); of {
 			h, err := parseHead(head)
 			if err != nil {
-				return nil, fmt.Errorf("-site %s: %w", name, err)
+				return nil, fmt.Errorf("-site %s: %w", site, err)
 			}
 			targets = append(targets, Target{site: sitePattern, of: &h})
 			continue
 		}
 		sites := sitesNamed(name)
 		if sites == nil {
-			return nil, fmt.Errorf("-site %s: the sites are resid_pre, resid_mid, resid, attn and "+
-				"mlp, z (or head), q, k, v and pattern, all and heads, and 9.6.pattern for a head",
-				name)
+			return nil, fmt.Errorf("-site %s: %q is not a site: they are resid_pre, resid_mid, "+
+				"resid, attn and mlp, z (or head), q, k, v and pattern, all and heads, and "+
+				"9.6.pattern for a head", site, name)
 		}
 		for _, site := range sites {
 			targets = append(targets, Target{site: site})
@@ -466,6 +470,7 @@ func (s *Study) heads() ([]Head, error) {
 func parseList[T comparable](flag, list string, parse func(name string) (T, error)) ([]T, error) {
 	var all []T
 	for _, name := range strings.Split(list, ",") {
+		name = strings.TrimSpace(name)
 		one, err := parse(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
@@ -563,8 +568,10 @@ func (c choice) within(n int) (lo, hi int, err error) {
 	} else if hi < 0 {
 		hi += n
 	}
-	if lo < 0 || hi > n || lo >= hi {
-		err = fmt.Errorf("%q lies outside 0 to %d, or holds nothing", c.text, n-1)
+	if lo < 0 || hi > n {
+		err = fmt.Errorf("%q lies outside 0 to %d", c.text, n-1)
+	} else if lo >= hi {
+		err = fmt.Errorf("%q holds nothing of 0 to %d", c.text, n-1)
 	}
 	return lo, hi, err
 }

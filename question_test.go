@@ -136,3 +136,22 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 }
+
+// White space around the commas of a list does not matter.
+func TestSpacesInLists(t *testing.T) {
+	s := Study{site: " resid, attn ,9.6.pattern", attention: "9.9, 6.3 "}
+	if _, err := s.targets(); !says(err, "resid and 9.6.pattern have cells of different kinds") {
+		t.Error(err)
+	}
+	s.site = "resid, attn"
+	if targets := must(s.targets()); len(targets) != 2 || targets[1].site != siteAttn {
+		t.Error(targets)
+	}
+	if heads := must(s.heads()); len(heads) != 2 || heads[1] != (Head{6, 3}) {
+		t.Error(heads)
+	}
+	s = Study{to: "9.9.q, 6.3.k"}
+	if receivers := must(s.receivers()); len(receivers) != 2 || receivers[1].site != siteK {
+		t.Error(receivers)
+	}
+}

@@ -18,8 +18,8 @@ import (
 // mostRows is how many rows of a matrix are printed; of one with more, the largest effects are.
 const mostRows = 40
 
-// text is all of the report as text. paint colours a cell's text by its value; it is nil where
-// nobody would see the colour.
+// text is all of the report as text. paint colours a cell's text by its value; it is nil where the
+// text is not for a terminal.
 func (r *Report) text(paint func(v float64, s string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
@@ -151,10 +151,13 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 	return b.String() + "\n"
 }
 
+// mostFigures is the most layers whose cells have room for a figure on 80 columns.
+const mostFigures = 12
+
 // terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on
-// 80 columns: with a short figure in them, or of more than twelve layers as blocks of colour.
+// 80 columns: with a short figure in them or, where there is no room, as blocks of colour.
 func terminalCell(layers int) (width int, text func(v float64) string) {
-	if layers > 12 {
+	if layers > mostFigures {
 		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
 	}
 	return 5, func(v float64) string {
@@ -243,24 +246,27 @@ func (r *Report) effects() string {
 			}
 		}
 	}
-	// Changes are told apart by hundredths of the largest: less is none.
+	// Changes are told apart by hundredths of the largest: less is none, and so is what no figure
+	// shows.
+	figure := r.cellText()
+	corrupt := figure(float64(r.Corrupt.Metric))
 	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
-	all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
+	all = slices.DeleteFunc(all, func(e effect) bool {
+		return rank(e) == 0 || figure(e.value) == corrupt
+	})
 	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
 	listed := 5
 	if len(r.rows.names) > mostRows {
 		listed = 20
 	}
 	var b strings.Builder
-	figure := r.cellText()
 	b.WriteString("The largest effects:\n")
 	for _, e := range all[:min(listed, len(all))] {
 		where := r.rows.place(e.row) + ", " + r.columns.place(e.column)
 		if len(r.panels) > 1 {
 			where += ", " + r.panels[e.panel].title
 		}
-		value, corrupt := figure(e.value), figure(float64(r.Corrupt.Metric))
-		fmt.Fprintf(&b, "  %s: %s, corrupt %s\n", where, value, corrupt)
+		fmt.Fprintf(&b, "  %s: %s, corrupt %s\n", where, figure(e.value), corrupt)
 	}
 	if len(all) == 0 {
 		b.WriteString("  none: " + none + "\n")

@@ -509,8 +509,8 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 	}
 	p.heads, _ = said.value.(int)
 	if p.heads < 1 || p.width%p.heads != 0 {
-		return fmt.Errorf("n_head is %d in %s, which does not divide the width, %d", p.heads,
-			said.from, p.width)
+		return fmt.Errorf("the width, %d, cannot be divided among %d heads, as %s says", p.width,
+			p.heads, said.from)
 	}
 	return nil
 }

@@ -382,8 +382,8 @@ func TestHeads(t *testing.T) {
 		{8, 2, 2, 2, 2, ""},
 		{512, 0, 0, 0, 0, "the number of attention heads is not known: say it as -heads N, or " +
 			"put a config.json with n_head beside the file"},
-		{768, 0, 5, 0, 0, "n_head is 5 in config.json, which does not divide the width, 768"},
-		{768, 0, 0, 769, 0, "n_head is 769 in -heads, which does not divide the width, 768"},
+		{768, 0, 5, 0, 0, "the width, 768, cannot be divided among 5 heads, as config.json says"},
+		{768, 0, 0, 769, 0, "the width, 768, cannot be divided among 769 heads, as -heads says"},
 		{768, 6, 12, 0, 0, "n_head is 6 in its __metadata__, but 12 in config.json"},
 		{768, 0, 6, 12, 0, "n_head is 6 in config.json, but 12 in -heads"},
 	} {
