@@ -554,7 +554,8 @@ func (p *program) openModel() (*Model, error) {
 	if found.circuit {
 		if !found.named {
 			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on " +
-				"this machine: see mechpatch fetch -h"))
+				"this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" makes a " +
+				"copy to carry over"))
 		}
 		m := newCircuit()
 		if p.heads != 0 && p.heads != m.heads {
@@ -615,7 +616,7 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 	bar := newProgress(p.stderr)
 	d.note = func(line string) {
 		bar.clear()
-		p.note(errors.New(line))
+		p.note(fmt.Errorf("fetching %s: %s", name, line))
 	}
 	d.progress = bar.bytes
 	path, err := d.fetch(ctx, name, file)
