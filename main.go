@@ -554,8 +554,8 @@ func (p *program) openModel() (*Model, error) {
 	if found.circuit {
 		if !found.named {
 			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on " +
-				"this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" makes a " +
-				"copy to carry over"))
+				"this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" makes " +
+				"a copy to carry over"))
 		}
 		m := newCircuit()
 		if p.heads != 0 && p.heads != m.heads {
