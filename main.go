@@ -724,15 +724,14 @@ func (p *program) notes(lists ...[]string) {
 
 // cellPainter returns a function that gives a cell's text the colour of its value in the figure, or
 // nil where the matrix is not for a terminal, which is narrow. Where nobody would see the colour,
-// or wants it (see no-color.org for NO_COLOR), it is the text alone, if there is one in each cell.
+// or wants it (see no-color.org for NO_COLOR), the function leaves the text as it is; it is nil
+// where a cell would have no text either.
 func (p *program) cellPainter(f *Figure) func(v float64, text string) string {
-	if !p.terminal {
+	plain := os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb"
+	switch {
+	case !p.terminal, plain && len(f.rows.names) > mostFigures:
 		return nil
-	}
-	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		if len(f.rows.names) > mostFigures {
-			return nil
-		}
+	case plain:
 		return func(_ float64, text string) string { return text }
 	}
 	depth := os.Getenv("COLORTERM")
@@ -747,7 +746,7 @@ type fileUse struct {
 }
 
 // use notes the use of a file. No output may be an input, which would be destroyed, perhaps before
-// it is read, or another output, of which only the last would remain.
+// it is read, or another output, of which only the last would remain; and its folder must be there.
 func (p *program) use(file fileUse) error {
 	if file.path == "" {
 		return nil

@@ -77,8 +77,8 @@ func progressLine(done, from, total int64, elapsed time.Duration) string {
 	return barLine(wide, done, total, text)
 }
 
-// barLine shows the share of done in total as a percentage and as a bar, and a text, all in so many
-// characters.
+// barLine shows the share of done in total as a percentage and as a bar, and a text, in at most
+// width characters.
 func barLine(width int, done, total int64, text string) string {
 	share := 0.0
 	if total > 0 {

@@ -111,7 +111,7 @@ func (l *LensReport) table() string {
 }
 
 // matrix shows a matrix with a line for each column, so that tokens can be read, and a column for
-// each row: in figures or, where there is paint, in colours on a terminal, which is narrow.
+// each row: with all their digits or, where there is paint, for a terminal, which is narrow.
 func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
 	cell, text := 6, r.cellText()
 	if paint != nil {
