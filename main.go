@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 const version = "1.0"
@@ -58,18 +59,23 @@ After -- nothing is taken for a flag.
 Flags, anywhere on the line:
 `
 
-// program is one run of the program: where it prints, the flags that several commands share, and
-// the files that it reads and writes.
+// program is one run of the program: where it prints, the files that it reads and writes, and what
+// its flags say.
 type program struct {
-	stdout          *bufio.Writer // flushed at the end; an error of it waits there
-	stderr          io.Writer
-	terminal        bool // whether a person looks at stdout
-	model           string
-	inline, offline bool
-	numbers, bos    bool // -ids, -bos
-	top, heads      int
-	json            string
-	files           []fileUse
+	stdout   *bufio.Writer // flushed at the end; an error of it waits there
+	stderr   io.Writer
+	terminal bool // whether a person looks at stdout
+	files    []fileUse
+
+	help, version     bool
+	model             string
+	inline, offline   bool
+	numbers, bos      bool // -ids, -bos
+	heads             int
+	study             Study
+	image, json, csv  string
+	pairs, exe, dtype string
+	style
 }
 
 func main() {
@@ -88,12 +94,11 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	}
 	p.stdout = bufio.NewWriter(stdout)
 	return p.end(withoutPanic(func() error {
-		c, rest := p.choose(args)
-		words, err := p.parse(c, rest)
+		run, words, err := p.parse(args)
 		if err != nil {
 			return err
 		}
-		return c.run(words)
+		return run(words)
 	}))
 }
 
@@ -111,7 +116,7 @@ func (p *program) end(err error) int {
 	case err == nil || err == errDone:
 		return 0
 	case errors.As(err, &wrong):
-		p.note(fmt.Errorf("%w (mechpatch -h shows how)", err))
+		p.note(fmt.Errorf("%s (mechpatch -h shows how)", err))
 		return 2
 	case errors.As(err, &broken):
 		p.note(fmt.Errorf("this is a fault of the program, please report it: %v", broken.cause))
@@ -138,109 +143,221 @@ func withoutPanic(f func() error) (err error) {
 	return f()
 }
 
-// patchFlags are the flags of the main command alone.
-type patchFlags struct {
-	study             Study
-	image, csv, pairs string
-	style
+// Command is one of the commands: its name, its arguments (in brackets if it does without, with … if
+// there may be more), the flags that it takes, and what it does with the arguments.
+type Command struct {
+	name, arguments, flags string
+	run                    func(words []string) error
 }
 
-func (p *program) patch() Command {
-	var f patchFlags
-	c := Command{flags: newFlags(), arguments: "[…]"}
-	p.modelFlags(c.flags)
-	c.flags.StringVar(&f.image, "o", "heatmap.png", "paint the heat map into this `FILE`")
-	c.flags.StringVar(&f.csv, "csv", "",
-		"write the numbers as CSV to this `FILE`; - is standard output")
-	c.flags.StringVar(&f.study.site, "site", "",
+// commands are all commands. The first, without a name, is the main one, which counts its arguments
+// itself.
+func (p *program) commands() []Command {
+	const text = " model heads offline bos e json "
+	return []Command{
+		{"", "[…]", text + "ids top o csv site to layers positions lens attention direct metric " +
+			"pairs cmap scale range", p.patch},
+		{"next", "TEXT.txt [ANSWER…]", text + "ids top", p.next},
+		{"tokens", "TEXT.txt", text, p.tokens},
+		{"fetch", "[NAME]", "o", p.fetch},
+		{"convert", "IN OUT.safetensors", "heads dtype", p.convert},
+		{"bundle", "MODEL OUT", "heads exe", p.bundle},
+	}
+}
+
+// newFlags declares all flags of all commands.
+func (p *program) newFlags() *flag.FlagSet {
+	f := flag.NewFlagSet("mechpatch", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.BoolVar(&p.help, "h", false, "show this")
+	f.BoolVar(&p.version, "version", false, "print the version")
+	f.StringVar(&p.model, "model", "", "a file of weights or its folder, a name such as "+
+		"gpt2-medium or ORG/NAME, or circuit (`MODEL`)")
+	f.Func("heads", "how many attention heads the model has, where its files do not say it (`N`)",
+		p.parseHeads)
+	f.BoolVar(&p.offline, "offline", false, "do not use the network")
+	f.BoolVar(&p.bos, "bos", false,
+		"put the token that begins a text, GPT-2's <|endoftext|>, before each")
+	f.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
+	f.StringVar(&p.json, "json", "",
+		"write everything as JSON to this `FILE`; - is standard output")
+	f.BoolVar(&p.numbers, "ids", false,
+		"texts and answers are token ids, for a model with another kind of tokenizer")
+	f.IntVar(&p.study.top, "top", 20, "how many next tokens to list (`N`)")
+	f.StringVar(&p.image, "o", "heatmap.png", "paint the heat map into this `FILE`; of fetch, "+
+		"keep the weights as this file or in this folder, by default in the user's cache")
+	f.StringVar(&p.csv, "csv", "", "write the numbers as CSV to this `FILE`; - is standard output")
+	f.StringVar(&p.study.site, "site", "",
 		"what is put in: at a position, resid_pre, resid_mid, resid, attn or mlp; of a head, "+
 			"z (also head), q, k, v or pattern; of the head 9.6 each entry of its pattern, "+
 			"9.6.pattern; with commas between, a panel each; all is resid,attn,mlp and heads is "+
 			"z,q,k,v,pattern; by default resid (`LIST`)")
-	c.flags.StringVar(&f.study.to, "to", "",
+	f.StringVar(&p.study.to, "to", "",
 		"who sees it: logits, or inputs of heads such as 9.9.q,10.0.v (path patching from every "+
 			"head); by default everything that follows (`LIST`)")
-	c.flags.StringVar(&f.study.layers, "layers", "",
+	f.StringVar(&p.study.layers, "layers", "",
 		"only these layers, such as 0:6 for 0 to 5 (`LIST`)")
-	c.flags.StringVar(&f.study.positions, "positions", "",
+	f.StringVar(&p.study.positions, "positions", "",
 		"only these positions: 1,10: is 1 and all from 10 on; 1..3 is 1, 2 and 3 together; a head "+
 			"is patched at all positions unless some are named, : for each (`LIST`)")
-	c.flags.BoolVar(&f.study.lens, "lens", false,
+	f.BoolVar(&p.study.lens, "lens", false,
 		"do not patch, but read both runs after every layer (the logit lens)")
-	c.flags.StringVar(&f.study.attention, "attention", "",
+	f.StringVar(&p.study.attention, "attention", "",
 		"do not patch, but show where heads such as 9.9,10.7 attend to in both runs (`LIST`)")
-	c.flags.BoolVar(&f.study.direct, "direct", false,
+	f.BoolVar(&p.study.direct, "direct", false,
 		"do not patch, but show what each part of the model adds to the difference of the "+
 			"answers' logits (direct logit attribution)")
-	c.flags.StringVar((*string)(&f.study.metric), "metric", "diff",
+	f.StringVar((*string)(&p.study.metric), "metric", "diff",
 		"what is shown: diff, logit, prob, restored, logprob or kl (`METRIC`)")
-	c.flags.StringVar(&f.pairs, "pairs", "",
-		"run every pair of this `FILE`; - is standard input")
-	c.flags.StringVar(&f.colorMap, "cmap", "viridis",
+	f.StringVar(&p.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
+	f.StringVar(&p.colorMap, "cmap", "viridis",
 		"colours: viridis, or rdbu, centred on the corrupt run or on -range (`MAP`)")
-	c.flags.IntVar(&f.scale, "scale", 1, "make the picture `N` times as large, for print")
-	c.flags.Func("range", "the numbers that the colours span, such as -5:5, so that pictures can "+
-		"be compared (`LOW:HIGH`)", f.parseRange)
-	c.run = func(words []string) error {
-		if err := f.check(words); err != nil {
-			return usageError{err}
-		}
-		if f.image == "-" && p.terminal {
-			return misuse("-o -: a terminal cannot show a picture: send it to a file or a program")
-		}
-		f.study.top = p.top
-		for _, out := range []fileUse{
-			{"-o", f.image, true}, {"-json", p.json, true}, {"-csv", f.csv, true},
-		} {
-			if err := p.use(out); err != nil {
-				return err
-			}
-		}
-		if f.pairs != "" {
-			return p.patchPairs(&f)
-		}
-		return p.patchPair(&f, append(words, "", "")[:4])
-	}
-	return c
+	f.IntVar(&p.scale, "scale", 1, "make the picture `N` times as sharp, for print")
+	f.Func("range", "the numbers that the colours span, such as -5:5, so that pictures can "+
+		"be compared (`LOW:HIGH`)", p.parseRange)
+	f.StringVar(&p.dtype, "dtype", "",
+		"the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
+	f.StringVar(&p.exe, "exe", "",
+		"the mechpatch to copy, built for any system, by default this one (`PROGRAM`)")
+	return f
 }
 
-func (f *patchFlags) parseRange(s string) (err error) {
+// parse reads the command line: flags, wherever they stand, and words. The first word may name a
+// command. What follows "--" is no flag and no name.
+func (p *program) parse(args []string) (run func([]string) error, words []string, err error) {
+	var rest []string
+	if i := slices.Index(args, "--"); i >= 0 {
+		args, rest = args[:i], args[i+1:]
+	}
+	flags := p.newFlags()
+	for err = flags.Parse(args); err == nil && flags.NArg() > 0; {
+		words = append(words, flags.Arg(0))
+		err = flags.Parse(flags.Args()[1:])
+	}
+	c := p.commands()[0]
+	for _, named := range p.commands()[1:] {
+		if len(words) > 0 && words[0] == named.name {
+			c, words = named, words[1:]
+			break
+		}
+	}
+	words = append(words, rest...)
+	takes := func(f *flag.Flag) bool {
+		return slices.Contains(strings.Fields(c.flags+" version"), f.Name)
+	}
+	other, image := "", c.name == ""
+	flags.Visit(func(f *flag.Flag) {
+		if !takes(f) {
+			other = f.Name
+		}
+		image = image || f.Name == "o"
+	})
+	if !image { // -o has a default for the main command only
+		p.image = ""
+	}
+	switch {
+	case p.help || errors.Is(err, flag.ErrHelp):
+		p.print(usage)
+		p.printFlags(flags, takes)
+		return nil, nil, errDone
+	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
+		return nil, nil, misuse("%w; a word that begins with - is a flag unless it comes after --",
+			err)
+	case err != nil:
+		return nil, nil, misuse("%s", strings.TrimSuffix(err.Error(), ": parse error"))
+	case p.version:
+		p.print("mechpatch " + version + "\n")
+		return nil, nil, errDone
+	case other != "":
+		return nil, nil, misuse("-%s does not go with %s", other, cmp.Or(c.name, "patching"))
+	case p.numbers && p.bos:
+		return nil, nil, misuse("-bos does not go with -ids: write that token's id yourself")
+	case p.study.top < 0:
+		return nil, nil, misuse("-top %d is negative", p.study.top)
+	}
+	most := len(strings.Fields(c.arguments))
+	least := most - strings.Count(c.arguments, "[")
+	if strings.Contains(c.arguments, "…") {
+		most = len(words)
+	}
+	if len(words) < least || len(words) > most {
+		return nil, nil, wrongArguments(len(words), c.arguments)
+	}
+	return c.run, words, nil
+}
+
+func wrongArguments(n int, expected string) error {
+	return misuse("%s; expected: %s", count(n, "argument"), expected)
+}
+
+func (p *program) printFlags(flags *flag.FlagSet, takes func(*flag.Flag) bool) {
+	flags.VisitAll(func(f *flag.Flag) {
+		if !takes(f) {
+			return
+		}
+		value, what := flag.UnquoteUsage(f)
+		what = strings.TrimSuffix(what, " ("+value+")")
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+			what += ", by default " + f.DefValue
+		}
+		line := fmt.Sprintf("  %-17s", strings.TrimSpace("-"+f.Name+" "+value))
+		for _, word := range strings.Fields(what) {
+			if len(line)+len(word) > 95 {
+				p.print(line + "\n")
+				line = strings.Repeat(" ", 19)
+			}
+			line += " " + word
+		}
+		p.print(line + "\n")
+	})
+}
+
+func (p *program) parseHeads(s string) (err error) {
+	if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
+		return errors.New("not a number of heads, such as 12")
+	}
+	return nil
+}
+
+func (p *program) parseRange(s string) (err error) {
 	low, high, _ := strings.Cut(s, ":")
 	var errHigh error
-	f.low, err = strconv.ParseFloat(low, 64)
-	f.high, errHigh = strconv.ParseFloat(high, 64)
+	p.low, err = strconv.ParseFloat(low, 64)
+	p.high, errHigh = strconv.ParseFloat(high, 64)
 	// The difference of what is no number, or has no end, has none either.
-	if gap := f.high - f.low; err != nil || errHigh != nil || gap-gap != 0 {
+	if gap := p.high - p.low; err != nil || errHigh != nil || gap-gap != 0 {
 		return errors.New("not a pair of numbers LOW:HIGH, such as -5:5")
 	}
-	if f.low >= f.high {
+	if p.low >= p.high {
 		return errors.New("write the lower number first, such as -5:5")
 	}
 	return nil
 }
 
 // check checks the main command's flags against each other and against the arguments.
-func (f *patchFlags) check(words []string) error {
-	if err := f.study.check(); err != nil {
+func (p *program) check(words []string) error {
+	if err := p.study.check(); err != nil {
 		return err
 	}
 	arguments := strings.Fields("CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
-	least := 2 + f.study.metric.answers()
-	switch views := f.study.views(); {
-	case anchorsOf(f.colorMap) == nil:
-		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", f.colorMap)
-	case f.scale < 1 || f.scale > largestScale:
-		return fmt.Errorf("-scale %d is not between 1 and %d", f.scale, largestScale)
-	case f.pairs != "" && len(views) > 0:
+	least := 2 + p.study.metric.answers()
+	switch views := p.study.views(); {
+	case anchorsOf(p.colorMap) == nil:
+		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", p.colorMap)
+	case p.scale < 1 || p.scale > largestScale:
+		return fmt.Errorf("-scale %d is not between 1 and %d", p.scale, largestScale)
+	case p.image == "-" && p.terminal:
+		return errors.New("-o -: a terminal cannot show a picture: send it to a file or a program")
+	case p.pairs != "" && len(views) > 0:
 		return fmt.Errorf("%s looks at one pair: -pairs does not go with it", views[0])
-	case f.pairs != "" && len(words) > 0:
+	case p.pairs != "" && len(words) > 0:
 		return errors.New("-pairs takes the texts and answers from its file: " +
 			"there are no arguments beside it")
-	case f.pairs != "" && f.csv != "":
+	case p.pairs != "" && p.csv != "":
 		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
-	case f.pairs != "" && f.image == "-":
+	case p.pairs != "" && p.image == "-":
 		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
-	case f.pairs != "":
+	case p.pairs != "":
 		return nil
 	case len(words) < least || len(words) > 4:
 		expected := strings.Join(arguments[:least], " ")
@@ -252,12 +369,25 @@ func (f *patchFlags) check(words []string) error {
 		return fmt.Errorf("%s is both texts: they must differ", quote(words[0]))
 	}
 	words = append(words, "", "")
-	return f.study.checkAnswers(words[2], words[3])
+	return p.study.checkAnswers(words[2], words[3])
+}
+
+func (p *program) patch(words []string) error {
+	if err := p.check(words); err != nil {
+		return usageError{err}
+	}
+	if err := p.useOutputs("-o", p.image, "-json", p.json, "-csv", p.csv); err != nil {
+		return err
+	}
+	if p.pairs != "" {
+		return p.patchPairs()
+	}
+	return p.patchPair(append(words, "", "")[:4])
 }
 
 // patchPair runs one pair and shows all of the result. The files come first: they are written
-// whatever becomes of standard output.
-func (p *program) patchPair(f *patchFlags, words []string) error {
+// whatever becomes of standard output. What cannot be written is said in the end.
+func (p *program) patchPair(words []string) error {
 	clean, err := p.text(words[0], "the clean text")
 	if err != nil {
 		return err
@@ -270,63 +400,56 @@ func (p *program) patchPair(f *patchFlags, words []string) error {
 	if err != nil {
 		return err
 	}
-	q, err := newQuestion(m, clean, corrupt, words[2], words[3], f.study.metric)
+	q, err := newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric)
 	if err != nil {
 		return err
 	}
 	bar := newProgress(p.stderr)
-	r, err := f.study.run(m, q, bar.share)
+	r, err := p.study.run(m, q, bar.share)
 	bar.clear()
 	if err != nil {
 		return err
 	}
 	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.notes())
-	figure := r.figure(f.style)
-	if err := p.output(f.image, figure.write); err != nil {
-		return err
-	}
-	if err := p.outputJSON(p.json, r); err != nil {
-		return err
-	}
-	if err := p.output(f.csv, r.writeCSV); err != nil {
-		return err
-	}
-	if p.json == "-" || f.csv == "-" || f.image == "-" {
-		return nil
+	figure := r.figure(p.style)
+	painted := p.output(p.image, figure.write)
+	written := errors.Join(painted, p.outputJSON(p.json, r), p.output(p.csv, r.writeCSV))
+	if p.json == "-" || p.csv == "-" || p.image == "-" {
+		return written
 	}
 	text := r.text(p.cellPainter(figure))
-	if f.image != "" {
-		text += fmt.Sprintf("\nThe heat map is in %s\n", inOneLine(f.image))
+	if p.image != "" && painted == nil {
+		text += fmt.Sprintf("\nThe heat map is in %s\n", inOneLine(p.image))
 	}
 	p.print(text)
-	return nil
+	return written
 }
 
 // patchPairs runs a file of pairs: a line of JSON for each as soon as it is done, in the end their
 // mean heat maps.
-func (p *program) patchPairs(f *patchFlags) error {
-	if err := p.use(fileUse{"the file of pairs", f.pairs, false}); err != nil {
+func (p *program) patchPairs() error {
+	if err := p.use(fileUse{"the file of pairs", p.pairs, false}); err != nil {
 		return err
 	}
 	name, file := standardInput, os.Stdin
-	if f.pairs != "-" {
+	if p.pairs != "-" {
 		var err error
-		if file, err = os.Open(f.pairs); err != nil {
-			return fmt.Errorf("reading %s: %w", f.pairs, reason(err))
+		if file, err = os.Open(p.pairs); err != nil {
+			return fmt.Errorf("reading %s: %w", p.pairs, reason(err))
 		}
 		defer file.Close()
-		name = f.pairs
+		name = p.pairs
 	}
 	m, err := p.openModel()
 	if err != nil {
 		return err
 	}
-	if _, err := selection(f.study.layers, m.layers); err != nil {
-		return fmt.Errorf("-layers %s: %w", f.study.layers, err)
+	if _, err := selection(p.study.layers, m.layers); err != nil {
+		return fmt.Errorf("-layers %s: %w", p.study.layers, err)
 	}
 	write := func(r any) error {
 		err := cmp.Or(p.outputJSON("-", r), p.stdout.Flush())
-		if err != nil && f.image != "" {
+		if err != nil && p.image != "" {
 			return nil // it waits in p.stdout for the end: there is a picture yet to paint
 		}
 		return err
@@ -348,14 +471,20 @@ func (p *program) patchPairs(f *patchFlags) error {
 		bar.clear()
 		p.note(what)
 	}
-	means, incomplete, err := f.study.runPairs(m, name, file, write, note, bar.share)
+	means, incomplete, err := p.study.runPairs(m, name, file, write, note, bar.share)
 	bar.clear()
 	if err = finish(err); err != nil {
 		return err
 	}
-	files, figures := means.figures(f.image, f.style)
+	files, figures := means.figures(p.image, p.style)
 	for i, figure := range figures {
-		if err := p.output(files[i], figure.write); err != nil {
+		if len(files) > 1 { // the names are known only now
+			err = p.use(fileUse{"-o's", files[i], true})
+		}
+		if err == nil {
+			err = p.output(files[i], figure.write)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -363,151 +492,121 @@ func (p *program) patchPairs(f *patchFlags) error {
 }
 
 // next shows the most probable next tokens of one text.
-func (p *program) next() Command {
-	c := Command{flags: newFlags(), arguments: "TEXT.txt [ANSWER…]"}
-	p.modelFlags(c.flags)
-	c.run = func(words []string) error {
-		for _, answer := range words[1:] {
-			if _, err := members(answer); err != nil {
-				return misuse("the answer %q: %w", answer, err)
-			}
+func (p *program) next(words []string) error {
+	for _, answer := range words[1:] {
+		if _, err := members(answer); err != nil {
+			return misuse("the answer %q: %w", answer, err)
 		}
-		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
-			return err
-		}
-		text, err := p.text(words[0], "the text")
-		if err != nil {
-			return err
-		}
-		m, err := p.openModel()
-		if err != nil {
-			return err
-		}
-		t := m.tokenizer
-		ids, err := text.encode(t)
-		if err != nil {
-			return err
-		}
-		logits, err := m.next(ids)
-		if err != nil {
-			return err
-		}
-		p.notes(text.notes(t), t.notesOnModel())
-		r := NextReport{
-			newModelReport(m), newTextReport(t, text.text, ids), topTokens(t, logits, p.top), nil,
-		}
-		for _, answer := range words[1:] {
-			ids, err := answerTokens(m, answer)
-			if err != nil {
-				return fmt.Errorf("the answer %q: %w", answer, err)
-			}
-			r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
-		}
-		if p.json != "-" {
-			p.print(r.text())
-		}
-		return p.outputJSON(p.json, r)
 	}
-	return c
-}
-
-func (p *program) tokens() Command {
-	c := Command{flags: newFlags(), arguments: "TEXT.txt"}
-	p.textFlags(c.flags)
-	c.run = func(words []string) error {
-		if err := p.use(fileUse{"-json", p.json, true}); err != nil {
-			return err
-		}
-		text, err := p.text(words[0], "the text")
-		if err != nil {
-			return err
-		}
-		t, err := p.textTokenizer()
-		if err != nil {
-			return err
-		}
-		ids, err := text.encode(t)
-		if err != nil {
-			return err
-		}
-		p.notes(text.notes(t), t.notesOnModel())
-		if p.json != "-" {
-			writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
-		}
-		return p.output(p.json, func(w io.Writer) error {
-			return writeJSON(w, newTextReport(t, text.text, ids))
-		})
-	}
-	return c
-}
-
-func (p *program) fetch() Command {
-	c := Command{flags: newFlags(), arguments: "[NAME]"}
-	file := c.flags.String("o", "",
-		"keep it as this `FILE` or in this folder, by default in the user's cache")
-	c.run = func(words []string) error {
-		name := append(words, "gpt2")[0]
-		if _, err := parseRepository(name); err != nil {
-			return misuse("fetching %s: %w", name, err)
-		}
-		path, err := p.download(systemEnv(false), name, *file, false)
-		if err == nil {
-			p.print(path + "\n")
-		}
+	if err := p.useOutputs("-json", p.json); err != nil {
 		return err
 	}
-	return c
+	text, err := p.text(words[0], "the text")
+	if err != nil {
+		return err
+	}
+	m, err := p.openModel()
+	if err != nil {
+		return err
+	}
+	t := m.tokenizer
+	ids, err := text.encode(t)
+	if err != nil {
+		return err
+	}
+	logits, err := m.next(ids)
+	if err != nil {
+		return err
+	}
+	p.notes(text.notes(t), t.notesOnModel())
+	top := topTokens(t, logits, p.study.top)
+	r := NextReport{newModelReport(m), newTextReport(t, text.text, ids), top, nil}
+	for _, answer := range words[1:] {
+		ids, err := answerTokens(m, answer)
+		if err != nil {
+			return fmt.Errorf("the answer %q: %w", answer, err)
+		}
+		r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
+	}
+	if p.json != "-" {
+		p.print(r.text())
+	}
+	return p.outputJSON(p.json, r)
+}
+
+func (p *program) tokens(words []string) error {
+	if err := p.useOutputs("-json", p.json); err != nil {
+		return err
+	}
+	text, err := p.text(words[0], "the text")
+	if err != nil {
+		return err
+	}
+	t, err := p.textTokenizer()
+	if err != nil {
+		return err
+	}
+	ids, err := text.encode(t)
+	if err != nil {
+		return err
+	}
+	p.notes(text.notes(t), t.notesOnModel())
+	if p.json != "-" {
+		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
+	}
+	return p.output(p.json, func(w io.Writer) error {
+		return writeJSON(w, newTextReport(t, text.text, ids))
+	})
+}
+
+func (p *program) fetch(words []string) error {
+	name := append(words, "gpt2")[0]
+	if _, err := parseRepository(name); err != nil {
+		return misuse("fetching %s: %w", name, err)
+	}
+	path, err := p.download(systemEnv(false), name, p.image, false)
+	if err == nil {
+		p.print(path + "\n")
+	}
+	return err
 }
 
 // convert makes a lean safetensors file of whatever GPT-2 is published as.
-func (p *program) convert() Command {
-	c := Command{flags: newFlags(), arguments: "IN OUT.safetensors"}
-	p.headsFlag(c.flags)
-	name := c.flags.String("dtype", "",
-		"the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
-	c.run = func(words []string) error {
-		format, ok := formatOf(strings.ToUpper(*name))
-		if *name == "" {
-			format, ok = asStored, true
-		}
-		if !ok {
-			return misuse("-dtype %s: the formats are f32, f16 and bf16", *name)
-		}
-		in, err := p.source(words[0], words[1], systemEnv(true))
-		if err != nil {
-			return err
-		}
-		notes, err := convert(in, words[1], format, p.heads)
-		if err == nil {
-			p.notes(notes)
-		}
+func (p *program) convert(words []string) error {
+	format, ok := formatOf(strings.ToUpper(p.dtype))
+	if p.dtype == "" {
+		format, ok = asStored, true
+	}
+	if !ok {
+		return misuse("-dtype %s: the formats are f32, f16 and bf16", p.dtype)
+	}
+	in, err := p.source(words[0], words[1], systemEnv(true))
+	if err != nil {
 		return err
 	}
-	return c
+	notes, err := convert(in, words[1], format, p.heads)
+	if err == nil {
+		p.notes(notes)
+	}
+	return err
 }
 
 // bundle makes a copy of a mechpatch with weights inside.
-func (p *program) bundle() Command {
-	c := Command{flags: newFlags(), arguments: "MODEL OUT"}
-	p.headsFlag(c.flags)
+func (p *program) bundle(words []string) error {
 	env := systemEnv(true)
-	exe := c.flags.String("exe", env.exe(),
-		"the mechpatch to copy, built for any system (`PROGRAM`)")
-	c.run = func(words []string) error {
-		if err := p.use(fileUse{"the program", *exe, false}); err != nil {
-			return err
-		}
-		in, err := p.source(words[0], words[1], env)
-		if err != nil {
-			return err
-		}
-		notes, err := bundle(*exe, in, words[1], p.heads)
-		if err == nil {
-			p.notes(notes)
-		}
+	exe := cmp.Or(p.exe, env.exe())
+	if err := p.use(fileUse{"the program", exe, false}); err != nil {
 		return err
 	}
-	return c
+	in, err := p.source(words[0], words[1], env)
+	if err != nil {
+		return err
+	}
+	notes, err := bundle(exe, in, words[1], p.heads)
+	if err == nil {
+		p.notes(notes)
+	}
+	return err
 }
 
 // source is where the weights are that convert or bundle makes its file out of: a file or folder of
@@ -706,14 +805,33 @@ func formatting(text string) int {
 	return 0
 }
 
+// note prints one line on standard error; of errors that are joined, one for each.
 func (p *program) note(what error) {
-	fmt.Fprintf(p.stderr, "mechpatch: %s\n", inOneLine(what.Error()))
+	if several, ok := what.(interface{ Unwrap() []error }); ok {
+		for _, one := range several.Unwrap() {
+			p.note(one)
+		}
+		return
+	}
+	lines := []string{"mechpatch: " + what.Error()}
 	var more detailed
 	if errors.As(what, &more) {
-		for _, line := range more.lines {
-			fmt.Fprintln(p.stderr, inOneLine(line))
-		}
+		lines = append(lines, more.lines...)
 	}
+	for _, line := range lines {
+		fmt.Fprintln(p.stderr, shortened(inOneLine(line)))
+	}
+}
+
+// shortened cuts a line that quotes what somebody typed, or sent, without end: what is told of it
+// comes first, and what to do last.
+func shortened(line string) string {
+	const first, last = 1000, 400
+	if utf8.RuneCountInString(line) <= first+last {
+		return line
+	}
+	all := []rune(line)
+	return string(all[:first]) + " … " + string(all[len(all)-last:])
 }
 
 func (p *program) notes(lists ...[]string) {
@@ -772,6 +890,36 @@ func (p *program) use(file fileUse) error {
 	}
 	p.files = append(p.files, file)
 	return nil
+}
+
+// useOutputs notes the files that flags name for results: a flag, its file, and so on.
+func (p *program) useOutputs(outputs ...string) error {
+	for i := 0; i < len(outputs); i += 2 {
+		flag, file := outputs[i], outputs[i+1]
+		if err := checkEnding(flag, file); err != nil {
+			return err
+		}
+		if err := p.use(fileUse{flag, file, true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkEnding refuses a file whose name promises another format than the flag writes: it would
+// fail where somebody opens it, long after the run.
+func checkEnding(flag, file string) error {
+	const others = " .png .pdf .svg .eps .ps .jpg .jpeg .gif .tif .tiff .bmp .webp .json .jsonl " +
+		".csv .tsv "
+	format := map[string]string{"-o": "png", "-json": "json", "-csv": "csv"}[flag]
+	ending := filepath.Ext(file)
+	low := strings.ToLower(ending)
+	if low == "."+format || flag == "-json" && low == ".jsonl" || ending == "" ||
+		!strings.Contains(others, " "+low+" ") {
+		return nil
+	}
+	return misuse("%s writes %s: name it %s.%s", flag, strings.ToUpper(format),
+		strings.TrimSuffix(file, ending), format)
 }
 
 // useModel notes the use of a model's weights and of what belongs to them.
@@ -846,152 +994,9 @@ func absolute(path string) string {
 	return filepath.Join(folder, filepath.Base(path))
 }
 
-// Command is one of the program's commands: its flags, the names of its arguments (in brackets if
-// it does without, with … if there may be more), and what it does with them.
-type Command struct {
-	flags     *flag.FlagSet
-	arguments string
-	run       func(words []string) error
-}
-
 type usageError struct{ error }
 
 func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // errDone says that all that the command line asked for has been printed already.
 var errDone = errors.New("done")
-
-// commands are the commands beside the main one.
-func (p *program) commands() map[string]func() Command {
-	return map[string]func() Command{
-		"next": p.next, "tokens": p.tokens,
-		"fetch": p.fetch, "convert": p.convert, "bundle": p.bundle,
-	}
-}
-
-// choose returns the command that a command line names by its first word that is no flag and no
-// flag's value, and the line without that name; the main command if it names none.
-func (p *program) choose(args []string) (Command, []string) {
-	for i, arg := range args {
-		if newCommand := p.commands()[arg]; newCommand != nil {
-			c := newCommand()
-			words, err := parseFlags(c.flags, args[:i])
-			if err == nil && len(words) == 0 && !slices.Contains(args[:i], "--") {
-				return newCommand(), slices.Concat(args[:i], args[i+1:])
-			}
-		}
-	}
-	return p.patch(), args
-}
-
-// parse reads a command's flags and returns its arguments.
-func (p *program) parse(c Command, args []string) ([]string, error) {
-	showVersion := c.flags.Bool("version", false, "print the version")
-	words, err := parseFlags(c.flags, args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		p.help(c.flags)
-		return nil, errDone
-	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
-		return nil, misuse("%w; a word that begins with - is a flag unless it comes after --", err)
-	case err != nil:
-		return nil, misuse("%s", strings.TrimSuffix(err.Error(), ": parse error"))
-	case *showVersion:
-		p.print("mechpatch " + version + "\n")
-		return nil, errDone
-	case p.numbers && p.bos:
-		return nil, misuse("-bos does not go with -ids: write that token's id yourself")
-	case p.top < 0:
-		return nil, misuse("-top %d is negative", p.top)
-	}
-	most := len(strings.Fields(c.arguments))
-	least := most - strings.Count(c.arguments, "[")
-	if strings.Contains(c.arguments, "…") {
-		most = len(words)
-	}
-	if len(words) < least || len(words) > most {
-		return nil, wrongArguments(len(words), c.arguments)
-	}
-	return words, nil
-}
-
-func wrongArguments(n int, expected string) error {
-	return misuse("%s; expected: %s", count(n, "argument"), expected)
-}
-
-// parseFlags reads flags wherever they stand and returns the other words. What follows "--" is no
-// flag.
-func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
-	var words, rest []string
-	if i := slices.Index(args, "--"); i >= 0 {
-		args, rest = args[:i], args[i+1:]
-	}
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, err
-		}
-		if args = flags.Args(); len(args) == 0 {
-			return append(words, rest...), nil
-		}
-		words, args = append(words, args[0]), args[1:]
-	}
-}
-
-func newFlags() *flag.FlagSet {
-	flags := flag.NewFlagSet("mechpatch", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.Usage = func() {}
-	return flags
-}
-
-// modelFlags are the flags of the commands that run the model on texts.
-func (p *program) modelFlags(flags *flag.FlagSet) {
-	p.textFlags(flags)
-	flags.BoolVar(&p.numbers, "ids", false,
-		"texts and answers are token ids, for a model with another kind of tokenizer")
-	flags.IntVar(&p.top, "top", 20, "how many next tokens to list (`N`)")
-}
-
-// textFlags are the flags of the commands that read texts.
-func (p *program) textFlags(flags *flag.FlagSet) {
-	flags.StringVar(&p.model, "model", "",
-		"a file of weights or its folder, a name such as gpt2-medium or ORG/NAME, or circuit "+
-			"(`MODEL`)")
-	p.headsFlag(flags)
-	flags.BoolVar(&p.offline, "offline", false, "do not use the network")
-	flags.BoolVar(&p.bos, "bos", false,
-		"put the token that begins a text, GPT-2's <|endoftext|>, before each")
-	flags.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
-	flags.StringVar(&p.json, "json", "",
-		"write everything as JSON to this `FILE`; - is standard output")
-}
-
-func (p *program) headsFlag(flags *flag.FlagSet) {
-	flags.Func("heads", "how many attention heads the model has, where its files do not say it "+
-		"(`N`)", func(s string) (err error) {
-		if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
-			return errors.New("not a number of heads, such as 12")
-		}
-		return nil
-	})
-}
-
-func (p *program) help(flags *flag.FlagSet) {
-	p.print(usage)
-	flags.VisitAll(func(f *flag.Flag) {
-		value, what := flag.UnquoteUsage(f)
-		what = strings.TrimSuffix(what, " ("+value+")")
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
-			what += ", by default " + f.DefValue
-		}
-		line := fmt.Sprintf("  %-17s", strings.TrimSpace("-"+f.Name+" "+value))
-		for _, word := range strings.Fields(what) {
-			if len(line)+len(word) > 95 {
-				p.print(line + "\n")
-				line = strings.Repeat(" ", 19)
-			}
-			line += " " + word
-		}
-		p.print(line + "\n")
-	})
-}

@@ -224,7 +224,7 @@ func TestOtherCommands(t *testing.T) {
 func TestOutputsApart(t *testing.T) {
 	elsewhere(t)
 	inputs := map[string]string{
-		"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt, "pairs.tsv": exampleLine,
+		"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt, "pairs.txt": exampleLine,
 		"m.safetensors": string(smallGPT2()), "program": emptyProgram,
 		"parts/model.safetensors.index.json": `{"weight_map": {"wte.weight": "a.safetensors",
 			"wpe.weight": "b.safetensors"}}`,
@@ -232,7 +232,7 @@ func TestOutputsApart(t *testing.T) {
 	}
 	put(t, ".", inputs)
 	put(t, ".", map[string]string{ // Windows lets few people make links
-		"clean-link": "-> clean.txt", "pairs-link": "-> pairs.tsv", "m-link": "-> m.safetensors",
+		"clean-link": "-> clean.txt", "pairs-link": "-> pairs.txt", "m-link": "-> m.safetensors",
 		"program-link": "-> program", "new-link": "-> new", "links": "-> .",
 	})
 	if err := os.Link("corrupt.txt", "corrupt-hard"); err != nil {
@@ -246,10 +246,10 @@ func TestOutputsApart(t *testing.T) {
 		{pair + "-o clean-link", "-o clean-link", "the clean text"},
 		{pair + "-model m.safetensors -o m.safetensors", "-o m.safetensors", "the model"},
 		{pair + "-model m.safetensors -json m-link", "-json m-link", "the model"},
-		{pair + "-model parts -csv parts/config.json", "-csv parts/config.json", "the model"},
-		{"-pairs pairs.tsv -json pairs.tsv", "-json pairs.tsv", "the file of pairs"},
-		{"-pairs pairs.tsv -json pairs-link", "-json pairs-link", "the file of pairs"},
-		{"-pairs pairs-link -o pairs.tsv", "-o pairs.tsv", "the file of pairs"},
+		{pair + "-model parts -json parts/config.json", "-json parts/config.json", "the model"},
+		{"-pairs pairs.txt -json pairs.txt", "-json pairs.txt", "the file of pairs"},
+		{"-pairs pairs.txt -json pairs-link", "-json pairs-link", "the file of pairs"},
+		{"-pairs pairs-link -o pairs.txt", "-o pairs.txt", "the file of pairs"},
 		{"next clean.txt -json clean-link", "-json clean-link", "the text"},
 		{"next clean.txt -model m.safetensors -json m-link", "-json m-link", "the model"},
 		{"tokens clean.txt -json clean.txt", "-json clean.txt", "the text"},
@@ -268,9 +268,16 @@ func TestOutputsApart(t *testing.T) {
 		{pair + "-json new -csv ./links/new", "-json and -csv", "./links/new"},
 		{pair + "-json - -csv -", "-json and -csv", "standard output"},
 		{pair + "-json - -o -", "-o and -json", "standard output"},
-		{"-pairs pairs.tsv -o new -json new", "-o and -json", "new"},
+		{"-pairs pairs.txt -o new -json new", "-o and -json", "new"},
 	} {
 		refuse(t, c.line, c.outputs+" would both be written to "+c.file)
+	}
+	// The pictures of several means have names of their own, which are known only at the end.
+	write(t, "two.tsv", exampleLine+"\nAnna Jones. Anna\tAnna Smith. Anna\tJones\tSmith\n")
+	code, _, stderr := command(t, "-pairs", "two.tsv", "-o", "y", "-json", "y-11")
+	if code != 2 || !strings.Contains(stderr, "-json and -o's would both be written to y-11") ||
+		!strings.HasPrefix(string(must(os.ReadFile("y-11"))), `{"line":1`) {
+		t.Errorf("a mean's picture over the results: exit code %d, %s", code, stderr)
 	}
 	for name, want := range inputs {
 		if string(must(os.ReadFile(name))) != want {
@@ -292,6 +299,55 @@ func TestOutputsApart(t *testing.T) {
 		if code != 0 {
 			t.Errorf("%s: %d %s", flags, code, stderr)
 		}
+	}
+}
+
+// A name that promises another format is refused before anything runs.
+func TestEndings(t *testing.T) {
+	elsewhere(t)
+	put(t, ".", map[string]string{"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt,
+		"pairs.tsv": exampleLine})
+	const pair = "clean.txt corrupt.txt Jones Smith "
+	for _, c := range []struct{ line, advice string }{
+		{pair + "-o fig.pdf", "-o writes PNG: name it fig.png"},
+		{pair + "-o fig.v2.SVG", "-o writes PNG: name it fig.v2.png"},
+		{"-pairs pairs.tsv -o mean.jpeg", "-o writes PNG: name it mean.png"},
+		{pair + "-json x.csv", "-json writes JSON: name it x.json"},
+		{pair + "-csv x.json", "-csv writes CSV: name it x.csv"},
+		{"next clean.txt -json x.png", "-json writes JSON: name it x.json"},
+	} {
+		refuse(t, c.line, c.advice)
+	}
+	for _, name := range []string{"fig", "fig.PNG", "fig.v2", os.DevNull} {
+		if code, _, stderr := command(t, strings.Fields(pair+"-o "+name)...); code != 0 {
+			t.Errorf("-o %s: %d %s", name, code, stderr)
+		}
+	}
+}
+
+// What can be written is written, and the tables are printed, though the picture cannot be.
+func TestResultsAreKept(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	result := filepath.Join(t.TempDir(), "r.json")
+	line := append([]string{"-o", "/dev/full", "-csv", "/dev/full", "-json", result},
+		examplePair...)
+	code, stdout, stderr := command(t, line...)
+	if code != 1 || strings.Count(stderr, "mechpatch: writing /dev/full: ") != 2 ||
+		!strings.Contains(stdout, "clean -14.58, corrupt 19.09") &&
+			!strings.Contains(stdout, "clean −14.58, corrupt 19.09") ||
+		strings.Contains(stdout, "The heat map is in") {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+	must(os.ReadFile(result))
+}
+
+// What is quoted in a message has an end, and what to do stands there.
+func TestLongNotes(t *testing.T) {
+	code, _, stderr := command(t, "next", "-e", exampleClean, strings.Repeat("a", 100000))
+	if code != 1 || len(stderr) > 4000 || !strings.Contains(stderr, " … ") || !oneLine(stderr) {
+		t.Errorf("exit code %d, %d bytes: %.300s", code, len(stderr), stderr)
 	}
 }
 
@@ -602,8 +658,8 @@ func TestFlagsAnywhere(t *testing.T) {
 				c.want)
 		}
 	}
-	words := must(parseFlags(newFlags(), []string{"a", "--", "-b", "--"}))
-	if !slices.Equal(words, []string{"a", "-b", "--"}) {
+	_, words, err := (&program{}).parse([]string{"a", "--", "-b", "--"})
+	if check(t, err); !slices.Equal(words, []string{"a", "-b", "--"}) {
 		t.Errorf("after --: %q", words)
 	}
 }
