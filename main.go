@@ -143,8 +143,8 @@ func withoutPanic(f func() error) (err error) {
 	return f()
 }
 
-// Command is one of the commands: its name, its arguments (in brackets if it does without, with … if
-// there may be more), the flags that it takes, and what it does with the arguments.
+// Command is a command of the program: its name; its arguments, in brackets if it does without,
+// with … if more may follow; the flags that it takes; and what it does with the arguments.
 type Command struct {
 	name, arguments, flags string
 	run                    func(words []string) error
@@ -184,8 +184,8 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.BoolVar(&p.numbers, "ids", false,
 		"texts and answers are token ids, for a model with another kind of tokenizer")
 	f.IntVar(&p.study.top, "top", 20, "how many next tokens to list (`N`)")
-	f.StringVar(&p.image, "o", "heatmap.png", "paint the heat map into this `FILE`; of fetch, "+
-		"keep the weights as this file or in this folder, by default in the user's cache")
+	f.StringVar(&p.image, "o", "", "paint the heat map into this `FILE`, by default heatmap.png; "+
+		"fetch: keep the weights in this file or folder, by default in the user's cache")
 	f.StringVar(&p.csv, "csv", "", "write the numbers as CSV to this `FILE`; - is standard output")
 	f.StringVar(&p.study.site, "site", "",
 		"what is put in: at a position, resid_pre, resid_mid, resid, attn or mlp; of a head, "+
@@ -245,15 +245,18 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 	takes := func(f *flag.Flag) bool {
 		return slices.Contains(strings.Fields(c.flags+" version"), f.Name)
 	}
-	other, image := "", c.name == ""
+	var other string // a flag that is another command's
+	image := "heatmap.png"
 	flags.Visit(func(f *flag.Flag) {
 		if !takes(f) {
 			other = f.Name
 		}
-		image = image || f.Name == "o"
+		if f.Name == "o" {
+			image = p.image
+		}
 	})
-	if !image { // -o has a default for the main command only
-		p.image = ""
+	if c.name == "" {
+		p.image = image
 	}
 	switch {
 	case p.help || errors.Is(err, flag.ErrHelp):
