@@ -23,7 +23,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // fetch brings a model onto this machine and returns where it is; name is a published model's, or
@@ -311,16 +310,6 @@ func (d *Downloader) fetchFile(ctx context.Context, hub *url.URL, f hubFile,
 		return abandon(part, dest, err)
 	}
 	return nil
-}
-
-// beside is path with a suffix. Where that leaves a name of more than 255 bytes, path's is cut.
-func beside(path, suffix string) string {
-	folder, name := filepath.Split(path)
-	for len(name)+len(suffix) > 255 {
-		_, last := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-last]
-	}
-	return folder + name + suffix
 }
 
 func unwritable(dest string, err error) error {

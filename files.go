@@ -1,32 +1,36 @@
 package main
 
-// Files: weights mapped into memory, and results that are there whole or not at all.
+// Files: weights mapped into memory, results that are there whole or not at all, and locks.
 
 import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
-	"math/rand"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
+	"unicode/utf8"
 	"unsafe"
 )
 
 // readRange returns length bytes of a file from offset on, mapped into memory, and the function
-// that ends the mapping. A negative length means up to the end. What the system cannot map is read,
-// and there is no function; where it could but refuses, as for lack of memory, that is an error:
-// reading would need the same memory.
+// that ends the mapping. A negative length means up to the end. Some file systems map nothing, each
+// with an error of its own: there the bytes are read, and there is no function. Where memory is
+// what lacks, that is an error: reading would need as much.
 func readRange(path string, offset, length int64) ([]byte, func() error, error) {
 	f, err := openRegular(path)
 	if err != nil {
@@ -53,16 +57,27 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 		return nil, nil, fmt.Errorf("%d bytes are more than a program of %d bits can address",
 			length, strconv.IntSize)
 	}
-	view, unmap, err := mapView(f, offset-before, int(before+length))
-	switch {
-	case err == nil:
+	view, unmap, err := mapFile(f, offset-before, int(before+length))
+	if err == nil {
 		return view[before:], noteMapping(view, path, unmap), nil
-	case errors.Is(err, errors.ErrUnsupported):
-		data, err := readUnmapped(f, offset, length)
-		return data, nil, err
 	}
-	return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
+	if errors.Is(err, errNoMemory) {
+		return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
+	}
+	if err := enoughMemory(uint64(length), "a file that cannot be mapped"); err != nil {
+		return nil, nil, err
+	}
+	data := make([]byte, length)
+	_, err = f.ReadAt(data, offset)
+	return data, nil, err
 }
+
+// A mapping must begin at a multiple of mapGranule: Windows' rule, and a multiple of every page
+// size in use.
+const mapGranule = 64 << 10
+
+// mapFile is mapView, and in tests a file system that refuses.
+var mapFile = mapView
 
 // mappings are the files that are mapped at this moment: where each begins, and ends.
 var mappings = struct {
@@ -110,26 +125,6 @@ func touch(data []byte) (sum byte) {
 	return sum
 }
 
-func readUnmapped(f io.ReaderAt, offset, length int64) ([]byte, error) {
-	if length > maxRead {
-		return nil, fmt.Errorf("%d bytes can neither be mapped nor read into memory", length)
-	}
-	data := make([]byte, length)
-	if _, err := f.ReadAt(data, offset); err != nil {
-		return nil, err
-	}
-	return data, nil
-}
-
-const (
-	// A mapping must begin at a multiple of mapGranule: Windows' rule, and a multiple of every page
-	// size in use.
-	mapGranule = 64 << 10
-	// maxRead bounds what is read where mapping is not possible. GPT-2 XL in F32 has 6.4 GB; a
-	// sparse file can claim any size.
-	maxRead = 16 << 30
-)
-
 // maxMemory bounds what a run may need beside mapped weights, whatever a file claims: five times
 // what GPT-2 XL takes to be converted from PyTorch's form.
 const maxMemory = 32 << 30
@@ -137,16 +132,25 @@ const maxMemory = 32 << 30
 // enoughMemory is an error if what needs more bytes of memory than the bound, or than this machine
 // has left, where it tells.
 func enoughMemory(need uint64, what string) error {
-	const gb = 1e9
-	if need > maxMemory {
-		return fmt.Errorf("%s needs %.1f GB of memory, and the most that is taken here is %.1f GB",
-			what, float64(need)/gb, float64(maxMemory)/gb)
+	have, where := uint64(maxMemory), "and the most that is taken here is %s"
+	if left, ok := memoryAtFirst(); ok && left < have && need <= have {
+		have, where = left, "and this machine has %s left"
 	}
-	if left, ok := memoryAtFirst(); ok && need > left {
-		return fmt.Errorf("%s needs %.1f GB of memory, and this machine has %.1f GB left", what,
-			float64(need)/gb, float64(left)/gb)
+	if need <= have {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%s needs %s of memory, "+where, what, bytesText(int64(min(need, 1<<62))),
+		bytesText(int64(have)))
+}
+
+// bytesText is a number of bytes for people: "548.1 MB".
+func bytesText(n int64) string {
+	for i, unit := range []string{"GB", "MB", "kB"} {
+		if size := math.Pow10(9 - 3*i); float64(n) >= size {
+			return fmt.Sprintf("%.1f %s", float64(n)/size, unit)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
 
 // memoryAtFirst is what was left when it was first asked for: what the program has taken since, it
@@ -157,37 +161,76 @@ var memoryAtFirst = sync.OnceValues(func() (uint64, bool) { return memoryLeft("/
 // is free on the machine, in its container, and under a limit such as ulimit -v. ok is false where
 // nothing tells.
 func memoryLeft(root string) (left uint64, ok bool) {
+	number := func(file, label string) (n uint64, known bool) {
+		data, _ := readBounded(filepath.Join(root, file), 1<<16)
+		_, rest, _ := strings.Cut("\n"+string(data), "\n"+label)
+		n, err := strconv.ParseUint(append(strings.Fields(rest), "")[0], 10, 64)
+		return n, err == nil
+	}
 	left = math.MaxUint64
-	field := func(file, label string, at int) (n uint64, found bool) {
-		data, err := readBounded(filepath.Join(root, file), 1<<16)
-		if err != nil {
-			return 0, false
-		}
-		for _, line := range strings.Split(string(data), "\n") {
-			words := strings.Fields(strings.TrimPrefix(line, label))
-			if strings.HasPrefix(line, label) && at < len(words) {
-				n, err = strconv.ParseUint(words[at], 10, 64)
-				return n, err == nil
-			}
-		}
-		return 0, false
+	limit := func(most, used uint64) {
+		left, ok = min(left, most-min(used, most)), true
 	}
-	limit := func(total, used uint64) {
-		left, ok = min(left, total-min(used, total)), true
-	}
-	if free, known := field("proc/meminfo", "MemAvailable:", 0); known {
-		swap, _ := field("proc/meminfo", "SwapFree:", 0)
+	if free, known := number("proc/meminfo", "MemAvailable:"); known {
+		swap, _ := number("proc/meminfo", "SwapFree:")
 		limit((free+swap)<<10, 0)
 	}
-	if most, known := field("sys/fs/cgroup/memory.max", "", 0); known {
-		used, _ := field("sys/fs/cgroup/memory.current", "", 0)
+	if most, known := number("sys/fs/cgroup/memory.max", ""); known {
+		used, _ := number("sys/fs/cgroup/memory.current", "")
 		limit(most, used)
 	}
-	if most, known := field("proc/self/limits", "Max address space", 0); known {
-		pages, _ := field("proc/self/statm", "", 0)
+	if most, known := number("proc/self/limits", "Max address space"); known {
+		pages, _ := number("proc/self/statm", "")
 		limit(most, pages*uint64(os.Getpagesize()))
 	}
 	return left, ok
+}
+
+// writable is the error in which writing a result under this name would end, as far as it can be
+// known before there is one: a temporary file is made where writeFile would make its own.
+func writable(name string) error {
+	info, err := os.Stat(name)
+	if err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		return nil // a device or a pipe: whether it takes anything is seen when it is written to
+	}
+	target, linkErr := throughLinks(name)
+	switch {
+	case err == nil && info.IsDir():
+		err = errors.New("it is a folder")
+	case linkErr != nil:
+		err = linkErr
+	default:
+		var f *os.File
+		if f, err = createTemporary(target, 0o600); err == nil {
+			discard(f)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	return nil
+}
+
+// sameName tells whether two names that are not there yet will be one file: a name in one folder,
+// which on Windows and Macs is the same in capitals, and on Windows with dots and blanks behind it.
+func sameName(a, b string) bool {
+	place := func(name string) (fs.FileInfo, string) {
+		if end, err := throughLinks(name); err == nil {
+			name = end
+		}
+		folder, _ := os.Stat(filepath.Dir(name))
+		base := filepath.Base(name)
+		if runtime.GOOS == "windows" {
+			base = strings.TrimRight(base, ". ")
+		}
+		if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+			base = strings.ToLower(base)
+		}
+		return folder, base
+	}
+	folder, base := place(a)
+	other, otherBase := place(b)
+	return base == otherBase && folder != nil && other != nil && os.SameFile(folder, other)
 }
 
 // writeFile is replaceFile for a result. What is there but is no file, such as /dev/null, is
@@ -214,7 +257,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
 	fail := func(err error) error {
 		if size > 0 {
-			return fmt.Errorf("writing %s (%.1f MB): %w", name, float64(size)/1e6, reason(err))
+			return fmt.Errorf("writing %s (%s): %w", name, bytesText(size), reason(err))
 		}
 		return fmt.Errorf("writing %s: %w", name, reason(err))
 	}
@@ -239,7 +282,7 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	}
 	defer discard(f)
 	w := bufio.NewWriterSize(f, 1<<18)
-	failure := write(copier{w})
+	failure := write(w)
 	err = w.Flush() // the first error of the file itself, also if write met it
 	if err == nil && failure != nil {
 		return failure
@@ -254,26 +297,12 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 		err = f.Close()
 	}
 	if err == nil {
-		err = finish(f, path)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
 		return fail(err)
 	}
 	return nil
-}
-
-// copier hands a buffer what is written in pieces that it copies. If it handed on a large piece as
-// it is, the system would read it, and report a mapped file that was cut short as a fault of the
-// file it writes.
-type copier struct{ *bufio.Writer }
-
-func (c copier) Write(data []byte) (n int, err error) {
-	for n < len(data) && err == nil {
-		var m int
-		m, err = c.Writer.Write(data[n:min(len(data), n+c.Size()/2)])
-		n += m
-	}
-	return n, err
 }
 
 // wholeLines is a file that is cut back to its last whole line where writing fails, as on a full
@@ -319,17 +348,27 @@ func throughLinks(name string) (string, error) {
 	return "", errors.New("too many links")
 }
 
+// beside is path with a suffix. Where that leaves a name of more than 255 bytes, path's is cut.
+func beside(path, suffix string) string {
+	folder, name := filepath.Split(path)
+	for len(name)+len(suffix) > 255 {
+		_, last := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-last]
+	}
+	return folder + name + suffix
+}
+
 // unfinished are the temporary files of this moment.
 var unfinished = struct {
 	sync.Mutex
 	files map[*os.File]bool
 }{files: map[*os.File]bool{}}
 
-// createTemporary makes a file in path's folder that must be finished or discarded.
+// createTemporary makes a file in path's folder that must be discarded in the end, also where it
+// has got its name by then.
 func createTemporary(path string, mode fs.FileMode) (*os.File, error) {
 	folder, _ := filepath.Split(path)
-	name := folder + fmt.Sprintf(".mechpatch-%016x.tmp", rand.Uint64()) // for long names too
-	removeUnfinishedOnSignal()
+	name := folder + ".mechpatch-" + rand.Text() + ".tmp" // for long names too
 	unfinished.Lock()
 	defer unfinished.Unlock()
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
@@ -339,60 +378,85 @@ func createTemporary(path string, mode fs.FileMode) (*os.File, error) {
 	return f, err
 }
 
-// finish gives a temporary file that is whole, and closed, its name.
-func finish(f *os.File, path string) error {
-	unfinished.Lock()
-	defer unfinished.Unlock()
-	err := os.Rename(f.Name(), path)
-	if err == nil {
-		delete(unfinished.files, f)
-	}
-	return err
-}
-
 func discard(f *os.File) {
 	unfinished.Lock()
 	defer unfinished.Unlock()
-	if unfinished.files[f] {
-		f.Close()
-		os.Remove(f.Name())
-		delete(unfinished.files, f)
-	}
+	f.Close() // Windows removes no open file
+	os.Remove(f.Name())
+	delete(unfinished.files, f)
 }
 
-// removeUnfinishedOnSignal has the temporary files removed before a signal ends the program. The
-// signal ends it all the same, so that a shell or a batch system sees which.
-var removeUnfinishedOnSignal = sync.OnceFunc(func() {
+// endCleanly has the temporary files removed before a signal ends the program. The signal ends it
+// all the same, so that a shell or a batch system sees which; but Ctrl-\, SIGQUIT, is taken for
+// SIGTERM: Go would print what every goroutine does. What nohup or a shell's background job has the
+// program ignore does nothing.
+func endCleanly() {
 	signals := make(chan os.Signal, 1)
-	for _, s := range deadlySignals() {
-		signal.Notify(signals, s)
+	for _, s := range endingSignals {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
 	}
 	go func() {
 		s := <-signals
-		unfinished.Lock() // for good: nothing gets its name any more
+		unfinished.Lock() // for good: no other is made any more
 		for f := range unfinished.files {
-			f.Close() // Windows removes no open file
+			f.Close()
 			os.Remove(f.Name())
+		}
+		if s == syscall.SIGQUIT {
+			s = syscall.SIGTERM
 		}
 		signal.Reset(s)
 		if process, err := os.FindProcess(os.Getpid()); err == nil && process.Signal(s) == nil {
-			select {}
+			time.Sleep(time.Second)
 		}
 		os.Exit(1)
 	}()
-})
-
-// deadlySignals are the signals that end this program. Those that nohup or a shell's background job
-// has it ignore are not among them.
-func deadlySignals() []os.Signal {
-	var deadly []os.Signal
-	for _, s := range endingSignals {
-		if !signal.Ignored(s) {
-			deadly = append(deadly, s)
-		}
-	}
-	return deadly
 }
+
+// endingSignals are the signals that end a program unless it takes care of them. Windows knows two
+// of them: Ctrl-C, and the closing of the window or of the session.
+var endingSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
+
+// openLocked opens a file that one process at a time may write, for reading and writing, and makes
+// it if it is not there. If another process has it, the error is errInUse. The lock ends with the
+// file's closing, or with the process, however that ends; the file may be renamed while it is open.
+// What is there but cannot be this program's, such as a link that somebody else has put there, is
+// not followed but replaced.
+func openLocked(path string, mode fs.FileMode) (*os.File, error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	name := filepath.Base(path)
+	for {
+		there, err := root.Lstat(name)
+		if err == nil && (!there.Mode().IsRegular() || hasTwoNames(there)) {
+			err = root.Remove(name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, mode)
+		if err != nil {
+			return nil, err
+		}
+		if !lockFile(f) {
+			f.Close()
+			return nil, errInUse
+		}
+		mine, err := f.Stat()
+		there, statErr := root.Lstat(name)
+		if err == nil && statErr == nil && os.SameFile(mine, there) {
+			return f, nil
+		}
+		f.Close() // whoever had it gave it another name, or removed it
+	}
+}
+
+var errInUse = errors.New("another run is writing it")
 
 // readBounded reads a file whole, and refuses one of more than limit bytes, and a pipe.
 func readBounded(path string, limit int64) ([]byte, error) {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 )
@@ -49,40 +46,4 @@ func TestTouch(t *testing.T) {
 		t.Errorf("%d page faults, %d after touch, %d after forgetMappings", untouched, touched,
 			forgotten)
 	}
-}
-
-// TestMappingRefused has no room for a mapping: the file is not read into memory instead. The limit
-// is on a child, which runs TestMappingRefusedChild.
-func TestMappingRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x")
-	f := must(os.Create(path))
-	defer f.Close()
-	if err := f.Truncate(maxRead / 2); err != nil {
-		t.Skip(err) // a file system without sparse files
-	}
-	run := child(t, "TestMappingRefusedChild", "MECHPATCH_TEST_MAPS="+path)
-	if out, err := run.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-func TestMappingRefusedChild(t *testing.T) {
-	path := os.Getenv("MECHPATCH_TEST_MAPS")
-	if path == "" {
-		t.Skip("runs as a child of TestMappingRefused")
-	}
-	// The program's own memory, which the race detector makes vast, and 1 GB more.
-	status, err := os.ReadFile("/proc/self/statm")
-	var pages uint64
-	if fmt.Sscan(string(status), &pages); err != nil || pages == 0 {
-		t.Skip(err)
-	}
-	most := pages*uint64(os.Getpagesize()) + 1<<30
-	if err := syscall.Setrlimit(syscall.RLIMIT_AS,
-		&syscall.Rlimit{Cur: most, Max: most}); err != nil {
-		t.Skip(err)
-	}
-	_, _, err = readRange(path, 0, -1)
-	wantWhole(t, "a mapping", err,
-		"mapping its 8589934592 bytes into memory: cannot allocate memory")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,22 +11,35 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 )
 
-// TestReadUnmapped reads what cannot be mapped, and refuses a size that only a hole in a file can
-// have.
-func TestReadUnmapped(t *testing.T) {
-	f := must(os.Open(file(t, "x", "0123456789")))
-	defer f.Close()
-	if data := must(readUnmapped(f, 3, 5)); string(data) != "34567" {
-		t.Errorf("got %q", data)
+// TestReadRefused reads a file, and weights behind another one's bytes as in a bundle, where the
+// file system refuses a mapping; but not where memory is what lacks.
+func TestReadRefused(t *testing.T) {
+	weights := encodeCheckpoint(randomCheckpoint(Config{1, 1, 64, 8, 300}, 256, "F32"), 3)
+	path := file(t, "x", string(make([]byte, bundleAlign))+string(weights))
+	for _, refusal := range []error{
+		syscall.EINVAL, syscall.EACCES, syscall.EPERM, errors.ErrUnsupported,
+	} {
+		set(t, &mapFile, func(*os.File, int64, int) ([]byte, func() error, error) {
+			return nil, nil, refusal
+		})
+		data, release, err := readRange(path, bundleAlign+8, 2)
+		if string(data) != `{"` || release != nil || err != nil {
+			t.Errorf("%v: %q, %v", refusal, data, err)
+		}
+		if m, _, err := openModel(path, bundleAlign, int64(len(weights)), 1); err != nil {
+			t.Errorf("%v: %+v, %v", refusal, m, err)
+		}
 	}
-	if _, err := readUnmapped(f, 3, 8); !errors.Is(err, io.EOF) {
-		t.Errorf("bytes past the end: %v", err)
-	}
-	_, err := readUnmapped(f, 0, maxRead+1)
-	wantWhole(t, "a huge file", err, "17179869185 bytes can neither be mapped nor read into memory")
+	set(t, &mapFile, func(*os.File, int64, int) ([]byte, func() error, error) {
+		return nil, nil, errNoMemory
+	})
+	_, _, err := readRange(path, 1, 2)
+	wantWhole(t, "without memory", err,
+		"mapping its 2 bytes into memory: "+errNoMemory.Error())
 }
 
 // writing is a function that writes a text.
@@ -166,8 +180,92 @@ func TestEnoughMemory(t *testing.T) {
 	wantError(t, "little", enoughMemory(1<<20, "this test"), "")
 	wantWhole(t, "too much", enoughMemory(85e9, "a run of x"),
 		"a run of x needs 85.0 GB of memory, and the most that is taken here is 34.4 GB")
-	if left, ok := memoryAtFirst(); ok && left < maxMemory {
-		wantError(t, "more than there is", enoughMemory(maxMemory, "a run of x"),
-			"a run of x needs 34.4 GB of memory, and this machine has ")
+	set(t, &memoryAtFirst, func() (uint64, bool) { return 41_500_000, true })
+	wantWhole(t, "more than there is", enoughMemory(41_600_000, "a run of x"),
+		"a run of x needs 41.6 MB of memory, and this machine has 41.5 MB left")
+}
+
+// TestLocked has a process hold a file's lock, and die: another is refused, and then has it at
+// once. A file that got another name meanwhile is another file.
+func TestLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	holder := child(t, "TestLockedChild", "MECHPATCH_TEST_LOCKS="+path)
+	out := must(holder.StdoutPipe())
+	must(holder.StdinPipe()) // it waits for the end of it
+	if err := holder.Start(); err != nil {
+		t.Skipf("this program cannot be started here: %v", err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "locked\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if _, err := openLocked(path, 0o644); err != errInUse {
+		t.Errorf("while another process has it: %v", err)
+	}
+	holder.Process.Kill()
+	holder.Wait()
+	f := must(openLocked(path, 0o644))
+	if data, err := io.ReadAll(f); string(data) != "a line" || err != nil {
+		t.Errorf("%q, %v", data, err)
+	}
+	check(t, os.Rename(path, path+".done"))
+	must(openLocked(path, 0o644)).Close()
+	f.Close()
+	must(openLocked(path, 0o644)).Close()
+	_, err := openLocked(filepath.Join(path, "below a file"), 0o644)
+	if err == nil || err == errInUse {
+		t.Errorf("where there is no folder: %v", err)
+	}
+}
+
+// TestLockedChild is what TestLocked starts and kills.
+func TestLockedChild(t *testing.T) {
+	path := os.Getenv("MECHPATCH_TEST_LOCKS")
+	if path == "" {
+		t.Skip("runs as a child of TestLocked")
+	}
+	f := must(openLocked(path, 0o644))
+	f.WriteString("a line")
+	fmt.Println("locked")
+	io.Copy(io.Discard, os.Stdin)
+	f.Close()
+}
+
+func TestSameName(t *testing.T) {
+	root := folderOf(t, map[string]string{"a/x": "", "link": "-> a", "a/y": "-> z"})
+	capitals, dots := runtime.GOOS == "windows" || runtime.GOOS == "darwin",
+		runtime.GOOS == "windows"
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"a/new", "a/new", true}, {"a/new", "a/../a/new", true}, {"a/new", "link/new", true},
+		{"a/y", "link/z", true}, {"a/new", "new", false}, {"a/new", "a/New", capitals},
+		{"no/new", "no/new", false}, {"a/new", "a/new. ", dots}, {"a/n.", "a/n..", dots},
+	} {
+		a, b := filepath.Join(root, test.a), filepath.Join(root, test.b)
+		if sameName(a, b) != test.same || sameName(b, a) != test.same {
+			t.Errorf("%s and %s: want %v", test.a, test.b, test.same)
+		}
+	}
+}
+
+// TestWritable says beforehand what writing would say, and leaves nothing behind.
+func TestWritable(t *testing.T) {
+	root := folderOf(t, map[string]string{"old": "old", "circle": "-> circle", "to": "-> no/x"})
+	for name, want := range map[string]string{
+		"new": "", "old": "", "no/x": "writing ", "circle": "too many links", "to": "writing ",
+		"": "it is a folder",
+	} {
+		wantError(t, name, writable(filepath.Join(root, name)), want)
+	}
+	wantError(t, "no file", writable(os.DevNull), "")
+	if left := must(os.ReadDir(root)); len(left) != 3 {
+		t.Errorf("left are %q", left)
+	}
+	os.Chmod(root, 0o555)
+	defer os.Chmod(root, 0o755)
+	err := writable(filepath.Join(root, "new"))
+	if os.Getuid() != 0 && runtime.GOOS != "windows" {
+		wantError(t, "a folder to read only", err, "permission denied")
 	}
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"os/signal"
@@ -11,9 +10,6 @@ import (
 	"syscall"
 	"unsafe"
 )
-
-// endingSignals are the signals that end a Go program unless it takes care of them.
-var endingSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 
 // hasTwoNames tells whether a file has another name besides (a hard link).
 func hasTwoNames(info fs.FileInfo) bool {
@@ -26,13 +22,19 @@ func hasTwoNames(info fs.FileInfo) bool {
 // outlives f's closing.
 func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error) {
 	data, err := syscall.Mmap(int(f.Fd()), offset, length, syscall.PROT_READ, syscall.MAP_SHARED)
-	if err == syscall.ENODEV { // some file systems have no mapping
-		err = errors.ErrUnsupported
-	}
 	if err != nil {
 		return nil, nil, err
 	}
 	return data, func() error { return syscall.Munmap(data) }, nil
+}
+
+// errNoMemory is mapView's error where there is no room for the mapping.
+const errNoMemory = syscall.ENOMEM
+
+// lockFile takes a file's lock, unless another process has it. On a file system without locks it
+// goes on without.
+func lockFile(f *os.File) bool {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != syscall.EWOULDBLOCK
 }
 
 // hugePage is the size of Linux' huge pages on most processors, in bytes.

@@ -7,10 +7,6 @@ import (
 	"unsafe"
 )
 
-// endingSignals are the signals that end a program unless it takes care of them: Ctrl-C, and the
-// closing of the window or of the session.
-var endingSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
-
 // hasTwoNames does not know a file's other names (hard links) here.
 func hasTwoNames(fs.FileInfo) bool { return false }
 
@@ -36,6 +32,19 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 	return data, func() error { return syscall.UnmapViewOfFile(address) }, nil
 }
 
+// errNoMemory is mapView's error where there is no room for the mapping.
+const errNoMemory = syscall.Errno(8) // ERROR_NOT_ENOUGH_MEMORY
+
+// lockFile takes a file's lock, unless another process has it. On a file system without locks it
+// goes on without. What is locked is a byte far behind the end, so that others can read the file.
+func lockFile(f *os.File) bool {
+	const failImmediately, exclusive, lockViolation = 1, 2, syscall.Errno(33)
+	place := syscall.Overlapped{OffsetHigh: 1 << 30}
+	ok, _, err := lockFileEx.Call(f.Fd(), failImmediately|exclusive, 0, 1, 0,
+		uintptr(unsafe.Pointer(&place)))
+	return ok != 0 || err != lockViolation
+}
+
 // hugePage is the size that large memory is aligned to.
 const hugePage = 2 << 20
 
@@ -57,7 +66,11 @@ func obeysEscapes(f *os.File) bool {
 	return ok != 0
 }
 
-var setConsoleMode = syscall.NewLazyDLL("kernel32.dll").NewProc("SetConsoleMode")
+var (
+	kernel32       = syscall.NewLazyDLL("kernel32.dll")
+	setConsoleMode = kernel32.NewProc("SetConsoleMode")
+	lockFileEx     = kernel32.NewProc("LockFileEx")
+)
 
 // errPipeClosed is the error of a write to a pipe that nobody reads any more.
 const errPipeClosed = syscall.Errno(232) // ERROR_NO_DATA, "The pipe is being closed"

@@ -13,9 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -79,6 +77,7 @@ type program struct {
 }
 
 func main() {
+	endCleanly()
 	ignoreClosedPipes()
 	code := execute(os.Args[1:], os.Stdout, os.Stderr)
 	forgetMappings()
@@ -712,8 +711,6 @@ func (p *program) textTokenizer() (*tokenizer, error) {
 // download fetches a model, with a progress bar where somebody watches. An interrupt leaves what
 // has arrived for the next time.
 func (p *program) download(env Env, name, file string, quick bool) (string, error) {
-	ctx, stop := signal.NotifyContext(context.Background(), deadlySignals()...)
-	defer stop()
 	d := newDownloader(env, quick)
 	bar := newProgress(p.stderr)
 	d.note = func(line string) {
@@ -721,7 +718,7 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 		p.note(fmt.Errorf("fetching %s: %s", name, line))
 	}
 	d.progress = bar.bytes
-	path, err := d.fetch(ctx, name, file)
+	path, err := d.fetch(context.Background(), name, file)
 	bar.clear()
 	return path, err
 }
@@ -957,12 +954,7 @@ func (f fileUse) is(other fileUse) bool {
 	if err == nil && otherErr == nil {
 		return mine.Mode().IsRegular() && os.SameFile(mine, theirs)
 	}
-	if err == nil || otherErr == nil {
-		return false
-	}
-	a, b := absolute(f.path), absolute(other.path)
-	ignoreCase := runtime.GOOS == "windows" || runtime.GOOS == "darwin"
-	return a == b || ignoreCase && strings.EqualFold(a, b)
+	return err != nil && otherErr != nil && sameName(f.path, other.path)
 }
 
 func (f fileUse) stat() (os.FileInfo, error) {
