@@ -288,7 +288,7 @@ func TestConvertErrors(t *testing.T) {
 		{tinySource(t, "evil-stream"), out, "posix.system"},
 		{torchGolden("shared-zip"), out, "heads"}, // no config.json says how many
 		{good, dir, "not a regular file"},
-		{good, filepath.Join(dir, "absent", "out"), "out (0.0 MB): no such file"},
+		{good, filepath.Join(dir, "absent", "out"), "out (2.4 kB): no such file"},
 	} {
 		_, err := convert(c.in, c.out, f32, 0)
 		if !says(err, c.want) || strings.Contains(err.Error(), ".tmp") {
