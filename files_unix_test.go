@@ -48,18 +48,48 @@ func TestFetchPlanted(t *testing.T) {
 		"pipe":      func(_, partial string) error { return syscall.Mkfifo(partial, 0o644) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, _ := testDownloader(t, scripted(t, whole).URL)
+			d := testDownloader(t, scripted(t, whole).URL)
 			dest := filepath.Join(t.TempDir(), "x")
 			victim := file(t, "victim", "precious")
 			if err := plant(victim, partialOf(dest)); err != nil {
 				t.Skip(err)
 			}
-			_, err := fetchTo(d, dest)
+			_, err := d.fetch("gpt2", dest)
 			checkFetched(t, dest, err)
 			if data, _ := os.ReadFile(victim); string(data) != "precious" {
 				t.Errorf("the other file has %d bytes", len(data))
 			}
 		})
+	}
+}
+
+// TestRefsPlanted puts links in the place of what a fetch writes into the program's cache, which
+// several people may share: nothing is written where they lead.
+func TestRefsPlanted(t *testing.T) {
+	repo := "mechpatch/models--o--r/"
+	for planted, target := range map[string]string{
+		repo + "refs/main": "VICTIM/notes", repo + "refs/main.new": "VICTIM/notes",
+		repo + "refs":      "VICTIM",
+		repo + "snapshots": "VICTIM", repo + "snapshots/" + commit: "VICTIM",
+		strings.TrimSuffix(repo, "/"):                 "VICTIM",
+		repo + "snapshots/" + commit + "/config.json": "VICTIM/notes",
+	} {
+		hub := newRepositoryHub(t, map[string]string{
+			"config.json": "{}", "model.safetensors": string(testFile)})
+		d := testDownloader(t, hub.URL)
+		victim := folderOf(t, map[string]string{"notes": "precious"})
+		put(t, d.env.cache, map[string]string{
+			planted: "-> " + strings.ReplaceAll(target, "VICTIM", victim)})
+		folder, err := d.fetch("o/r", "")
+		if there := inFolder(t, victim); len(there) != 1 || there["notes"] != "precious" {
+			t.Errorf("%s: %q", planted, there)
+		}
+		if isLink := strings.HasSuffix(target, "notes"); (err == nil) != isLink {
+			t.Errorf("%s: %v", planted, err)
+		} else if found, _ := findInCaches(Repository{id: "o/r"}, "", d.env); isLink &&
+			filepath.Dir(found.path) != folder {
+			t.Errorf("%s: found %+v", planted, found)
+		}
 	}
 }
 
@@ -153,7 +183,7 @@ func TestPipes(t *testing.T) {
 		"cache/mechpatch/gpt2.safetensors", repo + "refs/main", weights,
 		"home/.cache/huggingface/token", "work/gpt2.safetensors",
 	} {
-		d, _ := testDownloader(t, scripted(t, whole).URL)
+		d := testDownloader(t, scripted(t, whole).URL)
 		path := filepath.Join(filepath.Dir(d.env.home), filepath.FromSlash(name))
 		os.MkdirAll(filepath.Dir(path), 0o755)
 		if err := syscall.Mkfifo(path, 0o644); err != nil {
@@ -162,7 +192,7 @@ func TestPipes(t *testing.T) {
 		if found := must(findModel("", d.env)); !found.download {
 			t.Errorf("%s: %+v", name, found)
 		}
-		dest, err := fetchTo(d, "")
+		dest, err := d.fetch("gpt2", "")
 		if name == "cache/mechpatch/gpt2.safetensors" {
 			checkFailed(t, err, "gpt2.safetensors is not a regular file", false)
 		} else {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,16 +38,68 @@ var published = []Published{
 		revision: "2290a62682d06624634c1f46a6ad5be0f47f38aa"},
 }
 
+func lookup(table []Published, name string) (Published, bool) {
+	if name == "gpt2-small" {
+		name = "gpt2"
+	}
+	for _, p := range table {
+		if p.name == name || p.repo == name {
+			return p, true
+		}
+	}
+	return Published{}, false
+}
+
 type Repository struct {
 	id       string // ORGANISATION/NAME
 	revision string // a commit, a branch or a tag; "" is the branch main
 }
 
 func (r Repository) String() string {
-	if r.revision == "" {
-		return r.id
+	return strings.TrimSuffix(r.id+"@"+r.revision, "@")
+}
+
+// parseRepository reads ORGANISATION/NAME[@REVISION], or the name of a published model with
+// @REVISION. The rules are the hub's for the former, and git's for the latter as far as they keep a
+// name inside its folder of the cache. What ends as a file does is none.
+func parseRepository(spec string) (Repository, error) {
+	id, revision, hasRevision := strings.Cut(spec, "@")
+	if p, ok := lookup(published, id); ok {
+		id = p.repo
 	}
-	return r.id + "@" + r.revision
+	organisation, name, _ := strings.Cut(id, "/")
+	isName := func(s string) bool {
+		const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+		return s != "" && len(s) <= 96 && strings.Trim(s, letters+".-") == "" &&
+			strings.ContainsRune(letters, rune(s[0])) && !strings.Contains(s, "..") &&
+			!strings.Contains(s, "--")
+	}
+	const files = " .safetensors .bin .pt .pth .ckpt .json .gguf .h5 .git "
+	ending := filepath.Ext(name)
+	switch {
+	case spec == "circuit":
+		return Repository{}, errors.New("it is built into the program")
+	case !isName(organisation) || !isName(name) ||
+		ending != "" && strings.Contains(files, " "+ending+" "):
+		if _, page, ok := strings.Cut(spec, "://"); ok {
+			if parts := strings.Split(page+"//", "/"); isName(parts[1]) && isName(parts[2]) {
+				return Repository{}, fmt.Errorf("it is a page: the model's name is %s/%s",
+					parts[1], parts[2])
+			}
+		}
+		known := ""
+		for _, p := range published {
+			known += p.name + ", "
+		}
+		return Repository{}, fmt.Errorf("no model of that name: known are %s"+
+			"and ORGANISATION/NAME on the hub", known)
+	case hasRevision && (revision == "" || len(revision) > 200 ||
+		strings.ContainsFunc(revision, func(r rune) bool { return r <= ' ' || r == 0x7f }) ||
+		strings.ContainsAny(revision, `~^:?*[\`) || strings.Contains(revision, "..") ||
+		strings.Contains("/"+revision+"/", "//")):
+		return Repository{}, fmt.Errorf("%s is not a revision", quote(revision))
+	}
+	return Repository{id, revision}, nil
 }
 
 // Found says where the weights of a run are.
@@ -65,48 +116,64 @@ type Found struct {
 	named    bool // the user asked for this model: nothing else may stand in for it
 }
 
-// Env is what of the program's surroundings decides where weights are looked for.
+// Env is what of the program's surroundings decides where weights are looked for. What the system
+// cannot tell is empty.
 type Env struct {
-	getenv  func(string) string
+	lookup  func(variable string) (value string, set bool)
 	dir     string // the working directory
 	home    string // the user's home folder
 	cache   string // os.UserCacheDir: the folder of all programs' caches
 	offline bool   // -offline was given
 
-	exe func() string // the program's own file; "" where the system cannot tell
-	// bundled finds the weights inside exe; nil where none are looked for.
+	exe func() string // the program's own file, where links lead
+	// bundled finds the weights inside exe; nil for a program that carries none.
 	bundled func(exe string) (offset, length int64, ok bool, err error)
 }
 
-// systemEnv is the Env of this process. What the system cannot tell stays empty.
 func systemEnv(offline bool) Env {
-	env := Env{getenv: os.Getenv, dir: ".", exe: ownFile, offline: offline}
+	env := Env{lookup: os.LookupEnv, dir: ".", offline: offline}
 	env.home, _ = os.UserHomeDir()
 	env.cache, _ = os.UserCacheDir()
+	env.exe = func() string {
+		exe, err := os.Executable()
+		if err != nil {
+			return ""
+		}
+		real, err := filepath.EvalSymlinks(exe)
+		if err != nil {
+			return exe
+		}
+		return real
+	}
 	return env
 }
 
-// ownFile is this program's file, where links lead; "" where the system cannot tell.
-func ownFile() string {
-	exe, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	if real, err := filepath.EvalSymlinks(exe); err == nil {
-		return real
-	}
-	return exe
+func (env Env) getenv(name string) string {
+	value, _ := env.lookup(name)
+	return value
 }
 
-// offlineBy says what forbids the network, "" if nothing does. The variables are huggingface_hub's.
+// setting is a variable's value, or what else counts where it is not set. One that is set to
+// nothing is a path for huggingface_hub, that of the working directory.
+func (env Env) setting(name, otherwise string) string {
+	if value, set := env.lookup(name); set {
+		return value
+	}
+	return otherwise
+}
+
+// offlineBy says what forbids the network, "" if nothing does. The variables are huggingface_hub's:
+// the second counts where the first says nothing.
 func (env Env) offlineBy() string {
 	if env.offline {
 		return "this run does not use the network" // by -offline, or a command that never does
 	}
-	for _, name := range []string{"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"} {
-		if env.isTrue(name) {
-			return name + "=" + env.getenv(name) + " forbids the network"
-		}
+	name := "HF_HUB_OFFLINE"
+	if env.getenv(name) == "" {
+		name = "TRANSFORMERS_OFFLINE"
+	}
+	if env.isTrue(name) {
+		return name + "=" + env.getenv(name) + " forbids the network"
 	}
 	return ""
 }
@@ -136,15 +203,15 @@ func findModel(spec string, env Env) (Found, error) {
 	if ok || err != nil {
 		return found, err
 	}
-	found = findPublished(published[0], env)
-	if found.download && env.offlineBy() != "" {
+	if found, _ = findPublished(published[0], env); found.download && env.offlineBy() != "" {
 		return circuitFound("built in"), nil
 	}
 	return found, nil
 }
 
 // findAsked is findModel up to 2: the model that was asked for, by word or by choice of the
-// program. Where there is none, ok is false, and the run is about gpt2.
+// program. Where there is none, ok is false, and the run is about gpt2. A program that carries
+// weights and cannot read them, perhaps because its file may only be run, does not use others.
 func findAsked(spec string, env Env) (found Found, ok bool, err error) {
 	origin := "-model"
 	if spec == "" {
@@ -161,18 +228,17 @@ func findAsked(spec string, env Env) (found Found, ok bool, err error) {
 	if env.bundled == nil {
 		return Found{}, false, nil
 	}
-	exe := env.exe()
-	if exe == "" {
-		return Found{}, false, nil
-	}
-	offset, length, ok, err := env.bundled(exe)
-	if errors.Is(err, fs.ErrPermission) { // a program may be run by people who may not read it
-		err = nil
+	found = Found{path: env.exe(), how: "the program itself"}
+	if found.path == "" {
+		err = errors.New("this system does not tell where the program is")
+	} else {
+		found.offset, found.length, ok, err = env.bundled(found.path)
 	}
 	if err != nil || !ok {
-		return Found{}, false, err
+		return Found{}, false, fmt.Errorf("reading the weights that this program carries: %w; "+
+			"-model names others", cmp.Or(err, errNoWeights))
 	}
-	return Found{path: exe, how: "the program itself", offset: offset, length: length}, true, nil
+	return found, true, nil
 }
 
 // open opens the weights that were found; heads is openModel's. They stay mapped into memory for as
@@ -198,26 +264,24 @@ func (f Found) open(heads int) (*Model, error) {
 
 func circuitFound(how string) Found { return Found{name: "circuit", circuit: true, how: how} }
 
-func findNamed(spec, origin string, env Env) (Found, error) {
+func findNamed(spec, origin string, env Env) (found Found, err error) {
 	if spec == "circuit" {
 		return circuitFound(origin), nil
 	}
-
-	path := filepath.Clean(spec)
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(env.dir, path)
-	}
+	path := env.inDir(filepath.Clean(spec))
 	known, isKnown := lookup(published, spec)
 	repo, repoErr := parseRepository(spec)
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
-		found, err := findInFolder(path)
+		path, err = findInFolder(path)
 		if isKnown && errors.Is(err, errNoWeights) {
 			break // a folder that only happens to bear a model's name
 		}
-		found.how = origin
-		return found, err
+		if err != nil {
+			return Found{}, err
+		}
+		fallthrough
 	case err == nil:
 		return Found{name: nameOf(path), path: path, how: origin}, nil
 	case !errors.Is(err, fs.ErrNotExist) && !isKnown:
@@ -226,100 +290,59 @@ func findNamed(spec, origin string, env Env) (Found, error) {
 		return Found{}, fmt.Errorf("there is no such file or folder, and %w", repoErr)
 	}
 
-	var found Found
+	file := repo.id[strings.Index(repo.id, "/")+1:] // a folder
 	if isKnown {
-		found = findPublished(known, env)
+		found, err = findPublished(known, env)
+		file = found.name + ".safetensors"
 	} else {
-		found = findRepository(repo, env)
+		found, err = findInCaches(repo, "", env)
 	}
 	if by := env.offlineBy(); found.download && by != "" {
-		file := found.name + ".safetensors"
-		if !isKnown {
-			file = repo.id[strings.Index(repo.id, "/")+1:] // a folder
-		}
-		return Found{}, fmt.Errorf("it is not on this machine, and %s; "+
+		return Found{}, fmt.Errorf("%w, and %s; "+
 			"on a connected one, \"mechpatch fetch -o %s %s\" makes a copy to carry over",
-			by, file, found.name)
+			err, by, file, found.name)
 	}
 	return found, nil
 }
 
-func lookup(table []Published, name string) (Published, bool) {
-	if name == "gpt2-small" {
-		name = "gpt2"
+// inDir is a path from the working directory on.
+func (env Env) inDir(path string) string {
+	if filepath.IsAbs(path) {
+		return path
 	}
-	for _, p := range table {
-		if p.name == name || p.repo == name {
-			return p, true
-		}
-	}
-	return Published{}, false
-}
-
-var (
-	// repositoryID is the hub's rule for ORGANISATION/NAME, each of at most 96 characters.
-	repositoryID = lazyRegexp(`^[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}$`)
-	// revisionName is git's rule for names, as far as it keeps one inside its folder of the cache.
-	revisionName = lazyRegexp(`^[^\x00-\x20\x7f~^:?*\[\\]+$`)
-	// fileNames are what nobody calls a repository.
-	fileNames = lazyRegexp(`\.(safetensors|bin|pth?|ckpt|json|gguf|h5|git)$`)
-)
-
-// parseRepository reads ORGANISATION/NAME[@REVISION], or the name of a published model with
-// @REVISION.
-func parseRepository(spec string) (Repository, error) {
-	id, revision, hasRevision := strings.Cut(spec, "@")
-	if p, ok := lookup(published, id); ok {
-		id = p.repo
-	}
-	switch {
-	case spec == "circuit":
-		return Repository{}, errors.New("it is built into the program")
-	case !repositoryID().MatchString(id) || fileNames().MatchString(id) ||
-		strings.Contains(id, "--") || strings.Contains(id, ".."):
-		known := ""
-		for _, p := range published {
-			known += p.name + ", "
-		}
-		return Repository{}, fmt.Errorf("no model of that name: known are %s"+
-			"and ORGANISATION/NAME on the hub", known)
-	case hasRevision && (!revisionName().MatchString(revision) || len(revision) > 200 ||
-		strings.Contains(revision, "..") || strings.Contains("/"+revision+"/", "//")):
-		return Repository{}, fmt.Errorf("%s is not a revision", quote(revision))
-	}
-	return Repository{id, revision}, nil
+	return filepath.Join(env.dir, path)
 }
 
 // findInFolder finds the weights in a folder that the user named: under their usual names, in a
 // repository's folder of the Hugging Face cache, or the one file there that could be weights.
-func findInFolder(folder string) (Found, error) {
-	path, err := weightsIn(folder)
+func findInFolder(folder string) (path string, err error) {
+	path, err = weightsIn(folder)
 	if errors.Is(err, errNoWeights) {
-		if snapshot, ok := snapshotWeights(folder, "", ""); ok {
-			path, err = snapshot, nil
-		} else {
-			path, err = otherWeightsIn(folder)
-		}
+		path, err = snapshotWeights(folder, "", "")
 	}
-	if err != nil {
-		return Found{}, err
+	if errors.Is(err, errNoWeights) {
+		path, err = otherWeightsIn(folder)
 	}
-	return Found{name: nameOf(path), path: path}, nil
+	return path, err
 }
 
 // weightsIn finds the weights in a folder under one of their usual names.
 func weightsIn(folder string) (path string, err error) {
 	for _, name := range weightsNames {
 		path := filepath.Join(folder, name)
-		if !isWhole(path) {
+		target, err := filepath.EvalSymlinks(path)
+		if _, linkErr := os.Readlink(path); err != nil && linkErr == nil {
+			return "", fmt.Errorf("%s is a link that leads nowhere from here: copy the folder "+
+				"with cp -aL, or the whole cache", path)
+		}
+		// A link may lead to a file that the hub's own tools are still fetching.
+		if err != nil || !isFile(target) || strings.HasSuffix(target, ".incomplete") {
 			continue
 		}
 		if isIndex(name) {
-			if err := checkParts(path); err != nil {
-				return "", err
-			}
+			err = checkParts(path)
 		}
-		return path, nil
+		return path, err
 	}
 	return "", errNoWeights
 }
@@ -331,59 +354,36 @@ func checkParts(index string) error {
 		return err
 	}
 	for _, part := range parts {
-		if !isWhole(filepath.Join(filepath.Dir(index), part)) {
+		if !isFile(filepath.Join(filepath.Dir(index), part)) {
 			return fmt.Errorf("%s: it names %s, which is not there", index, quote(part))
 		}
 	}
 	return nil
 }
 
-// isWhole tells whether path is a file, and not a link to one that the hub's own tools are still
-// fetching.
-func isWhole(path string) bool {
-	target, err := filepath.EvalSymlinks(path)
-	return err == nil && isFile(target) && !strings.HasSuffix(target, ".incomplete")
-}
-
-// findPublished looks for a published model on this machine; the last place is a download.
-func findPublished(p Published, env Env) Found {
-	for _, place := range places(p.name, env) {
-		if isFile(place.path) {
-			return Found{name: p.name, path: place.path, how: place.how}
+// findPublished looks for a published model on this machine; the last place is a download, and err
+// then says why.
+func findPublished(p Published, env Env) (found Found, err error) {
+	file := p.name + ".safetensors"
+	for _, place := range [][2]string{
+		{env.inDir(file), "the working directory"},
+		{filepath.Join(filepath.Dir(env.exe()), file), "the program's folder"},
+		{cacheFile(p.name, env), "the program's cache"},
+	} {
+		if isFile(place[0]) {
+			return Found{name: p.name, path: place[0], how: place[1]}, nil
 		}
 	}
 	// Caches of before 2024 know a repository by its name without an organisation.
-	for _, id := range []string{p.repo, p.repo[strings.Index(p.repo, "/")+1:]} {
-		if found, ok := findInCaches(Repository{id: id}, p.revision, env); ok {
-			found.name = p.name
-			return found
+	for _, id := range []string{p.repo[strings.Index(p.repo, "/")+1:], p.repo} {
+		if found, err = findInCaches(Repository{id: id}, p.revision, env); err == nil {
+			break
 		}
 	}
-	return Found{name: p.name, path: cacheFile(p.name, env), download: true, how: "a download"}
-}
-
-// findRepository looks for a model of the hub on this machine; the last place is a download.
-func findRepository(r Repository, env Env) Found {
-	if found, ok := findInCaches(r, "", env); ok {
-		return found
+	if found.name = p.name; err != nil {
+		found.path = cacheFile(p.name, env)
 	}
-	return Found{name: r.String(), download: true, how: "a download"}
-}
-
-type place struct{ path, how string }
-
-// places lists the files of our own, the first one first.
-func places(name string, env Env) []place {
-	file := name + ".safetensors"
-	list := []place{{filepath.Join(env.dir, file), "the working directory"}}
-	if exe := env.exe(); exe != "" {
-		beside := filepath.Join(filepath.Dir(exe), file)
-		list = append(list, place{beside, "the program's folder"})
-	}
-	if cached := cacheFile(name, env); cached != "" {
-		list = append(list, place{cached, "the program's cache"})
-	}
-	return list
+	return found, err
 }
 
 // inCache is a path in the program's cache, "" where the system has no cache folder.
@@ -399,19 +399,25 @@ func cacheFile(name string, env Env) string { return env.inCache(name + ".safete
 // hubFolder is what a repository's folder is called, in the Hugging Face cache and in ours.
 func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/", "--") }
 
-func findInCaches(r Repository, pinned string, env Env) (found Found, ok bool) {
-	for _, cache := range []place{
+// findInCaches looks for a model of the hub on this machine; the last place is a download, and err
+// then says why.
+func findInCaches(r Repository, pinned string, env Env) (Found, error) {
+	why := errors.New("it is not on this machine")
+	for _, cache := range [][2]string{
 		{env.inCache(""), "the program's cache"}, {hubCache(env), "the Hugging Face cache"},
 	} {
-		if cache.path == "" {
+		if cache[0] == "" {
 			continue
 		}
-		folder := filepath.Join(cache.path, hubFolder(r.id))
-		if path, ok := snapshotWeights(folder, r.revision, pinned); ok {
-			return Found{name: r.String(), path: path, how: cache.how}, true
+		path, err := snapshotWeights(filepath.Join(cache[0], hubFolder(r.id)), r.revision, pinned)
+		if err == nil {
+			return Found{name: r.String(), path: path, how: cache[1]}, nil
+		}
+		if !errors.Is(err, errNoWeights) {
+			why = err
 		}
 	}
-	return Found{}, false
+	return Found{name: r.String(), download: true, how: "a download"}, why
 }
 
 // snapshotWeights finds the weights in a repository's folder of the Hugging Face cache:
@@ -422,53 +428,57 @@ func findInCaches(r Repository, pinned string, env Env) (found Found, ok bool) {
 //
 // Where no revision is asked for, the first of these is taken that has weights: the pinned commit,
 // main, and, if nothing says where main stands (files were fetched by their commit), the newest.
-func snapshotWeights(repo, revision, pinned string) (path string, ok bool) {
-	commits := []string{commitOf(repo, cmp.Or(revision, "main"))}
-	if revision == "" {
-		if commits[0] == "" {
-			commits = newestSnapshots(repo)
-		}
+// Where main has moved on, the error names the commit that is there.
+func snapshotWeights(repo, revision, pinned string) (path string, err error) {
+	ref, _ := readBounded(filepath.Join(repo, "refs", cmp.Or(revision, "main")), 256)
+	main := strings.TrimSpace(string(ref))
+	if !isHex(main) { // and so no ".." leads out of the cache
+		main = ""
+	}
+	if main == "" && isCommit(revision) {
+		main = revision
+	}
+	commits, there := []string{main}, newestSnapshots(repo)
+	if revision == "" && main == "" {
+		commits = there
+	}
+	if revision == "" && pinned != "" {
 		commits = append([]string{pinned}, commits...)
 	}
 	for _, commit := range commits {
-		if !isHex(commit) { // and so no ".." leads out of the cache
+		if commit == "" {
 			continue
 		}
-		if path, err := weightsIn(filepath.Join(repo, "snapshots", commit)); err == nil {
-			return path, true
+		path, found := weightsIn(filepath.Join(repo, "snapshots", commit))
+		if found == nil {
+			return path, nil
+		}
+		if err == nil || errors.Is(err, errNoWeights) {
+			err = found
 		}
 	}
-	return "", false
+	for _, commit := range there {
+		_, found := weightsIn(filepath.Join(repo, "snapshots", commit))
+		if found == nil && (err == nil || errors.Is(err, errNoWeights)) {
+			return "", fmt.Errorf("%s has commit %s, not %s: @%[2]s behind the name asks for it",
+				repo, commit, cmp.Or(revision, main))
+		}
+	}
+	return "", cmp.Or(err, errNoWeights)
 }
 
-// commitOf is the commit that a revision stands for in a repository's folder, "" where nothing
-// tells.
-func commitOf(repo, revision string) string {
-	ref, err := readBounded(filepath.Join(repo, "refs", filepath.FromSlash(revision)), 256)
-	if commit := strings.TrimSpace(string(ref)); err == nil && isHex(commit) {
-		return commit
-	}
-	if isCommit(revision) {
-		return revision
-	}
-	return ""
-}
-
+// newestSnapshots are the commits in a repository's folder, the newest first.
 func newestSnapshots(repo string) []string {
-	entries, _ := os.ReadDir(filepath.Join(repo, "snapshots"))
-	changed := func(e fs.DirEntry) int64 {
-		info, err := e.Info()
-		if err != nil {
-			return 0
-		}
-		return info.ModTime().UnixNano()
-	}
-	slices.SortStableFunc(entries,
-		func(a, b fs.DirEntry) int { return cmp.Compare(changed(b), changed(a)) })
 	var commits []string
+	changed := map[string]int64{}
+	entries, _ := os.ReadDir(filepath.Join(repo, "snapshots"))
 	for _, e := range entries {
-		commits = append(commits, e.Name())
+		if info, err := e.Info(); err == nil && isHex(e.Name()) {
+			commits, changed[e.Name()] = append(commits, e.Name()), info.ModTime().UnixNano()
+		}
 	}
+	slices.SortStableFunc(commits,
+		func(a, b string) int { return cmp.Compare(changed[b], changed[a]) })
 	return commits
 }
 
@@ -480,54 +490,24 @@ func isHex(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub; "" for none.
+// hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub.
 func hubCache(env Env) string {
-	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} { // the old name, too
-		if value := env.getenv(name); value != "" {
-			return env.expand(value)
-		}
-	}
-	if home := hubHome(env); home != "" {
-		return filepath.Join(home, "hub")
-	}
-	return ""
+	home := filepath.Join(hubHome(env), "hub")
+	return env.expand(env.setting("HF_HUB_CACHE", env.setting("HUGGINGFACE_HUB_CACHE", home)))
 }
 
 func hubHome(env Env) string {
-	switch home, caches := env.getenv("HF_HOME"), env.getenv("XDG_CACHE_HOME"); {
-	case home != "":
-		return env.expand(home)
-	case caches != "":
-		return env.expand(filepath.Join(caches, "huggingface"))
-	case env.home != "":
-		return filepath.Join(env.home, ".cache", "huggingface")
-	}
-	return ""
+	caches := env.setting("XDG_CACHE_HOME", filepath.Join(env.home, ".cache"))
+	return env.expand(env.setting("HF_HOME", filepath.Join(caches, "huggingface")))
 }
 
-// variable is a variable in a path, as Python's expandvars knows it.
-var variable = lazyRegexp(`\$(\w+|\{[^}]*\})`)
-
-// expand puts in a path's ~, ~user and variables as Python's expanduser and expandvars do: what is
-// not known is left as it stands.
+// expand puts in a path's ~ and variables, from the working directory on. A variable that is not
+// set stays as it is.
 func (env Env) expand(path string) string {
-	if strings.HasPrefix(path, "~") {
-		name := path[1:]
-		if i := strings.IndexAny(name, `/`+string(filepath.Separator)); i >= 0 {
-			name = name[:i]
-		}
-		home := env.home
-		if name != "" {
-			home = ""
-			if u, err := user.Lookup(name); err == nil {
-				home = u.HomeDir
-			}
-		}
-		if home != "" {
-			path = home + path[1+len(name):]
-		}
+	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || os.IsPathSeparator(rest[0])) {
+		path = env.home + rest
 	}
-	return variable().ReplaceAllStringFunc(path, func(s string) string {
-		return cmp.Or(env.getenv(strings.Trim(s, "${}")), s)
-	})
+	return env.inDir(os.Expand(path, func(name string) string {
+		return env.setting(name, "$"+name)
+	}))
 }

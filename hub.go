@@ -1,223 +1,136 @@
 package main
 
-// The hub over HTTP: whom to ask, with which token, what an answer means, and asking again.
+// The Hugging Face hub over HTTP: a published model, or the files of a repository, each checked
+// before it gets its name.
+//
+// A file's checksum is known before the first byte is asked for. So what an earlier run left can be
+// continued from any server without a validator such as If-Range: a wrong piece shows in the sum,
+// and then the file is fetched anew.
 
 import (
 	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
-	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"math/rand"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Downloader fetches published models from the Hugging Face hub, or from a mirror that answers as
-// the hub does.
+// Downloader fetches models from the hub, or from a mirror that answers as the hub does.
 type Downloader struct {
 	env      Env
 	table    []Published
+	hub      *url.URL
 	client   *http.Client
 	progress func(done, total int64) // is told how many bytes are there, also of an earlier run
 	note     func(line string)       // is told what begins, and why something is tried again
 
-	quick       bool          // the run has the circuit to fall back on:
-	startWithin time.Duration // something worth it has to arrive within this time
-	begun       bool          // it has
-	stall       time.Duration // and again and again within this one
-
-	// What tests put their own in place of: time, and the disk.
-	after func(time.Duration, func()) timer
-	sleep func(context.Context, time.Duration) error
-	write func(*os.File, []byte) (int, error)
+	quick bool // the run has the circuit to fall back on: nothing is tried twice before
+	begun bool // something worth it has arrived
 }
 
-type timer interface {
-	Reset(time.Duration) bool
-	Stop() bool
-}
-
-// worth is how many bytes a connection has to bring in the time stall, and a try in all: a server
-// that sends a byte now and then would hold a run for ever. 3 kB a second bring GPT-2 in two days.
-const worth = 100_000
+// worth is how many bytes a connection has to bring in the time stall, again and again, and a try
+// in all: a server that sends a byte now and then would hold a run for ever. 3 kB a second bring
+// GPT-2 in two days. A quick run waits for the first of them no longer than the time start.
+const (
+	worth = 100_000
+	stall = 30 * time.Second
+	start = 8 * time.Second
+)
 
 // newDownloader returns a Downloader that works in the surroundings of env, with the proxies that
 // HTTPS_PROXY, HTTP_PROXY and NO_PROXY name.
 func newDownloader(env Env, quick bool) *Downloader {
-	log.SetOutput(io.Discard) // net/http logs an answer that nobody asked for
-	d := &Downloader{
-		env: env, table: published, progress: func(int64, int64) {}, note: func(string) {},
-		quick: quick, startWithin: 8 * time.Second, stall: 30 * time.Second,
-		after: func(wait time.Duration, f func()) timer { return time.AfterFunc(wait, f) },
-		sleep: sleepContext, write: (*os.File).Write,
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DisableCompression: true, Protocols: &http.Protocols{},
 	}
-	d.client = &http.Client{
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			OnProxyConnectResponse: d.proxyAnswer,
-			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSHandshakeTimeout:    10 * time.Second,
-			DisableCompression:     true,
-			// HTTP/1.1 alone: a broken HTTP/2 connection would be used again by the next try.
-			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
-		},
-		CheckRedirect: checkRedirect,
-	}
-	return d
-}
-
-// sleepContext waits, or returns the context's error as soon as that ends.
-func sleepContext(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
+	transport.Protocols.SetHTTP1(true) // a broken HTTP/2 connection would be used again
+	return &Downloader{
+		env: env, table: published, quick: quick,
+		client:   &http.Client{Transport: transport, CheckRedirect: checkRedirect},
+		progress: func(int64, int64) {}, note: func(string) {},
 	}
 }
 
-// failure is an error that the network is to blame for.
-type failure struct {
-	error
-	again   bool          // another try may succeed,
-	after   time.Duration // but not sooner
-	noStart bool          // nothing worth it had arrived yet
-	absent  bool          // the server is well, but has no such file
-}
-
-func (f *failure) Unwrap() error        { return f.error }
-func (f *failure) Is(target error) bool { return target == errNoStart && f.noStart }
-
-var (
-	// errNoStart is what a fetch's error is, by errors.Is, if nothing worth it arrived: no route,
-	// no such host, refused, too slow, an error of the server or of a proxy, a login page.
-	errNoStart     = errors.New("the download could not begin")
-	errInterrupted = errors.New("interrupted")
-	errSlow        = errors.New("too slow")
-)
-
-// persist calls try until it succeeds, or fails for good, or fails several times in a row without
-// bringing anything worth it; the pauses between the tries grow. try tells arrived of the bytes of
-// the file that have come.
-func (d *Downloader) persist(ctx context.Context,
-	try func(ctx context.Context, arrived func(n int)) error) error {
-	const longestWait = 310 * time.Second // the hub counts requests by 300 s
-	startCtx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	started := func() {}
-	if d.quick && !d.begun {
-		tooLate := d.after(d.startWithin, func() { cancel(errSlow) })
-		started = func() { tooLate.Stop() }
-		defer started()
+// fetch brings a model onto this machine and returns where it is; name is a published model's, or
+// ORGANISATION/NAME[@REVISION] on the hub.
+//
+// A published model is the file dest, or NAME.safetensors in the folder dest. One of the hub's
+// other models is several files in the folder dest. Where dest is "", it is in the program's cache.
+//
+// A file that is there already and has the right sum is not fetched again. Until it is whole and
+// its sum is right, it is FILE.SUM.partial (SUM is the beginning of its sum); that is kept when a
+// fetch fails or is ended, and the next one goes on from it, unless it is wrong or cannot be
+// written. Only one process at a time fetches a file; another waits for it, and then uses its file.
+func (d *Downloader) fetch(name, dest string) (path string, err error) {
+	p, ok := lookup(d.table, name)
+	if ok {
+		name = p.name
+		path, err = d.fetchPublished(p, dest)
+	} else {
+		path, err = d.fetchRepository(name, dest)
 	}
-
-	for tries := 1; ; tries++ { // in a row without getting further
-		brought := 0
-		err := try(startCtx, func(n int) {
-			if brought += n; brought >= worth {
-				started()
-				d.begun = true
-				tries = 0
-			}
-		})
-		var f *failure
-		if err == nil || !errors.As(err, &f) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return errInterrupted
-		}
-		if context.Cause(startCtx) == errSlow {
-			f.error = fmt.Errorf("less than %s of the file within %s", bytesText(worth),
-				d.startWithin)
-			f.noStart = true
-			return f
-		}
-		f.noStart = !d.begun
-		wait := max(pause(max(tries, 1)), f.after)
-		if !f.again || wait > longestWait || tries == d.mostTries(err) ||
-			d.quick && !d.begun && wait > d.startWithin {
-			return f
-		}
-		d.note(fmt.Sprintf("%v; trying again in %s", f, wait.Round(100*time.Millisecond)))
-		if err := d.sleep(startCtx, wait); err != nil && ctx.Err() != nil {
-			return errInterrupted
-		}
-	}
-}
-
-// mostTries is how many tries in a row may fail, the last one with err.
-func (d *Downloader) mostTries(err error) int {
-	var dial *net.OpError
-	switch {
-	case d.begun:
-		return 7
-	case !d.quick:
-		return 4
-	case errors.As(err, &dial) && dial.Op == "dial":
-		return 1 // no network: a plain run has something better to do than wait for one
-	}
-	return 2
-}
-
-// pause is how long to wait after so many tries: 1, 2, 4 … 32 s, each more or less by up to a
-// quarter, lest the machines of a lab that were switched on together come back together too.
-func pause(tries int) time.Duration {
-	base := time.Second << min(tries-1, 5)
-	return base*3/4 + time.Duration(rand.Int63n(int64(base/2)))
-}
-
-// endpoint is the hub's address: $HF_ENDPOINT, or the hub itself.
-func endpoint(env Env) (*url.URL, error) {
-	hub, err := url.Parse(cmp.Or(env.getenv("HF_ENDPOINT"), "https://huggingface.co"))
-	if err != nil || hub.Scheme != "https" && hub.Scheme != "http" || hub.Host == "" {
-		return nil, errors.New("HF_ENDPOINT is not an address such as https://huggingface.co")
-	}
-	if port := hub.Port(); port != "" && (parseLength(port) < 1 || parseLength(port) > 65535) {
-		return nil, fmt.Errorf("HF_ENDPOINT has the port %.20s, and ports end at 65535", port)
-	}
-	return hub, nil
-}
-
-type hubFile struct {
-	repo, revision, name string
-	size                 int64
-	sum                  string // its SHA-256, or the SHA-1 that git gives it, in hexadecimal
-}
-
-// url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
-func (f hubFile) url(hub *url.URL) string {
-	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision),
-		url.PathEscape(f.name)).String()
-}
-
-// request makes a request, with the user's token if it goes to the hub's scheme, host and port.
-func (d *Downloader) request(ctx context.Context, method, address string) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
-		return nil, &failure{error: err}
+		return "", fmt.Errorf("fetching %s: %w", name, err)
 	}
-	request.Header.Set("User-Agent", "mechpatch")
-	request.Header.Set("Accept-Encoding", "identity")
-	if hub, err := endpoint(d.env); err == nil && sameOrigin(request.URL, hub) {
-		if token, _ := d.token(); token != "" {
-			request.Header.Set("Authorization", "Bearer "+token)
+	return path, nil
+}
+
+func (d *Downloader) fetchPublished(p Published, dest string) (string, error) {
+	if err := d.online(); err != nil {
+		return "", err
+	}
+	if dest == "" {
+		if dest = cacheFile(p.name, d.env); dest == "" {
+			return "", errNoCache
 		}
+		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
+			return "", unwritable(dest, err)
+		}
+	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
+		dest = filepath.Join(dest, p.name+".safetensors")
+	} else if target, err := throughLinks(dest); err == nil {
+		dest = target
 	}
-	return request, nil
+	f, err := hubFile{p.repo, p.revision, weightsFile, p.size, p.sum}, error(nil)
+	if f.sum == "" {
+		f, err = d.announced(f)
+	}
+	if err != nil {
+		return "", err
+	}
+	return dest, d.fetchFile(f, dest)
+}
+
+var errNoCache = errors.New("this system names no cache folder; " +
+	"\"mechpatch fetch -o FILE\" puts the file elsewhere")
+
+// online finds out the hub's address, $HF_ENDPOINT or the hub itself, and whether the network may
+// be used and the user's token can be sent.
+func (d *Downloader) online() (err error) {
+	if by := d.env.offlineBy(); by != "" {
+		return errors.New(by)
+	}
+	token, from := d.token()
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return &failure{error: fmt.Errorf("the token in %s holds a space, a line break or another "+
+			"character that no token has", from)}
+	}
+	d.hub, err = url.Parse(cmp.Or(d.env.getenv("HF_ENDPOINT"), "https://huggingface.co"))
+	if err != nil || d.hub.Scheme != "https" && d.hub.Scheme != "http" || d.hub.Host == "" {
+		return errors.New("HF_ENDPOINT is not an address such as https://huggingface.co")
+	}
+	return nil
 }
 
 // token is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN, else
@@ -226,20 +139,555 @@ func (d *Downloader) token() (token, from string) {
 	if d.env.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
 		return "", ""
 	}
-	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
-		if token := strings.TrimSpace(d.env.getenv(name)); token != "" {
-			return token, name
-		}
+	from = "HF_TOKEN"
+	if d.env.getenv(from) == "" {
+		from = "HUGGING_FACE_HUB_TOKEN"
 	}
-	path := d.env.expand(d.env.getenv("HF_TOKEN_PATH"))
-	if home := hubHome(d.env); path == "" && home != "" {
-		path = filepath.Join(home, "token")
+	if token := strings.TrimSpace(d.env.getenv(from)); token != "" {
+		return token, from
 	}
-	data, err := readBounded(path, 1<<16)
+	from = d.env.setting("HF_TOKEN_PATH", filepath.Join(hubHome(d.env), "token"))
+	data, err := readBounded(d.env.expand(from), 1<<16)
 	if err != nil {
 		return "", ""
 	}
-	return strings.TrimSpace(string(data)), path
+	return strings.TrimSpace(string(data)), d.env.expand(from)
+}
+
+// repositoryFetch is the fetch of a repository's files into a folder.
+type repositoryFetch struct {
+	*Downloader
+	repo   Repository
+	commit string   // "" until the first answer tells it: all files are of one commit
+	folder string   // where the files go; "" until then, for the program's cache
+	cache  *os.Root // the program's cache; nil if the files go elsewhere
+}
+
+// fetchRepository brings a model of the hub and returns its folder. Its config.json is the first
+// file, so that a model which cannot be computed is refused before its weights are fetched, and the
+// weights are the last: where they are, the vocabulary is too. Where that is no byte-level BPE, the
+// files by which other kinds are known come along, so that a run can name the kind.
+func (d *Downloader) fetchRepository(name, dest string) (string, error) {
+	repo, err := parseRepository(name)
+	if err != nil {
+		return "", err
+	}
+	if info, err := os.Stat(dest); dest != "" && (err == nil && !info.IsDir() ||
+		strings.HasSuffix(dest, ".safetensors")) {
+		return "", fmt.Errorf("%s cannot be a folder, and this model is several files", dest)
+	}
+	f := &repositoryFetch{Downloader: d, repo: repo, folder: dest}
+	if err := d.online(); err != nil {
+		return "", err
+	}
+	config, err := f.bring("config.json")
+	if config != "" && err == nil {
+		var data []byte
+		if data, err = readBounded(config, 1<<20); err == nil {
+			_, err = parseConfig(data, "config.json")
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{
+		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+	} {
+		if _, err := f.bring(name); err != nil {
+			return "", err
+		}
+	}
+	vocabulary, err := f.bring("tokenizer.json")
+	if vocabulary == "" && err == nil {
+		vocabulary, err = f.bring("vocab.json")
+		if vocabulary != "" && err == nil {
+			vocabulary, err = f.bring("merges.txt")
+		}
+	}
+	if vocabulary == "" && err == nil {
+		_, err = f.bring("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model",
+			"vocab.txt")
+	}
+	if err == nil {
+		err = f.weights()
+	}
+	if err == nil {
+		err = f.remember(cmp.Or(repo.revision, "main"))
+	}
+	return f.folder, err
+}
+
+func (f *repositoryFetch) weights() error {
+	path, err := f.bring(weightsNames...)
+	if err != nil {
+		return err
+	}
+	if path == "" {
+		return fmt.Errorf("the repository has none of %s", strings.Join(weightsNames, ", "))
+	}
+	if !isIndex(path) {
+		return nil
+	}
+	_, parts, err := readIndex(path)
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if found, err := f.bring(part); err != nil {
+			return err
+		} else if found == "" {
+			return fmt.Errorf("%s names %s, which the repository does not have", path, quote(part))
+		}
+	}
+	return nil
+}
+
+// bring brings the first of these files that the repository has, and returns where it is, or "".
+func (f *repositoryFetch) bring(names ...string) (path string, err error) {
+	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
+	for _, name := range names {
+		revision := cmp.Or(f.commit, f.repo.revision, "main")
+		file, err := f.announced(hubFile{repo: f.repo.id, revision: revision, name: name})
+		if failed, ok := errors.AsType[*failure](err); ok && failed.absent {
+			continue
+		}
+		if err == nil {
+			err = f.settle(file.revision)
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		ext := filepath.Ext(name)
+		if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
+			return "", fmt.Errorf("%s has %s, which is too much", name, bytesText(file.size))
+		}
+		path := filepath.Join(f.folder, name)
+		if f.cache == nil && isFile(path) && !isComplete(path, file) {
+			return "", fmt.Errorf("%s is there, but differs from the repository's: "+
+				"name an empty folder", path)
+		}
+		if err := f.fetchFile(file, path); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		return path, nil
+	}
+	return "", nil
+}
+
+// settle takes the first file's commit for that of all files, and makes the folder. In the cache,
+// which several people may share, no link that somebody has put there leads out of it.
+func (f *repositoryFetch) settle(commit string) (err error) {
+	if f.commit != "" {
+		return nil
+	}
+	if !isCommit(commit) {
+		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files "+
+			"might not belong together", f.hub.Host)
+	}
+	f.commit = commit
+	if f.folder != "" {
+		err = os.MkdirAll(f.folder, 0o755)
+		return unwritable(filepath.Join(f.folder, weightsFile), err)
+	}
+	cache := f.env.inCache("")
+	if cache == "" {
+		return errNoCache
+	}
+	inside := path.Join(hubFolder(f.repo.id), "snapshots", commit)
+	f.folder = filepath.Join(cache, inside)
+	if err = os.MkdirAll(cache, 0o755); err == nil {
+		f.cache, err = os.OpenRoot(cache)
+	}
+	if err == nil {
+		err = f.cache.MkdirAll(inside, 0o755)
+	}
+	return unwritable(filepath.Join(f.folder, weightsFile), err)
+}
+
+// remember notes which commit a branch or a tag is, in a new file that takes the old one's place.
+func (f *repositoryFetch) remember(revision string) error {
+	if f.cache == nil || isCommit(revision) {
+		return nil
+	}
+	ref := path.Join(hubFolder(f.repo.id), "refs", revision)
+	err := f.cache.MkdirAll(path.Dir(ref), 0o755)
+	if err == nil {
+		f.cache.Remove(ref + ".new")
+		var file *os.File
+		file, err = f.cache.OpenFile(ref+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err == nil {
+			_, err = io.WriteString(file, f.commit)
+			err = errors.Join(err, file.Close())
+		}
+	}
+	if err == nil {
+		err = f.cache.Rename(ref+".new", ref)
+	}
+	return unwritable(filepath.Join(f.env.inCache(""), ref), err)
+}
+
+type hubFile struct {
+	repo, revision, name string
+	size                 int64
+	sum                  string // its SHA-256, or the SHA-1 that git gives it, in hexadecimal
+}
+
+// partialFile is a download under way.
+type partialFile struct {
+	*os.File
+	size    int64 // of the whole
+	done    int64 // bytes that are there
+	spliced bool  // they are not of one answer
+	dropped int   // how often what was there had to be given up
+}
+
+// fetchFile makes dest the file f, which may be in the Hugging Face cache already.
+func (d *Downloader) fetchFile(f hubFile, dest string) error {
+	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file: remove it, or name a model with -model", dest)
+	}
+	note := func(line string) {
+		if f.size >= worth { // else it is there before anybody has read of it
+			d.note(line)
+		}
+	}
+	if isComplete(dest, f) {
+		note(dest + " is there, and its checksum is right")
+		return nil
+	}
+	part, err := d.claim(f, dest)
+	if err != nil {
+		return unwritable(dest, err)
+	}
+	defer part.Close()
+	if isComplete(dest, f) { // by now
+		return os.Remove(part.Name())
+	}
+	cached := d.cached(f)
+	line := fmt.Sprintf("%s, %s, from %s into %s", f.name, bytesText(f.size),
+		cmp.Or(cached, d.hub.JoinPath(f.repo).Redacted()), dest)
+	if part.done > 0 && cached == "" {
+		line += fmt.Sprintf(", of which %s are there", bytesText(part.done))
+	}
+	if d.quick && cached == "" {
+		line += "; -model circuit does without it"
+	}
+	note(line)
+	d.progress(part.done, part.size)
+	if cached != "" {
+		err = part.copy(cached)
+	}
+	if err == nil {
+		err = d.persist(func(ctx context.Context, arrived func(n int)) error {
+			return d.get(ctx, f, part, arrived)
+		})
+	}
+	// Without Sync a power cut could leave a file of the right name without its bytes.
+	if err == nil {
+		err = part.Sync()
+	}
+	if err == nil {
+		err = os.Rename(part.Name(), dest)
+	}
+	_, network := errors.AsType[*failure](err)
+	if network && part.done > 0 {
+		return fmt.Errorf("%w; %s of %s are kept, and the same command continues from there", err,
+			bytesText(part.done), bytesText(part.size))
+	}
+	if err != nil {
+		part.Close() // Windows removes no open file
+		os.Remove(part.Name())
+	}
+	if network {
+		return err
+	}
+	return unwritable(dest, err)
+}
+
+// claim opens the partial file of dest as soon as no other process writes it.
+func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
+	name := beside(dest, "."+f.sum[:16]+".partial")
+	for waited := false; ; waited = true {
+		file, err := openLocked(name, 0o644)
+		if err == errInUse {
+			if info, err := os.Stat(name); err == nil {
+				d.progress(min(info.Size(), f.size), f.size)
+			}
+			if !waited {
+				d.note(fmt.Sprintf("another mechpatch is fetching %s: waiting for it", dest))
+			}
+			time.Sleep(200 * time.Millisecond)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		part := &partialFile{File: file, size: f.size}
+		if part.done, err = file.Seek(0, io.SeekEnd); err == nil && part.done > f.size {
+			err = part.drop()
+		}
+		part.spliced = part.done > 0
+		return part, err
+	}
+}
+
+// cached is where the Hugging Face cache has the file under its sum, or its commit where there are
+// no links; "" for nowhere.
+func (d *Downloader) cached(f hubFile) string {
+	folder := filepath.Join(hubCache(d.env), hubFolder(f.repo))
+	for _, path := range []string{
+		filepath.Join(folder, "blobs", f.sum),
+		filepath.Join(folder, "snapshots", f.revision, f.name),
+	} {
+		if isComplete(path, f) {
+			return path
+		}
+	}
+	return ""
+}
+
+func (part *partialFile) copy(path string) error {
+	file, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err = part.drop(); err == nil {
+		part.done, err = io.Copy(part.File, file)
+	}
+	part.spliced = true
+	return err
+}
+
+// drop gives up what is there. A server that makes this necessary again and again is given up on.
+func (part *partialFile) drop() error {
+	part.done, part.spliced = 0, false
+	if part.dropped++; part.dropped > 3 {
+		return &failure{error: errors.New("the server's answers do not fit together")}
+	}
+	_, err := part.Seek(0, io.SeekStart)
+	return cmp.Or(err, part.Truncate(0))
+}
+
+func unwritable(dest string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
+		"elsewhere, and -model FILE uses it from there", filepath.Dir(dest), reason(err))
+}
+
+// isComplete tells whether path is the file f, byte for byte.
+func isComplete(path string, f hubFile) bool {
+	file, err := openRegular(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || info.Size() != f.size {
+		return false
+	}
+	sum, err := f.sumOf(file)
+	return err == nil && sum == f.sum
+}
+
+// sumOf is the sum, of the kind of f's, of what lies on the disk.
+func (f hubFile) sumOf(file *os.File) (string, error) {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	if len(f.sum) == 2*sha1.Size { // git's sum of a file
+		h = sha1.New()
+		fmt.Fprintf(h, "blob %d\x00", f.size)
+	}
+	_, err := io.Copy(h, file)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
+func (f hubFile) url(hub *url.URL) string {
+	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision),
+		url.PathEscape(f.name)).String()
+}
+
+// failure is an error that the network, the server or a proxy is to blame for.
+type failure struct {
+	error
+	again  bool          // another try may succeed,
+	after  time.Duration // but not sooner
+	begun  bool          // something worth it had arrived
+	absent bool          // the server is well, but has no such file
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// persist calls try until it succeeds, fails for good, or fails several times in a row without
+// bringing anything worth it; the pauses between the tries grow. try tells arrived of the bytes of
+// the file that have come; where they come too slowly its context ends.
+func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) error) error {
+	const longestWait = 310 * time.Second // the hub counts requests by 300 s
+	for tries := 1; ; tries++ {           // in a row without getting further
+		within, most := stall, 7
+		if !d.begun {
+			most = 4
+		}
+		if d.quick && !d.begun {
+			within, most = start, 1
+		}
+		ctx, cancel := context.WithCancelCause(context.Background())
+		watchdog := time.AfterFunc(within, func() {
+			cancel(fmt.Errorf("too slow: less than %s within %s", bytesText(worth), within))
+		})
+		brought := 0
+		err := try(ctx, func(n int) {
+			if brought += n; brought >= worth {
+				watchdog.Reset(stall)
+				brought, within, tries, most, d.begun = 0, stall, 0, 7, true
+			}
+		})
+		watchdog.Stop()
+		f, ok := errors.AsType[*failure](err)
+		if cause := context.Cause(ctx); ok && cause != nil {
+			f.error, f.again = cause, true
+		}
+		cancel(nil)
+		if !ok {
+			return err
+		}
+		f.begun = d.begun
+		wait := max(pause(max(tries, 1)), f.after)
+		if !f.again || wait > longestWait || tries >= most {
+			return f
+		}
+		d.note(fmt.Sprintf("%v; trying again in %s", f, wait.Round(100*time.Millisecond)))
+		time.Sleep(wait)
+	}
+}
+
+// pause is how long to wait after so many tries: 1, 2, 4 … 32 s, each more or less by up to a
+// quarter, lest the machines of a lab that were switched on together come back together too.
+func pause(tries int) time.Duration {
+	base := time.Second << min(tries-1, 5)
+	return base*3/4 + time.Duration(time.Now().UnixNano())%(base/2)
+}
+
+// get asks for what part still lacks, appends what arrives, and makes sure of the checksum of what
+// lies on the disk then. The error is a *failure, or one of writing.
+func (d *Downloader) get(ctx context.Context, f hubFile, part *partialFile,
+	arrived func(n int)) error {
+	if part.done < part.size {
+		if err := d.append(ctx, f, part, arrived); err != nil {
+			return err
+		}
+	}
+	got, err := f.sumOf(part.File)
+	if err != nil || got == f.sum {
+		return err
+	}
+	wrong := &failure{again: part.spliced, error: fmt.Errorf("wrong checksum: that of what "+
+		"arrived is %s, not %s; it was deleted", got, f.sum)}
+	return cmp.Or(part.drop(), error(wrong))
+}
+
+func (d *Downloader) append(ctx context.Context, f hubFile, part *partialFile,
+	arrived func(n int)) error {
+	var header []string
+	if part.done > 0 {
+		header = []string{"Range", fmt.Sprintf("bytes=%d-", part.done)}
+	}
+	response, err := d.ask(ctx, d.client, http.MethodGet, f, header...)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if err := d.position(response, part); err != nil {
+		return err
+	}
+	buffer := make([]byte, 256<<10)
+	for part.done < part.size {
+		n, err := response.Body.Read(buffer[:min(int64(len(buffer)), part.size-part.done)])
+		written, writeErr := part.Write(buffer[:n])
+		part.done += int64(written)
+		if writeErr != nil {
+			return writeErr
+		}
+		arrived(n)
+		d.progress(part.done, part.size)
+		if err != nil && part.done < part.size {
+			part.spliced = part.done > 0
+			return broken(err)
+		}
+	}
+	if n, _ := io.ReadFull(response.Body, buffer[:1]); n > 0 {
+		return cmp.Or(part.drop(), error(&failure{error: fmt.Errorf("wrong size: more arrives "+
+			"than the %d bytes of the file; what arrived was deleted", part.size)}))
+	}
+	return nil
+}
+
+// position makes sure that the answer is the file, or its rest, and that it begins where part ends.
+func (d *Downloader) position(response *http.Response, part *partialFile) error {
+	fails := func(format string, values ...any) error {
+		return &failure{error: fmt.Errorf(response.Request.URL.Host+" "+format, values...)}
+	}
+	if code := response.Header.Get("Content-Encoding"); code != "" && code != "identity" {
+		return fails("sends the file encoded as %.20q, which was not asked for", code)
+	}
+	size := response.ContentLength // of the whole, −1 if that is not told
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent:
+		first, total, ok := parseContentRange(response.Header.Get("Content-Range"))
+		if size = total; !ok || first != part.done {
+			err := fails("sends a part other than the one asked for")
+			err.(*failure).again = true
+			return cmp.Or(part.drop(), err)
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		if part.done > 0 {
+			err := fails("refuses to continue from the middle")
+			err.(*failure).again = true
+			return cmp.Or(part.drop(), err)
+		}
+		fallthrough
+	default:
+		return d.refusal(response)
+	}
+	isPage := strings.HasPrefix(response.Header.Get("Content-Type"), "text/html")
+	switch {
+	case isPage && size != part.size:
+		return fails("answers with a web page in place of the file: does this network ask for a " +
+			"login?")
+	case size >= 0 && size != part.size:
+		return fails("has %d bytes, not %d: the wrong size", size, part.size)
+	case response.StatusCode == http.StatusOK && part.done > 0: // the server does not do ranges
+		return part.drop()
+	}
+	return nil
+}
+
+// ask asks the hub for a file, with the user's token.
+func (d *Downloader) ask(ctx context.Context, client *http.Client, method string, f hubFile,
+	header ...string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, f.url(d.hub), nil)
+	if err != nil {
+		return nil, &failure{error: err}
+	}
+	token, _ := d.token()
+	if token != "" {
+		header = append(header, "Authorization", "Bearer "+token)
+	}
+	header = append(header, "User-Agent", "mechpatch", "Accept-Encoding", "identity")
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, broken(err)
+	}
+	return response, nil
 }
 
 // checkRedirect judges a redirect. The standard library takes the token along to subdomains of the
@@ -251,21 +699,11 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 		return &failure{error: errors.New("more than 10 redirects")}
 	case from.Scheme == "https" && to.Scheme != "https":
 		return &failure{error: fmt.Errorf("%s redirects to an address without HTTPS", from.Host)}
-	case to.Scheme != "https" && to.Scheme != "http":
-		return &failure{error: fmt.Errorf("%s redirects to an address without HTTP", from.Host)}
 	}
-	if !sameOrigin(to, via[0].URL) {
+	if first := via[0].URL; to.Scheme != first.Scheme || !strings.EqualFold(to.Host, first.Host) {
 		request.Header.Del("Authorization")
 	}
 	return nil
-}
-
-func sameOrigin(a, b *url.URL) bool {
-	port := func(u *url.URL) string {
-		return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
-	}
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) &&
-		port(a) == port(b)
 }
 
 // announced asks the hub for the size, the sum and the commit of a file; the commit, if the hub
@@ -273,7 +711,7 @@ func sameOrigin(a, b *url.URL) bool {
 // and tells of them in the redirect's X-Linked-Size, X-Linked-Etag and X-Repo-Commit. So the first
 // answer that has these is the last one; one that has not (a repository that was renamed, a mirror)
 // is followed.
-func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hubFile, error) {
+func (d *Downloader) announced(f hubFile) (hubFile, error) {
 	client := *d.client
 	client.CheckRedirect = func(request *http.Request, via []*http.Request) error {
 		if answer := request.Response; answer != nil && answer.Header.Get("X-Linked-Etag") != "" &&
@@ -282,38 +720,29 @@ func (d *Downloader) announced(ctx context.Context, hub *url.URL, f hubFile) (hu
 		}
 		return checkRedirect(request, via)
 	}
-	err := d.persist(ctx, func(ctx context.Context, _ func(int)) error {
-		ctx, watchdog := d.watched(ctx, fmt.Errorf("no answer within %s", d.stall))
-		defer watchdog.Stop()
-		request, err := d.request(ctx, http.MethodHead, f.url(hub))
+	err := d.persist(func(ctx context.Context, _ func(int)) error {
+		response, err := d.ask(ctx, &client, http.MethodHead, f)
 		if err != nil {
 			return err
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return broken(ctx, err)
 		}
 		response.Body.Close()
 		if response.StatusCode >= 400 {
 			return d.refusal(response)
 		}
 		f.size, f.sum, err = parseAnnouncement(response)
+		commit := response.Header.Get("X-Repo-Commit")
+		if err == nil && isCommit(commit) {
+			if isCommit(f.revision) && !strings.EqualFold(commit, f.revision) {
+				err = fmt.Errorf("answers with commit %s in place of %s", commit, f.revision)
+			}
+			f.revision = commit // and the file is of the announced version even if main moves on
+		}
 		if err != nil {
 			return &failure{error: fmt.Errorf("%s %w", response.Request.URL.Host, err)}
-		}
-		if commit := response.Header.Get("X-Repo-Commit"); isCommit(commit) {
-			f.revision = commit // and the file is of the announced version even if main moves on
 		}
 		return nil
 	})
 	return f, err
-}
-
-// watched is a context that ends with the failure slow unless the timer is reset within the time
-// stall, again and again. It is freed with ctx.
-func (d *Downloader) watched(ctx context.Context, slow error) (context.Context, timer) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, d.after(d.stall, func() { cancel(&failure{error: slow, again: true}) })
 }
 
 // parseAnnouncement reads a file's size and sum from the hub's answer: X-Linked-Size, and the
@@ -342,12 +771,10 @@ func parseAnnouncement(response *http.Response) (size int64, sum string, err err
 // then -1 (RFC 9110, section 14.4).
 func parseContentRange(s string) (first, total int64, ok bool) {
 	s, isBytes := strings.CutPrefix(s, "bytes ")
-	span, whole, hasTotal := strings.Cut(s, "/")
-	from, to, hasTo := strings.Cut(span, "-")
-	first, last := parseLength(from), parseLength(to)
-	total = parseLength(whole)
-	ok = isBytes && hasTotal && hasTo && first >= 0 && last >= first &&
-		(whole == "*" || total > last)
+	span, whole, _ := strings.Cut(s, "/")
+	from, to, _ := strings.Cut(span, "-")
+	first, last, total := parseLength(from), parseLength(to), parseLength(whole)
+	ok = isBytes && first >= 0 && last >= first && (whole == "*" || total > last)
 	return first, total, ok
 }
 
@@ -361,37 +788,27 @@ func parseLength(s string) int64 {
 }
 
 // broken explains why a request got no answer, or not all of it.
-func broken(ctx context.Context, err error) error {
-	for _, cause := range []error{err, context.Cause(ctx)} {
-		if known := (*failure)(nil); errors.As(cause, &known) {
-			return known
-		}
+func broken(err error) error {
+	if known, ok := errors.AsType[*failure](err); ok {
+		return known
 	}
-	var inURL *url.Error
-	if errors.As(err, &inURL) {
+	if inURL, ok := errors.AsType[*url.Error](err); ok {
 		err = inURL.Err // without the address, which behind a redirect is long and signed
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		err = errors.New("the connection broke off")
 	}
-	var certificate *tls.CertificateVerificationError
-	var address *net.AddrError
-	return &failure{error: err, again: !errors.As(err, &certificate) && !errors.As(err, &address)}
+	if err.Error() == http.StatusText(http.StatusProxyAuthRequired) {
+		return &failure{error: errors.New("the proxy answers 407 " + err.Error() + proxyAdvice)}
+	}
+	return &failure{error: err, again: true}
 }
 
-// proxyAnswer sees what a proxy answers to the wish for a connection to an HTTPS host.
-func (d *Downloader) proxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request,
-	response *http.Response) error {
-	if response.StatusCode == http.StatusOK {
-		return nil
-	}
-	f := d.refusal(response)
-	f.error = fmt.Errorf("the proxy %s: %w", proxy.Host, f.error)
-	return f
-}
+const proxyAdvice = ": it wants a name and a password, as in " +
+	"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
 
 // refusal explains an answer that is not the file.
-func (d *Downloader) refusal(response *http.Response) *failure {
+func (d *Downloader) refusal(response *http.Response) error {
 	code, kind := response.StatusCode, response.Header.Get("X-Error-Code")
 	f := &failure{
 		again: code >= 500 || code == http.StatusTooManyRequests ||
@@ -420,33 +837,28 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		advice = ": it may not accept the token in " + from
 	case code == http.StatusProxyAuthRequired:
-		advice = ": it wants a name and a password, as in " +
-			"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
+		advice = proxyAdvice
 	}
-	host := "" // the answer of a proxy has no request
-	if response.Request != nil && response.Request.Method != http.MethodConnect {
-		host = response.Request.URL.Host + " "
-	}
-	f.error = fmt.Errorf("%sanswers %d %s%s", host, code, http.StatusText(code), advice)
+	f.error = fmt.Errorf("%s answers %d %s%s", response.Request.URL.Host, code,
+		http.StatusText(code), advice)
 	return f
 }
 
-// rateLimit is the hub's own word on when it counts requests anew: RateLimit: "api";r=0;t=55
-var rateLimit = lazyRegexp(`;\s*t\s*=\s*(\d+)`)
-
-// retryAfter is how long a server wants to be left alone: its RateLimit, or the seconds or the date
-// in Retry-After.
+// retryAfter is how long a server wants to be left alone: the seconds or the date in Retry-After.
+// The hub's RateLimit comes with every answer, such as "api";r=0;t=55: only where no request is
+// left (r) is it what a 429 is about, and t are the seconds until they are counted anew.
 func retryAfter(response *http.Response) time.Duration {
+	limit := map[string]int64{"r": -1, "t": -1}
+	for _, field := range strings.Split(response.Header.Get("RateLimit"), ";") {
+		name, value, _ := strings.Cut(field, "=")
+		limit[strings.TrimSpace(name)] = parseLength(strings.TrimSpace(value))
+	}
+	if response.StatusCode == http.StatusTooManyRequests && limit["r"] == 0 && limit["t"] >= 0 {
+		return time.Duration(min(limit["t"], 1<<20)+1) * time.Second
+	}
 	after := response.Header.Get("Retry-After")
-	limit := rateLimit().FindStringSubmatch(response.Header.Get("RateLimit"))
-	if limit != nil && response.StatusCode == http.StatusTooManyRequests {
-		return time.Duration(min(parseLength(limit[1]), 1<<20)+1) * time.Second
-	}
-	if seconds := parseLength(after); seconds >= 0 {
-		return time.Duration(min(seconds, 1<<20)) * time.Second
-	}
 	if date, err := http.ParseTime(after); err == nil {
 		return time.Until(date)
 	}
-	return 0
+	return time.Duration(max(0, min(parseLength(after), 1<<20))) * time.Second
 }

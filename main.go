@@ -6,7 +6,6 @@ package main
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -640,8 +639,9 @@ func (p *program) openModel() (*Model, error) {
 	}
 	if found.download {
 		_, err := p.download(env, found.name, "", !found.named)
+		failed, isFailure := errors.AsType[*failure](err)
 		switch {
-		case errors.Is(err, errNoStart) && !found.named:
+		case isFailure && !failed.begun && !found.named:
 			p.note(err)
 			found = circuitFound("built in")
 		case err != nil:
@@ -708,8 +708,7 @@ func (p *program) textTokenizer() (*tokenizer, error) {
 	return m.tokenizer, nil
 }
 
-// download fetches a model, with a progress bar where somebody watches. An interrupt leaves what
-// has arrived for the next time.
+// download fetches a model, with a progress bar where somebody watches.
 func (p *program) download(env Env, name, file string, quick bool) (string, error) {
 	d := newDownloader(env, quick)
 	bar := newProgress(p.stderr)
@@ -718,7 +717,7 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 		p.note(fmt.Errorf("fetching %s: %s", name, line))
 	}
 	d.progress = bar.bytes
-	path, err := d.fetch(context.Background(), name, file)
+	path, err := d.fetch(name, file)
 	bar.clear()
 	return path, err
 }

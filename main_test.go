@@ -746,7 +746,7 @@ func TestDownloadedModel(t *testing.T) {
 	}
 	said, got := run("distilgpt2")
 	if !reflect.DeepEqual(got, want) || len(hub.gave) != 1 ||
-		!strings.Contains(said, "fetching distilgpt2 (1.6 MB) from "+hub.URL) {
+		!strings.Contains(said, "fetching distilgpt2: model.safetensors, 1.6 MB, from "+hub.URL) {
 		t.Errorf("%s, %s: %v, want %v", hub.requests(), said, got, want)
 	}
 	said, got = run("distilgpt2", "-offline")
