@@ -24,7 +24,6 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
-	"unsafe"
 )
 
 // readRange returns length bytes of a file from offset on, mapped into memory, and the function
@@ -59,7 +58,11 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 	}
 	view, unmap, err := mapFile(f, offset-before, int(before+length))
 	if err == nil {
-		return view[before:], noteMapping(view, path, unmap), nil
+		mappings.Store(&view[0], view)
+		return view[before:], func() error {
+			mappings.Delete(&view[0])
+			return unmap()
+		}, nil
 	}
 	if errors.Is(err, errNoMemory) {
 		return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
@@ -79,39 +82,8 @@ const mapGranule = 64 << 10
 // mapFile is mapView, and in tests a file system that refuses.
 var mapFile = mapView
 
-// mappings are the files that are mapped at this moment: where each begins, and ends.
-var mappings = struct {
-	sync.Mutex
-	paths map[[2]uintptr]string
-}{paths: map[[2]uintptr]string{}}
-
-// noteMapping notes which file a mapping is of, and returns the function that ends it.
-func noteMapping(view []byte, path string, unmap func() error) func() error {
-	start := uintptr(unsafe.Pointer(&view[0]))
-	place := [2]uintptr{start, start + uintptr(len(view))}
-	mappings.Lock()
-	defer mappings.Unlock()
-	mappings.paths[place] = path
-	return func() error {
-		mappings.Lock()
-		defer mappings.Unlock()
-		delete(mappings.paths, place)
-		return unmap()
-	}
-}
-
-// faultAt explains why memory could not be read at an address; nil if no mapped file is there.
-func faultAt(address uintptr) error {
-	mappings.Lock()
-	defer mappings.Unlock()
-	for place, path := range mappings.paths {
-		if place[0] <= address && address < place[1] {
-			return fmt.Errorf("reading %s: it was cut short, or its disk failed, while in use",
-				path)
-		}
-	}
-	return nil
-}
+// mappings are the files that are mapped at this moment: all bytes of each, by the first.
+var mappings sync.Map
 
 // touch has mapped memory brought in before a computation needs it. Linux brings in mapGranule
 // bytes at a time. What cannot be read is the affair of whoever needs it. The sum only keeps the
@@ -186,31 +158,6 @@ func memoryLeft(root string) (left uint64, ok bool) {
 	return left, ok
 }
 
-// writable is the error in which writing a result under this name would end, as far as it can be
-// known before there is one: a temporary file is made where writeFile would make its own.
-func writable(name string) error {
-	info, err := os.Stat(name)
-	if err == nil && !info.IsDir() && !info.Mode().IsRegular() {
-		return nil // a device or a pipe: whether it takes anything is seen when it is written to
-	}
-	target, linkErr := throughLinks(name)
-	switch {
-	case err == nil && info.IsDir():
-		err = errors.New("it is a folder")
-	case linkErr != nil:
-		err = linkErr
-	default:
-		var f *os.File
-		if f, err = createTemporary(target, 0o600); err == nil {
-			discard(f)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return nil
-}
-
 // sameName tells whether two names that are not there yet will be one file: a name in one folder,
 // which on Windows and Macs is the same in capitals, and on Windows with dots and blanks behind it.
 func sameName(a, b string) bool {
@@ -249,46 +196,35 @@ func writeFile(name string, write func(io.Writer) error) error {
 	return nil
 }
 
+// writable is the error in which writing a result under this name would end, as far as it can be
+// known before there is one.
+func writable(name string) error {
+	if info, err := os.Stat(name); err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		return nil // a device or a pipe: whether it takes anything is seen when it is written to
+	}
+	f, _, err := beginFile(name, 0o666)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	discard(f)
+	return nil
+}
+
 // replaceFile writes a file under a temporary name in the same folder, and renames it once it is
 // whole. Whatever fails, and whatever signal ends the program, what was there before is still
 // there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed.
 // size is that of a large file, which is on the disk before it gets its name, and 0 for a small
 // one. An error of write's own is returned as it is.
 func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
-	fail := func(err error) error {
-		if size > 0 {
-			return fmt.Errorf("writing %s (%s): %w", name, bytesText(size), reason(err))
+	f, path, err := beginFile(name, mode)
+	if err == nil {
+		defer discard(f)
+		w := bufio.NewWriterSize(f, 1<<18)
+		failure := write(w)
+		err = w.Flush() // the first error of the file itself, also if write met it
+		if err == nil && failure != nil {
+			return failure
 		}
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	path, err := throughLinks(name)
-	if err != nil {
-		return fail(err)
-	}
-	info, err := os.Stat(path)
-	exists := err == nil
-	if exists {
-		if !info.Mode().IsRegular() {
-			return fail(errors.New("not a regular file"))
-		}
-		// A program stays one that can be started by whoever may read it.
-		kept := info.Mode().Perm()
-		mode = kept | mode&0o111&(kept>>2)
-	}
-
-	f, err := createTemporary(path, mode)
-	if err != nil {
-		return fail(err)
-	}
-	defer discard(f)
-	w := bufio.NewWriterSize(f, 1<<18)
-	failure := write(w)
-	err = w.Flush() // the first error of the file itself, also if write met it
-	if err == nil && failure != nil {
-		return failure
-	}
-	if err == nil && exists {
-		err = f.Chmod(mode) // the umask has no say in the mode of a file that was there
 	}
 	if err == nil && size > 0 {
 		err = f.Sync()
@@ -299,10 +235,34 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
+	if err != nil && size > 0 {
+		name += " (" + bytesText(size) + ")"
+	}
 	if err != nil {
-		return fail(err)
+		return fmt.Errorf("writing %s: %w", name, reason(err))
 	}
 	return nil
+}
+
+// beginFile makes the temporary file for a file that is written if name is, which is path.
+func beginFile(name string, mode fs.FileMode) (f *os.File, path string, err error) {
+	path, err = throughLinks(name)
+	if err != nil {
+		return nil, "", err
+	}
+	info, statErr := os.Stat(path)
+	if statErr == nil && !info.Mode().IsRegular() {
+		return nil, "", errors.New("not a regular file")
+	}
+	if statErr == nil { // a program stays one that can be started by whoever may read it
+		kept := info.Mode().Perm()
+		mode = kept | mode&0o111&(kept>>2)
+	}
+	f, err = createTemporary(path, mode)
+	if err == nil && statErr == nil {
+		f.Chmod(mode) // the umask has no say in the mode of a file that was there
+	}
+	return f, path, err
 }
 
 // wholeLines is a file that is cut back to its last whole line where writing fails, as on a full

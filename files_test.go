@@ -254,7 +254,7 @@ func TestWritable(t *testing.T) {
 	root := folderOf(t, map[string]string{"old": "old", "circle": "-> circle", "to": "-> no/x"})
 	for name, want := range map[string]string{
 		"new": "", "old": "", "no/x": "writing ", "circle": "too many links", "to": "writing ",
-		"": "it is a folder",
+		"": "not a regular file",
 	} {
 		wantError(t, name, writable(filepath.Join(root, name)), want)
 	}

@@ -52,10 +52,10 @@ func useHugePages(data []byte) {
 	}
 }
 
-// forget takes the pages from start to end out of a mapping, as ending it would. Whoever reads them
-// gets them anew.
-func forget(start, end uintptr) {
-	syscall.Syscall(syscall.SYS_MADVISE, start, end-start, syscall.MADV_DONTNEED)
+// forget takes pages out of a mapping, as ending it would. Whoever reads them gets them anew.
+func forget(data []byte) {
+	syscall.Syscall(syscall.SYS_MADVISE, uintptr(unsafe.Pointer(unsafe.SliceData(data))),
+		uintptr(len(data)), syscall.MADV_DONTNEED)
 }
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.

@@ -93,24 +93,21 @@ func TestRefsPlanted(t *testing.T) {
 	}
 }
 
-// TestFault cuts a mapped file short while it is read: the error names it.
+// TestFault cuts a mapped file short while it is read.
 func TestFault(t *testing.T) {
-	in := file(t, "in", strings.Repeat("x", 2<<20))
-	data, release, err := readRange(in, 0, -1)
+	path := file(t, "x", strings.Repeat("x", 2<<20))
+	data, release, err := readRange(path, 0, -1)
 	if err != nil || release == nil {
 		t.Skipf("the file cannot be mapped here: %v", err)
 	}
 	defer release()
-	check(t, os.Truncate(in, 1<<20))
+	check(t, os.Truncate(path, 1<<20))
 	err = withoutPanic(func() error {
 		touch(data)
 		return errors.New(strconv.Itoa(int(data[1<<20])))
 	})
 	wantWhole(t, "cut short", err,
-		"reading "+in+": it was cut short, or its disk failed, while in use")
-	if err := faultAt(1); err != nil {
-		t.Errorf("an address of no file: %v", err)
-	}
+		"reading the weights: their file was cut short, or its disk failed, while in use")
 }
 
 // TestSignals ends a program that is writing a file by each signal: it dies of that, and leaves the

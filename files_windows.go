@@ -52,7 +52,7 @@ const hugePage = 2 << 20
 func useHugePages([]byte) {}
 
 // forget does nothing: here the pages of a mapping leave with it.
-func forget(start, end uintptr) {}
+func forget([]byte) {}
 
 // obeysEscapes makes a console obey escape sequences, which it prints as they are until it is told
 // (since Windows 10; see SetConsoleMode). A terminal that is no console, such as Cygwin's, fails.

@@ -60,43 +60,37 @@ func (r Repository) String() string {
 }
 
 // parseRepository reads ORGANISATION/NAME[@REVISION], or the name of a published model with
-// @REVISION. The rules are the hub's for the former, and git's for the latter as far as they keep a
-// name inside its folder of the cache. What ends as a file does is none.
+// @REVISION. The rules are the hub's, and keep a name inside its folder of the cache. What ends as
+// a file does is none.
 func parseRepository(spec string) (Repository, error) {
 	id, revision, hasRevision := strings.Cut(spec, "@")
 	if p, ok := lookup(published, id); ok {
 		id = p.repo
 	}
-	organisation, name, _ := strings.Cut(id, "/")
 	isName := func(s string) bool {
 		const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
-		return s != "" && len(s) <= 96 && strings.Trim(s, letters+".-") == "" &&
-			strings.ContainsRune(letters, rune(s[0])) && !strings.Contains(s, "..") &&
-			!strings.Contains(s, "--")
+		return s != "" && len(s) <= 96 && strings.Trim(s, letters+".-+@") == "" &&
+			strings.Contains(letters, s[:1]) && !strings.Contains(s, "..")
 	}
+	organisation, name, _ := strings.Cut(id, "/")
 	const files = " .safetensors .bin .pt .pth .ckpt .json .gguf .h5 .git "
-	ending := filepath.Ext(name)
+	parts := strings.Split(spec+"////", "/") // of a page, https://HOST/ORGANISATION/NAME
+	known := ""
+	for _, p := range published {
+		known += p.name + ", "
+	}
 	switch {
 	case spec == "circuit":
 		return Repository{}, errors.New("it is built into the program")
-	case !isName(organisation) || !isName(name) ||
-		ending != "" && strings.Contains(files, " "+ending+" "):
-		if _, page, ok := strings.Cut(spec, "://"); ok {
-			if parts := strings.Split(page+"//", "/"); isName(parts[1]) && isName(parts[2]) {
-				return Repository{}, fmt.Errorf("it is a page: the model's name is %s/%s",
-					parts[1], parts[2])
-			}
-		}
-		known := ""
-		for _, p := range published {
-			known += p.name + ", "
-		}
+	case strings.HasSuffix(parts[0], ":") && isName(parts[3]) && isName(parts[4]):
+		return Repository{}, fmt.Errorf("it is a page: the model's name is %s/%s", parts[3],
+			parts[4])
+	case !isName(organisation) || !isName(name) || strings.ContainsAny(id, "+") ||
+		strings.Contains(id, "--") || strings.Contains(files, " "+filepath.Ext(name)+" "):
 		return Repository{}, fmt.Errorf("no model of that name: known are %s"+
 			"and ORGANISATION/NAME on the hub", known)
-	case hasRevision && (revision == "" || len(revision) > 200 ||
-		strings.ContainsFunc(revision, func(r rune) bool { return r <= ' ' || r == 0x7f }) ||
-		strings.ContainsAny(revision, `~^:?*[\`) || strings.Contains(revision, "..") ||
-		strings.Contains("/"+revision+"/", "//")):
+	case hasRevision && slices.ContainsFunc(strings.Split(revision, "/"),
+		func(part string) bool { return !isName(part) }):
 		return Repository{}, fmt.Errorf("%s is not a revision", quote(revision))
 	}
 	return Repository{id, revision}, nil
@@ -339,26 +333,18 @@ func weightsIn(folder string) (path string, err error) {
 		if err != nil || !isFile(target) || strings.HasSuffix(target, ".incomplete") {
 			continue
 		}
-		if isIndex(name) {
-			err = checkParts(path)
+		var parts []string
+		if err = nil; isIndex(name) {
+			_, parts, err = readIndex(path)
+		}
+		for _, part := range parts {
+			if !isFile(filepath.Join(folder, part)) {
+				return "", fmt.Errorf("%s: it names %s, which is not there", path, quote(part))
+			}
 		}
 		return path, err
 	}
 	return "", errNoWeights
-}
-
-// checkParts makes sure that all files that an index names lie beside it.
-func checkParts(index string) error {
-	_, parts, err := readIndex(index)
-	if err != nil {
-		return err
-	}
-	for _, part := range parts {
-		if !isFile(filepath.Join(filepath.Dir(index), part)) {
-			return fmt.Errorf("%s: it names %s, which is not there", index, quote(part))
-		}
-	}
-	return nil
 }
 
 // findPublished looks for a published model on this machine; the last place is a download, and err
@@ -432,39 +418,34 @@ func findInCaches(r Repository, pinned string, env Env) (Found, error) {
 func snapshotWeights(repo, revision, pinned string) (path string, err error) {
 	ref, _ := readBounded(filepath.Join(repo, "refs", cmp.Or(revision, "main")), 256)
 	main := strings.TrimSpace(string(ref))
-	if !isHex(main) { // and so no ".." leads out of the cache
-		main = ""
-	}
-	if main == "" && isCommit(revision) {
+	if !isHex(main) && isCommit(revision) {
 		main = revision
 	}
-	commits, there := []string{main}, newestSnapshots(repo)
-	if revision == "" && main == "" {
-		commits = there
+	wanted, there := []string{main}, newestSnapshots(repo)
+	if revision == "" {
+		wanted = []string{pinned, main}
+		if !isHex(main) {
+			wanted = append(wanted, there...)
+		}
 	}
-	if revision == "" && pinned != "" {
-		commits = append([]string{pinned}, commits...)
-	}
-	for _, commit := range commits {
-		if commit == "" {
+	err = errNoWeights
+	for i, commit := range slices.Concat(wanted, there) {
+		if !isHex(commit) { // and so no ".." leads out of the cache
 			continue
 		}
-		path, found := weightsIn(filepath.Join(repo, "snapshots", commit))
-		if found == nil {
+		path, why := weightsIn(filepath.Join(repo, "snapshots", commit))
+		if why == nil && i < len(wanted) {
 			return path, nil
 		}
-		if err == nil || errors.Is(err, errNoWeights) {
-			err = found
+		if why == nil {
+			why = fmt.Errorf("%s has commit %s, not %s: @%[2]s behind the name asks for it", repo,
+				commit, cmp.Or(revision, main))
+		}
+		if err == errNoWeights {
+			err = why
 		}
 	}
-	for _, commit := range there {
-		_, found := weightsIn(filepath.Join(repo, "snapshots", commit))
-		if found == nil && (err == nil || errors.Is(err, errNoWeights)) {
-			return "", fmt.Errorf("%s has commit %s, not %s: @%[2]s behind the name asks for it",
-				repo, commit, cmp.Or(revision, main))
-		}
-	}
-	return "", cmp.Or(err, errNoWeights)
+	return "", err
 }
 
 // newestSnapshots are the commits in a repository's folder, the newest first.

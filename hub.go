@@ -146,21 +146,20 @@ func (d *Downloader) token() (token, from string) {
 	if token := strings.TrimSpace(d.env.getenv(from)); token != "" {
 		return token, from
 	}
-	from = d.env.setting("HF_TOKEN_PATH", filepath.Join(hubHome(d.env), "token"))
-	data, err := readBounded(d.env.expand(from), 1<<16)
-	if err != nil {
-		return "", ""
-	}
-	return strings.TrimSpace(string(data)), d.env.expand(from)
+	from = d.env.expand(d.env.setting("HF_TOKEN_PATH", filepath.Join(hubHome(d.env), "token")))
+	data, _ := readBounded(from, 1<<16)
+	return strings.TrimSpace(string(data)), from
 }
 
-// repositoryFetch is the fetch of a repository's files into a folder.
+// repositoryFetch is the fetch of a repository's files into a folder. After the first error nothing
+// more is done.
 type repositoryFetch struct {
 	*Downloader
 	repo   Repository
 	commit string   // "" until the first answer tells it: all files are of one commit
 	folder string   // where the files go; "" until then, for the program's cache
 	cache  *os.Root // the program's cache; nil if the files go elsewhere
+	err    error
 }
 
 // fetchRepository brings a model of the hub and returns its folder. Its config.json is the first
@@ -169,125 +168,89 @@ type repositoryFetch struct {
 // files by which other kinds are known come along, so that a run can name the kind.
 func (d *Downloader) fetchRepository(name, dest string) (string, error) {
 	repo, err := parseRepository(name)
-	if err != nil {
-		return "", err
+	if info, statErr := os.Stat(dest); err == nil && dest != "" && (statErr == nil &&
+		!info.IsDir() || strings.HasSuffix(dest, ".safetensors")) {
+		err = fmt.Errorf("%s cannot be a folder, and this model is several files", dest)
 	}
-	if info, err := os.Stat(dest); dest != "" && (err == nil && !info.IsDir() ||
-		strings.HasSuffix(dest, ".safetensors")) {
-		return "", fmt.Errorf("%s cannot be a folder, and this model is several files", dest)
-	}
-	f := &repositoryFetch{Downloader: d, repo: repo, folder: dest}
-	if err := d.online(); err != nil {
-		return "", err
-	}
-	config, err := f.bring("config.json")
-	if config != "" && err == nil {
+	f := &repositoryFetch{Downloader: d, repo: repo, folder: dest, err: cmp.Or(err, d.online())}
+	if path := f.bring("config.json"); path != "" {
 		var data []byte
-		if data, err = readBounded(config, 1<<20); err == nil {
-			_, err = parseConfig(data, "config.json")
+		if data, f.err = readBounded(path, 1<<20); f.err == nil {
+			_, f.err = parseConfig(data, "config.json")
 		}
 	}
-	if err != nil {
-		return "", err
-	}
-	for _, name := range []string{
-		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-	} {
-		if _, err := f.bring(name); err != nil {
-			return "", err
-		}
-	}
-	vocabulary, err := f.bring("tokenizer.json")
-	if vocabulary == "" && err == nil {
-		vocabulary, err = f.bring("vocab.json")
-		if vocabulary != "" && err == nil {
-			vocabulary, err = f.bring("merges.txt")
-		}
-	}
-	if vocabulary == "" && err == nil {
-		_, err = f.bring("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model",
+	f.bring("tokenizer_config.json")
+	f.bring("special_tokens_map.json")
+	f.bring("added_tokens.json")
+	if f.bring("tokenizer.json") == "" &&
+		(f.bring("vocab.json") == "" || f.bring("merges.txt") == "") {
+		f.bring("spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model",
 			"vocab.txt")
 	}
-	if err == nil {
-		err = f.weights()
-	}
-	if err == nil {
-		err = f.remember(cmp.Or(repo.revision, "main"))
-	}
-	return f.folder, err
-}
-
-func (f *repositoryFetch) weights() error {
-	path, err := f.bring(weightsNames...)
-	if err != nil {
-		return err
-	}
+	path := f.bring(weightsNames...)
 	if path == "" {
-		return fmt.Errorf("the repository has none of %s", strings.Join(weightsNames, ", "))
+		f.err = cmp.Or(f.err, fmt.Errorf("the repository has none of %s",
+			strings.Join(weightsNames, ", ")))
 	}
-	if !isIndex(path) {
-		return nil
-	}
-	_, parts, err := readIndex(path)
-	if err != nil {
-		return err
-	}
-	for _, part := range parts {
-		if found, err := f.bring(part); err != nil {
-			return err
-		} else if found == "" {
-			return fmt.Errorf("%s names %s, which the repository does not have", path, quote(part))
+	if isIndex(path) {
+		var parts []string
+		_, parts, f.err = readIndex(path)
+		for _, part := range parts {
+			if f.bring(part) == "" {
+				f.err = cmp.Or(f.err, fmt.Errorf("%s names %s, which the repository does not have",
+					path, quote(part)))
+			}
 		}
 	}
-	return nil
+	if f.err == nil && f.cache != nil && !isCommit(repo.revision) {
+		f.err = f.remember(cmp.Or(repo.revision, "main"))
+	}
+	return f.folder, f.err
 }
 
 // bring brings the first of these files that the repository has, and returns where it is, or "".
-func (f *repositoryFetch) bring(names ...string) (path string, err error) {
+func (f *repositoryFetch) bring(names ...string) (path string) {
 	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
 	for _, name := range names {
-		revision := cmp.Or(f.commit, f.repo.revision, "main")
-		file, err := f.announced(hubFile{repo: f.repo.id, revision: revision, name: name})
+		if f.err != nil {
+			break
+		}
+		file, err := f.announced(hubFile{
+			repo: f.repo.id, revision: cmp.Or(f.commit, f.repo.revision, "main"), name: name})
 		if failed, ok := errors.AsType[*failure](err); ok && failed.absent {
 			continue
 		}
-		if err == nil {
+		if err == nil && f.commit == "" {
 			err = f.settle(file.revision)
 		}
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", name, err)
-		}
+		path = filepath.Join(f.folder, name)
 		ext := filepath.Ext(name)
-		if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
-			return "", fmt.Errorf("%s has %s, which is too much", name, bytesText(file.size))
+		switch {
+		case err != nil:
+		case ext != ".safetensors" && ext != ".bin" && file.size > largestSmall:
+			err = fmt.Errorf("%s are too much", bytesText(file.size))
+		case f.cache == nil && isFile(path) && !isComplete(path, file):
+			err = fmt.Errorf("%s differs from the repository's: name an empty folder", path)
+		default:
+			err = f.fetchFile(file, path)
 		}
-		path := filepath.Join(f.folder, name)
-		if f.cache == nil && isFile(path) && !isComplete(path, file) {
-			return "", fmt.Errorf("%s is there, but differs from the repository's: "+
-				"name an empty folder", path)
+		if err == nil {
+			return path
 		}
-		if err := f.fetchFile(file, path); err != nil {
-			return "", fmt.Errorf("%s: %w", name, err)
-		}
-		return path, nil
+		f.err = fmt.Errorf("%s: %w", name, err)
 	}
-	return "", nil
+	return ""
 }
 
 // settle takes the first file's commit for that of all files, and makes the folder. In the cache,
 // which several people may share, no link that somebody has put there leads out of it.
 func (f *repositoryFetch) settle(commit string) (err error) {
-	if f.commit != "" {
-		return nil
-	}
-	if !isCommit(commit) {
+	if f.commit = commit; !isCommit(commit) {
 		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files "+
 			"might not belong together", f.hub.Host)
 	}
-	f.commit = commit
 	if f.folder != "" {
-		err = os.MkdirAll(f.folder, 0o755)
-		return unwritable(filepath.Join(f.folder, weightsFile), err)
+		return unwritable(filepath.Join(f.folder, weightsFile), os.MkdirAll(f.folder, 0o755))
 	}
 	cache := f.env.inCache("")
 	if cache == "" {
@@ -306,24 +269,25 @@ func (f *repositoryFetch) settle(commit string) (err error) {
 
 // remember notes which commit a branch or a tag is, in a new file that takes the old one's place.
 func (f *repositoryFetch) remember(revision string) error {
-	if f.cache == nil || isCommit(revision) {
-		return nil
-	}
 	ref := path.Join(hubFolder(f.repo.id), "refs", revision)
 	err := f.cache.MkdirAll(path.Dir(ref), 0o755)
+	f.cache.Remove(ref + ".new")
 	if err == nil {
-		f.cache.Remove(ref + ".new")
-		var file *os.File
-		file, err = f.cache.OpenFile(ref+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if err == nil {
-			_, err = io.WriteString(file, f.commit)
-			err = errors.Join(err, file.Close())
-		}
+		err = f.cache.WriteFile(ref+".new", []byte(f.commit), 0o644)
 	}
 	if err == nil {
 		err = f.cache.Rename(ref+".new", ref)
 	}
 	return unwritable(filepath.Join(f.env.inCache(""), ref), err)
+}
+
+// unwritable says where an error of writing a file came up; nil is none.
+func unwritable(dest string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
+		"elsewhere, and -model FILE uses it from there", filepath.Dir(dest), reason(err))
 }
 
 type hubFile struct {
@@ -332,149 +296,21 @@ type hubFile struct {
 	sum                  string // its SHA-256, or the SHA-1 that git gives it, in hexadecimal
 }
 
-// partialFile is a download under way.
-type partialFile struct {
-	*os.File
-	size    int64 // of the whole
-	done    int64 // bytes that are there
-	spliced bool  // they are not of one answer
-	dropped int   // how often what was there had to be given up
+// url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
+func (f hubFile) url(hub *url.URL) string {
+	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision),
+		url.PathEscape(f.name)).String()
 }
 
-// fetchFile makes dest the file f, which may be in the Hugging Face cache already.
-func (d *Downloader) fetchFile(f hubFile, dest string) error {
-	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file: remove it, or name a model with -model", dest)
+// sumOf is the sum, of the kind of f's, of what lies on the disk.
+func (f hubFile) sumOf(file *os.File) (string, error) {
+	h := sha256.New()
+	if len(f.sum) == 2*sha1.Size { // git's sum of a file
+		h = sha1.New()
+		fmt.Fprintf(h, "blob %d\x00", f.size)
 	}
-	note := func(line string) {
-		if f.size >= worth { // else it is there before anybody has read of it
-			d.note(line)
-		}
-	}
-	if isComplete(dest, f) {
-		note(dest + " is there, and its checksum is right")
-		return nil
-	}
-	part, err := d.claim(f, dest)
-	if err != nil {
-		return unwritable(dest, err)
-	}
-	defer part.Close()
-	if isComplete(dest, f) { // by now
-		return os.Remove(part.Name())
-	}
-	cached := d.cached(f)
-	line := fmt.Sprintf("%s, %s, from %s into %s", f.name, bytesText(f.size),
-		cmp.Or(cached, d.hub.JoinPath(f.repo).Redacted()), dest)
-	if part.done > 0 && cached == "" {
-		line += fmt.Sprintf(", of which %s are there", bytesText(part.done))
-	}
-	if d.quick && cached == "" {
-		line += "; -model circuit does without it"
-	}
-	note(line)
-	d.progress(part.done, part.size)
-	if cached != "" {
-		err = part.copy(cached)
-	}
-	if err == nil {
-		err = d.persist(func(ctx context.Context, arrived func(n int)) error {
-			return d.get(ctx, f, part, arrived)
-		})
-	}
-	// Without Sync a power cut could leave a file of the right name without its bytes.
-	if err == nil {
-		err = part.Sync()
-	}
-	if err == nil {
-		err = os.Rename(part.Name(), dest)
-	}
-	_, network := errors.AsType[*failure](err)
-	if network && part.done > 0 {
-		return fmt.Errorf("%w; %s of %s are kept, and the same command continues from there", err,
-			bytesText(part.done), bytesText(part.size))
-	}
-	if err != nil {
-		part.Close() // Windows removes no open file
-		os.Remove(part.Name())
-	}
-	if network {
-		return err
-	}
-	return unwritable(dest, err)
-}
-
-// claim opens the partial file of dest as soon as no other process writes it.
-func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
-	name := beside(dest, "."+f.sum[:16]+".partial")
-	for waited := false; ; waited = true {
-		file, err := openLocked(name, 0o644)
-		if err == errInUse {
-			if info, err := os.Stat(name); err == nil {
-				d.progress(min(info.Size(), f.size), f.size)
-			}
-			if !waited {
-				d.note(fmt.Sprintf("another mechpatch is fetching %s: waiting for it", dest))
-			}
-			time.Sleep(200 * time.Millisecond)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		part := &partialFile{File: file, size: f.size}
-		if part.done, err = file.Seek(0, io.SeekEnd); err == nil && part.done > f.size {
-			err = part.drop()
-		}
-		part.spliced = part.done > 0
-		return part, err
-	}
-}
-
-// cached is where the Hugging Face cache has the file under its sum, or its commit where there are
-// no links; "" for nowhere.
-func (d *Downloader) cached(f hubFile) string {
-	folder := filepath.Join(hubCache(d.env), hubFolder(f.repo))
-	for _, path := range []string{
-		filepath.Join(folder, "blobs", f.sum),
-		filepath.Join(folder, "snapshots", f.revision, f.name),
-	} {
-		if isComplete(path, f) {
-			return path
-		}
-	}
-	return ""
-}
-
-func (part *partialFile) copy(path string) error {
-	file, err := openRegular(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if err = part.drop(); err == nil {
-		part.done, err = io.Copy(part.File, file)
-	}
-	part.spliced = true
-	return err
-}
-
-// drop gives up what is there. A server that makes this necessary again and again is given up on.
-func (part *partialFile) drop() error {
-	part.done, part.spliced = 0, false
-	if part.dropped++; part.dropped > 3 {
-		return &failure{error: errors.New("the server's answers do not fit together")}
-	}
-	_, err := part.Seek(0, io.SeekStart)
-	return cmp.Or(err, part.Truncate(0))
-}
-
-func unwritable(dest string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
-		"elsewhere, and -model FILE uses it from there", filepath.Dir(dest), reason(err))
+	_, err := io.Copy(h, io.NewSectionReader(file, 0, f.size))
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // isComplete tells whether path is the file f, byte for byte.
@@ -492,24 +328,207 @@ func isComplete(path string, f hubFile) bool {
 	return err == nil && sum == f.sum
 }
 
-// sumOf is the sum, of the kind of f's, of what lies on the disk.
-func (f hubFile) sumOf(file *os.File) (string, error) {
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		return "", err
+// fetchFile makes dest the file f, which may be in the Hugging Face cache already.
+func (d *Downloader) fetchFile(f hubFile, dest string) error {
+	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file: remove it, or name a model with -model", dest)
 	}
-	h := sha256.New()
-	if len(f.sum) == 2*sha1.Size { // git's sum of a file
-		h = sha1.New()
-		fmt.Fprintf(h, "blob %d\x00", f.size)
+	large := f.size >= worth // else it is there before anybody has read of it
+	if isComplete(dest, f) {
+		if large {
+			d.note(dest + " is there, and its checksum is right")
+		}
+		return nil
 	}
-	_, err := io.Copy(h, file)
-	return hex.EncodeToString(h.Sum(nil)), err
+	part, err := d.claim(f, dest)
+	if err != nil {
+		return unwritable(dest, err)
+	}
+	defer part.Close()
+	if isComplete(dest, f) { // by now
+		return os.Remove(part.Name())
+	}
+	source, more := d.hub.JoinPath(f.repo).Redacted(), ""
+	if part.done > 0 {
+		more = fmt.Sprintf(", of which %s are there", bytesText(part.done))
+	}
+	if d.quick {
+		more += "; -model circuit does without it"
+	}
+	cached := d.cached(f)
+	if cached != nil {
+		defer cached.Close()
+		source, more = cached.Name(), ""
+	}
+	if large {
+		d.note(fmt.Sprintf("%s, %s, from %s into %s%s", f.name, bytesText(f.size), source, dest,
+			more))
+	}
+	d.progress(part.done, f.size)
+	if cached != nil {
+		err = cmp.Or(part.drop(), part.append(cached, func(int) {}))
+	}
+	if err == nil {
+		err = d.persist(part.fill)
+	}
+	if err == nil {
+		err = part.Sync() // lest a power cut leave a file of the right name without its bytes
+	}
+	if err == nil {
+		return unwritable(dest, os.Rename(part.Name(), dest))
+	}
+	_, network := errors.AsType[*failure](err)
+	if network && part.done > 0 {
+		return fmt.Errorf("%w; %s of %s are kept, and the same command continues from there", err,
+			bytesText(part.done), bytesText(f.size))
+	}
+	part.Close() // Windows removes no open file
+	os.Remove(part.Name())
+	if network {
+		return err
+	}
+	return unwritable(dest, err)
 }
 
-// url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
-func (f hubFile) url(hub *url.URL) string {
-	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision),
-		url.PathEscape(f.name)).String()
+// cached is the file in the Hugging Face cache, which has it under its sum, or under its commit
+// where there are no links; nil where it has not.
+func (d *Downloader) cached(f hubFile) *os.File {
+	folder := filepath.Join(hubCache(d.env), hubFolder(f.repo))
+	path := filepath.Join(folder, "blobs", f.sum)
+	if !isFile(path) {
+		path = filepath.Join(folder, "snapshots", f.revision, f.name)
+	}
+	if !isComplete(path, f) {
+		return nil
+	}
+	file, _ := os.Open(path)
+	return file
+}
+
+// partialFile is the download of a file under way.
+type partialFile struct {
+	*os.File
+	*Downloader
+	hubFile
+	done    int64 // bytes that are there
+	spliced bool  // they are not of one answer
+	dropped int   // how often what was there had to be given up
+}
+
+// claim opens the partial file of dest as soon as no other process writes it.
+func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
+	name := beside(dest, "."+f.sum[:16]+".partial")
+	file, err := openLocked(name, 0o644)
+	if err == errInUse {
+		d.note(fmt.Sprintf("another mechpatch is fetching %s: waiting for it", dest))
+	}
+	for err == errInUse {
+		if info, err := os.Stat(name); err == nil {
+			d.progress(min(info.Size(), f.size), f.size)
+		}
+		time.Sleep(200 * time.Millisecond)
+		file, err = openLocked(name, 0o644)
+	}
+	if err != nil {
+		return nil, err
+	}
+	part := &partialFile{File: file, Downloader: d, hubFile: f}
+	if part.done, err = file.Seek(0, io.SeekEnd); err == nil && part.done > f.size {
+		err = part.drop()
+	}
+	part.spliced = part.done > 0
+	return part, err
+}
+
+// drop gives up what is there. A server that makes this necessary again and again is given up on.
+func (part *partialFile) drop() error {
+	part.done, part.spliced = 0, false
+	if part.dropped++; part.dropped > 3 {
+		return &failure{error: errors.New("the server's answers do not fit together")}
+	}
+	_, err := part.Seek(0, io.SeekStart)
+	return cmp.Or(err, part.Truncate(0))
+}
+
+// fill asks for what still lacks, appends what arrives, and makes sure of the checksum of what lies
+// on the disk then. The error is a *failure, or one of writing.
+func (part *partialFile) fill(ctx context.Context, arrived func(n int)) error {
+	if part.done < part.size {
+		response, err := part.ask(ctx, http.MethodGet, part.hubFile, part.done)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if err = part.position(response); err == nil {
+			err = part.append(response.Body, arrived)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	got, err := part.sumOf(part.File)
+	if err == nil && got != part.sum {
+		wrong := fmt.Errorf("wrong checksum: that of what arrived is %s, not %s; it was deleted",
+			got, part.sum)
+		err = cmp.Or(error(&failure{error: wrong, again: part.spliced}), part.drop())
+	}
+	return err
+}
+
+// position makes sure that the answer is the file, or its rest, and that it begins where part ends.
+func (part *partialFile) position(response *http.Response) error {
+	host, header := response.Request.URL.Host, response.Header
+	size := response.ContentLength // of the whole; -1 where that is not told
+	switch response.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+		first, total, ok := parseContentRange(header.Get("Content-Range"))
+		if !ok || first != part.done {
+			return cmp.Or(part.drop(), error(&failure{again: true,
+				error: fmt.Errorf("%s sends a part other than the one asked for", host)}))
+		}
+		size = total
+	default:
+		return part.refusal(response)
+	}
+	kind, coding := header.Get("Content-Type"), header.Get("Content-Encoding")
+	isPage := strings.HasPrefix(kind, "text/html")
+	if size != part.size && (size >= 0 || isPage) || coding != "" && coding != "identity" {
+		hint := ""
+		if isPage {
+			hint = ": does this network ask for a login?"
+		}
+		return &failure{error: fmt.Errorf("%s sends another file than that of %d bytes: %d bytes "+
+			"of %.40s %.20s%s", host, part.size, size, kind, coding, hint)}
+	}
+	if response.StatusCode == http.StatusOK && part.done > 0 { // the server does not do ranges
+		return part.drop()
+	}
+	return nil
+}
+
+func (part *partialFile) append(body io.Reader, arrived func(n int)) error {
+	buffer := make([]byte, 256<<10)
+	for part.done < part.size {
+		n, err := body.Read(buffer[:min(int64(len(buffer)), part.size-part.done)])
+		written, writeErr := part.Write(buffer[:n])
+		part.done += int64(written)
+		if writeErr != nil {
+			return writeErr
+		}
+		arrived(n)
+		part.progress(part.done, part.size)
+		if err != nil && part.done < part.size {
+			part.spliced = part.done > 0
+			return broken(err)
+		}
+	}
+	if n, _ := io.ReadFull(body, buffer[:1]); n > 0 {
+		part.drop()
+		return &failure{error: fmt.Errorf("wrong size: more arrives than the %d bytes of the "+
+			"file; what arrived was deleted", part.size)}
+	}
+	return nil
 }
 
 // failure is an error that the network, the server or a proxy is to blame for.
@@ -573,155 +592,53 @@ func pause(tries int) time.Duration {
 	return base*3/4 + time.Duration(time.Now().UnixNano())%(base/2)
 }
 
-// get asks for what part still lacks, appends what arrives, and makes sure of the checksum of what
-// lies on the disk then. The error is a *failure, or one of writing.
-func (d *Downloader) get(ctx context.Context, f hubFile, part *partialFile,
-	arrived func(n int)) error {
-	if part.done < part.size {
-		if err := d.append(ctx, f, part, arrived); err != nil {
-			return err
-		}
-	}
-	got, err := f.sumOf(part.File)
-	if err != nil || got == f.sum {
-		return err
-	}
-	wrong := &failure{again: part.spliced, error: fmt.Errorf("wrong checksum: that of what "+
-		"arrived is %s, not %s; it was deleted", got, f.sum)}
-	return cmp.Or(part.drop(), error(wrong))
-}
-
-func (d *Downloader) append(ctx context.Context, f hubFile, part *partialFile,
-	arrived func(n int)) error {
-	var header []string
-	if part.done > 0 {
-		header = []string{"Range", fmt.Sprintf("bytes=%d-", part.done)}
-	}
-	response, err := d.ask(ctx, d.client, http.MethodGet, f, header...)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if err := d.position(response, part); err != nil {
-		return err
-	}
-	buffer := make([]byte, 256<<10)
-	for part.done < part.size {
-		n, err := response.Body.Read(buffer[:min(int64(len(buffer)), part.size-part.done)])
-		written, writeErr := part.Write(buffer[:n])
-		part.done += int64(written)
-		if writeErr != nil {
-			return writeErr
-		}
-		arrived(n)
-		d.progress(part.done, part.size)
-		if err != nil && part.done < part.size {
-			part.spliced = part.done > 0
-			return broken(err)
-		}
-	}
-	if n, _ := io.ReadFull(response.Body, buffer[:1]); n > 0 {
-		return cmp.Or(part.drop(), error(&failure{error: fmt.Errorf("wrong size: more arrives "+
-			"than the %d bytes of the file; what arrived was deleted", part.size)}))
-	}
-	return nil
-}
-
-// position makes sure that the answer is the file, or its rest, and that it begins where part ends.
-func (d *Downloader) position(response *http.Response, part *partialFile) error {
-	fails := func(format string, values ...any) error {
-		return &failure{error: fmt.Errorf(response.Request.URL.Host+" "+format, values...)}
-	}
-	if code := response.Header.Get("Content-Encoding"); code != "" && code != "identity" {
-		return fails("sends the file encoded as %.20q, which was not asked for", code)
-	}
-	size := response.ContentLength // of the whole, −1 if that is not told
-	switch response.StatusCode {
-	case http.StatusOK:
-	case http.StatusPartialContent:
-		first, total, ok := parseContentRange(response.Header.Get("Content-Range"))
-		if size = total; !ok || first != part.done {
-			err := fails("sends a part other than the one asked for")
-			err.(*failure).again = true
-			return cmp.Or(part.drop(), err)
-		}
-	case http.StatusRequestedRangeNotSatisfiable:
-		if part.done > 0 {
-			err := fails("refuses to continue from the middle")
-			err.(*failure).again = true
-			return cmp.Or(part.drop(), err)
-		}
-		fallthrough
-	default:
-		return d.refusal(response)
-	}
-	isPage := strings.HasPrefix(response.Header.Get("Content-Type"), "text/html")
-	switch {
-	case isPage && size != part.size:
-		return fails("answers with a web page in place of the file: does this network ask for a " +
-			"login?")
-	case size >= 0 && size != part.size:
-		return fails("has %d bytes, not %d: the wrong size", size, part.size)
-	case response.StatusCode == http.StatusOK && part.done > 0: // the server does not do ranges
-		return part.drop()
-	}
-	return nil
-}
-
-// ask asks the hub for a file, with the user's token.
-func (d *Downloader) ask(ctx context.Context, client *http.Client, method string, f hubFile,
-	header ...string) (*http.Response, error) {
+// ask asks the hub for a file from a byte on, with the user's token.
+func (d *Downloader) ask(ctx context.Context, method string, f hubFile, from int64) (
+	*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, f.url(d.hub), nil)
 	if err != nil {
 		return nil, &failure{error: err}
 	}
-	token, _ := d.token()
-	if token != "" {
-		header = append(header, "Authorization", "Bearer "+token)
+	request.Header.Set("User-Agent", "mechpatch")
+	request.Header.Set("Accept-Encoding", "identity")
+	if from > 0 {
+		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	header = append(header, "User-Agent", "mechpatch", "Accept-Encoding", "identity")
-	for i := 0; i < len(header); i += 2 {
-		request.Header.Set(header[i], header[i+1])
+	if token, _ := d.token(); token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	response, err := client.Do(request)
+	response, err := d.client.Do(request)
 	if err != nil {
-		return nil, broken(err)
+		err = broken(err)
 	}
-	return response, nil
+	return response, err
 }
 
 // checkRedirect judges a redirect. The standard library takes the token along to subdomains of the
-// host; here only to the very same scheme, host and port.
+// host; here only to the very same scheme, host and port. The hub answers for a large file with a
+// redirect to its bytes, and tells of them in the redirect itself: who only asks about the file
+// does not follow that, but follows others, as of a repository that was renamed.
 func checkRedirect(request *http.Request, via []*http.Request) error {
-	from, to := via[len(via)-1].URL, request.URL
-	switch {
+	first, from, to := via[0].URL, via[len(via)-1].URL, request.URL
+	switch answer := request.Response; {
+	case request.Method == http.MethodHead && answer != nil &&
+		answer.Header.Get("X-Linked-Etag") != "" && answer.Header.Get("X-Linked-Size") != "":
+		return http.ErrUseLastResponse
 	case len(via) >= 10:
 		return &failure{error: errors.New("more than 10 redirects")}
 	case from.Scheme == "https" && to.Scheme != "https":
 		return &failure{error: fmt.Errorf("%s redirects to an address without HTTPS", from.Host)}
-	}
-	if first := via[0].URL; to.Scheme != first.Scheme || !strings.EqualFold(to.Host, first.Host) {
+	case to.Scheme != first.Scheme || !strings.EqualFold(to.Host, first.Host):
 		request.Header.Del("Authorization")
 	}
 	return nil
 }
 
 // announced asks the hub for the size, the sum and the commit of a file; the commit, if the hub
-// names it, becomes the revision. The hub answers for a large file with a redirect to its bytes,
-// and tells of them in the redirect's X-Linked-Size, X-Linked-Etag and X-Repo-Commit. So the first
-// answer that has these is the last one; one that has not (a repository that was renamed, a mirror)
-// is followed.
+// names it, becomes the revision.
 func (d *Downloader) announced(f hubFile) (hubFile, error) {
-	client := *d.client
-	client.CheckRedirect = func(request *http.Request, via []*http.Request) error {
-		if answer := request.Response; answer != nil && answer.Header.Get("X-Linked-Etag") != "" &&
-			answer.Header.Get("X-Linked-Size") != "" {
-			return http.ErrUseLastResponse
-		}
-		return checkRedirect(request, via)
-	}
 	err := d.persist(func(ctx context.Context, _ func(int)) error {
-		response, err := d.ask(ctx, &client, http.MethodHead, f)
+		response, err := d.ask(ctx, http.MethodHead, f, 0)
 		if err != nil {
 			return err
 		}
@@ -770,12 +687,10 @@ func parseAnnouncement(response *http.Response) (size int64, sum string, err err
 // parseContentRange reads a Content-Range, "bytes FIRST-LAST/TOTAL", where TOTAL may be "*" and is
 // then -1 (RFC 9110, section 14.4).
 func parseContentRange(s string) (first, total int64, ok bool) {
-	s, isBytes := strings.CutPrefix(s, "bytes ")
-	span, whole, _ := strings.Cut(s, "/")
-	from, to, _ := strings.Cut(span, "-")
-	first, last, total := parseLength(from), parseLength(to), parseLength(whole)
-	ok = isBytes && first >= 0 && last >= first && (whole == "*" || total > last)
-	return first, total, ok
+	last, whole := int64(0), ""
+	n, _ := fmt.Sscanf(s, "bytes %d-%d/%s", &first, &last, &whole)
+	total = parseLength(whole)
+	return first, total, n == 3 && first >= 0 && last >= first && (whole == "*" || total > last)
 }
 
 // parseLength reads a number of bytes, digits alone; -1 if it is none.
@@ -799,13 +714,11 @@ func broken(err error) error {
 		err = errors.New("the connection broke off")
 	}
 	if err.Error() == http.StatusText(http.StatusProxyAuthRequired) {
-		return &failure{error: errors.New("the proxy answers 407 " + err.Error() + proxyAdvice)}
+		return &failure{error: fmt.Errorf("%w: the proxy wants a name and a password, as in "+
+			"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT", err)}
 	}
 	return &failure{error: err, again: true}
 }
-
-const proxyAdvice = ": it wants a name and a password, as in " +
-	"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
 
 // refusal explains an answer that is not the file.
 func (d *Downloader) refusal(response *http.Response) error {
@@ -815,29 +728,26 @@ func (d *Downloader) refusal(response *http.Response) error {
 			code == http.StatusRequestTimeout,
 		after: retryAfter(response),
 	}
-	advice := ""
-	switch token, from := d.token(); {
+	advice, who := "", "it wants a token in HF_TOKEN"
+	if token, from := d.token(); token != "" {
+		who = "it does not accept the token in " + from
+	}
+	switch {
 	case kind == "RevisionNotFound":
 		advice = ": the repository has no such revision"
-	case kind == "RepoNotFound" && token == "":
-		advice = ": there is no such repository, or it wants a token in HF_TOKEN"
 	case kind == "RepoNotFound":
-		advice = ": there is no such repository, or not for the token in " + from
+		advice = ": there is no such repository, or " + who
 	case kind == "GatedRepo":
 		advice = ": its page on the hub has terms that must be agreed to, and the request needs " +
 			"the token of who did, in HF_TOKEN or by \"hf auth login\""
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		advice = ": perhaps " + who
 	case code == http.StatusNotFound:
 		f.absent = true
 		advice = ": the file is not there"
 		if d.env.getenv("HF_ENDPOINT") != "" {
 			advice += "; is HF_ENDPOINT right?"
 		}
-	case (code == http.StatusUnauthorized || code == http.StatusForbidden) && token == "":
-		advice = ": it may want a token in HF_TOKEN"
-	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		advice = ": it may not accept the token in " + from
-	case code == http.StatusProxyAuthRequired:
-		advice = proxyAdvice
 	}
 	f.error = fmt.Errorf("%s answers %d %s%s", response.Request.URL.Host, code,
 		http.StatusText(code), advice)

@@ -328,7 +328,7 @@ func TestFetch(t *testing.T) {
 	wrongSums := fmt.Sprintf("%s: that of what arrived is %x, not %s", wrongSum,
 		sha256.Sum256(wrong), testModel().sum)
 	longer, part := append(bytes.Clone(testFile), 'x'), testFile[:1000]
-	const login = "a web page in place of the file: does this network ask for a login?"
+	const login = "of text/html; charset=utf-8 : does this network ask for a login?"
 	const k = 100_000 // bytes, enough to be worth a try
 	otherRange := rangeCut("bytes 17-700000/700001", 17, 100)
 	for _, test := range []fetchTest{
@@ -361,7 +361,7 @@ func TestFetch(t *testing.T) {
 			"GET 1000, GET, GET, GET", 0, "the server's answers do not fit together"},
 		{"a range of a file of another length",
 			script{rangeCut("bytes 1000-1999/2000", 1000, 1000)}, part, "GET 1000", 1000,
-			"has 2000 bytes, not 700001"},
+			"another file than that of 700001 bytes: 2000 bytes of"},
 
 		{"another file behind the break", script{cut(1000, whole), serve(wrong), whole}, nil,
 			"GET, GET 1000, GET", 0, ""},
@@ -369,10 +369,10 @@ func TestFetch(t *testing.T) {
 		{"wrong checksum of what goes on an earlier run", script{serve(wrong)}, wrong[:10],
 			"GET 10, GET", 0, wrongSums},
 		{"wrong length", script{serve(part)}, nil, "GET", 0,
-			"has 1000 bytes, not 700001: the wrong size"},
-		{"no bytes", script{serve(nil)}, nil, "GET", 0, "has 0 bytes, not 700001"},
+			"sends another file than that of 700001 bytes: 1000 bytes of application/"},
+		{"no bytes", script{serve(nil)}, nil, "GET", 0, "of 700001 bytes: 0 bytes of"},
 		{"encoded", script{status(200, "Content-Encoding: gzip")}, nil, "GET", 0,
-			`encoded as "gzip"`},
+			"another file than that of 700001 bytes: 0 bytes of  gzip"},
 		{"a login page", script{page}, nil, "GET", 0, login},
 		{"a login page without a length, over an earlier part", script{unsized(page)}, part,
 			"GET 1000", 1000, login},
@@ -390,8 +390,6 @@ func TestFetch(t *testing.T) {
 		{"500", script{status(500)}, nil, "GET, GET, GET, GET", 0, "500 Internal Server Error"},
 		{"404", script{status(404)}, nil, "GET", 0,
 			"404 Not Found: the file is not there; is HF_ENDPOINT right?"},
-		{"416 for the whole", script{status(416)}, nil, "GET", 0,
-			"416 Requested Range Not Satisfiable"},
 		{"asked to come back later than one wants to wait",
 			script{status(429, "Retry-After: 3600")}, nil, "GET", 0, "429 Too Many"},
 		{"redirects without end", script{status(302, "Location: /again")}, nil,
@@ -599,7 +597,7 @@ func TestFetchAnnounced(t *testing.T) {
 		{"no size", etag, "", commit, noSum}, // and where the redirect leads is no hub
 		{"a bad size", etag, "-5", commit, noSize},
 		{"a vast size", etag, "99999999999999", commit, noSize},
-		{"another size", etag, "700002", commit, "has 700001 bytes, not 700002"},
+		{"another size", etag, "700002", commit, "of 700002 bytes: 700001 bytes of"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got string
@@ -740,7 +738,7 @@ func TestFetchRepository(t *testing.T) {
 			"config.json " + index,
 			`it names "../b.safetensors": the parts lie beside the index`},
 		{"a vast vocabulary", "o/r", "config.json", map[string]string{"tokenizer.json": "VAST"},
-			"config.json", "tokenizer.json has 1.1 GB, which is too much"},
+			"config.json", "tokenizer.json: 1.1 GB are too much"},
 		{"no such revision", "o/r@v2", "config.json", nil, "", "fetching o/r@v2: config.json: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -826,7 +824,7 @@ func TestFetchRepositoryAgain(t *testing.T) {
 	own := fetch(t.TempDir(), all(another))
 	hub.files["vocab.json"] = "other"
 	_, err := d.fetch("o/r", own)
-	checkFailed(t, err, "vocab.json is there, but differs from the repository's", false)
+	checkFailed(t, err, "vocab.json differs from the repository's", false)
 
 	hub.commits["main"], hub.commits[another] = another, third
 	_, err = d.fetch("o/r", "")
@@ -868,7 +866,7 @@ func TestFetchToken(t *testing.T) {
 	const broken = "the token in HF_TOKEN holds a space, a line break or another character that"
 	for token, want := range map[string]string{
 		"hf_\x01secret": broken, "hf_ö": broken, "hf_\nsecret": broken, "hf_ secret": broken,
-		"hf_secret": "403 Forbidden: it may not accept the token in HF_TOKEN",
+		"hf_secret": "403 Forbidden: perhaps it does not accept the token in HF_TOKEN",
 	} {
 		hub := scripted(t, status(403))
 		d := testDownloader(t, hub.URL, "HF_TOKEN="+token)
@@ -912,7 +910,7 @@ func TestFetchHTTPS(t *testing.T) {
 
 // TestFetchProxy has a proxy between itself and the hub: the address of the latter does not exist.
 func TestFetchProxy(t *testing.T) {
-	const login = "407 Proxy Authentication Required: it wants a name and a password"
+	const login = "Proxy Authentication Required"
 	for _, test := range []struct {
 		scheme string
 		answer answer // the proxy's
@@ -921,7 +919,7 @@ func TestFetchProxy(t *testing.T) {
 		{"http", whole, ""},
 		{"http", status(407), login},
 		{"http", status(502), "502 Bad Gateway"},
-		{"https", status(407), login},
+		{"https", status(407), login + ": the proxy wants a name and a password, as in"},
 		{"https", status(502), "Bad Gateway"},
 	} {
 		proxy := scripted(t, func(w http.ResponseWriter, r *http.Request) {
@@ -1147,12 +1145,12 @@ func TestHubToken(t *testing.T) {
 		{"", "of_home", "home/.cache/huggingface/token"},
 		{"HF_HOME=ROOT/hf", "of_hf", "hf/token"},
 		{"HF_HOME=ROOT/hf HF_TOKEN_PATH=ROOT/t/x", "of_path", "t/x"},
-		{"HF_TOKEN_PATH=ROOT/none", "", ""},
+		{"HF_TOKEN_PATH=ROOT/none", "", "none"},
 		{"HF_TOKEN_PATH=ROOT/t/x HF_TOKEN=said", "said", "HF_TOKEN"},
 		{"HUGGING_FACE_HUB_TOKEN=old", "old", "HUGGING_FACE_HUB_TOKEN"},
 		{"HF_TOKEN= HUGGING_FACE_HUB_TOKEN=old", "old", "HUGGING_FACE_HUB_TOKEN"},
 		{"HF_TOKEN=\u00a0 HUGGING_FACE_HUB_TOKEN=old HF_HOME=ROOT/hf", "of_hf", "hf/token"},
-		{"HF_TOKEN_PATH=", "", ""},
+		{"HF_TOKEN_PATH=", "", "work"},
 		{"HF_HOME=", "of_work", "work/token"},
 		{"HF_TOKEN=said HF_HUB_DISABLE_IMPLICIT_TOKEN=1", "", ""},
 	} {
@@ -1181,11 +1179,10 @@ func TestRefusal(t *testing.T) {
 		{404, "RevisionNotFound", "", "the repository has no such revision", false, false},
 		{401, "RepoNotFound", "", "no such repository, or it wants a token in HF_TOKEN", false,
 			false},
-		{404, "RepoNotFound", "hf_x", "no such repository, or not for the token in HF_TOKEN", false,
-			false},
+		{404, "RepoNotFound", "hf_x", "or it does not accept the token in HF_TOKEN", false, false},
 		{403, "GatedRepo", "", "terms that must be agreed to", false, false},
-		{401, "", "", "401 Unauthorized: it may want a token in HF_TOKEN", false, false},
-		{403, "", "hf_x", "403 Forbidden: it may not accept the token in HF_TOKEN", false, false},
+		{401, "", "", "401 Unauthorized: perhaps it wants a token in HF_TOKEN", false, false},
+		{403, "", "hf_x", "403 Forbidden: perhaps it does not accept the token", false, false},
 		{503, "", "", "503 Service Unavailable", true, false},
 	} {
 		d := testDownloader(t, "", "HF_TOKEN="+test.token)
@@ -1278,7 +1275,6 @@ func TestParseContentRange(t *testing.T) {
 		{"bytes 5-9", 0, 0, false},
 		{"bytes -9/10", 0, 0, false},
 		{"bytes 5-/10", 0, 0, false},
-		{"bytes +5-9/10", 0, 0, false},
 		{"bytes 5-9/99999999999999999999", 0, 0, false},
 		{"items 5-9/10", 0, 0, false},
 		{"", 0, 0, false},

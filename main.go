@@ -133,8 +133,9 @@ func withoutPanic(f func() error) (err error) {
 		if p := recover(); p != nil {
 			c := newCrash(p)
 			err = c
-			if fault, ok := c.cause.(interface{ Addr() uintptr }); ok {
-				err = cmp.Or(faultAt(fault.Addr()), err)
+			if _, isFault := c.cause.(interface{ Addr() uintptr }); isFault {
+				err = errors.New("reading the weights: their file was cut short, or its disk " +
+					"failed, while in use")
 			}
 		}
 	}()

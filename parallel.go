@@ -131,12 +131,11 @@ func eachChunk(n, size int, f func(lo, hi int)) {
 // all cores. The system does it as well, but on one: GPT-2 small's take 20 ms, a tenth of a sweep.
 func forgetMappings() {
 	const piece = 16 << 20
-	for place := range mappings.paths {
-		start, end := place[0], place[1]
-		eachChunk(int(end-start), piece, func(lo, hi int) {
-			forget(start+uintptr(lo), start+uintptr(hi))
-		})
-	}
+	mappings.Range(func(_, mapped any) bool {
+		data := mapped.([]byte)
+		eachChunk(len(data), piece, func(lo, hi int) { forget(data[lo:hi]) })
+		return true
+	})
 }
 
 // pool keeps scratch memory for its next user. Unlike a sync.Pool it is never emptied: fresh memory
