@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,21 +23,268 @@ import (
 //	build-nanogpt    [out, in]        tied                   config, an object
 //
 // Wrappers put a prefix before every name (module., model., _orig_mod.), and training programs put
-// the state dict into a dict, next to the optimizer's state. But one tensor's name always ends in
-// wte.weight, and what stands before that stands before all.
+// the state dict into a dict, next to the optimizer's state and, at any depth and in any form, to
+// what the model was made from. That is read wherever it stands: as much as transformers, minGPT
+// and nanoGPT would heed of it, and what cannot be read or computed is an error.
+
+// Parameters are the tensors of a GPT-2 by canonical name, as the file holds them, and all that is
+// known of the model.
+type Parameters struct {
+	Config
+	Variant
+	inner        int               // the width of the MLPs
+	tensors      map[string]Tensor // lm_head.weight only where it is not tied to wte.weight
+	turned       bool              // linear weights are [out, in] in the file: PyTorch's nn.Linear
+	biases       bool              // there are biases
+	headCopied   bool              // the file has an lm_head, but it is wte again
+	headAlone    bool              // the file has an lm_head, but no wte
+	masks        bool              // there are causal masks, as minGPT saves them
+	headsAssumed bool              // nothing says how many heads there are
+	notes        []string          // what of the file is left out
+}
+
+const (
+	wteWeight = "wte.weight"
+	lmHead    = "lm_head.weight"
+)
+
+// unwrapped takes away what wrappers of PyTorch's put between the parts of a name.
+var unwrapped = strings.NewReplacer("_orig_mod.", "", "_fsdp_wrapped_module.", "",
+	"_checkpoint_wrapped_module.", "").Replace
+
+// canonicalTensors finds the GPT-2 among a checkpoint's tensors: what stands before wte.weight
+// stands before all its names. Masks and a tied lm_head are taken away. A tensor that is left over,
+// such as an adapter's, is an error: the checkpoint is not the GPT-2 that it looks like.
+func canonicalTensors(tensors []Tensor, meta map[string]string) (*Parameters, error) {
+	byName := make(map[string]Tensor, len(tensors))
+	for _, t := range tensors {
+		name := unwrapped(t.name)
+		if _, twice := byName[name]; twice {
+			return nil, fmt.Errorf("tensor %s comes twice", quote(name))
+		}
+		byName[name] = t
+	}
+	inFile := maps.Clone(byName)
+	for alias, name := range meta { // of names that are tied, safetensors' save_model keeps one
+		if t, ok := inFile[unwrapped(name)]; ok && inFile[unwrapped(alias)].shape == nil {
+			byName[unwrapped(alias)] = t
+		}
+	}
+	names := sortedKeys(byName)
+	if err := foreignTensor(names); err != nil {
+		return nil, err
+	}
+	p := &Parameters{tensors: map[string]Tensor{}}
+	ends := func(end string) []string {
+		return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+			return !strings.HasSuffix("."+name, "."+end)
+		})
+	}
+	tables, prefix := ends(wteWeight), ""
+	if heads, positions := ends(lmHead), ends("wpe.weight"); len(tables) == 0 &&
+		len(heads) == 1 && len(positions) == 1 {
+		tables = []string{strings.TrimSuffix(positions[0], "wpe.weight") + wteWeight}
+		byName[tables[0]], p.headAlone = byName[heads[0]], true
+		names = append(names, tables[0])
+	}
+	switch len(tables) {
+	case 0:
+		return nil, fmt.Errorf("no tensor %q: these are not the weights of a GPT-2 (the first is "+
+			"%s)", wteWeight, quote(names[0]))
+	case 1:
+		prefix = strings.TrimSuffix(tables[0], wteWeight)
+	default:
+		return nil, fmt.Errorf("it holds several models: %s and %s", quote(tables[0]),
+			quote(tables[1]))
+	}
+	for _, name := range names {
+		rest, ok := strings.CutPrefix(name, prefix)
+		outer, isHead := strings.CutSuffix(name, lmHead)
+		_, inLayer, _ := splitLayer(rest)
+		beside := "" // what does not change the logits
+		for _, part := range []string{"v_head", "multiple_choice_head", "n_averaged"} {
+			if strings.Contains("."+name+".", "."+part+".") {
+				beside = part + ", which is not GPT-2's, is left out"
+			}
+		}
+		switch {
+		case isHead && strings.HasPrefix(prefix, outer):
+			if _, twice := p.tensors[lmHead]; twice {
+				return nil, fmt.Errorf("tensor %s comes twice", quote(lmHead))
+			}
+			p.tensors[lmHead] = byName[name]
+		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
+			p.masks = true
+		case beside != "":
+			if !slices.Contains(p.notes, beside) {
+				p.notes = append(p.notes, beside)
+			}
+		case ok:
+			p.tensors[rest] = byName[name]
+			p.biases = p.biases || strings.HasSuffix(rest, ".bias")
+		default:
+			return nil, unknownTensor(name)
+		}
+	}
+	wte := p.tensors[wteWeight]
+	if lm, ok := p.tensors[lmHead]; ok && lm.format == wte.format &&
+		slices.Equal(lm.shape, wte.shape) && bytes.Equal(lm.data, wte.data) {
+		delete(p.tensors, lmHead)
+		p.headCopied = true
+	}
+	attn := p.tensors["h.0.attn.c_attn.weight"].shape
+	p.turned = len(attn) == 2 && len(wte.shape) == 2 && attn[1] == wte.shape[1] &&
+		attn[0] != attn[1]
+	return p, nil
+}
+
+// splitLayer divides h.11.attn.bias into 11 and attn.bias.
+func splitLayer(name string) (layer int, rest string, ok bool) {
+	name, inLayer := strings.CutPrefix(name, "h.")
+	digits, rest, _ := strings.Cut(name, ".")
+	layer, err := strconv.Atoi(digits)
+	if !inLayer || err != nil || layer < 0 || strconv.Itoa(layer) != digits {
+		return 0, "", false
+	}
+	return layer, rest, true
+}
+
+const loraAdvice = "a LoRA adapter: save the whole model, after merge_and_unload() of peft"
+
+// foreignTensors are parts of names that tell what is not a GPT-2, or not one that can be computed.
+var foreignTensors = []struct{ parts, what string }{
+	{"score classifier", "this is a classifier, which predicts no tokens"},
+	{"crossattention ln_cross_attn",
+		"this is a model with cross-attention, which GPT-2 does not have"},
+	{"lora_A lora_B base_layer", "this is " + loraAdvice},
+	{"SCB absmax quant_map qweight qzeros _packed_params weight_scale _scale",
+		"the weights are quantized: save the model in F32, F16 or BF16"},
+	{"weight_mask bias_mask", "the weights are pruned, and each is weight_orig × weight_mask: " +
+		"torch.nn.utils.prune.remove(module, 'weight') makes them one, before the model is saved"},
+	{"parametrizations weight_g weight_u", "the weights are made of others (weight_norm, " +
+		"spectral_norm): make them one, as torch.nn.utils.parametrize.remove_parametrizations " +
+		"does, before the model is saved"},
+	{"W_E W_U", "this is a TransformerLens state dict, whose weights may have been folded: use " +
+		"the checkpoint that it was made from"},
+	{"_original_component blocks.0.attn.q", "this is the state dict of a TransformerBridge of " +
+		"TransformerLens: use the folder that it was booted from"},
+	{"tok_emb", "this is the minGPT of 2020 (tok_emb), whose parts are others: only its later " +
+		"form, with transformer.wte, is read"},
+}
+
+// foreignTensor is the error of the first of these that is there.
+func foreignTensor(names []string) error {
+	for _, k := range foreignTensors {
+		for _, part := range strings.Fields(k.parts) {
+			for _, name := range names {
+				if strings.Contains("."+name+".", "."+part+".") {
+					return fmt.Errorf("tensor %s: %s", quote(name), k.what)
+				}
+			}
+		}
+	}
+	if len(names) == 0 {
+		return errors.New("it holds no tensors")
+	}
+	return nil
+}
+
+func unknownTensor(name string) error {
+	return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one that "+
+		"mechpatch computes", quote(name))
+}
+
+// stateDict finds the state dict of a GPT-2 in what a PyTorch file holds: the dict with a key that
+// ends in wte.weight, else the one with the most tensors.
+func stateDict(tree map[string]any) (map[string]any, error) {
+	type place struct {
+		dict map[string]any
+		key  string
+	}
+	var largest map[string]any
+	most, whole := 0, false
+	const deepest = 3 // dicts within dicts
+	level := []place{{dict: tree}}
+	for depth := 0; depth <= deepest; depth++ {
+		var found, next []place
+		for _, p := range level {
+			isGPT2, tensors := false, 0
+			for _, key := range sortedKeys(p.dict) {
+				switch value := p.dict[key].(type) {
+				case *strided:
+					isGPT2 = isGPT2 || strings.HasSuffix("."+key, "."+wteWeight)
+					tensors++
+				case map[string]any:
+					next = append(next, place{value, key})
+				}
+			}
+			if isGPT2 {
+				found = append(found, p)
+			}
+			if tensors > most {
+				most, largest = tensors, p.dict
+			}
+			whole = whole || p.dict["_modules"] != nil
+		}
+		// Of several, an average of the weights beside the model for one, the usual name decides.
+		for _, name := range []string{"model", "state_dict", "model_state_dict", "module"} {
+			for _, p := range found {
+				if p.key == name || len(found) == 1 {
+					return p.dict, nil
+				}
+			}
+		}
+		if len(found) > 1 {
+			return nil, fmt.Errorf("it holds several models, %s and %s: save the state dict of "+
+				"one alone", quote(found[0].key), quote(found[1].key))
+		}
+		level = next
+	}
+	switch {
+	case whole:
+		return nil, errors.New("it holds a model saved whole, which only its own program can " +
+			"open: save it again there, as torch.save(model.state_dict(), FILE)")
+	case tree["ds_version"] != nil && most == 0:
+		return nil, errors.New("this is a part of a DeepSpeed checkpoint: make one file of it " +
+			"with the zero_to_fp32.py that lies beside it")
+	case most == 0:
+		return nil, errors.New("it holds a dict without tensors, not a state dict")
+	}
+	return largest, nil
+}
+
+// put adds a fact. Another value for the same key is a contradiction, and an error.
+func (f Facts) put(key string, value any, from string) error {
+	old, ok := f[key]
+	if ok && old.value != value {
+		return fmt.Errorf("%s is %v in %s, but %v in %s", key, old.value, old.from, value, from)
+	}
+	if !ok {
+		f[key] = Fact{value, from}
+	}
+	return nil
+}
+
+func (f Facts) add(others Facts) (err error) {
+	for _, key := range sortedKeys(others) {
+		err = cmp.Or(err, f.put(key, others[key].value, others[key].from))
+	}
+	return err
+}
 
 // headKeys are the names under which trainers say how many heads a layer has.
-var headKeys = []string{"n_head", "num_attention_heads", "n_heads", "num_heads"}
+const headKeys = "n_head num_attention_heads n_heads num_heads"
 
-// factKeys are the keys that are understood, by all their names, and the type of what is said.
+// factKeys are the keys that are understood, by all their names: the type of what is said as value,
+// and as from the first of the names, which is config.json's.
 var factKeys = sync.OnceValue(func() map[string]Fact {
 	keys := map[string]Fact{}
 	for _, k := range []struct {
 		zero  any
-		names string // the first is config.json's
+		names string
 	}{
 		{0, "n_layer num_hidden_layers n_layers num_layers"},
-		{0, strings.Join(headKeys, " ")},
+		{0, headKeys},
 		{0, "n_embd hidden_size n_embed d_model"},
 		{0, "n_positions max_position_embeddings block_size"},
 		{0, "vocab_size"},
@@ -59,56 +306,284 @@ var factKeys = sync.OnceValue(func() map[string]Fact {
 // sizeKeys are the facts that the tensors' shapes say as well.
 var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inner"}
 
-// readFacts takes the facts from what was said, JSON's or a pickle's values by key. Other keys are
-// left alone here, and null says nothing. A switch that is a text, such as "false", is refused: for
-// Python it is true. The error is the first fault.
-func readFacts(said func(key string) any, from string) (Facts, error) {
+// ownWords are the keys that nothing but the architecture of a model has: a dict with one of them
+// is a configuration, and a text that gives one of them a value may be one.
+var ownWords = strings.Fields(headKeys + " n_layer n_embd n_positions n_inner layer_norm_epsilon " +
+	"activation_function scale_attn_weights scale_attn_by_inverse_layer_idx " +
+	"tie_word_embeddings model_type architectures")
+
+// lastPart is a key without what flattened configurations put before it: "model.n_head".
+func lastPart(key string) string { return key[strings.LastIndexAny(key, "./")+1:] }
+
+// read adds what a tree says about a GPT-2 in any of its dicts and lists: map[string]any, []any and
+// plain values, as JSON has them. from is where it stands, and below begins the places of what it
+// holds. A text is JSON, or refused where it may be a configuration in another form. The error is
+// the first fault; what can be read is read all the same.
+func (f Facts) read(tree any, from, below string) (err error) {
+	isOwn := func(key any) bool {
+		name, _ := key.(string)
+		return slices.Contains(ownWords, lastPart(name))
+	}
+	switch v := tree.(type) {
+	case map[string]any:
+		args, isNano := v["model_args"].(map[string]any)
+		config, _ := v["config"].(map[string]any)
+		if isNano && strings.HasPrefix(below, "its ") { // of a pickle
+			args[className] = "nanoGPT"
+			for key := range factKeys() { // its config holds what was asked for at first
+				delete(config, key)
+			}
+		}
+		keys := sortedKeys(v)
+		hasOwn := slices.ContainsFunc(keys, func(key string) bool { return isOwn(key) })
+		if from == configJSON || hasOwn {
+			err = f.readConfig(v, from)
+		}
+		for _, key := range keys {
+			place := below + shorten(key)
+			err = cmp.Or(err, f.read(v[key], place, place+"."))
+		}
+	case []any:
+		if len(v) == 2 && isOwn(v[0]) { // an item of a dict's
+			return f.readConfig(map[string]any{v[0].(string): v[1]}, from)
+		}
+		for i, item := range v {
+			place := fmt.Sprintf("%s[%d]", from, i)
+			err = cmp.Or(err, f.read(item, place, place+"."))
+		}
+	case string:
+		var inner map[string]any
+		if strings.HasPrefix(strings.TrimSpace(v), "{") && parseJSON([]byte(v), &inner) == nil {
+			return f.read(inner, from, from+".")
+		}
+		if word := wordIn(v); word != "" {
+			err = fmt.Errorf("%s is a text that speaks of %s and cannot be read: only JSON can. "+
+				"Save the state dict alone, with a config.json beside it", from, word)
+		}
+	}
+	return err
+}
+
+// readMetadata adds what a safetensors file's __metadata__ says, where all is text.
+func (f Facts) readMetadata(meta map[string]string) error {
+	tree := map[string]any{}
+	for key, text := range meta {
+		tree[key] = text
+		if _, ok := factKeys()[lastPart(key)]; ok {
+			tree[key] = json.Number(text) // which is what it is, if it is no number
+		}
+	}
+	delete(tree, metaTokenizer)
+	return f.read(tree, "its __metadata__", "its __metadata__.")
+}
+
+// wordIn finds a word of the architecture that a text gives a value, as YAML, TOML, Python and
+// command lines do; "" if there is none.
+func wordIn(text string) string {
+	text = strings.ReplaceAll(text, "-", "_")
+	for _, word := range ownWords {
+		pieces := strings.Split(text, word)
+		for i, after := range pieces[1:] {
+			after = strings.TrimLeft(after, `'" `)
+			if strings.HasSuffix(pieces[i], "__") ||
+				after != "" && strings.IndexByte(":=>0123456789", after[0]) >= 0 {
+				return word
+			}
+		}
+	}
+	return ""
+}
+
+// className is the key of an object's class in a tree that was a pickle's.
+const className = "__class__"
+
+// plainTree is what a pickle holds as JSON would have it: dicts, and objects by their attributes. A
+// dict or list that occurs twice stands where it is met first. What a few bytes can unfold into is
+// bounded.
+func plainTree(object any) (map[string]any, error) {
+	const deepest, most = 100, 1 << 20
+	seen, nodes := map[any]bool{}, 0
+	var plain func(value any, depth int) any
+	plain = func(value any, depth int) any {
+		var items []any
+		nodes++
+		if depth > deepest {
+			nodes = most
+		}
+		if _, isTuple := value.(pyTuple); nodes >= most || !isTuple && seen[value] {
+			return nil
+		}
+		switch v := value.(type) {
+		case *pyDict:
+			seen[v] = true
+			dict := map[string]any{}
+			for _, part := range append([]*pyDict{v}, v.state...) {
+				for _, key := range part.keys {
+					dict[fmt.Sprint(key)] = plain(part.values[key], depth+1)
+				}
+			}
+			if inner, ok := dict["_val"]; ok { // a value of OmegaConf's
+				return inner
+			}
+			if v.class != "" {
+				dict[className] = string(v.class)
+			}
+			return dict
+		case *pyList:
+			seen[v] = true
+			items = v.items
+		case pyTuple:
+			items = v
+		default:
+			return value
+		}
+		list := []any{}
+		for _, item := range items {
+			list = append(list, plain(item, depth+1))
+		}
+		return list
+	}
+	tree, ok := plain(object, 0).(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
+	}
+	if nodes >= most {
+		return nil, errors.New("it holds more around its tensors than a state dict needs")
+	}
+	return tree, nil
+}
+
+// parseConfig reads what a config.json, which messages call from, says about a GPT-2; the error is
+// why that cannot be computed.
+func parseConfig(data []byte, from string) (Facts, error) {
+	var tree map[string]any
 	facts := Facts{}
+	if err := parseJSON(data, &tree); err != nil {
+		return facts, fmt.Errorf("%s: %w", from, err)
+	}
+	return facts, facts.read(tree, from, from+"'s ")
+}
+
+// minGPTs are minGPT's own model types, and how many heads those have that say it.
+var minGPTs = map[string]int{"gpt": 0, "openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16,
+	"gpt2-large": 20, "gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
+
+// readConfig adds what one dict says about a GPT-2.
+func (f Facts) readConfig(said map[string]any, from string) error {
+	class, _ := said[className].(string)
+	is := func(name string) bool { return strings.HasSuffix("."+class, "."+name) }
+	has := func(key string) bool { _, ok := said[key]; return ok }
+	kind := said["model_type"]
+	size, _ := kind.(string)
+	_, isMinGPT := minGPTs[size]
+	isMinGPT = isMinGPT && (size != "gpt2" || has("block_size"))
+	isHF := is("GPT2Config") || size == "gpt2" && !isMinGPT
 	var fault error
-	for _, key := range sortedKeys(factKeys()) {
-		value := said(key)
-		if value == nil {
+	note := func(format string, args ...any) {
+		fault = cmp.Or(fault, fmt.Errorf(format, args...))
+	}
+	if kind != nil && !isHF && !isMinGPT {
+		note("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(kind)))
+	}
+
+	facts := Facts{}
+	for _, key := range sortedKeys(said) {
+		known, ok := factKeys()[lastPart(key)]
+		value := said[key]
+		switch {
+		case !ok:
+			if from != inItself && !harmless(key, value) {
+				text, _ := json.Marshal(value)
+				note("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
+					shorten(key), shorten(string(text)))
+			}
+			continue
+		case value == nil: // transformers takes it for what it is, if it can
+			if !isMinGPT && known.from != "n_inner" && (known.value != 0 || isHF || from == configJSON) {
+				note("%s is null in %s, which cannot be right", key, from)
+			}
+			continue
+		case size == "gpt2" && isHF && !has(known.from) &&
+			strings.Contains(" n_heads num_heads hidden_act ", " "+key+" "): // read by nobody
+			note("%s: of a gpt2, %s is called %s", from, key, known.from)
 			continue
 		}
-		known := factKeys()[key] // its from is the key's first name
-		text := fmt.Sprint(value)
-		var err error
-		switch known.value.(type) {
-		case int:
-			value, err = strconv.Atoi(text)
-		case float64:
-			var epsilon float64
-			epsilon, err = strconv.ParseFloat(text, 64)
-			if value = epsilon + 0; !(epsilon >= 0) { // not −0
-				err = strconv.ErrRange
-			}
-		case bool:
-			if _, isText := value.(string); isText {
-				err = strconv.ErrSyntax
-				break
-			}
-			value, err = strconv.ParseBool(strings.ToLower(text))
-		case string:
-			value = text
-			if _, ok := activationNamed(text); !ok {
-				err = fmt.Errorf("%s is %s in %s: only GPT-2's own, gelu_new, and gelu and relu "+
-					"can be computed", known.from, quote(text), from)
-				fault = cmp.Or(fault, err)
-				continue
-			}
+		where := from
+		if key != known.from {
+			where += " (" + key + ")"
 		}
-		if err != nil {
-			err = fmt.Errorf("%s is %s in %s, which cannot be right", key, quote(text), from)
-		} else {
-			where := from
-			if key != known.from {
-				where += " (" + key + ")"
-			}
+		value, err := parseFact(known.value, value)
+		if err == nil {
 			err = facts.put(known.from, value, where)
+		} else if fault == nil {
+			err = fmt.Errorf("%s is %s in %s, %w", key, quote(fmt.Sprint(said[key])), from, err)
 		}
 		fault = cmp.Or(fault, err)
 	}
-	return facts, fault
+	if n := minGPTs[size]; n > 0 && !isHF && facts["n_head"].value == nil {
+		facts["n_head"] = Fact{n, from}
+	}
+	heads, _ := facts["n_head"].value.(int)
+	if d, _ := facts["n_embd"].value.(int); heads > 0 && d%heads != 0 {
+		note("%s: n_head is %d, which does not divide n_embd, %d", from, heads, d)
+	}
+	if _, ok := facts["activation_function"]; !ok {
+		tanh, exact := "gelu_new", "gelu"
+		switch {
+		case isHF: // transformers' own where nothing is said
+			facts["activation_function"] = Fact{tanh, from}
+		case is("nanoGPT") && has("bias"), is("GPTConfig") && (has("dropout") || has("bias")):
+			facts["activation_function"] = Fact{exact, "nanoGPT"}
+		case is("nanoGPT"): // from before that option
+			facts["activation_function"] = Fact{tanh, "nanoGPT"}
+		case is("GPTConfig"):
+			facts["activation_function"] = Fact{tanh, "build-nanogpt"}
+		case is("CfgNode"):
+			facts["activation_function"] = Fact{tanh, "minGPT"}
+		}
+	}
+	if isHF {
+		facts["model_type"] = Fact{"gpt2", from}
+	}
+	return cmp.Or(fault, f.add(facts))
+}
+
+// Where the outermost dict of a config.json and of a PyTorch file stands.
+const (
+	configJSON = "config.json"
+	inItself   = "the checkpoint itself"
+)
+
+// parseFact takes a value, JSON's or a pickle's, for what zero has the type of, in the range in
+// which it means something. A switch that is a text, such as "false", is refused: for Python it is
+// true.
+func parseFact(zero, value any) (any, error) {
+	wrong := errors.New("which cannot be right")
+	text := fmt.Sprint(value)
+	switch zero.(type) {
+	case int:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, wrong
+		}
+		return n, nil
+	case float64:
+		x, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(x >= 0 && x <= 1) {
+			return nil, wrong
+		}
+		return x + 0, nil // not −0
+	case bool:
+		b, err := strconv.ParseBool(strings.ToLower(text))
+		if _, isText := value.(string); err != nil || isText {
+			return nil, wrong
+		}
+		return b, nil
+	}
+	if _, ok := activationNamed(text); !ok {
+		return nil, errors.New("and only GPT-2's own, gelu_new, and gelu and relu can be computed")
+	}
+	return text, nil
 }
 
 // variant is the architecture that the facts ask for, and whether they say which activation
@@ -141,58 +616,6 @@ func activationNamed(name string) (a Activation, ok bool) {
 	return 0, false
 }
 
-// parseConfig reads what a config.json, which messages call from, says about a GPT-2; the error is
-// why that cannot be computed. Trainers other than Hugging Face put it one level down, in "model".
-func parseConfig(data []byte, from string) (Facts, error) {
-	var said map[string]any
-	if err := parseJSON(data, &said); err != nil {
-		return nil, fmt.Errorf("%s: %w", from, err)
-	}
-	for _, key := range []string{"model", "model_args", "model_config"} {
-		if inner, ok := said[key].(map[string]any); ok && said["n_embd"] == nil {
-			facts, err := readArguments(func(key string) any { return inner[key] }, from)
-			return facts, cmp.Or(err, checkHarmless(inner, from))
-		}
-	}
-	facts, err := readFacts(func(key string) any { return said[key] }, from)
-	for _, key := range sortedKeys(said) { // transformers takes null for what it is, if it can
-		if name := factKeys()[key].from; name != "" && name != "n_inner" && said[key] == nil {
-			err = cmp.Or(err, fmt.Errorf("%s is null in %s, which cannot be right", key, from))
-		}
-	}
-	switch kind := said["model_type"]; kind {
-	case nil:
-	case "gpt2":
-		for _, key := range []string{"n_heads", "num_heads", "hidden_act"} { // read by nobody
-			if name := factKeys()[key].from; said[key] != nil && said[name] == nil {
-				err = cmp.Or(err, fmt.Errorf("%s: of a gpt2, %s is called %s", from, key, name))
-			}
-		}
-		if _, ok := facts["activation_function"]; !ok { // transformers' own where nothing is said
-			facts["activation_function"] = Fact{"gelu_new", from}
-		}
-	default:
-		err = fmt.Errorf("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(kind)))
-	}
-	heads, _ := facts["n_head"].value.(int)
-	if width, ok := facts["n_embd"].value.(int); ok && heads > 0 && width%heads != 0 && err == nil {
-		err = fmt.Errorf("%s: n_head is %d, which does not divide n_embd, %d", from, heads, width)
-	}
-	return facts, cmp.Or(err, checkHarmless(said, from))
-}
-
-// checkHarmless is an error if a configuration asks for what cannot be computed here.
-func checkHarmless(said map[string]any, from string) error {
-	for _, key := range sortedKeys(said) {
-		if !harmless(key, said[key]) {
-			value, _ := json.Marshal(said[key])
-			return fmt.Errorf("%s: %s is %s: a GPT-2 with that change cannot be computed here",
-				from, shorten(key), shorten(string(value)))
-		}
-	}
-	return nil
-}
-
 // otherThan says how a config.json's sizes differ from others; "" if they do not.
 func (f Facts) otherThan(others Facts) string {
 	for _, key := range sizeKeys {
@@ -204,529 +627,118 @@ func (f Facts) otherThan(others Facts) string {
 	return ""
 }
 
-// harmless tells whether a key of config.json leaves the numbers as they are. Of keys that are not
-// known, those are not whose name speaks of the model's inner workings.
+// Of keys that are not known, those with one of innerWorkings in their names, between underscores
+// or not, change what a GPT-2 computes, unless one of harmlessParts shows that they do not:
+// dropout, the heads of classifiers, how training goes, and how, not what, is computed.
+var (
+	innerWorkings = strings.Fields("attn attention mult scale scaling mup rotary rope alibi " +
+		"position pos_emb norm rms ln_ residual gate gating moe expert quant window sparse " +
+		"activation _act_ _afn_ glu softcap soft_cap causal direction prefix_lm pruned adapter " +
+		"encoder_decoder kv_ parallel")
+	harmlessParts = strings.Fields("__ drop _summary_ flash reorder_and_upcast_attn " +
+		"output_attentions attn_implementation grad loss optim batch precision data_ _lr_ " +
+		"multi_gpu multiproc clip_norm norm_clip")
+)
+
+// harmless tells whether a key of a configuration leaves the numbers as they are.
 func harmless(key string, value any) bool {
+	padded := "_" + key + "_"
+	in := func(part string) bool { return strings.Contains(padded, part) }
+	dict, isDict := value.(map[string]any)
+	list, isList := value.([]any)
+	_, isTensor := value.(*strided)
 	switch {
-	case value == nil || value == false:
-		return true
-	case factKeys()[key].from != "" || slices.Contains(harmlessKeys, key),
-		harmlessNames().MatchString(key):
+	case value == nil, value == false, isTensor, isDict && len(dict) == 0, isList && len(list) == 0,
+		slices.ContainsFunc(harmlessParts, in):
 		return true
 	case key == "position_embedding_type":
 		return value == "absolute" || value == "learned"
 	case key == "auto_map": // a tokenizer of its own is not the model's affair
-		models, _ := value.(map[string]any)
-		for name := range models {
-			if strings.HasPrefix(name, "AutoModel") {
-				return false
-			}
-		}
-		return models != nil
+		isModel := func(name string) bool { return strings.HasPrefix(name, "AutoModel") }
+		return isDict && !slices.ContainsFunc(sortedKeys(dict), isModel)
 	}
-	dict, isDict := value.(map[string]any)
-	list, isList := value.([]any)
-	empty := isDict && len(dict) == 0 || isList && len(list) == 0
-	return empty || !innerWorkings().MatchString(key)
-}
-
-// harmlessKeys are keys that innerWorkings would take for others, and so are harmlessNames:
-// dropout, the heads of classifiers, and how, not what, is computed.
-var harmlessKeys = []string{"reorder_and_upcast_attn", "output_attentions", "attn_implementation"}
-
-var (
-	harmlessNames = lazyRegexp(`^_|drop|^summary_|flash`)
-	innerWorkings = lazyRegexp(`attn|attention|mult|scal(e|ing)|mup|rotary|rope|alibi|` +
-		`position|pos_emb|norm|rms|ln_|_ln$|residual|gate|gating|moe|expert|quant|window|sparse|` +
-		`activation|^act$|^afn$|glu|soft_?cap|causal|direction|prefix_lm|pruned|adapter|` +
-		`encoder_decoder|kv_|parallel`)
-)
-
-// readArguments takes the facts from a trainer's own arguments. minGPT's may name the size of a
-// model instead of saying it.
-func readArguments(said func(key string) any, from string) (Facts, error) {
-	heads := map[string]int{"openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16, "gpt2-large": 20,
-		"gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
-	facts, err := readFacts(said, from)
-	size, _ := said("model_type").(string)
-	if n := heads[size]; n > 0 && err == nil && facts["n_head"].value == nil {
-		facts["n_head"] = Fact{n, from}
-	}
-	return facts, err
-}
-
-// stateDict finds the state dict of a GPT-2 in what a PyTorch file holds: the dict with a key that
-// ends in wte.weight, else the one with the most tensors. around are the dicts that it lies in, the
-// outermost first.
-func stateDict(object any) (state *pyDict, around []*pyDict, err error) {
-	outer, ok := object.(*pyDict)
-	if !ok {
-		return nil, nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
-	}
-	type place struct {
-		dict   *pyDict
-		around []*pyDict
-		key    string
-	}
-	var other place
-	most := 0
-	const deepest = 3 // dicts within dicts
-	level, seen := []place{{dict: outer}}, map[*pyDict]bool{outer: true}
-	for depth := 0; depth <= deepest; depth++ {
-		var found, next []place
-		for _, p := range level {
-			gpt2, tensors := p.dict.tensors()
-			if gpt2 {
-				found = append(found, p)
-			}
-			if tensors > most {
-				most, other = tensors, p
-			}
-			for _, key := range p.dict.keys {
-				inner, ok := p.dict.values[key].(*pyDict)
-				if name, isString := key.(string); ok && isString && !seen[inner] {
-					seen[inner] = true
-					next = append(next, place{inner, append(slices.Clip(p.around), p.dict), name})
-				}
-			}
-		}
-		// Of several, an average of the weights beside the model for one, the usual name decides.
-		for _, name := range []string{"model", "state_dict", "model_state_dict", "module"} {
-			for _, p := range found {
-				if p.key == name || len(found) == 1 {
-					return p.dict, p.around, nil
-				}
-			}
-		}
-		if len(found) > 1 {
-			return nil, nil, fmt.Errorf("it holds several models, %s and %s: save the state dict "+
-				"of one alone", quote(found[0].key), quote(found[1].key))
-		}
-		level = next
-	}
-	if wholeModel(outer) {
-		return nil, nil, errors.New("it holds a model saved whole, which only its own program " +
-			"can open: save it again there, as torch.save(model.state_dict(), FILE)")
-	}
-	if _, ok := outer.get("ds_version"); ok && most == 0 {
-		return nil, nil, errors.New("this is a part of a DeepSpeed checkpoint: make one file of " +
-			"it with the zero_to_fp32.py that lies beside it")
-	}
-	if most == 0 {
-		return nil, nil, fmt.Errorf("it holds %s without tensors, not a state dict", pyKind(outer))
-	}
-	return other.dict, other.around, nil
-}
-
-// tensors counts a dict's tensors, and tells whether they are a GPT-2's.
-func (d *pyDict) tensors() (gpt2 bool, n int) {
-	for _, key := range d.keys {
-		if _, ok := d.values[key].(*strided); ok {
-			n++
-			name, _ := key.(string)
-			gpt2 = gpt2 || isEmbedding(name)
-		}
-	}
-	return gpt2, n
-}
-
-// wholeModel tells whether an object, or one in it, is a module of PyTorch's with all its parts.
-func wholeModel(d *pyDict) bool {
-	if _, ok := d.get("_modules"); ok {
-		return true
-	}
-	for _, key := range d.keys {
-		if inner, ok := d.values[key].(*pyDict); ok {
-			if _, ok := inner.get("_modules"); ok {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// trainerFacts is what the dicts around a state dict say about the model, in arguments and
-// configurations of any name. By theirs nanoGPT and build-nanogpt are known, and so their
-// activation function, which nothing else tells.
-func trainerFacts(around []*pyDict) (Facts, error) {
-	facts := Facts{}
-	for _, d := range around {
-		if args, ok := d.values["model_args"].(*pyDict); ok { // nanoGPT: its config is the defaults
-			said, err := readArguments(attributes(args), "its model_args")
-			if err = cmp.Or(err, checkHarmless(args.plain(), "its model_args")); err != nil {
-				return nil, err
-			}
-			if _, ok := said["activation_function"]; !ok {
-				activation := "gelu"
-				if _, ok := args.get("bias"); !ok { // from before that option: the tanh form
-					activation = "gelu_new"
-				}
-				said["activation_function"] = Fact{activation, "nanoGPT"}
-			}
-			return said, facts.add(said)
-		}
-		for _, key := range headKeys {
-			if value, ok := attributes(d)(key).(int64); ok {
-				if err := facts.put("n_head", int(value), "the checkpoint itself"); err != nil {
-					return nil, err
-				}
-			}
-		}
-		for _, key := range d.keys {
-			name, _ := key.(string)
-			from := "its " + shorten(name)
-			if text, ok := d.values[key].(string); ok && strings.HasPrefix(text, "{") { // JSON
-				more, err := parseConfig([]byte(text), from)
-				if err = cmp.Or(err, facts.add(more)); err != nil {
-					return nil, err
-				}
-			}
-			args, ok := d.values[key].(*pyDict)
-			if !ok || name == "" {
-				continue
-			}
-			for _, key := range []string{"config", "model", "model_config", "gpt_config"} {
-				value, _ := args.get(key)
-				if inner, ok := value.(*pyDict); ok {
-					args = inner
-				}
-			}
-			said := attributes(args)
-			has := func(key string) bool { return said(key) != nil }
-			if !slices.ContainsFunc(headKeys, has) && !has("model_type") {
-				continue // not about the model
-			}
-			more, err := readArguments(said, from)
-			class := string(args.class)
-			isConfig := strings.HasSuffix(class, ".GPTConfig") // nanoGPT's and build-nanogpt's
-			if isConfig || said("model_type") == "gpt2" {      // Hugging Face's
-				err = cmp.Or(err, checkHarmless(args.plain(), from))
-			}
-			if err != nil {
-				return nil, err
-			}
-			_, dropout := args.get("dropout")
-			_, bias := args.get("bias")
-			if _, ok := more["activation_function"]; !ok {
-				switch {
-				case isConfig && (dropout || bias):
-					more["activation_function"] = Fact{"gelu", "nanoGPT"}
-				case isConfig:
-					more["activation_function"] = Fact{"gelu_new", "build-nanogpt"}
-				case strings.HasSuffix(class, ".CfgNode"):
-					more["activation_function"] = Fact{"gelu_new", "minGPT"}
-				}
-			}
-			if err := facts.add(more); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return facts, nil
-}
-
-// attributes looks up what an object or a dict of a pickle holds, if that is a plain value.
-func attributes(d *pyDict) func(key string) any {
-	return func(key string) any {
-		switch value, _ := d.get(key); value.(type) {
-		case bool, int64, float64, string:
-			return value
-		}
-		return nil
-	}
-}
-
-// plain is what an object or a dict holds by name.
-func (d *pyDict) plain() map[string]any {
-	said := map[string]any{}
-	for _, part := range append([]*pyDict{d}, d.state...) {
-		for _, key := range part.keys {
-			if name, ok := key.(string); ok {
-				said[name] = attributes(part)(name)
-			}
-		}
-	}
-	return said
-}
-
-// Parameters are the tensors of a GPT-2 by canonical name, as the file holds them, and all that is
-// known of the model.
-type Parameters struct {
-	Config
-	Variant
-	inner        int               // the width of the MLPs
-	tensors      map[string]Tensor // lm_head.weight only where it is not tied to wte.weight
-	turned       bool              // linear weights are [out, in] in the file: PyTorch's nn.Linear
-	biases       bool              // there are biases
-	headCopied   bool              // the file has an lm_head, but it is wte again
-	masks        bool              // there are causal masks, as minGPT saves them
-	headsAssumed bool              // nothing says how many heads there are
-	notes        []string          // what of the file is left out
-}
-
-const lmHead = "lm_head.weight"
-
-// isEmbedding tells whether a name is that of a GPT-2's token embedding, after any prefix.
-func isEmbedding(name string) bool {
-	return name == "wte.weight" || strings.HasSuffix(name, ".wte.weight")
-}
-
-// canonicalTensors finds the GPT-2 among a checkpoint's tensors, and takes prefixes, masks and a
-// tied lm_head away. A tensor that is left over, such as a classifier's head or an adapter's, is an
-// error: the checkpoint is not the GPT-2 that it looks like.
-func canonicalTensors(ck *Checkpoint) (*Parameters, error) {
-	byName := make(map[string]Tensor, len(ck.tensors))
-	var names []string
-	for _, t := range ck.tensors {
-		name := unwrapped.Replace(t.name)
-		if _, twice := byName[name]; twice {
-			return nil, fmt.Errorf("tensor %s comes twice", quote(name))
-		}
-		byName[name] = t
-		names = append(names, name)
-	}
-	// Of names that are tied, safetensors' save_model keeps one.
-	for alias, name := range ck.meta {
-		t, ok := byName[unwrapped.Replace(name)]
-		if _, there := byName[unwrapped.Replace(alias)]; ok && !there {
-			byName[unwrapped.Replace(alias)] = t
-			names = append(names, unwrapped.Replace(alias))
-		}
-	}
-	slices.Sort(names)
-	first := slices.IndexFunc(names, isEmbedding)
-	if first < 0 {
-		return nil, notGPT2(names)
-	}
-	prefix := strings.TrimSuffix(names[first], "wte.weight")
-	if i := slices.IndexFunc(names[first+1:], isEmbedding); i >= 0 {
-		return nil, fmt.Errorf("it holds several models: %s and %s", quote(names[first]),
-			quote(names[first+1+i]))
-	}
-
-	for _, name := range names {
-		if err := foreignTensor(name); err != nil {
-			return nil, err
-		}
-	}
-	p := &Parameters{tensors: map[string]Tensor{}}
-	for _, name := range names {
-		t := byName[name]
-		rest, ok := strings.CutPrefix(name, prefix)
-		outer, isHead := strings.CutSuffix(name, lmHead)
-		_, inLayer, _ := splitLayer(rest)
-		switch {
-		case isHead && strings.HasPrefix(prefix, outer):
-			if _, twice := p.tensors[lmHead]; twice {
-				return nil, fmt.Errorf("tensor %s comes twice", quote(lmHead))
-			}
-			p.tensors[lmHead] = t
-		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
-			p.masks = true
-		case leftOut(name) != "":
-			note := fmt.Sprintf("%s, which is not GPT-2's, is left out", leftOut(name))
-			if !slices.Contains(p.notes, note) {
-				p.notes = append(p.notes, note)
-			}
-		case ok:
-			p.tensors[rest] = t
-		default:
-			return nil, unknownTensor(name)
-		}
-	}
-	wte := p.tensors["wte.weight"]
-	if lm, ok := p.tensors[lmHead]; ok && lm.format == wte.format &&
-		slices.Equal(lm.shape, wte.shape) && bytes.Equal(lm.data, wte.data) {
-		delete(p.tensors, lmHead)
-		p.headCopied = true
-	}
-	for name := range p.tensors {
-		p.biases = p.biases || strings.HasSuffix(name, ".bias")
-	}
-	attn := p.tensors["h.0.attn.c_attn.weight"].shape
-	p.turned = len(attn) == 2 && len(wte.shape) == 2 && attn[1] == wte.shape[1] &&
-		attn[0] != attn[1]
-	return p, nil
-}
-
-// splitLayer divides h.11.attn.bias into 11 and attn.bias.
-func splitLayer(name string) (layer int, rest string, ok bool) {
-	name, inLayer := strings.CutPrefix(name, "h.")
-	digits, rest, _ := strings.Cut(name, ".")
-	layer, err := strconv.Atoi(digits)
-	if !inLayer || err != nil || layer < 0 || strconv.Itoa(layer) != digits {
-		return 0, "", false
-	}
-	return layer, rest, true
-}
-
-// unwrapped takes away what wrappers of PyTorch's put between the parts of a name.
-var unwrapped = strings.NewReplacer("_orig_mod.", "", "_fsdp_wrapped_module.", "",
-	"_checkpoint_wrapped_module.", "")
-
-// leftOut names what may stand beside a GPT-2 and does not change its logits; "" is nothing.
-func leftOut(name string) string {
-	for _, head := range []string{"v_head", "multiple_choice_head"} {
-		if strings.HasPrefix(name, head+".") || strings.Contains(name, "."+head+".") {
-			return head
-		}
-	}
-	return ""
-}
-
-// foreignTensor is the error of a tensor that tells what it belongs to, if that is not a GPT-2.
-func foreignTensor(name string) error {
-	for _, k := range []struct{ parts, what string }{
-		{"score classifier", "this is a classifier, which predicts no tokens"},
-		{"crossattention ln_cross_attn",
-			"this is a model with cross-attention, which GPT-2 does not have"},
-		{"lora_A base_layer", "this is " + loraAdvice},
-		{"SCB absmax quant_map qweight qzeros _packed_params weight_scale _scale",
-			"the weights are quantized: save the model in F32, F16 or BF16"},
-	} {
-		for _, part := range strings.Fields(k.parts) {
-			if strings.Contains("."+name+".", "."+part+".") {
-				return fmt.Errorf("tensor %s: %s", quote(name), k.what)
-			}
-		}
-	}
-	return nil
-}
-
-func unknownTensor(name string) error {
-	return fmt.Errorf("tensor %s is not one of GPT-2's: a model that has it is not the one that "+
-		"mechpatch computes", quote(name))
-}
-
-const loraAdvice = "a LoRA adapter: save the whole model, after merge_and_unload() of peft"
-
-// notGPT2 is the error of tensors among which there is no token embedding of a GPT-2.
-func notGPT2(names []string) error {
-	for _, k := range []struct{ part, what string }{
-		{"lora_", "this is " + loraAdvice},
-		{"embed.W_E", "this is a TransformerLens state dict, whose weights may have been folded: " +
-			"use the checkpoint that it was made from"},
-		{"tok_emb.weight", "this is the minGPT of 2020 (tok_emb), whose parts are others: only " +
-			"its later form, with transformer.wte, is read"},
-	} {
-		for _, name := range names {
-			if strings.Contains(name, k.part) {
-				return errors.New(k.what)
-			}
-		}
-	}
-	if len(names) == 0 {
-		return errors.New("it holds no tensors")
-	}
-	return fmt.Errorf("no tensor \"wte.weight\": these are not the weights of a GPT-2 (the first "+
-		"is %s)", quote(names[0]))
+	return !slices.ContainsFunc(innerWorkings, in)
 }
 
 const (
 	onlyRead   = ": only safetensors and PyTorch files can be read"
-	tensorFlow = "this is a TensorFlow checkpoint" + onlyRead +
+	made       = "; use the checkpoint that it was made from"
+	tensorFlow = "a TensorFlow checkpoint" + onlyRead +
 		"; OpenAI's own weights are `mechpatch fetch`"
+	llamaC = "a model of llama2.c, not a GPT-2"
+	onnx   = "an ONNX model" + onlyRead
 )
 
-// foreignFile says what a file is that is neither safetensors nor PyTorch's, judged by its name
-// and its first bytes, and what to do about it; "" if they tell nothing.
-func foreignFile(path string, head []byte) string {
-	const llamaC = "this is a model of llama2.c, not a GPT-2"
-	const origin = "; use the checkpoint that it was made from"
-	base := strings.ToLower(filepath.Base(path))
-	for _, f := range []struct{ part, kind string }{
-		{".ckpt.index", tensorFlow}, {".ckpt.data-", tensorFlow}, {".ckpt.meta", tensorFlow},
-		{".msgpack", "this is a Flax checkpoint (msgpack)" + onlyRead},
-		{".onnx", "this is an ONNX model" + onlyRead},
-	} {
-		if strings.Contains(base, f.part) {
-			return f.kind
+// foreignForms are the files and folders that are neither safetensors nor PyTorch's, by parts of a
+// name, ^ and $ being its ends, or by the bytes that a file begins with.
+var foreignForms = []struct{ names, magics, what string }{
+	{"^adapter_config.json$|^adapter_model.", "", loraAdvice},
+	{".ckpt.index|.ckpt.data-|.ckpt.meta|^hparams.json$|^saved_model.pb$", "", tensorFlow},
+	{".distcp$|^.metadata$", "", "a checkpoint in PyTorch's distributed form: write it to one " +
+		"file with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
+	{".h5$", "\x89HDF", "an HDF5 file (Keras, TensorFlow)" + onlyRead},
+	{".msgpack", "", "a Flax checkpoint (msgpack)" + onlyRead},
+	{".gguf$", "GGUF", "a GGUF file" + onlyRead + made},
+	{".onnx", "", onnx},
+	{"", "lmgg|fmgg|tjgg", "a ggml file" + onlyRead + made},
+	{"", "\x93NUMPY", "a NumPy file (npy)" + onlyRead},
+	{"", "\xc6\xd7\x34\x01", "a checkpoint of llm.c" + onlyRead +
+		": its own export script, dev/eval/export_hf.py, makes a folder that is"},
+	{"", "24ka", llamaC},
+	{"", "version https://git-lfs", "a Git LFS pointer, not the weights themselves: fetch them " +
+		"with `git lfs pull` or `mechpatch fetch`"},
+	{"", "<", "a web page, not weights: the download brought an HTML or XML document instead of " +
+		"the file"},
+	{"", "{|[", "a JSON file, not weights: name the file of weights beside it"},
+	{"", "\x7fELF|MZ", "a program, not weights"},
+	{"", "\x1f\x8b|\xfd7zXZ|\x28\xb5\x2f\xfd|BZh|7z\xbc\xaf",
+		"a compressed archive: unpack it first"},
+}
+
+// foreignForm says what files of these names are, or one that begins with head; "" if nothing
+// tells.
+func foreignForm(names []string, head []byte) string {
+	start := strings.TrimLeft(string(head), " \t\r\n\ufeff")
+	for _, form := range foreignForms {
+		for part := range strings.SplitSeq(form.names, "|") {
+			for _, name := range names {
+				if part != "" && strings.Contains("^"+strings.ToLower(name)+"$", part) {
+					return form.what
+				}
+			}
 		}
-	}
-	start := bytes.TrimLeft(head, " \t\r\n\ufeff")
-	for _, f := range []struct{ magics, kind string }{
-		{"version https://git-lfs", "this is a Git LFS pointer, not the weights themselves: " +
-			"fetch them with `git lfs pull` or `mechpatch fetch`"},
-		{"<", "this is a web page, not weights: the download brought an HTML or XML document " +
-			"instead of the file"},
-		{"{|[", "this is a JSON file, not weights: name the file of weights beside it"},
-		{"\x89HDF", "this is an HDF5 file (Keras, TensorFlow)" + onlyRead},
-		{"\x93NUMPY", "this is a NumPy file (npy)" + onlyRead},
-		{"GGUF", "this is a GGUF file" + onlyRead + origin},
-		{"lmgg|fmgg|tjgg", "this is a ggml file" + onlyRead + origin},
-		{"\xc6\xd7\x34\x01", "this is a checkpoint of llm.c" + onlyRead +
-			": its own export script, dev/eval/export_hf.py, makes a folder that is"},
-		{"24ka", llamaC},
-		{"\x7fELF|MZ", "this is a program, not weights"},
-		{"\x1f\x8b|\xfd7zXZ|\x28\xb5\x2f\xfd|BZh|7z\xbc\xaf",
-			"this is a compressed archive: unpack it first"},
-	} {
-		for _, magic := range strings.Split(f.magics, "|") {
-			if bytes.HasPrefix(start, []byte(magic)) {
-				return f.kind
+		for magic := range strings.SplitSeq(form.magics, "|") {
+			if magic != "" && strings.HasPrefix(start, magic) {
+				return form.what
 			}
 		}
 	}
+	isText := func(b []byte) bool {
+		return len(b) > 0 && !bytes.ContainsFunc(b, func(r rune) bool {
+			return r < ' ' && r != '\n' && r != '\r' && r != '\t'
+		})
+	}
+	n := len(head)
 	switch {
-	case len(head) >= 28 && sevenSmall(head):
+	case isLlama(head):
 		return llamaC
-	case len(head) > 4 && head[0] == 8 && head[1] < 32 && (head[2] == 0x12 || head[2] == 0x3a):
-		// protobuf: ir_version, then the producer or the graph
-		return "this is an ONNX model" + onlyRead
-	case len(head) > 2 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) &&
-		isPrintable(head[2:min(8, len(head))]):
-		return "this is a msgpack file (Flax)" + onlyRead
-	case len(head) > 0 && isPrintable(head):
-		return "this is a text file, not weights"
+	case n > 4 && head[0] == 8 && head[1] < 32 && (head[2] == 0x12 || head[2] == 0x3a):
+		return onnx // protobuf: ir_version, then the producer or the graph
+	case n > 2 && (head[0]&0xf0 == 0x80 || head[0] == 0xde) && isText(head[2:min(8, n)]):
+		return "a msgpack file (Flax)" + onlyRead
+	case isText(head):
+		return "a text file, not weights"
 	}
 	return ""
 }
 
-// sevenSmall tells the header of an older llama2.c model: seven 32-bit numbers, such as 288, 768,
-// 6, 6, 6, 32000, 256, of which the vocabulary's may be negative.
-func sevenSmall(head []byte) bool {
-	for i := range 7 {
-		n := int32(binary.LittleEndian.Uint32(head[4*i:]))
-		if i == 5 {
-			n = max(n, -n)
-		}
-		if n < 1 || n > 1<<20 {
-			return false
-		}
+// isLlama tells the header of an older llama2.c model: seven 32-bit numbers, such as 288, 768, 6,
+// 6, 6, 32000, 256, of which the vocabulary's may be negative.
+func isLlama(head []byte) bool {
+	var sizes [7]int32
+	if _, err := binary.Decode(head, binary.LittleEndian, &sizes); err != nil {
+		return false
 	}
-	return true
-}
-
-func isPrintable(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' && c != '\n' && c != '\r' && c != '\t' {
-			return false
-		}
-	}
-	return true
-}
-
-// foreignFolder says what the files of a folder are in which no weights can be read; "" if their
-// names tell nothing.
-func foreignFolder(names []string) string {
-	for _, k := range []struct{ part, what string }{
-		{"adapter_config.json", "it holds " + loraAdvice},
-		{"adapter_model.", "it holds " + loraAdvice},
-		{".ckpt.index", tensorFlow}, {"hparams.json", tensorFlow},
-		{"tf_model.h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
-		{".msgpack", "it holds a Flax checkpoint (msgpack)" + onlyRead},
-		{".gguf", "it holds a GGUF file" + onlyRead},
-		{".onnx", "it holds an ONNX model" + onlyRead},
-		{"saved_model.pb", tensorFlow},
-		{".distcp", "it holds a checkpoint in PyTorch's distributed form: write it to one file " +
-			"with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
-		{".h5", "it holds an HDF5 file (Keras, TensorFlow)" + onlyRead},
-	} {
-		for _, name := range names {
-			if strings.Contains(name, k.part) {
-				return k.what
-			}
-		}
-	}
-	return ""
+	sizes[5] = max(sizes[5], -sizes[5])
+	return slices.Min(sizes[:]) > 0 && slices.Max(sizes[:]) <= 1<<20
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -115,13 +116,12 @@ func TestParseConfig(t *testing.T) {
 		{`{"model": {"model_type": "gpt", "n_head": 2, "n_embd": 8}}`,
 			facts{"n_head": 2, "n_embd": 8}},
 		{`{"layer_norm_epsilon": 0.0}`, facts{"layer_norm_epsilon": 0.0}},
-		{`{"layer_norm_epsilon": 2}`, facts{"layer_norm_epsilon": 2.0}},
+		{`{"layer_norm_epsilon": 1}`, facts{"layer_norm_epsilon": 1.0}},
 		{`{"scale_attn_weights": 0}`, facts{"scale_attn_weights": false}},
 		{`{"model_type": "gpt2", "num_attention_heads": 6}`, facts{"n_head": 6}},
 		{`{"temperature": 0.7, "active": 1, "n_steps": 5, "top_p": 0.9}`, nil},
 		{`{"position_embedding_type": "absolute"}`, nil},
 		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, nil},
-		{`{"model": {"model_type": {}}}`, nil},
 	} {
 		got, err := parseConfig([]byte(c.config), "config.json")
 		wantError(t, c.config, err, "")
@@ -160,7 +160,13 @@ func TestParseConfig(t *testing.T) {
 		{`{"auto_map": {"AutoModelForCausalLM": "x.Y"}}`, "auto_map is"},
 		{`{"pruned_heads": {"0": [1]}}`, "pruned_heads is"},
 		{`{"model": {"n_head": 2, "n_embd": 8, "rotary": true}}`, "rotary is true"},
-		{`{"model": {"model_type": {}, "n_head": [1]}}`, "n_head is"},
+		{`{"model": {"model_type": {}}}`, "config.json's model: model_type is"},
+		{`{"model": {"n_head": [1]}}`, "n_head is"},
+		{`{"layer_norm_epsilon": "inf"}`, `layer_norm_epsilon is "inf" in config.json, which cannot`},
+		{`{"layer_norm_epsilon": 2}`, "which cannot be right"},
+		{`{"n_layer": 0}`, "which cannot be right"},
+		{`{"a": {"b": [{"n_head": 2}, {"n_head": 3}]}}`,
+			"n_head is 2 in config.json's a.b[0], but 3 in config.json's a.b[1]"},
 		{`[]`, "config.json: not a JSON object, {…}"},
 	} {
 		_, err := parseConfig([]byte(c.config), "config.json")
@@ -182,7 +188,7 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 		for key, said := range facts {
-			if reflect.TypeOf(said.value) != reflect.TypeOf(factKeys()[key].value) {
+			if reflect.TypeOf(said.value) != reflect.TypeOf(factKeys()[key].value) && key != "model_type" {
 				t.Errorf("%s is %T", key, said.value)
 			}
 		}
@@ -196,9 +202,16 @@ var aTensor = &strided{storage: &storage{}}
 // TestStateDict finds the state dict of a GPT-2 wherever training programs put it.
 func TestStateDict(t *testing.T) {
 	state := dictOf("transformer.wte.weight", aTensor)
-	average := dictOf("transformer.wte.weight", aTensor)
+	average := dictOf("transformer.wte.weight", &strided{storage: &storage{}})
 	other := dictOf("step", aTensor, "other", aTensor)
 	module := &pyDict{class: "a.B", state: []*pyDict{dictOf("_modules", dictOf())}}
+	open := func(object any) (map[string]any, error) {
+		tree, err := plainTree(object)
+		if err != nil {
+			return nil, err
+		}
+		return stateDict(tree)
+	}
 	for name, c := range map[string]struct {
 		object any
 		err    string
@@ -220,13 +233,12 @@ func TestStateDict(t *testing.T) {
 		"a model saved whole":      {module, "a model saved whole"},
 		"a model saved whole in a": {dictOf("model", module), "a model saved whole"},
 	} {
-		found, _, err := stateDict(c.object)
-		if wantError(t, name, err, c.err); c.err == "" && found != state {
+		found, err := open(c.object)
+		if wantError(t, name, err, c.err); c.err == "" && found["transformer.wte.weight"] != aTensor {
 			t.Errorf("%s: %v", name, found)
 		}
 	}
-	if found, _, err := stateDict(dictOf("x", int64(1), "other", other)); err != nil ||
-		found != other {
+	if found, err := open(dictOf("x", int64(1), "other", other)); err != nil || len(found) != 2 {
 		t.Errorf("without a GPT-2: %v, %v", found, err)
 	}
 }
@@ -270,17 +282,117 @@ func TestTrainerFacts(t *testing.T) {
 		"a bad number": {dictOf("a", dictOf("n_head", "x", "n_embd", int64(8))), nil,
 			`n_head is "x" in its a`},
 	} {
-		facts, err := trainerFacts([]*pyDict{c.around})
+		facts, err := factsAround(c.around)
 		wantError(t, name, err, c.err)
 		if err == nil && (facts["n_head"].value != 2 ||
 			facts["activation_function"].value != c.activation) {
 			t.Errorf("%s: %v", name, facts)
 		}
 	}
-	if facts := must(trainerFacts([]*pyDict{dictOf("epoch", int64(1),
-		"args", dictOf("lr", 1.5, "n_layer", int64(3)))})); len(facts) != 0 {
+	if facts := must(factsAround(dictOf("epoch", int64(1), "args", dictOf("lr", 1.5, "hidden_size",
+		int64(3)), "scaler", dictOf("scale", 2.0)))); len(facts) != 0 {
 		t.Errorf("arguments that are not about the model: %v", facts)
 	}
+}
+
+// factsAround reads what a pickle holds around its tensors.
+func factsAround(outer *pyDict) (Facts, error) {
+	facts, tree := Facts{}, must(plainTree(outer))
+	return facts, facts.read(tree, inItself, "its ")
+}
+
+// TestFactsAnywhere: a configuration is found wherever it stands and in whatever form, and is read,
+// or refused with its place.
+func TestFactsAnywhere(t *testing.T) {
+	config := func(more ...any) *pyDict {
+		return dictOf(append(more, "model_type", "gpt2", "n_head", int64(2), "activation_function",
+			"relu", "scale_attn_by_inverse_layer_idx", true)...)
+	}
+	const text = `{"model_type": "gpt2", "n_head": 2, "activation_function": "relu",
+		"scale_attn_by_inverse_layer_idx": true}`
+	value := func(v any) *pyDict {
+		return &pyDict{class: "omegaconf.nodes.AnyNode", state: []*pyDict{dictOf("_val", v)}}
+	}
+	omega := &pyDict{class: "omegaconf.dictconfig.DictConfig", state: []*pyDict{dictOf("_content",
+		dictOf("model_type", value("gpt2"), "n_head", value(int64(2)), "activation_function",
+			value("relu"), "scale_attn_by_inverse_layer_idx", value(true)))}}
+	loop := config()
+	loop.set("itself", loop)
+	for name, c := range map[string]struct {
+		around *pyDict
+		err    string
+	}{
+		"Lightning's":       {dictOf("hyper_parameters", dictOf("lr", 0.1, "cfg", config())), ""},
+		"two dicts down":    {dictOf("a", dictOf("model", dictOf("config", config()))), ""},
+		"in the state dict": {config("wte.weight", aTensor, "h.0.attn.bias", aTensor), ""},
+		"in a list":         {dictOf("configs", listOf(int64(1), config())), ""},
+		"its items": {dictOf("configs", listOf(pyTuple{"n_head", int64(2)}, pyTuple{
+			"activation_function", "relu"}, pyTuple{"scale_attn_by_inverse_layer_idx", true})), ""},
+		"in a tuple":           {dictOf("configs", pyTuple{config()}), ""},
+		"with a number as key": {dictOf(int64(0), config()), ""},
+		"flattened": {dictOf("a", dictOf("m.n_head", int64(2), "m/activation_function",
+			"relu", "m.scale_attn_by_inverse_layer_idx", true)), ""},
+		"OmegaConf's":       {dictOf("cfg", omega), ""},
+		"that holds itself": {dictOf("cfg", loop), ""},
+		"JSON":              {dictOf("config", text), ""},
+		"JSON in an object": {dictOf("a", &pyDict{class: "a.B", state: []*pyDict{dictOf("c",
+			text)}}), ""},
+		"JSON in JSON": {dictOf("config", fmt.Sprintf(`{"model": %q}`, text)), ""},
+		"YAML": {dictOf("config", "model_type: gpt2\nn_head: 2\n"),
+			"its config is a text that speaks of n_head"},
+		"TOML": {dictOf("a", dictOf("b", "[model]\nn_layer = 2")),
+			"its a.b is a text that speaks of n_layer"},
+		"Python": {dictOf("c", "{'activation_function': 'relu'}"),
+			"its c is a text that speaks of activation_function"},
+		"a command line": {dictOf("cmd", "train.py --n-head 4"), "its cmd is a text"},
+		"its words": {dictOf("argv", listOf("train.py", "--n_head", "4")),
+			"its argv[1] is a text that speaks of n_head"},
+		"two that differ": {dictOf("a", config(), "b", dictOf("c", dictOf("n_head", int64(4)))),
+			"n_head is 2 in its a, but 4 in its b.c"},
+		"another model": {dictOf("a", dictOf("model_type", "gpt_bigcode")),
+			`its a: model_type is "gpt_bigcode", not gpt2`},
+		"another model, deep": {dictOf("a", listOf(dictOf("model_type", "llama", "n_head",
+			int64(2)))), `its a[0]: model_type is "llama", not gpt2`},
+		"epsilon": {dictOf("a", config("layer_norm_epsilon", math.Inf(1))),
+			`layer_norm_epsilon is "+Inf" in its a, which cannot be right`},
+		"a tensor for a number": {dictOf("a", dictOf("n_head", aTensor)), "n_head is"},
+		"a change": {dictOf("args", dictOf("n_head", int64(2), "activation", "relu")),
+			`its args: activation is "relu": a GPT-2 with that change`},
+	} {
+		facts, err := factsAround(c.around)
+		if wantError(t, name, err, c.err); err == nil && (facts["n_head"].value != 2 ||
+			facts["activation_function"].value != "relu" ||
+			facts["scale_attn_by_inverse_layer_idx"].value != true) {
+			t.Errorf("%s: %v", name, facts)
+		}
+	}
+	for _, meta := range []map[string]string{
+		{"config": text}, {"n_head": "2", "activation_function": "relu",
+			"scale_attn_by_inverse_layer_idx": "True", "model_type": "gpt2"},
+	} {
+		facts := Facts{}
+		if err := facts.readMetadata(meta); err != nil || facts["n_head"].value != 2 ||
+			facts["scale_attn_by_inverse_layer_idx"].value != true {
+			t.Errorf("%v: %v, %v", meta, facts, err)
+		}
+	}
+	wantError(t, "metadata", Facts{}.readMetadata(map[string]string{"c": "n_head: 2"}),
+		"its __metadata__.c is a text that speaks of n_head")
+	wantError(t, "metadata", Facts{}.readMetadata(map[string]string{"model_type": "gpt_neo"}),
+		`its __metadata__: model_type is "gpt_neo"`)
+	check(t, Facts{}.readMetadata(map[string]string{metaTokenizer: `{"vocab": {"n_head": 5}}`,
+		"doc": "of n_head and n_layer"}))
+	bomb := any(int64(1))
+	for range 60 {
+		bomb = pyTuple{bomb, bomb, bomb}
+	}
+	_, err := plainTree(dictOf("a", bomb))
+	wantError(t, "a bomb", err, "more around its tensors")
+	for range 200 {
+		bomb = listOf(bomb)
+	}
+	_, err = plainTree(dictOf("a", bomb))
+	wantError(t, "depth", err, "more around its tensors")
 }
 
 // TestActivationUnknown refuses nn.Linear's weights of which nothing tells the activation function.
@@ -341,8 +453,12 @@ func TestForeignFile(t *testing.T) {
 		{"x.bin", zeros, ""},
 		{"x.bin", "\x85", "text file"},
 		{"x.bin", "", ""},
+		{".metadata", zeros, "dcp_to_torch_save"},
+		{"__0_0.distcp", zeros, "dcp_to_torch_save"},
+		{"adapter_model.safetensors", zeros, "LoRA adapter"},
 	} {
-		got := foreignFile(c.name, []byte(c.head)[:min(64, len(c.head))])
+		got := cmp.Or(foreignForm([]string{c.name}, nil),
+			foreignForm(nil, []byte(c.head)[:min(64, len(c.head))]))
 		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s %.20q: %q, want %q", c.name, c.head, got, c.want)
 		}
@@ -354,7 +470,7 @@ func FuzzForeignFile(f *testing.F) {
 		f.Add("model.bin", []byte(head))
 	}
 	f.Fuzz(func(t *testing.T, path string, head []byte) {
-		if kind := foreignFile(path, head); strings.ContainsAny(kind, "\n\r") {
+		if kind := foreignForm([]string{path}, head); strings.ContainsAny(kind, "\n\r") {
 			t.Errorf("%q", kind)
 		}
 	})
@@ -389,7 +505,10 @@ func TestShards(t *testing.T) {
 		{"a part missing", func(files map[string]string) { delete(files, two) },
 			`a part that the index names, "model-00002-of-00004.safetensors", is missing`},
 		{"a part twice", func(files map[string]string) { files[three] = files[two] },
-			"where the index has it"},
+			`is in two parts, "model-00002-of-00004.safetensors" and "model-00003-of-`},
+		{"another part", func(files map[string]string) {
+			files[index] = strings.Replace(files[index], two, three, 1)
+		}, `is not in "model-00003-of-00004.safetensors", where the index has it`},
 		{"no index", func(files map[string]string) { files[index] = `{"weight_map": {}}` },
 			"it has no weight_map"},
 	} {
@@ -416,7 +535,8 @@ func TestShardFiles(t *testing.T) {
 		{`{"weight_map": {"a": "/x"}}`, "[]", "the parts lie beside the index"},
 		{`{"weight_map": {"a": "C:\\x"}}`, "[]", "the parts lie beside the index"},
 		{`{"weight_map": {"a": ""}}`, "[]", "the parts lie beside the index"},
-		{`{"weight_map": {"a": 1}}`, "[]", "a number in place of text"},
+		{`{"weight_map": {"a": 1}}`, "[]", "the parts lie beside the index"},
+		{`{"Weight_Map": {"a": "x"}}`, "[]", "it has no weight_map"},
 		{`{"weight_map": null}`, "[]", "it has no weight_map"},
 		{`[]`, "[]", "not a JSON object"},
 		{tooMany + "}}", "[]", "it names 1001 files, more than 1000"},
@@ -431,19 +551,18 @@ func TestShardFiles(t *testing.T) {
 // TestHeadsSaidAlone: who says how many heads there are is believed, whatever else is left out and
 // wherever it stands; who says two numbers is refused.
 func TestHeadsSaidAlone(t *testing.T) {
-	for _, key := range headKeys {
+	for _, key := range strings.Fields(headKeys) {
 		arguments := dictOf(key, int64(6))
 		for _, around := range []*pyDict{
 			arguments, dictOf("args", arguments), dictOf("opt", arguments),
 			dictOf("hyper_parameters", dictOf("config", arguments)),
 		} {
-			if facts := must(trainerFacts([]*pyDict{around})); facts["n_head"].value != 6 {
+			if facts := must(factsAround(around)); facts["n_head"].value != 6 {
 				t.Errorf("%s in %v: %v", key, around.keys, facts)
 			}
 		}
-		_, err := trainerFacts([]*pyDict{dictOf("args", arguments), dictOf("n_head", int64(12))})
-		wantError(t, key, err, "n_head is 6 in its args")
-		wantError(t, key, err, "but 12 in the checkpoint itself")
+		_, err := factsAround(dictOf("args", arguments, "n_head", int64(12)))
+		wantError(t, key, err, "n_head is 12 in the checkpoint itself, but 6 in its args")
 	}
 }
 

@@ -31,41 +31,12 @@ type Checkpoint struct {
 	release func() error      // ends the mapping; nil where the data is ordinary memory
 
 	torch     int64  // the size of a PyTorch file in bytes; 0 for safetensors
-	facts     Facts  // what the file itself says about the model beside the metadata
+	facts     Facts  // what the file itself says about the model,
+	factsErr  error  // and why that cannot be computed
 	folder    string // where a config.json and a vocabulary may lie; "" for weights in a program
 	config    Facts  // what the config.json there says,
 	configErr error  // and why that cannot be computed
 	notes     []string
-}
-
-// Facts is what is said about a model beside its tensors, by config.json's keys: "n_head".
-type Facts map[string]Fact
-
-// Fact is something said: an int, a float64, a bool or a string, and where it is said.
-type Fact struct {
-	value any
-	from  string // "config.json"
-}
-
-// put adds a fact. Another value for the same key is a contradiction, and an error.
-func (f Facts) put(key string, value any, from string) error {
-	old, ok := f[key]
-	if ok && old.value != value {
-		return fmt.Errorf("%s is %v in %s, but %v in %s", key, old.value, old.from, value, from)
-	}
-	if !ok {
-		f[key] = Fact{value, from}
-	}
-	return nil
-}
-
-func (f Facts) add(others Facts) error {
-	for _, key := range sortedKeys(others) {
-		if err := f.put(key, others[key].value, others[key].from); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // close gives the file's memory back. Nothing that was made of the checkpoint, such as a Model, may
@@ -77,6 +48,15 @@ func (ck *Checkpoint) close() error {
 		return nil
 	}
 	return release()
+}
+
+// Facts is what is said about a model beside its tensors, by config.json's keys: "n_head".
+type Facts map[string]Fact
+
+// Fact is something said: an int, a float64, a bool or a string, and where it is said.
+type Fact struct {
+	value any
+	from  string // "config.json"
 }
 
 // openSafetensors opens a safetensors file. The file is mapped into memory where the system can do

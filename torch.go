@@ -48,14 +48,13 @@ func parseTorch(data []byte) (object any, err error) {
 // tensorsOf returns the tensors of a state dict, in row-major order. Numbers of other strides are
 // copied, the others stay where they are in the file. size is the file's: tensors may share a
 // storage, as tied ones do, but those of a real file are not many times the file.
-func tensorsOf(state *pyDict, size int) ([]Tensor, error) {
+func tensorsOf(state map[string]any, size int) ([]Tensor, error) {
 	const most = 8 // times the file
 	var tensors []Tensor
 	total, copied := 0, size
-	for _, key := range state.keys {
-		view, ok := state.values[key].(*strided)
-		name, isString := key.(string)
-		if !ok || !isString {
+	for _, name := range sortedKeys(state) {
+		view, ok := state[name].(*strided)
+		if !ok {
 			continue
 		}
 		t, err := view.tensor(name, &copied)

@@ -43,18 +43,9 @@ func widened(t testing.TB, x Tensor) []float32 {
 
 // parseTensors reads the tensors of a PyTorch file's state dict.
 func parseTensors(data []byte) ([]Tensor, error) {
-	object, err := parseTorch(data)
-	if err != nil {
-		return nil, err
-	}
-	state, around, err := stateDict(object)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := trainerFacts(around); err != nil {
-		return nil, err
-	}
-	return tensorsOf(state, len(data))
+	ck := &Checkpoint{facts: Facts{}}
+	err := ck.readTorch(data)
+	return ck.tensors, err
 }
 
 func TestTorch(t *testing.T) {
@@ -78,7 +69,7 @@ func TestTorch(t *testing.T) {
 					t.Errorf("%s: %v, want %v", name, got, values)
 				}
 			}
-			got := must(canonicalTensors(ck)).tensors
+			got := must(canonicalTensors(ck.tensors, ck.meta)).tensors
 			if got := got["wte.weight"].format; got != format {
 				t.Errorf("format %s, want %s", got, format)
 			}

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -48,27 +48,24 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if offset != 0 || length != 0 { // weights bundled into a program
 		return openSafetensorsAt(path, offset, length)
 	}
-	var ck *Checkpoint
-	var err error
-	switch {
-	case isIndex(path):
-		ck, err = openShards(path)
-	case partName().MatchString(filepath.Base(path)):
-		err = fmt.Errorf("%s: this is one part of a checkpoint in several: name its "+
-			"index (….index.json), or the folder with all of them", path)
-	default:
-		ck, err = openOne(path)
+	open := openOne
+	if isIndex(path) {
+		open = openShards
+	} else if isPart(path) {
+		return nil, fmt.Errorf("%s: this is one part of a checkpoint in several: name its index "+
+			"(….index.json), or the folder with all of them", path)
 	}
+	ck, err := open(path)
 	if err != nil {
 		return nil, err
 	}
-	data, err := readBounded(filepath.Join(filepath.Dir(path), "config.json"), 1<<20)
+	ck.folder = filepath.Dir(path)
+	data, err := readBounded(filepath.Join(ck.folder, "config.json"), 1<<20)
 	if err == nil {
 		ck.config, ck.configErr = parseConfig(data, "config.json")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		ck.configErr = reason(err)
 	}
-	ck.folder = filepath.Dir(path)
 	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
@@ -80,40 +77,53 @@ func openOne(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
-	if isTorch(head) {
+	foreign := foreignForm([]string{filepath.Base(path)}, nil)
+	switch {
+	case foreign != "":
+	case isTorch(head):
 		return openTorch(path)
+	case len(head) > 8 && head[8] == '{':
+		return openSafetensors(path)
+	default:
+		foreign = foreignForm(nil, head)
 	}
-	isSafetensors := len(head) > 8 && head[8] == '{'
-	if kind := foreignFile(path, head); kind != "" && !isSafetensors {
-		return nil, fmt.Errorf("%s: %s", path, kind)
+	if foreign != "" {
+		return nil, fmt.Errorf("%s: this is %s", path, foreign)
 	}
-	return openSafetensors(path)
+	return openSafetensors(path) // which says what is wrong with it
 }
 
-// openTorch opens a PyTorch file with a state dict in it, and reads what stands around that.
+// openTorch opens a PyTorch file with a state dict in it.
 func openTorch(path string) (*Checkpoint, error) {
 	data, release, err := readRange(path, 0, -1)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
-	ck := &Checkpoint{source: path, release: release, torch: int64(len(data))}
-	object, err := parseTorch(data)
-	var state *pyDict
-	var around []*pyDict
-	if err == nil {
-		state, around, err = stateDict(object)
-	}
-	if err == nil {
-		ck.facts, err = trainerFacts(around)
-	}
-	if err == nil {
-		ck.tensors, err = tensorsOf(state, len(data))
-	}
-	if err != nil {
+	ck := &Checkpoint{source: path, release: release, torch: int64(len(data)), facts: Facts{}}
+	if err := ck.readTorch(data); err != nil {
 		ck.close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return ck, nil
+}
+
+// readTorch reads the state dict in a PyTorch file, and what stands around that.
+func (ck *Checkpoint) readTorch(data []byte) error {
+	object, err := parseTorch(data)
+	if err != nil {
+		return err
+	}
+	tree, err := plainTree(object)
+	if err != nil {
+		return err
+	}
+	state, err := stateDict(tree)
+	if err != nil {
+		return err
+	}
+	ck.factsErr = ck.facts.read(tree, inItself, "its ")
+	ck.tensors, err = tensorsOf(state, len(data))
+	return err
 }
 
 const weightsFile = "model.safetensors"
@@ -124,27 +134,46 @@ var weightsNames = []string{
 	weightsFile, weightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 }
 
-// partName is how the parts of a checkpoint in several files are called.
-var partName = lazyRegexp(`-\d{5}-of-\d{5}\.(safetensors|bin)$`)
+// hasUsualName tells whether a config.json beside a file is certainly about it.
+func hasUsualName(path string) bool {
+	return slices.ContainsFunc(append([]string{
+		"model.pt", "model-00001-of-00001.safetensors", "pytorch_model-00001-of-00001.bin",
+		weightsFile + ".index.*.json", "pytorch_model.bin.index.*.json", // of a variant: fp16
+	}, weightsNames...), func(pattern string) bool {
+		ok, _ := filepath.Match(pattern, filepath.Base(path))
+		return ok
+	})
+}
 
-func isIndex(path string) bool { return strings.HasSuffix(path, ".index.json") }
+// isIndex knows an index by its name: model.safetensors.index.json, or with a variant before .json.
+func isIndex(path string) bool {
+	ok, _ := filepath.Match("*.index*.json", filepath.Base(path))
+	return ok
+}
+
+// isPart knows one of several parts: model-00001-of-00002.safetensors. One of one is whole.
+func isPart(path string) bool {
+	base := filepath.Base(path)
+	ok, _ := filepath.Match("*-[0-9]????-of-[0-9]????.*", base)
+	return ok && !strings.Contains(base, "-00001-of-00001.")
+}
 
 func openShards(path string) (*Checkpoint, error) {
 	places, files, err := readIndex(path)
 	if err != nil {
 		return nil, err
 	}
-	all := &Checkpoint{source: path, meta: map[string]string{}}
-	var releases []func() error
+	all := &Checkpoint{source: path, meta: map[string]string{}, facts: Facts{}}
+	var parts []*Checkpoint
 	all.release = func() (err error) {
-		for _, release := range releases {
-			err = errors.Join(err, release())
+		for _, part := range parts {
+			err = errors.Join(err, part.close())
 		}
 		return err
 	}
 	holds := map[string]string{} // the file of each tensor
 	for _, file := range files {
-		ck, err := openOne(filepath.Join(filepath.Dir(path), file))
+		part, err := openOne(filepath.Join(filepath.Dir(path), file))
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%s: a part that the index names, %s, is missing", path, quote(file))
 		}
@@ -152,14 +181,20 @@ func openShards(path string) (*Checkpoint, error) {
 			all.close()
 			return nil, err
 		}
-		if ck.release != nil {
-			releases = append(releases, ck.release)
-		}
-		for _, t := range ck.tensors {
+		parts = append(parts, part)
+		for _, t := range part.tensors {
+			if other, twice := holds[t.name]; twice {
+				all.close()
+				return nil, fmt.Errorf("%s: tensor %s is in two parts, %s and %s", path,
+					quote(t.name), quote(other), quote(file))
+			}
 			holds[t.name] = file
 		}
-		all.tensors = append(all.tensors, ck.tensors...)
-		all.torch += ck.torch
+		all.tensors = append(all.tensors, part.tensors...)
+		all.torch += part.torch
+		maps.Copy(all.meta, part.meta)
+		all.factsErr = cmp.Or(all.factsErr, part.factsErr, all.facts.add(part.facts),
+			all.facts.readMetadata(part.meta))
 	}
 	for _, name := range sortedKeys(places) {
 		if holds[name] != places[name] {
@@ -171,15 +206,11 @@ func openShards(path string) (*Checkpoint, error) {
 	return all, nil
 }
 
-const (
-	maxIndex  = 16 << 20 // bytes of an index
-	maxShards = 1000     // files
-)
-
 // readIndex reads the index of a checkpoint in several files: the file of each tensor, and all
 // files. They lie beside the index.
 func readIndex(path string) (places map[string]string, files []string, err error) {
-	data, err := readBounded(path, maxIndex)
+	const largest = 16 << 20 // bytes
+	data, err := readBounded(path, largest)
 	if err == nil {
 		places, files, err = parseIndex(data)
 	}
@@ -189,29 +220,36 @@ func readIndex(path string) (places map[string]string, files []string, err error
 	return places, files, nil
 }
 
+const maxShards = 1000 // files
+
 // parseIndex reads {"weight_map": {tensor: file}}.
 func parseIndex(data []byte) (places map[string]string, files []string, err error) {
-	var index struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
+	var index map[string]any
 	if err := parseJSON(data, &index); err != nil {
 		return nil, nil, err
 	}
-	if len(index.WeightMap) == 0 {
+	weightMap, _ := index["weight_map"].(map[string]any)
+	if len(weightMap) == 0 {
 		return nil, nil, errors.New("not an index of a checkpoint: it has no weight_map")
 	}
-	for _, file := range index.WeightMap {
-		if file == "" || strings.HasPrefix(file, ".") || strings.ContainsAny(file, "/\\:\x00") {
-			return nil, nil, fmt.Errorf("it names %s: the parts lie beside the index", quote(file))
+	places = map[string]string{}
+	for name, place := range weightMap {
+		file, ok := place.(string)
+		if !ok || file == "" || file[0] == '.' || strings.ContainsAny(file, "/\\:\x00") {
+			return nil, nil, fmt.Errorf("it names %s: the parts lie beside the index",
+				quote(fmt.Sprint(place)))
 		}
+		places[name] = file
 		files = append(files, file)
 	}
 	slices.Sort(files)
 	if files = slices.Compact(files); len(files) > maxShards {
 		return nil, nil, fmt.Errorf("it names %d files, more than %d", len(files), maxShards)
 	}
-	return index.WeightMap, files, nil
+	return places, files, nil
 }
+
+var errNoWeights = errors.New("the folder holds no weights")
 
 // otherWeightsIn finds the weights in a folder that has none under the usual names: the one file
 // that could be some, such as minGPT's model.pt. The error says what the folder holds instead.
@@ -220,33 +258,56 @@ func otherWeightsIn(folder string) (string, error) {
 	if err != nil {
 		return "", reason(err)
 	}
-	var names, found []string
+	var names, found, parts []string
 	for _, e := range entries {
 		name := e.Name()
 		names = append(names, name)
-		switch filepath.Ext(name) {
-		case ".safetensors", ".bin", ".pt", ".pth", ".ckpt":
-			if !notWeights().MatchString(name) && isFile(filepath.Join(folder, name)) {
-				found = append(found, name)
-			}
+		kind, _, _ := strings.Cut(name, ".") // training programs put other files beside the weights
+		besides := []string{"optimizer", "scheduler", "scaler", "training_args"}
+		isWeights := slices.Contains([]string{".safetensors", ".bin", ".pt", ".pth", ".ckpt"},
+			filepath.Ext(name)) || isIndex(name)
+		switch {
+		case !isWeights || !isFile(filepath.Join(folder, name)):
+		case slices.Contains(besides, kind) || strings.HasPrefix(name, "rng_state"):
+		case isPart(name):
+			parts = append(parts, name)
+		default:
+			found = append(found, name)
 		}
 	}
-	switch what := foreignFolder(names); {
+	what := foreignForm(names, nil)
+	switch {
 	case what != "":
-		return "", errors.New(what)
-	case len(found) == 0:
-		return "", errNoWeights
+		return "", errors.New("it holds " + what)
+	case len(found) == 1:
+		return filepath.Join(folder, found[0]), nil
 	case len(found) > 1:
 		return "", fmt.Errorf("the folder holds several files that may be weights, %s and %s: "+
 			"name one", quote(found[0]), quote(found[1]))
+	case len(parts) > 0:
+		return "", fmt.Errorf("the folder holds parts of a checkpoint, %s for one, but not their "+
+			"index (….index.json)", quote(parts[0]))
 	}
-	return filepath.Join(folder, found[0]), nil
+	var inside []string // a trainer's checkpoints, or the snapshots of a cache
+	for _, name := range weightsNames {
+		for _, pattern := range []string{"*/" + name, "*/snapshots/*/" + name} {
+			matches, _ := fs.Glob(os.DirFS(folder), pattern)
+			for _, match := range matches {
+				sub, _, _ := strings.Cut(match, "/")
+				inside = append(inside, quote(sub))
+			}
+		}
+	}
+	if len(inside) == 0 {
+		return "", errNoWeights
+	}
+	slices.SortFunc(inside, func(a, b string) int { // checkpoint-500, checkpoint-1000
+		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+	})
+	inside = slices.Compact(inside)
+	return "", fmt.Errorf("the folder itself holds no weights, but what is in it does: name %s",
+		strings.Join(inside[max(0, len(inside)-5):], " or "))
 }
-
-var errNoWeights = errors.New("the folder holds no weights")
-
-// notWeights are files that training programs put beside the weights.
-var notWeights = lazyRegexp(`^(optimizer|scheduler|scaler|training_args|rng_state.*)\.`)
 
 // nameOf is the name of the model in a file: the file's own without its extension, or, if that is a
 // usual one, its folder's. In the Hugging Face cache that folder is a commit, and the name is the
@@ -352,7 +413,7 @@ func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
 	if hasUsualName(ck.source) && ck.configErr != nil {
 		return nil, ck.configErr
 	}
-	p, err := canonicalTensors(ck)
+	p, err := canonicalTensors(ck.tensors, ck.meta)
 	if err != nil {
 		return nil, err
 	}
@@ -372,60 +433,35 @@ func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
 	return p, p.settleHeads(facts, other)
 }
 
-func (p *Parameters) sizes() (err error) {
-	if p.vocab, p.width, err = p.matrixShape("wte.weight"); err != nil {
-		return err
+// sizes reads the model's size off its tensors.
+func (p *Parameters) sizes() error {
+	for _, name := range []string{wteWeight, "wpe.weight"} {
+		t, ok := p.tensors[name]
+		if !ok {
+			return fmt.Errorf("tensor %q is missing: a model with a position embedding other than "+
+				"GPT-2's cannot be computed", name)
+		}
+		if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
+			return fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], neither "+
+				"of them 0", name, shapeString(t.shape))
+		}
 	}
-	if _, ok := p.tensors["wpe.weight"]; !ok {
-		return fmt.Errorf("%w: a model with a position embedding other than GPT-2's cannot be "+
-			"computed", missingTensor("wpe.weight"))
-	}
-	if p.context, _, err = p.matrixShape("wpe.weight"); err != nil {
-		return err
-	}
-	if p.layers, err = layersOf(p.tensors); err != nil {
-		return err
-	}
-	rows, cols, err := p.matrixShape("h.0.mlp.c_fc.weight")
-	p.inner = cols
-	if p.turned {
-		p.inner = rows
-	}
-	return err
-}
-
-// matrixShape returns the two sides of a matrix, both at least 1.
-func (p *Parameters) matrixShape(name string) (rows, cols int, err error) {
-	t, ok := p.tensors[name]
-	if !ok {
-		return 0, 0, missingTensor(name)
-	}
-	if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
-		return 0, 0, fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], "+
-			"neither of them 0", name, shapeString(t.shape))
-	}
-	return t.shape[0], t.shape[1], nil
-}
-
-func missingTensor(name string) error {
-	return fmt.Errorf("tensor %q is missing", name)
-}
-
-// layersOf counts the layers: one more than the highest N of all names h.N.….
-func layersOf(tensors map[string]Tensor) (int, error) {
-	highest, present := 0, map[int]bool{}
-	for name := range tensors {
+	wte, wpe := p.tensors[wteWeight], p.tensors["wpe.weight"]
+	p.vocab, p.width, p.context = wte.shape[0], wte.shape[1], wpe.shape[0]
+	layers := map[int]bool{}
+	for name := range p.tensors {
 		if l, _, ok := splitLayer(name); ok {
-			present[l] = true
-			highest = max(highest, l)
+			layers[l] = true
 		}
 	}
-	for l := 0; l <= highest; l++ { // a name can claim any number: this ends where one is absent
-		if !present[l] {
-			return 0, missingTensor(fmt.Sprintf("h.%d.ln_1.weight", l))
+	p.layers = max(1, len(layers)) // if one is absent, its tensors will be missed
+	if fc := p.tensors["h.0.mlp.c_fc.weight"].shape; len(fc) == 2 {
+		p.inner = fc[1]
+		if p.turned {
+			p.inner = fc[0]
 		}
 	}
-	return highest + 1, nil
+	return nil
 }
 
 // facts brings together what the tensors, the file, the config.json beside it and the user say. A
@@ -436,18 +472,10 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	for i, n := range []int{p.layers, p.width, p.context, p.vocab, p.inner} {
 		facts[sizeKeys[i]] = Fact{n, "its tensors"}
 	}
-	said, err := readFacts(func(key string) any {
-		if s, ok := ck.meta[key]; ok {
-			return json.Number(s) // which is what it is, if it is no number: all is text there
-		}
-		return nil
-	}, "its __metadata__")
-	err = cmp.Or(err, facts.add(said), facts.add(ck.facts))
-
-	config := ck.config
-	other = config.otherThan(facts)
-	if hasUsualName(ck.source) || other == "" && config["n_layer"].value != nil {
-		err = cmp.Or(err, facts.add(config), ck.configErr)
+	err = cmp.Or(facts.readMetadata(ck.meta), facts.add(ck.facts), ck.factsErr)
+	other = ck.config.otherThan(facts)
+	if other == "" || hasUsualName(ck.source) {
+		err = cmp.Or(err, facts.add(ck.config), ck.configErr)
 		other = ""
 	}
 	if heads != 0 {
@@ -456,23 +484,22 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	return facts, other, err
 }
 
-// hasUsualName tells whether a config.json beside a file is certainly about it.
-func hasUsualName(path string) bool {
-	base := filepath.Base(path)
-	return base == "model.pt" || slices.Contains(weightsNames, base)
-}
-
 // variant settles what the architecture has of its own.
 func (p *Parameters) variant(facts Facts) (Variant, error) {
 	_, untied := p.tensors[lmHead]
-	tied := facts["tie_word_embeddings"]
+	tied, hf := facts["tie_word_embeddings"], facts["model_type"]
 	switch {
 	case untied && tied.value == true:
-		return Variant{}, fmt.Errorf("tensor %q differs from \"wte.weight\", but %s says that "+
-			"they are one (tie_word_embeddings)", lmHead, tied.from)
+		return Variant{}, fmt.Errorf("tensor %q differs from %q, but %s says that they are one "+
+			"(tie_word_embeddings): set it to false there for the file's two matrices, which "+
+			"transformers 5 computes with, or take the former out of the file for transformers 4's "+
+			"one", lmHead, wteWeight, tied.from)
 	case !untied && !p.headCopied && tied.value == false:
 		return Variant{}, fmt.Errorf("tensor %q is missing, but %s says that it differs from "+
 			"wte.weight (tie_word_embeddings)", lmHead, tied.from)
+	case p.headAlone && (tied.value == false || tied.value == nil && hf.value == nil):
+		return Variant{}, fmt.Errorf("tensor %q is missing, and nothing says that %q is the "+
+			"same: a config.json beside the file can, by tie_word_embeddings", wteWeight, lmHead)
 	}
 	v, said := facts.variant()
 	if said || !p.turned {
@@ -570,7 +597,7 @@ func (p *Parameters) check() error {
 		known[q.name] = true
 		t, ok := p.tensors[q.name]
 		if !ok {
-			return missingTensor(q.name)
+			return fmt.Errorf("tensor %q is missing", q.name)
 		}
 		want := slices.Clone(q.shape)
 		if p.isTurned(q) {

@@ -390,7 +390,7 @@ func TestHeads(t *testing.T) {
 		ck := randomCheckpoint(Config{1, 1, 8, 1, 1}, 8, "F32")
 		ck.source = "model.safetensors"
 		ck.facts, ck.config = Facts{}, Facts{}
-		p := must(canonicalTensors(ck))
+		p := must(canonicalTensors(ck.tensors, ck.meta))
 		check(t, p.sizes())
 		if c.metadata > 0 {
 			ck.facts["n_head"] = Fact{c.metadata, "its __metadata__"}
