@@ -478,6 +478,7 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 	_, isMinGPT := minGPTs[size]
 	isMinGPT = isMinGPT && (size != "gpt2" || has("block_size"))
 	isHF := is("GPT2Config") || size == "gpt2" && !isMinGPT
+	noNull := isHF || from == configJSON && kind == nil
 	var fault error
 	note := func(format string, args ...any) {
 		fault = cmp.Or(fault, fmt.Errorf(format, args...))
@@ -499,7 +500,7 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 			}
 			continue
 		case value == nil: // transformers takes it for what it is, if it can
-			if !isMinGPT && known.from != "n_inner" && (known.value != 0 || isHF || from == configJSON) {
+			if !isMinGPT && known.from != "n_inner" && (known.value != 0 || noNull) {
 				note("%s is null in %s, which cannot be right", key, from)
 			}
 			continue

@@ -491,9 +491,9 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 	switch {
 	case untied && tied.value == true:
 		return Variant{}, fmt.Errorf("tensor %q differs from %q, but %s says that they are one "+
-			"(tie_word_embeddings): set it to false there for the file's two matrices, which "+
-			"transformers 5 computes with, or take the former out of the file for transformers 4's "+
-			"one", lmHead, wteWeight, tied.from)
+			"(tie_word_embeddings): set it to false there for the file's two matrices, with which "+
+			"transformers 5 computes, or take the former out of the file for the one of "+
+			"transformers 4", lmHead, wteWeight, tied.from)
 	case !untied && !p.headCopied && tied.value == false:
 		return Variant{}, fmt.Errorf("tensor %q is missing, but %s says that it differs from "+
 			"wte.weight (tie_word_embeddings)", lmHead, tied.from)
