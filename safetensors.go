@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
+	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -106,30 +103,25 @@ func parseSafetensors(file []byte) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	var entries map[string]any
+	if err := parseJSON(header, &entries); err != nil {
+		return nil, fmt.Errorf("its header: %w", err)
+	}
 	ck := &Checkpoint{meta: map[string]string{}}
 	var all []placed
-	h := headerReader{json.NewDecoder(bytes.NewReader(header))}
-	h.json.UseNumber()
-	err = h.object(func(name string) error {
+	for _, name := range sortedKeys(entries) {
 		if name == "__metadata__" {
-			if err := h.metadata(ck.meta); err != nil {
-				return fmt.Errorf("__metadata__: %w", err)
+			err = fill(reflect.ValueOf(&ck.meta).Elem(), entries[name], name)
+		} else {
+			var t placed
+			if t, err = place(name, entries[name], data); err != nil {
+				err = fmt.Errorf("tensor %s: %w", quote(name), err)
 			}
-			return nil
+			all = append(all, t)
 		}
-		t, err := h.tensor(data)
 		if err != nil {
-			return fmt.Errorf("tensor %s: %w", quote(name), err)
+			return nil, err
 		}
-		t.name = name
-		all = append(all, t)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := h.json.Token(); err != io.EOF {
-		return nil, errors.New("the header goes on after its JSON object")
 	}
 
 	slices.SortStableFunc(all, func(a, b placed) int {
@@ -190,7 +182,7 @@ func formatBits(format string) int {
 		return 4
 	case "F6_E2M3", "F6_E3M2":
 		return 6
-	case "BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0":
+	case "BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ":
 		return 8
 	case "U16", "I16", "F16", "BF16":
 		return 16
@@ -202,68 +194,40 @@ func formatBits(format string) int {
 	return 0
 }
 
-// headerReader walks a safetensors header token by token. It takes exactly what the format
-// describes and names anything else; decoding into Go values would let repeated names, and names
-// that differ in capitals only, go unnoticed.
-type headerReader struct{ json *json.Decoder }
-
-// tensor reads {"dtype": …, "shape": […], "data_offsets": [start, end]} and checks it against
-// itself and against the data there is.
-func (h headerReader) tensor(data []byte) (placed, error) {
-	var t placed
-	var offsets []int
-	err := h.object(func(field string) (err error) {
-		switch field {
-		case "dtype":
-			t.format, err = h.text()
-		case "shape":
-			t.shape, err = h.integers()
-		case "data_offsets":
-			offsets, err = h.integers()
-		default:
-			return fmt.Errorf("unknown field %s", quote(field))
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", field, err)
-		}
-		return nil
-	})
+// place reads a tensor's entry in the header, {"dtype": …, "shape": […], "data_offsets": [start,
+// end]}, and checks it against itself and against the data there is.
+func place(name string, entry any, data []byte) (t placed, err error) {
+	var said struct {
+		Format  string `json:"dtype"`
+		Shape   []int  `json:"shape"`
+		Offsets []int  `json:"data_offsets"`
+	}
+	if err := fill(reflect.ValueOf(&said).Elem(), entry, ""); err != nil {
+		return t, err
+	}
+	if said.Format == "" || said.Shape == nil || len(said.Offsets) != 2 {
+		return t, errors.New("it needs a dtype, a shape and two data_offsets")
+	}
+	start, end := said.Offsets[0], said.Offsets[1]
+	t = placed{Tensor{name: name, format: said.Format, shape: said.Shape}, start, end}
+	size, err := sizeOf(t.format, t.shape)
 	switch {
 	case err != nil:
-		return placed{}, err
-	case t.format == "":
-		return placed{}, errors.New("dtype is missing")
-	case t.shape == nil:
-		return placed{}, errors.New("shape is missing")
-	case offsets == nil:
-		return placed{}, errors.New("data_offsets is missing")
-	case len(offsets) != 2:
-		return placed{}, fmt.Errorf("data_offsets are %d numbers and should be two", len(offsets))
+		return t, err
+	case start < 0 || start > end:
+		return t, fmt.Errorf("its data end at byte %d, before they begin at byte %d", end, start)
+	case end-start != size:
+		return t, fmt.Errorf("%d bytes of data, but %s %s is %d bytes", end-start, t.format,
+			shapeString(t.shape), size)
+	case end > len(data):
+		return t, fmt.Errorf("its data end at byte %d, but the file holds only %d bytes "+
+			"of data: it is truncated", end, len(data))
 	}
-
-	size, err := sizeOf(t.format, t.shape)
-	if err != nil {
-		return placed{}, err
-	}
-	t.start, t.end = offsets[0], offsets[1]
-	if t.start > t.end {
-		return placed{}, fmt.Errorf("its data end at byte %d, before they begin at byte %d", t.end,
-			t.start)
-	}
-	if t.end-t.start != size {
-		return placed{}, fmt.Errorf("%d bytes of data, but %s %s is %d bytes", t.end-t.start,
-			t.format, shapeString(t.shape), size)
-	}
-	if t.end > len(data) {
-		return placed{}, fmt.Errorf("its data end at byte %d, but the file holds only %d bytes "+
-			"of data: it is truncated", t.end, len(data))
-	}
-	t.data = data[t.start:t.end:t.end]
+	t.data = data[start:end:end]
 	return t, nil
 }
 
-// sizeOf is how many bytes a tensor of a number format and shape takes. Nothing in shape is
-// negative.
+// sizeOf is how many bytes a tensor of a number format and shape takes.
 func sizeOf(format string, shape []int) (int, error) {
 	bits := formatBits(format)
 	if bits == 0 {
@@ -271,6 +235,9 @@ func sizeOf(format string, shape []int) (int, error) {
 	}
 	n := bits
 	for _, d := range shape {
+		if d < 0 {
+			return 0, fmt.Errorf("%s is no shape", shapeString(shape))
+		}
 		if d != 0 && n > math.MaxInt/d {
 			return 0, fmt.Errorf("%s %s has more bytes than can be counted", format,
 				shapeString(shape))
@@ -281,122 +248,6 @@ func sizeOf(format string, shape []int) (int, error) {
 		return 0, fmt.Errorf("%s %s does not fill whole bytes", format, shapeString(shape))
 	}
 	return n / 8, nil
-}
-
-// metadata reads an object of strings, or null, which is none.
-func (h headerReader) metadata(into map[string]string) error {
-	token, err := h.token()
-	if err != nil || token == nil {
-		return err
-	}
-	return h.members(token, func(key string) (err error) {
-		if into[key], err = h.text(); err != nil {
-			return fmt.Errorf("%s: %w", quote(key), err)
-		}
-		return nil
-	})
-}
-
-// object reads an object, calling value after each key to read what belongs to it.
-func (h headerReader) object(value func(key string) error) error {
-	token, err := h.token()
-	if err != nil {
-		return err
-	}
-	return h.members(token, value)
-}
-
-// members is object after its first token. A key that comes twice is an error.
-func (h headerReader) members(first json.Token, value func(key string) error) error {
-	if first != json.Delim('{') {
-		return errors.New("should be an object")
-	}
-	seen := map[string]bool{}
-	for h.json.More() {
-		if len(seen) == maxNames {
-			return fmt.Errorf("more than %d names, far more than a GPT-2's", maxNames)
-		}
-		key, err := h.text()
-		if err != nil {
-			return err
-		}
-		if seen[key] {
-			return fmt.Errorf("the name %s comes twice", quote(key))
-		}
-		seen[key] = true
-		if err := value(key); err != nil {
-			return err
-		}
-	}
-	return h.delimiter('}', "the end of the object")
-}
-
-// maxNames bounds what a header can cost: GPT-2 XL has 580 tensors.
-const maxNames = 1 << 16
-
-// maxDimensions bounds a tensor's rank, as PyTorch does.
-const maxDimensions = 64
-
-func (h headerReader) integers() ([]int, error) {
-	if err := h.delimiter('[', "an array of integers"); err != nil {
-		return nil, err
-	}
-	list := []int{}
-	for h.json.More() {
-		token, err := h.token()
-		if err != nil {
-			return nil, err
-		}
-		number, ok := token.(json.Number)
-		if !ok {
-			return nil, errors.New("should be an array of integers")
-		}
-		n, err := strconv.Atoi(string(number))
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("%s is not a count of bytes or numbers", shorten(string(number)))
-		}
-		if len(list) == maxDimensions {
-			return nil, fmt.Errorf("more than %d numbers", maxDimensions)
-		}
-		list = append(list, n)
-	}
-	return list, h.delimiter(']', "the end of the array")
-}
-
-func (h headerReader) text() (string, error) {
-	token, err := h.token()
-	if err != nil {
-		return "", err
-	}
-	s, ok := token.(string)
-	if !ok {
-		return "", errors.New("should be a string")
-	}
-	return s, nil
-}
-
-func (h headerReader) delimiter(want json.Delim, what string) error {
-	token, err := h.token()
-	if err != nil {
-		return err
-	}
-	if token != want {
-		return fmt.Errorf("should be %s", what)
-	}
-	return nil
-}
-
-func (h headerReader) token() (json.Token, error) {
-	token, err := h.json.Token()
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, errors.New("the header's JSON ends in the middle")
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return nil, fmt.Errorf("the header is not JSON at byte %d: %s", syntax.Offset,
-			shorten(syntax.Error()))
-	}
-	return token, err
 }
 
 // shapeString writes a shape as [50257, 768].

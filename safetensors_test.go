@@ -132,30 +132,29 @@ func TestParseFaults(t *testing.T) {
 	}
 	long := strings.Repeat("x", 1000)
 	const (
-		notIntegers = "shape: should be an array of integers"
-		noCount     = " is not a count of bytes or numbers"
-		tooMany     = " has more bytes than can be counted"
-		beyond      = ", but the file holds only 8 bytes of data: it is truncated"
+		tooMany = " has more bytes than can be counted"
+		needs   = "it needs a dtype, a shape and two data_offsets"
+		beyond  = ", but the file holds only 8 bytes of data: it is truncated"
 	)
 	for _, c := range []struct{ dtype, shape, offsets, want string }{
 		{"F33", "[2]", "[0,8]", `unknown dtype "F33"`},
 		{"f32", "[2]", "[0,8]", `unknown dtype "f32"`},
 		{long, "[2]", "[0,8]", `unknown dtype "` + long[:80] + `…"`},
-		{"F32", "2", "[0,8]", notIntegers},
-		{"F32", `["2"]`, "[0,8]", notIntegers},
-		{"F32", "[[2]]", "[0,8]", notIntegers},
-		{"F32", "[-2]", "[0,8]", "shape: -2" + noCount},
-		{"F32", "[2.0]", "[0,8]", "shape: 2.0" + noCount},
-		{"F32", "[99999999999999999999]", "[0,8]", "shape: 99999999999999999999" + noCount},
-		{"F32", "[" + strings.Repeat("1,", 64) + "2]", "[0,8]", "shape: more than 64 numbers"},
+		{"F32", "2", "[0,8]", "shape: 2 in place of a list"},
+		{"F32", `["2"]`, "[0,8]", "shape: text in place of a whole number"},
+		{"F32", "[[2]]", "[0,8]", "shape: a list in place of a whole number"},
+		{"F32", "[-2]", "[0,8]", "[-2] is no shape"},
+		{"F32", "[2.0]", "[0,8]", "shape: 2.0 in place of a whole number"},
+		{"F32", "[99999999999999999999]", "[0,8]", "shape: 99999999999999999999 in place " +
+			"of a whole number"},
 		{"F32", "[4611686018427387906]", "[0,8]", "F32 [4611686018427387906]" + tooMany},
 		{"F32", "[4294967296,4294967297]", "[0,8]", "F32 [4294967296, 4294967297]" + tooMany},
 		{"F4", "[15]", "[0,8]", "F4 [15] does not fill whole bytes"},
 		{"F32", "[3]", "[0,8]", "8 bytes of data, but F32 [3] is 12 bytes"},
 		{"F32", "[]", "[0,8]", "8 bytes of data, but F32 [] is 4 bytes"},
-		{"F32", "[2]", "[8]", "data_offsets are 1 numbers and should be two"},
-		{"F32", "[2]", "[0,8,8]", "data_offsets are 3 numbers and should be two"},
-		{"F32", "[2]", "[0,-8]", "data_offsets: -8" + noCount},
+		{"F32", "[2]", "[8]", needs},
+		{"F32", "[2]", "[0,8,8]", needs},
+		{"F32", "[2]", "[0,-8]", "its data end at byte -8, before they begin at byte 0"},
 		{"F32", "[2]", "[8,0]", "its data end at byte 0, before they begin at byte 8"},
 		{"F32", "[3]", "[0,12]", "its data end at byte 12" + beyond},
 		{"U8", "[7]", "[9223372036854775800,9223372036854775807]",
@@ -174,47 +173,39 @@ func TestParseFaults(t *testing.T) {
 			`"y":{"dtype":"U8","shape":[4],"data_offsets":%s}}`, c.a, c.b), `tensor "y": `+c.want)
 	}
 	for _, c := range []struct{ header, want string }{
-		{`{`, "the header's JSON ends in the middle"},
-		{`{"x":{"dtype":"F32"`, `tensor "x": the header's JSON ends in the middle`},
-		{`{"x":{"dtype":32}}`, `tensor "x": dtype: should be a string`},
+		{`{"x":{"dtype":32}}`, `tensor "x": dtype: 32 in place of text`},
 		{`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`,
 			"4 bytes at the end of the file belong to no tensor"},
-		{`{"x":1}`, `tensor "x": should be an object`},
-		{`{"x":[[[[[[]]]]]]}`, `tensor "x": should be an object`},
-		{`{"x":null}`, `tensor "x": should be an object`},
-		{`{} {}`, "the header goes on after its JSON object"},
-		{"{}\x00", "the header goes on after its JSON object"},
-		{`{"__metadata__":"pt"}`, "__metadata__: should be an object"},
-		{`{"__metadata__":{"format":{"a":[]}}}`, `__metadata__: "format": should be a string`},
-		{`{"__metadata__":{"a":"1","a":"2"}}`, `__metadata__: the name "a" comes twice`},
-		{`{"__metadata__":{},"__metadata__":{}}`, `the name "__metadata__" comes twice`},
-		{`{"x":{}}`, `tensor "x": dtype is missing`},
-		{`{"x":{"dtype":"F32","data_offsets":[0,8]}}`, `tensor "x": shape is missing`},
-		{`{"x":{"dtype":"F32","shape":[2]}}`, `tensor "x": data_offsets is missing`},
-		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`,
-			`tensor "x": unknown field "DType"`},
-		{`{"x":{"shape":[2],"shape":[2]}}`, `tensor "x": the name "shape" comes twice`},
+		{`{"x":1}`, `tensor "x": 1 in place of an object`},
+		{`{"x":[[[[[[]]]]]]}`, `tensor "x": a list in place of an object`},
+		{`{"x":null}`, `tensor "x": ` + needs},
+		{`{} {}`, "its header: more follows its JSON object"},
+		{"{}\x00", "its header: more follows its JSON object"},
+		{`{"__metadata__":"pt"}`, "__metadata__: text in place of an object"},
+		{`{"__metadata__":{"format":{"a":[]}}}`,
+			"__metadata__.format: an object in place of text"},
+		{`{"__metadata__":{"a":"1","a":"2"}}`, `its header: the key "a" comes twice in an object`},
+		{`{"__metadata__":{},"__metadata__":{}}`,
+			`its header: the key "__metadata__" comes twice in an object`},
+		{`{"x":{}}`, `tensor "x": ` + needs},
+		{`{"x":{"dtype":"F32","data_offsets":[0,8]}}`, `tensor "x": ` + needs},
+		{`{"x":{"dtype":"F32","shape":[2]}}`, `tensor "x": ` + needs},
+		{`{"x":{"DType":"F32","shape":[2],"data_offsets":[0,8]}}`, `tensor "x": ` + needs},
+		{`{"x":{"shape":[2],"shape":[2]}}`, `its header: the key "shape" comes twice in an object`},
 		{`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"\u0078":{}}`,
-			`the name "x" comes twice`},
-		{`{"` + long + `\n":{}}`, `tensor "` + long[:80] + `…": dtype is missing`},
-		{`{"a\nb":{}}`, `tensor "a\nb": dtype is missing`},
+			`its header: the key "x" comes twice in an object`},
+		{`{"` + long + `\n":{}}`, `tensor "` + long[:80] + `…": ` + needs},
+		{`{"a\nb":{}}`, `tensor "a\nb": ` + needs},
+		{`{`, "its header: not JSON, or cut short, at byte 1"},
 	} {
 		fault(c.header, c.want)
 	}
-}
-
-// TestParseNotJSON leaves the end of the message to encoding/json.
-func TestParseNotJSON(t *testing.T) {
-	for header, want := range map[string]string{
-		`{"x"}`:              `tensor "x": the header is not JSON at byte `,
-		`{"x":{"shape":[2,,`: `tensor "x": shape: the header is not JSON at byte `,
-		`{]`:                 `the header is not JSON at byte `,
-		`{"x":NaN}`:          `tensor "x": the header is not JSON at byte `,
-		`{x:1}`:              `the header is not JSON at byte `,
+	for _, header := range []string{
+		`{"x":{"dtype":"F32"`, `{"x"}`, `{"x":{"shape":[2,,`, `{]`, `{"x":NaN}`, `{x:1}`,
 	} {
 		_, err := parseSafetensors(safetensorsFile(header, nil))
-		if !strings.HasPrefix(fmt.Sprint(err), want) {
-			t.Errorf("%s: got %v, want %s…", header, err, want)
+		if !says(err, "its header: not JSON, or cut short, at byte ") {
+			t.Errorf("%s: %v", header, err)
 		}
 	}
 }
@@ -366,15 +357,4 @@ func BenchmarkOpen(b *testing.B) {
 		must(loadModel(ck, 12))
 		ck.close()
 	}
-}
-
-// TestManyNames bounds what a header of nothing but names can cost.
-func TestManyNames(t *testing.T) {
-	var header strings.Builder
-	header.WriteString(`{"__metadata__":{}`)
-	for i := range maxNames {
-		fmt.Fprintf(&header, `,"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, i)
-	}
-	_, err := parseSafetensors(safetensorsFile(header.String()+"}", nil))
-	wantWhole(t, "many names", err, "more than 65536 names, far more than a GPT-2's")
 }

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -318,20 +319,21 @@ type addedToken struct {
 // mergePair is a merge: "a b" or ["a", "b"].
 type mergePair [2]string
 
-func (m *mergePair) UnmarshalJSON(data []byte) error {
-	if len(data) > 0 && data[0] == '[' {
-		var halves []string
-		if err := json.Unmarshal(data, &halves); err != nil || len(halves) != 2 {
-			return errors.New("a merge that is not two tokens")
+func (m *mergePair) fromJSON(v any) error {
+	if line, ok := v.(string); ok {
+		return m.parse(line)
+	}
+	halves, _ := v.([]any)
+	for i := range halves {
+		half, ok := halves[i].(string)
+		if len(halves) != 2 || !ok {
+			break
 		}
-		m[0], m[1] = halves[0], halves[1]
-		return nil
+		if m[i] = half; i == 1 {
+			return nil
+		}
 	}
-	var line string
-	if err := json.Unmarshal(data, &line); err != nil {
-		return errors.New("a merge that is not text")
-	}
-	return m.parse(line)
+	return errors.New("a merge that is not two tokens")
 }
 
 func (m *mergePair) parse(line string) error {
@@ -412,20 +414,21 @@ type tokenizerConfig struct {
 	PAD         tokenName             `json:"pad_token"`
 	Additional  []tokenName           `json:"additional_special_tokens"`
 	Decoder     map[string]addedToken `json:"added_tokens_decoder"`
-	BOSID       json.RawMessage       `json:"bos_token_id"`
+	BOSID       any                   `json:"bos_token_id"` // of several, a list
 }
 
 // tokenName is the text of a token, which is written as "<s>" or {"content": "<s>", …}.
 type tokenName string
 
-func (t *tokenName) UnmarshalJSON(data []byte) error {
-	var token struct{ Content string }
-	if len(data) > 0 && data[0] == '{' {
-		err := json.Unmarshal(data, &token)
-		*t = tokenName(token.Content)
-		return err
+func (t *tokenName) fromJSON(v any) error {
+	if object, ok := v.(map[string]any); ok {
+		v = object["content"]
 	}
-	return json.Unmarshal(data, (*string)(t))
+	text, ok := v.(string)
+	if *t = tokenName(text); !ok {
+		return errors.New("neither text nor a token")
+	}
+	return nil
 }
 
 // isGPT2 tells whether the tokenizer's class cuts texts as GPT-2 does.
@@ -524,14 +527,14 @@ type tokenizerJSON struct {
 	PreTokenizer  *stage       `json:"pre_tokenizer"`
 	PostProcessor *stage       `json:"post_processor"`
 	Model         struct {
-		Type         string          `json:"type"`
-		Dropout      float64         `json:"dropout"`
-		Prefix       string          `json:"continuing_subword_prefix"`
-		Suffix       string          `json:"end_of_word_suffix"`
-		ByteFallback bool            `json:"byte_fallback"`
-		IgnoreMerges bool            `json:"ignore_merges"`
-		Vocab        json.RawMessage `json:"vocab"`
-		Merges       []mergePair     `json:"merges"`
+		Type         string      `json:"type"`
+		Dropout      float64     `json:"dropout"`
+		Prefix       string      `json:"continuing_subword_prefix"`
+		Suffix       string      `json:"end_of_word_suffix"`
+		ByteFallback bool        `json:"byte_fallback"`
+		IgnoreMerges bool        `json:"ignore_merges"`
+		Vocab        any         `json:"vocab"`
+		Merges       []mergePair `json:"merges"`
 	} `json:"model"`
 }
 
@@ -544,10 +547,16 @@ type stage struct {
 	PreTokenizers []stage `json:"pretokenizers"`
 	Processors    []stage `json:"processors"`
 	Single        []struct {
-		Sequence     *struct{ ID string }
-		SpecialToken *struct{ ID string }
+		Sequence     *template `json:"Sequence"`
+		SpecialToken *template `json:"SpecialToken"`
 	} `json:"single"`
-	SpecialTokens map[string]struct{ IDs []int } `json:"special_tokens"`
+	SpecialTokens map[string]template `json:"special_tokens"`
+}
+
+// template is a piece of what is put together of a text and special tokens.
+type template struct {
+	ID  string `json:"id"`
+	IDs []int  `json:"ids"`
 }
 
 func readTokenizerJSON(s *vocabularySpec, folder string, c *tokenizerConfig) error {
@@ -578,10 +587,11 @@ func readTokenizerJSON(s *vocabularySpec, folder string, c *tokenizerConfig) err
 // fromTokenizerJSON takes over what can be computed here, and refuses the rest by name.
 func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	m := &t.Model
+	vocab, hasVocab := m.Vocab.(map[string]any)
 	switch {
 	case m.Type != "BPE" && m.Type != "": // old files do not name it
 		return fmt.Errorf("its model is %s, not a byte-level BPE", shorten(m.Type))
-	case len(m.Vocab) == 0 || m.Vocab[0] != '{':
+	case !hasVocab:
 		return errors.New("its model has no vocab of tokens and ids")
 	case m.Dropout != 0:
 		return errors.New("its model has dropout: the same text has other tokens each time")
@@ -592,8 +602,8 @@ func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
 	case m.ByteFallback:
 		return errors.New("its model has byte_fallback: not a byte-level BPE")
 	}
-	if err := json.Unmarshal(m.Vocab, &s.Vocab); err != nil {
-		return fmt.Errorf("vocab: %w", plainWords(err))
+	if err := fill(reflect.ValueOf(&s.Vocab).Elem(), vocab, "vocab"); err != nil {
+		return err
 	}
 	if len(s.Vocab) == 0 {
 		return errors.New("its vocab holds no tokens")
@@ -725,7 +735,7 @@ func (s *vocabularySpec) addTokens(folder string, c *tokenizerConfig) error {
 			s.BOS = &a.ID
 		}
 	}
-	if s.BOS == nil && json.Unmarshal(c.BOSID, &s.BOS) != nil {
+	if s.BOS == nil && fill(reflect.ValueOf(&s.BOS).Elem(), c.BOSID, "") != nil {
 		s.BOS = nil
 	}
 	return nil
