@@ -87,6 +87,12 @@ func parseTorchZip(data []byte) (object any, err error) {
 				"files can be read")
 		}
 	}
+	for name := range entries {
+		if strings.HasSuffix(name, "/archive_format") || name == "archive_format" {
+			return nil, errors.New("this is an exported program (torch.export), not weights " +
+				"alone: save it again where it came from, as torch.save(program.state_dict, FILE)")
+		}
+	}
 	if folder == "" {
 		return nil, errors.New("a zip file, but not PyTorch's: there is no data.pkl in it")
 	}
@@ -331,6 +337,8 @@ func (set storageSet) library() library {
 		"torch._utils._rebuild_tensor_v2":            rebuildTensor,
 		"torch._utils._rebuild_parameter":            rebuildParameter,
 		"torch._utils._rebuild_parameter_with_state": rebuildParameter,
+		"torch._tensor._rebuild_from_type_v2":        rebuildFromType,
+		"torch._utils._rebuild_wrapper_subclass":     rebuildDTensor,
 		"collections.OrderedDict":                    orderedDict,
 		"collections.defaultdict":                    empty,
 		"collections.Counter":                        empty,
@@ -365,6 +373,10 @@ func (set storageSet) persistent(id any) (any, error) {
 	}
 	key, ok1 := t[2].(string)
 	count, ok2 := t[4].(int64)
+	if class == "torch.storage.UntypedStorage" || strings.HasPrefix(string(class), "torch.Q") {
+		return nil, errors.New("numbers of a quantized model (float8, qint8): save the weights " +
+			"as float32, float16 or bfloat16")
+	}
 	if dtype == "" || !ok1 || !ok2 || count < 0 || count > math.MaxInt64/8 {
 		return nil, errors.New("a storage's persistent id is not " +
 			`("storage", class, key, device, count)`)
@@ -459,6 +471,35 @@ func rebuildParameter(args pyTuple) (any, error) {
 		return nil, fmt.Errorf("%s in place of a tensor", pyKind(args[0]))
 	}
 	return args[0], nil
+}
+
+// rebuildFromType stands for torch._tensor._rebuild_from_type_v2(function, type, arguments, state):
+// a tensor with attributes, such as FSDP's, or of a class of its own.
+func rebuildFromType(args pyTuple) (any, error) {
+	if len(args) != 4 {
+		return nil, fmt.Errorf("%d arguments, not 4", len(args))
+	}
+	function, _ := args[0].(pyName)
+	class, _ := args[1].(pyName)
+	inner, _ := args[2].(pyTuple)
+	rebuild := map[pyName]func(pyTuple) (any, error){
+		"torch._utils._rebuild_tensor_v2":            rebuildTensor,
+		"torch._utils._rebuild_parameter":            rebuildParameter,
+		"torch._utils._rebuild_parameter_with_state": rebuildParameter,
+	}[function]
+	switch {
+	case class == "torch.distributed.tensor.DTensor":
+		return rebuildDTensor(args)
+	case rebuild == nil || class != "torch.Tensor" && class != "torch.nn.parameter.Parameter":
+		return nil, fmt.Errorf("a tensor of the class %.100s, not a plain one: save plain ones, "+
+			"such as its dequantize() or detach().clone()", class)
+	}
+	return rebuild(inner)
+}
+
+func rebuildDTensor(pyTuple) (any, error) {
+	return nil, errors.New("a tensor that is spread over processes (DTensor): save its " +
+		"full_tensor(), or the state dict of get_model_state_dict with full_state_dict=True")
 }
 
 // tensor returns the view in row-major order: a piece of the storage if it is in that order, or

@@ -55,6 +55,7 @@ func TestTorch(t *testing.T) {
 		"double-zip": "F64", "mixed-zip": "F32", "parameters-zip": "F32", "protocol4-zip": "F32",
 		"protocol5-stream": "F32", "shared-zip": "F32", "shared-stream": "F32",
 		"strided-zip": "F32", "strided-stream": "F32", "training-zip": "F32",
+		"attributes-zip": "F32",
 	} {
 		t.Run(file, func(t *testing.T) {
 			ck := must(openTorch(torchGolden(file)))
@@ -87,6 +88,11 @@ func TestTorchRefused(t *testing.T) {
 		"evil-stream":         `it calls "posix.system", which no state dict needs`,
 		"whole-module-zip":    "a model saved whole, which only its own program can open",
 		"whole-module-stream": "a model saved whole, which only its own program can open",
+		"float8-zip":          "numbers of a quantized model",
+		"quantized-zip":       "numbers of a quantized model",
+		"subclass-zip":        "a tensor of the class __main__.Own, not a plain one",
+		"dtensor-zip":         "a tensor that is spread over processes (DTensor)",
+		"exported":            "this is an exported program (torch.export)",
 	} {
 		_, err := openTorch(torchGolden(file))
 		wantError(t, file, err, torchGolden(file)+": ")

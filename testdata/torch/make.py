@@ -79,3 +79,25 @@ class Evil:
     def __reduce__(self): return os.system, ("echo this must never be run",)
 save("evil-zip.bin", {**P, "x": Evil()})
 save("evil-stream.bin", {**P, "x": Evil()}, **old)
+
+# Saved by PyTorch 2.15: make.py newer
+import sys
+if "newer" in sys.argv:
+    # FSDP1's full state dict leaves an attribute on each tensor
+    tagged = OrderedDict((n, t.clone()) for n, t in P.items())
+    for t in tagged.values(): t.note = 1
+    save("attributes-zip.bin", tagged)
+    # what must be refused
+    first = "h.0.attn.c_attn.weight"
+    save("float8-zip.bin", {**P, first: P[first].to(torch.float8_e4m3fn)})
+    save("quantized-zip.bin", {**P, first: torch.quantize_per_tensor(P[first], 0.1, 0, torch.qint8)})
+    class Own(torch.Tensor): pass
+    save("subclass-zip.bin", {**P, first: P[first].as_subclass(Own)})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29511", RANK="0", WORLD_SIZE="1")
+    torch.distributed.init_process_group("gloo", rank=0, world_size=1)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+    mesh = init_device_mesh("cpu", (1,))
+    save("dtensor-zip.bin", {first: distribute_tensor(P[first], mesh, [Shard(0)])})
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),))
+    torch.export.save(program, "exported.bin")
