@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"unsafe"
 )
 
 // This file looks at the clean and the corrupt run without patching anything: through the logit
@@ -12,10 +13,14 @@ import (
 // are indexed with cleanRun and corruptRun.
 
 // look takes both runs through the model and shows them to see at every site of every layer, with
-// the activations there as a Hook has them. progress is told the share of the work that is done.
-func (m *Model) look(pair Pair, full bool, progress func(done float64),
+// the activations there as a Hook has them. What is seen takes so many bytes of memory. progress is
+// told the share of the work that is done.
+func (m *Model) look(pair Pair, bytes float64, full bool, progress func(done float64),
 	see func(b *Batch, site Site, layer int, act []float32) error) (s Baselines, err error) {
 	if err := m.checkAnswers(pair); err != nil {
+		return s, err
+	}
+	if err := m.enough(2*len(pair.clean), bytes); err != nil {
 		return s, err
 	}
 	b, err := m.begin(pair.clean, pair.corrupt)
@@ -90,10 +95,12 @@ func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, 
 		return nil
 	}
 	var err error
-	lens.Baselines, err = m.look(pair, full, progress, see)
+	bytes := 2 * float64(m.layers) * float64(len(pair.clean)) * float64(unsafe.Sizeof(Reading{}))
+	lens.Baselines, err = m.look(pair, bytes, full, progress, see)
 	return lens, err
 }
 
+// Patterns is where heads attend to.
 type Patterns struct {
 	Baselines
 	a [2][][][]float32 // [run][one of heads][destination][source]; 0 where source > destination
@@ -129,7 +136,9 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 		return nil
 	}
 	var err error
-	p.Baselines, err = m.look(pair, full, progress, see)
+	T := float64(len(pair.clean))
+	bytes := 4 * float64(2*len(heads)) * T * T
+	p.Baselines, err = m.look(pair, bytes, full, progress, see)
 	return p, err
 }
 
@@ -146,8 +155,8 @@ type Direct struct {
 type Shares struct {
 	Embed    float64     `json:"embed"`     // wte
 	PosEmbed float64     `json:"pos_embed"` // wpe
-	Heads    [][]float64 `json:"heads"`     // [layer][head], without the value bias
-	AttnBias []float64   `json:"attn_bias"` // [layer]: c_proj's and, through it, the value biases
+	Heads    [][]float64 `json:"heads"`     // [layer][head], without what all values hold alike
+	AttnBias []float64   `json:"attn_bias"` // [layer]: c_proj's bias, and that through c_proj
 	MLP      []float64   `json:"mlp"`       // [layer]
 	LnFBias  float64     `json:"ln_f_bias"` // of the final layer norm
 }
@@ -161,41 +170,35 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 		return nil, err
 	}
 	u, lnFBias := m.answerDirection(pair)
-	along := func(x []float32) (sum float64) {
-		for i, v := range x {
-			sum += float64(v) * u[i]
-		}
-		return sum
-	}
-	row := make([]float32, m.width)
+	row, direct := make([]float32, m.width), &Direct{}
 	alongRow := func(w Matrix, i int) float64 {
 		w.row(row, i)
-		return along(row)
-	}
-	direct, T := &Direct{}, len(pair.clean)
-	for run, ids := range [][]int{pair.clean, pair.corrupt} {
-		s := &direct.shares[run]
-		s.Embed, s.PosEmbed = alongRow(m.wte, ids[T-1]), alongRow(m.wpe, T-1)
-		s.LnFBias = lnFBias
+		return along(u, row)
 	}
 	see := func(b *Batch, site Site, l int, act []float32) error {
-		w := &m.blocks[l]
-		var projected []float64 // u as z has it, before c_proj: [d]
-		for i := 0; site == siteZ && i < m.width; i++ {
-			projected = append(projected, alongRow(w.attnProj.w, i))
+		w, T := &m.blocks[l], b.length
+		var alike, projected []float64 // u as z has it, before c_proj: [d]
+		if site == siteZ {
+			alike = m.valuesAlike(l)
+			for i := range m.width {
+				projected = append(projected, alongRow(w.attnProj.w, i))
+			}
 		}
-		for run := range direct.shares {
+		for run, ids := range [][]int{pair.clean, pair.corrupt} {
 			s, last := &direct.shares[run], act[(run*T+T-1)*m.width:][:m.width]
 			switch {
+			case site == siteResidPre && l == 0:
+				s.Embed, s.PosEmbed = alongRow(m.wte, ids[T-1]), alongRow(m.wpe, T-1)
+				s.LnFBias = lnFBias
 			case site == siteZ:
-				heads, bias := make([]float64, m.heads), along(w.attnProj.b)
-				for i, v := range w.attn.b[2*m.width:] { // the value biases
-					heads[i/b.size] += float64(last[i]-v) * projected[i]
-					bias += float64(v) * projected[i]
+				heads, bias := make([]float64, m.heads), along(u, w.attnProj.b)
+				for i, c := range alike {
+					heads[i/b.size] += (float64(last[i]) - c) * projected[i]
+					bias += c * projected[i]
 				}
 				s.Heads, s.AttnBias = append(s.Heads, heads), append(s.AttnBias, bias)
 			case site == siteMLP:
-				s.MLP = append(s.MLP, along(last))
+				s.MLP = append(s.MLP, along(u, last))
 			case site == siteResid && l == m.layers-1:
 				s.divide(m.deviation(last))
 			}
@@ -203,8 +206,34 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 		return nil
 	}
 	var err error
-	direct.Baselines, err = m.look(pair, false, progress, see)
+	direct.Baselines, err = m.look(pair, 0, false, progress, see)
 	return direct, err
+}
+
+// along is how far x, [d], reaches in the direction u.
+func along(u []float64, x []float32) (sum float64) {
+	for i, v := range x {
+		sum += float64(v) * u[i]
+	}
+	return sum
+}
+
+// valuesAlike is what the values of layer l hold alike at all positions, and what every pattern, of
+// which each row adds up to 1, therefore passes on unchanged: c = b_v + ln_1.bias·W_v, [d].
+// TransformerLens folds it into c_proj's bias by default, so its heads go without it as well.
+func (m *Model) valuesAlike(l int) []float64 {
+	w, d := &m.blocks[l], m.width
+	c, row := make([]float64, d), make([]float32, 3*d)
+	for j, v := range w.attn.b[2*d:] {
+		c[j] = float64(v)
+	}
+	for i, bias := range w.ln1.bias {
+		w.attn.w.row(row, i)
+		for j, v := range row[2*d:] {
+			c[j] += float64(bias) * float64(v)
+		}
+	}
+	return c
 }
 
 // answerDirection is the direction of the last residual stream, once it is divided by its
