@@ -252,7 +252,7 @@ func beginFile(name string, mode fs.FileMode) (f *os.File, path string, err erro
 	}
 	info, statErr := os.Stat(path)
 	if statErr == nil && !info.Mode().IsRegular() {
-		return nil, "", errors.New("not a regular file")
+		return nil, "", errNotRegular
 	}
 	if statErr == nil { // a program stays one that can be started by whoever may read it
 		kept := info.Mode().Perm()
@@ -349,8 +349,9 @@ func discard(f *os.File) {
 // endCleanly has the temporary files removed before a signal ends the program. The signal ends it
 // all the same, so that a shell or a batch system sees which; but Ctrl-\, SIGQUIT, is taken for
 // SIGTERM: Go would print what every goroutine does. What nohup or a shell's background job has the
-// program ignore does nothing.
+// program ignore does nothing. Nor does a pipe that nobody reads any more: writing to it fails.
 func endCleanly() {
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
 	for _, s := range endingSignals {
 		if !signal.Ignored(s) {
@@ -420,25 +421,20 @@ var errInUse = errors.New("another run is writing it")
 
 // readBounded reads a file whole, and refuses one of more than limit bytes, and a pipe.
 func readBounded(path string, limit int64) ([]byte, error) {
-	file, err := openRegular(path)
-	if err != nil {
-		return nil, err
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errNotRegular)
 	}
-	text, err := readAtMost(file, limit)
+	text, err := readInput(path, limit)
 	return []byte(text), err
 }
 
-// readInput is readBounded for what may also come through a pipe.
+// readInput is readBounded for what may also come through a pipe. A long text is in memory once,
+// not twice.
 func readInput(path string, limit int64) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	return readAtMost(file, limit)
-}
-
-// readAtMost reads and closes a file. A long one is in memory once, not twice.
-func readAtMost(file *os.File, limit int64) (string, error) {
 	defer file.Close()
 	var text strings.Builder
 	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
@@ -463,10 +459,12 @@ func firstBytes(path string, n int64) ([]byte, error) {
 // openRegular opens a file, but no folder, device or pipe, whose writer it would wait for.
 func openRegular(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, errors.New("not a regular file"))
+		return nil, cmp.Or(err, errNotRegular)
 	}
 	return os.Open(path)
 }
+
+var errNotRegular = errors.New("not a regular file")
 
 // isFile tells whether path is a file, or a link that leads to one.
 func isFile(path string) bool {

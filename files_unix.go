@@ -5,7 +5,6 @@ package main
 import (
 	"io/fs"
 	"os"
-	"os/signal"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -60,9 +59,3 @@ func forget(data []byte) {
 
 // obeysEscapes reports whether a terminal obeys escape sequences: here all do.
 func obeysEscapes(*os.File) bool { return true }
-
-// errPipeClosed is the error of a write to a pipe that nobody reads any more.
-var errPipeClosed = syscall.EPIPE
-
-// ignoreClosedPipes lets such a write fail like any other, where the system would end the program.
-func ignoreClosedPipes() { signal.Ignore(syscall.SIGPIPE) }

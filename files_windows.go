@@ -71,8 +71,3 @@ var (
 	setConsoleMode = kernel32.NewProc("SetConsoleMode")
 	lockFileEx     = kernel32.NewProc("LockFileEx")
 )
-
-// errPipeClosed is the error of a write to a pipe that nobody reads any more.
-const errPipeClosed = syscall.Errno(232) // ERROR_NO_DATA, "The pipe is being closed"
-
-func ignoreClosedPipes() {}

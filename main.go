@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 )
 
@@ -77,7 +78,6 @@ type program struct {
 
 func main() {
 	endCleanly()
-	ignoreClosedPipes()
 	code := execute(os.Args[1:], os.Stdout, os.Stderr)
 	forgetMappings()
 	os.Exit(code)
@@ -103,13 +103,13 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // end reports how the run ended, and returns the exit code.
 func (p *program) end(err error) int {
 	flushed := p.stdout.Flush()
-	if flushed != nil && !errors.Is(flushed, errPipeClosed) {
+	if flushed != nil && !errors.Is(flushed, syscall.EPIPE) {
 		err = fmt.Errorf("writing to standard output: %w", reason(flushed))
 	}
 	var wrong usageError
 	var broken *crash
 	switch {
-	case flushed != nil && (err == nil || errors.Is(err, errPipeClosed)):
+	case flushed != nil && (err == nil || errors.Is(err, syscall.EPIPE)):
 		return 1 // and no word: whoever was reading, such as head, has had enough
 	case err == nil || err == errDone:
 		return 0
