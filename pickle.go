@@ -39,7 +39,7 @@ import (
 // of a class (NEWOBJ, BUILD) becomes a dict of its attributes. The machine never looks into an
 // object that it has built, so objects that contain each other a million times cost nothing, and a
 // program may be no longer than maxSteps opcodes, each of which makes at most one small object.
-// Opcodes that torch.save does not write are refused by name.
+// Opcodes that torch.save does not write are refused.
 //
 // The opcodes are described in Python's own pickletools module.
 
@@ -114,13 +114,37 @@ func unpickle(data []byte, lib library) (object any, length int, err error) {
 
 const opProto, opStop = 0x80, '.'
 
-// refusedOps are the opcodes of the pickle format that torch.save has no use for.
-var refusedOps = [256]string{
-	'0': "POP", '1': "POP_MARK", '2': "DUP", 'F': "FLOAT", 'I': "INT", 'L': "LONG", 'P': "PERSID",
-	'S': "STRING", 'T': "BINSTRING", 'U': "SHORT_BINSTRING", 'V': "UNICODE", 'd': "DICT",
-	'g': "GET", 'i': "INST", 'l': "LIST", 'o': "OBJ", 'p': "PUT", 0x82: "EXT1", 0x83: "EXT2",
-	0x84: "EXT4", 0x8b: "LONG4", 0x8d: "BINUNICODE8", 0x8e: "BINBYTES8", 0x92: "NEWOBJ_EX",
-	0x96: "BYTEARRAY8", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
+// literal is what an opcode pushes that says what it is by itself.
+func (m *pickleMachine) literal(op byte) (value any, ok bool) {
+	switch op {
+	case 'N': // NONE
+		return nil, true
+	case 0x88: // NEWTRUE
+		return true, true
+	case 0x89: // NEWFALSE
+		return false, true
+	case 'K': // BININT1
+		return int64(m.uint(1)), true
+	case 'M': // BININT2
+		return int64(m.uint(2)), true
+	case 'J': // BININT
+		return int64(int32(m.uint(4))), true
+	case 0x8a: // LONG1
+		return integer(m.take(m.uint(1))), true
+	case 'G': // BINFLOAT: the one big-endian number
+		return math.Float64frombits(bits.ReverseBytes64(m.uint(8))), true
+	case 0x8c, 'C': // SHORT_BINUNICODE, SHORT_BINBYTES
+		return string(m.take(m.uint(1))), true
+	case 'X', 'B': // BINUNICODE, BINBYTES
+		return string(m.take(m.uint(4))), true
+	case ')': // EMPTY_TUPLE
+		return pyTuple(nil), true
+	case ']', 0x8f: // EMPTY_LIST, EMPTY_SET: nobody asks what a set holds
+		return &pyList{}, true
+	case '}': // EMPTY_DICT
+		return &pyDict{}, true
+	}
+	return nil, false
 }
 
 func (m *pickleMachine) step(op byte) {
@@ -131,47 +155,19 @@ func (m *pickleMachine) step(op byte) {
 		}
 	case 0x95: // FRAME: how many bytes a reader may fetch at once; they are all here
 		m.uint(8)
-
-	case 'N': // NONE
-		m.push(nil)
-	case 0x88: // NEWTRUE
-		m.push(true)
-	case 0x89: // NEWFALSE
-		m.push(false)
-	case 'K': // BININT1
-		m.push(int64(m.uint(1)))
-	case 'M': // BININT2
-		m.push(int64(m.uint(2)))
-	case 'J': // BININT
-		m.push(int64(int32(m.uint(4))))
-	case 0x8a: // LONG1
-		m.push(integer(m.take(m.uint(1))))
-	case 'G': // BINFLOAT: the one big-endian number
-		m.push(math.Float64frombits(bits.ReverseBytes64(m.uint(8))))
-	case 0x8c, 'C': // SHORT_BINUNICODE, SHORT_BINBYTES
-		m.push(string(m.take(m.uint(1))))
-	case 'X', 'B': // BINUNICODE, BINBYTES
-		m.push(string(m.take(m.uint(4))))
-
 	case '(': // MARK
 		m.marks = append(m.marks, len(m.stack))
-	case ')': // EMPTY_TUPLE
-		m.push(pyTuple(nil))
 	case 0x85, 0x86, 0x87: // TUPLE1, TUPLE2, TUPLE3
 		m.push(pyTuple(m.popN(int(op) - 0x84)))
 	case 't': // TUPLE
 		m.push(pyTuple(m.popMark()))
 
-	case ']', 0x8f: // EMPTY_LIST, EMPTY_SET: nobody asks what a set holds
-		m.push(&pyList{})
 	case 'a': // APPEND
 		m.extend(m.popN(1))
 	case 'e', 0x90: // APPENDS, ADDITEMS
 		m.extend(m.popMark())
 	case 0x91: // FROZENSET
 		m.push(&pyList{m.popMark()})
-	case '}': // EMPTY_DICT
-		m.push(&pyDict{})
 	case 's': // SETITEM
 		m.setItems(m.popN(2))
 	case 'u': // SETITEMS
@@ -211,11 +207,11 @@ func (m *pickleMachine) step(op byte) {
 		m.push(value)
 
 	default:
-		if name := refusedOps[op]; name != "" {
-			m.fail("opcode %s is not one that a state dict needs", name)
-		} else {
-			m.fail("0x%02x is not an opcode", op)
+		value, ok := m.literal(op)
+		if !ok {
+			m.fail("opcode 0x%02x is not one that a state dict needs", op)
 		}
+		m.push(value)
 	}
 }
 

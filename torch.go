@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -82,13 +83,7 @@ func parseTorchZip(data []byte) (object any, err error) {
 		switch {
 		case ok && !strings.Contains(f, "/"):
 			folder = max(folder, f+"/")
-		case strings.HasSuffix(name, ".npy"):
-			return nil, errors.New("this is a NumPy file (npz): only safetensors and PyTorch " +
-				"files can be read")
-		}
-	}
-	for name := range entries {
-		if strings.HasSuffix(name, "/archive_format") || name == "archive_format" {
+		case strings.HasSuffix(name, "/archive_format"):
 			return nil, errors.New("this is an exported program (torch.export), not weights " +
 				"alone: save it again where it came from, as torch.save(program.state_dict, FILE)")
 		}
@@ -100,18 +95,13 @@ func parseTorchZip(data []byte) (object any, err error) {
 		return nil, errors.New("this is a TorchScript program, not weights alone: save it again " +
 			"where it came from, as torch.save(model.state_dict(), FILE)")
 	}
-	for name, entry := range entries {
-		if entry.err != nil && strings.HasPrefix(name, folder) {
-			return nil, fmt.Errorf("zip entry %s: %w", quote(name), entry.err)
-		}
-	}
 	order, ok := entries[folder+"byteorder"]
-	if ok && string(order.content) != "little" {
+	if ok && string(order) != "little" {
 		return nil, fmt.Errorf("its byte order is %s: only little-endian files are read",
-			quote(string(order.content)))
+			quote(string(order)))
 	}
 	storages := storageSet{}
-	object, _, err = unpickle(entries[folder+"data.pkl"].content, storages.library())
+	object, _, err = unpickle(entries[folder+"data.pkl"], storages.library())
 	if err != nil {
 		return nil, err
 	}
@@ -120,105 +110,45 @@ func parseTorchZip(data []byte) (object any, err error) {
 		if !ok {
 			return nil, fmt.Errorf("storage %s is missing", quote(key))
 		}
-		if uint64(len(entry.content)) != s.count*s.size {
+		if uint64(len(entry)) != s.count*s.size {
 			return nil, fmt.Errorf("storage %s has %d bytes: its %d elements need %d", quote(key),
-				len(entry.content), s.count, s.count*s.size)
+				len(entry), s.count, s.count*s.size)
 		}
-		s.data = entry.content
+		s.data = entry
 	}
 	return object, nil
 }
 
-// A zipEntry is a file in a zip file, where it lies, or why it cannot be used there.
-type zipEntry struct {
-	content []byte
-	err     error
-}
-
-// zipEntries returns the entries of a zip file by name. PyTorch neither compresses nor encrypts
-// them, so they are used in place. As in torch.load, checksums are not looked at: torch.save can be
+// zipEntries returns the entries of a zip file by name, each where it lies in data: PyTorch neither
+// compresses nor encrypts them. As in torch.load, checksums are not looked at: torch.save can be
 // told to leave them out.
-//
-// A zip file (PKWARE's APPNOTE.TXT) is read from its end, where a record of 22 bytes says where the
-// directory is; 65,535 entries or 4 GB and more need a second, longer record before it (zip64). The
-// directory has a header of 46 bytes for each entry, followed by its name, extra fields and a
-// comment. A header of 30 bytes, with name and extra fields of its own, stands before the content.
-func zipEntries(data []byte) (map[string]zipEntry, error) {
-	const endSize, end64Size, entrySize, localSize = 22, 56, 46, 30
+func zipEntries(data []byte) (map[string][]byte, error) {
 	damaged := errors.New("not a whole PyTorch file: it was cut short, or is damaged")
-	u16, u32 := binary.LittleEndian.Uint16, binary.LittleEndian.Uint32
-	u64 := binary.LittleEndian.Uint64
-	// part is size bytes from at on, if they begin with a signature.
-	part := func(at, size uint64, signature string) ([]byte, bool) {
-		n := uint64(len(data))
-		if at > n || size > n-at || !bytes.HasPrefix(data[at:], []byte(signature)) {
-			return nil, false
-		}
-		return data[at:][:size], true
-	}
-
-	tail := data[max(0, len(data)-endSize-math.MaxUint16):]
-	at := bytes.LastIndex(tail, []byte("PK\x05\x06"))
-	if at < 0 || at+endSize > len(tail) {
+	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
 		return nil, damaged
 	}
-	record := tail[at:]
-	count, directory := uint64(u16(record[10:])), uint64(u32(record[16:]))
-	start := uint64(len(data) - len(record))
-	if locator, ok := part(start-20, 20, "PK\x06\x07"); ok {
-		end, ok := part(u64(locator[8:]), end64Size, "PK\x06\x06")
-		if !ok {
-			return nil, damaged
-		}
-		count, directory = u64(end[32:]), u64(end[48:])
-	}
-
-	entries := map[string]zipEntry{}
-	for ; count > 0; count-- { // a claim of too many ends at the first that is not there
-		h, ok := part(directory, entrySize, "PK\x01\x02")
-		if !ok {
-			return nil, damaged
-		}
-		nameSize, extraSize := uint64(u16(h[28:])), uint64(u16(h[30:]))
-		h, ok = part(directory, entrySize+nameSize+extraSize, "PK")
-		if !ok {
-			return nil, damaged
-		}
-		directory += uint64(len(h)) + uint64(u16(h[32:]))
-		name, extra := string(h[entrySize:][:nameSize]), h[entrySize+nameSize:]
-		packed, size, offset := uint64(u32(h[20:])), uint64(u32(h[24:])), uint64(u32(h[42:]))
-		for len(extra) >= 4 && len(extra)-4 >= int(u16(extra[2:])) {
-			id, field := u16(extra), extra[4:][:u16(extra[2:])]
-			extra = extra[4+len(field):]
-			for _, n := range []*uint64{&size, &packed, &offset} { // zip64: those that do not fit
-				if id == 1 && *n == math.MaxUint32 && len(field) >= 8 {
-					*n, field = u64(field), field[8:]
-				}
-			}
-		}
-		if _, twice := entries[name]; twice {
-			return nil, fmt.Errorf("zip entry %s is there twice", quote(name))
-		}
+	entries := map[string][]byte{}
+	for _, f := range archive.File {
 		const encrypted = 1
-		switch flags, method := u16(h[8:]), u16(h[10:]); {
-		case flags&encrypted != 0:
-			entries[name] = zipEntry{err: errors.New("encrypted, which PyTorch never does")}
-			continue
-		case method != 0 || packed != size:
-			entries[name] = zipEntry{err: errors.New("compressed, which PyTorch never does: pack " +
-				"the file again without compression (zip -0)")}
-			continue
-		}
-		local, ok := part(offset, localSize, zipMagic)
-		if !ok {
+		start, err := f.DataOffset()
+		size, left := f.UncompressedSize64, uint64(len(data))-uint64(start)
+		_, twice := entries[f.Name]
+		switch {
+		case err != nil || start < 0 || uint64(start) > uint64(len(data)):
 			return nil, damaged
+		case strings.HasSuffix(f.Name, ".npy"):
+			return nil, errors.New("this is a NumPy file (npz): only safetensors and PyTorch " +
+				"files can be read")
+		case twice:
+			return nil, fmt.Errorf("zip entry %s is there twice", quote(f.Name))
+		case f.Flags&encrypted != 0 || f.Method != zip.Store || f.CompressedSize64 != size:
+			return nil, fmt.Errorf("zip entry %s: compressed or encrypted, which PyTorch never "+
+				"does: pack the file again without compression (zip -0)", quote(f.Name))
+		case size > left:
+			return nil, fmt.Errorf("zip entry %s: runs past the end of the file", quote(f.Name))
 		}
-		offset += localSize + uint64(u16(local[26:])) + uint64(u16(local[28:]))
-		content, ok := part(offset, size, "")
-		if !ok {
-			return nil, fmt.Errorf("zip entry %s: runs past the end of the file", quote(name))
-		}
-		entries[name] = zipEntry{content: content}
+		entries[f.Name] = data[start:][:size]
 	}
 	return entries, nil
 }
