@@ -72,6 +72,7 @@ type program struct {
 	heads             int
 	study             Study
 	image, json, csv  string
+	imageAsked        bool // not the default of the main command
 	pairs, exe, dtype string
 	style
 }
@@ -113,6 +114,8 @@ func (p *program) end(err error) int {
 		return 1 // and no word: whoever was reading, such as head, has had enough
 	case err == nil || err == errDone:
 		return 0
+	case err == errTold:
+		return 1
 	case errors.As(err, &wrong):
 		p.note(fmt.Errorf("%s (mechpatch -h shows how)", err))
 		return 2
@@ -245,17 +248,14 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 		return slices.Contains(strings.Fields(c.flags+" version"), f.Name)
 	}
 	var other string // a flag that is another command's
-	image := "heatmap.png"
 	flags.Visit(func(f *flag.Flag) {
 		if !takes(f) {
 			other = f.Name
 		}
-		if f.Name == "o" {
-			image = p.image
-		}
+		p.imageAsked = p.imageAsked || f.Name == "o"
 	})
-	if c.name == "" {
-		p.image = image
+	if c.name == "" && !p.imageAsked {
+		p.image = "heatmap.png"
 	}
 	switch {
 	case p.help || errors.Is(err, flag.ErrHelp):
@@ -378,13 +378,20 @@ func (p *program) patch(words []string) error {
 	if err := p.check(words); err != nil {
 		return usageError{err}
 	}
+	var told error
+	if !p.imageAsked {
+		if err := writable(p.image); err != nil {
+			p.note(fmt.Errorf("%w: there will be no picture, unless -o says where", err))
+			p.image, told = "", errTold
+		}
+	}
 	if err := p.useOutputs("-o", p.image, "-json", p.json, "-csv", p.csv); err != nil {
 		return err
 	}
 	if p.pairs != "" {
-		return p.patchPairs()
+		return cmp.Or(p.patchPairs(), told)
 	}
-	return p.patchPair(append(words, "", "")[:4])
+	return cmp.Or(p.patchPair(append(words, "", "")[:4]), told)
 }
 
 // patchPair runs one pair and shows all of the result. The files come first: they are written
@@ -864,15 +871,10 @@ type fileUse struct {
 }
 
 // use notes the use of a file. No output may be an input, which would be destroyed, perhaps before
-// it is read, or another output, of which only the last would remain; and its folder must be there.
+// it is read, or another output, of which only the last would remain; and it must be writable.
 func (p *program) use(file fileUse) error {
 	if file.path == "" {
 		return nil
-	}
-	if file.written && file.path != "-" { // better known now than when all is computed
-		if _, err := os.Stat(filepath.Dir(file.path)); err != nil {
-			return fmt.Errorf("writing %s: %w", file.path, reason(err))
-		}
 	}
 	for _, other := range p.files {
 		if !file.written && !other.written || !file.is(other) {
@@ -889,6 +891,9 @@ func (p *program) use(file fileUse) error {
 		return misuse("%s %s would overwrite %s: name another file", out.what, out.name(), in.what)
 	}
 	p.files = append(p.files, file)
+	if file.written && file.path != "-" {
+		return writable(file.path) // better known now than when all is computed
+	}
 	return nil
 }
 
@@ -993,5 +998,6 @@ type usageError struct{ error }
 
 func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// errDone says that all that the command line asked for has been printed already.
-var errDone = errors.New("done")
+// errDone says that all that the command line asked for has been printed already, and errTold that
+// the run has failed in part, as a note has said.
+var errDone, errTold = errors.New("done"), errors.New("told")

@@ -341,6 +341,17 @@ func TestResultsAreKept(t *testing.T) {
 		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
 	}
 	must(os.ReadFile(result))
+
+	// In a folder where nothing can be written the default picture is given up before the run.
+	elsewhere(t)
+	check(t, os.Mkdir("heatmap.png", 0o755)) // root may write into any folder
+	code, stdout, stderr = command(t, append([]string{"-json", result}, examplePair...)...)
+	if code != 1 || !strings.Contains(stderr, "writing heatmap.png: ") || !oneLine(stderr) ||
+		!strings.Contains(stderr, "there will be no picture") ||
+		!strings.Contains(stdout, "clean -14.58, corrupt 19.09") &&
+			!strings.Contains(stdout, "clean −14.58, corrupt 19.09") {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
 }
 
 // What is quoted in a message has an end, and what to do stands there.
