@@ -162,6 +162,7 @@ func TestFindModel(t *testing.T) {
 	for name, c := range map[string]findCase{
 		"nothing anywhere": {want: download},
 		"offline":          {offline: true, want: circuit},
+		"HF_HUB_OFFLINE":   {variables: "HF_HUB_OFFLINE=yes", want: circuit},
 		"HF_HUB_OFFLINE=0": {variables: "HF_HUB_OFFLINE=0 TRANSFORMERS_OFFLINE=1", want: download},
 		"the other one":    {variables: "HF_HUB_OFFLINE= TRANSFORMERS_OFFLINE=1", want: circuit},
 		"all of the places": {files: all,
@@ -169,12 +170,18 @@ func TestFindModel(t *testing.T) {
 		"all but the working directory": {
 			files: with(without("work/gpt2.safetensors"), "work/gpt2.safetensors/a-folder", "x"),
 			want:  "gpt2 in bin/gpt2.safetensors, the program's folder"},
+		"both caches": {files: without("work/gpt2.safetensors", "bin/gpt2.safetensors"),
+			want: "gpt2 in " + cached + ", the program's cache"},
 		"a download that is under way": {files: hubWith(cached+".248dfc3911869ec4.partial", "3"),
 			want: inHub},
 		"an old tool's cache": {files: snapshot(hub + "models--gpt2"),
 			want: inCache("gpt2", hub+"models--gpt2"+inSnapshot)},
 
 		// The Hugging Face cache.
+		"plain files": {files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
+			want: inHub},
+		"no refs: the pinned commit": {files: plain(gpt2Repo, another, commit, third),
+			want: inHub},
 		"main is elsewhere, and not there: the pinned commit": {
 			files: hubWith(gpt2Repo+"/refs/main", another), want: inHub},
 		"no refs: the newest that has weights": {spec: "o/r",
@@ -199,12 +206,23 @@ func TestFindModel(t *testing.T) {
 			files: stripped, want: dangling},
 		"the same, by its path":   {spec: "ROOT/" + repo, files: stripped, want: dangling},
 		"the same, to be fetched": {spec: "o/r", files: stripped, want: "download of o/r"},
+		"no weights": {offline: true, want: circuit,
+			files: hubWith(gpt2Repo+inSnapshot, "")},
 		"a main that leads out of the cache": {spec: "o/r", want: "download of o/r",
 			files: map[string]string{repo + "/refs/main": "../../../../../../elsewhere",
 				"elsewhere/model.safetensors": "x"}},
+		"a main that is endless": {spec: "o/r", want: "download of o/r",
+			files: map[string]string{
+				repo + "/refs/main": commit + strings.Repeat(" ", 1000)}},
 		"an index without a part": {spec: "o/r", want: "download of o/r",
 			files: with(plain(repo), repo+"/snapshots/"+commit+
 				"/model.safetensors.index.json", `{"weight_map": {"wte": "a.safetensors"}}`)},
+		"an index with its part": {spec: "o/r",
+			files: map[string]string{
+				repo + "/snapshots/" + commit + "/a.bin": "1",
+				repo + "/snapshots/" + commit +
+					"/pytorch_model.bin.index.json": `{"weight_map": {"wte": "a.bin"}}`},
+			want: inCache("o/r", repo+"/snapshots/"+commit+"/pytorch_model.bin.index.json")},
 
 		// Where that cache is.
 		"HF_HUB_CACHE before HF_HOME": {variables: "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
@@ -213,6 +231,9 @@ func TestFindModel(t *testing.T) {
 		"HF_HOME with a ~": {variables: "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
 			files: plain("home/b/hub/models--gpt2", commit),
 			want:  inCache("gpt2", "home/b/hub/models--gpt2"+inSnapshot)},
+		"HF_HOME with a variable": {variables: "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
+			files: plain("s/b/hub/models--gpt2", commit),
+			want:  inCache("gpt2", "s/b/hub/models--gpt2"+inSnapshot)},
 		"XDG_CACHE_HOME": {variables: "XDG_CACHE_HOME=ROOT/c",
 			files: plain("c/huggingface/hub/models--gpt2", commit),
 			want:  inCache("gpt2", "c/huggingface/hub/models--gpt2"+inSnapshot)},
@@ -233,8 +254,16 @@ func TestFindModel(t *testing.T) {
 		"the variable": {variables: "MECHPATCH_MODEL=b.safetensors",
 			files: ones("work/b.safetensors"),
 			want:  "b in work/b.safetensors, $MECHPATCH_MODEL"},
+		"a path from the root": {spec: "ROOT/x/a.safetensors",
+			files: ones("x/a.safetensors"), want: "a in x/a.safetensors, -model"},
+		"a file of its usual name": {spec: "x/model.safetensors",
+			files: ones("work/x/model.safetensors"),
+			want:  "x in work/x/model.safetensors, -model"},
 		"a folder": {spec: "x/", files: ones("work/x/model.safetensors"),
 			want: "x in work/x/model.safetensors, -model"},
+		"a folder with a PyTorch file": {spec: "x",
+			want:  "x in work/x/pytorch_model.bin, -model",
+			files: ones("work/x/pytorch_model.bin")},
 		"a folder with a part missing": {spec: "x",
 			files: map[string]string{
 				"work/x/model.safetensors.index.json": `{"weight_map": {"a": "b.safetensors"}}`},
@@ -243,6 +272,8 @@ func TestFindModel(t *testing.T) {
 			want: "error: -model x: the folder holds no weights"},
 		"a repository's folder": {spec: "ROOT/" + gpt2Repo, files: snapshot(gpt2Repo),
 			want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
+		"a snapshot's folder": {spec: "ROOT/" + gpt2Repo + "/snapshots/" + commit,
+			files: snapshot(gpt2Repo), want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
 
 		// Named: a published model.
 		"a name": {spec: "gpt2-xl",
@@ -250,12 +281,17 @@ func TestFindModel(t *testing.T) {
 			files: ones("work/gpt2.safetensors", "bin/gpt2-xl.safetensors")},
 		"gpt2-small": {spec: "gpt2-small", files: all,
 			want: "gpt2 in work/gpt2.safetensors, the working directory"},
+		"its repository": {spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
+			want: inHub},
 		"a name to be fetched": {spec: "gpt2-medium",
 			want: "download of gpt2-medium to cache/mechpatch/gpt2-medium.safetensors"},
 		"a name that may not be fetched": {spec: "gpt2-medium", offline: true,
 			want: `error: -model gpt2-medium: it is not on this machine, and this run does not ` +
 				`use the network; on a connected one, "mechpatch fetch -o ` +
 				`gpt2-medium.safetensors gpt2-medium"`},
+		"by a variable": {variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
+			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, " +
+				"and HF_HUB_OFFLINE=ON forbids"},
 		"a folder with a name": {spec: "gpt2",
 			want:  "gpt2 in work/gpt2/model.safetensors, -model",
 			files: ones("work/gpt2/model.safetensors", "work/gpt2.safetensors")},
@@ -266,6 +302,7 @@ func TestFindModel(t *testing.T) {
 			files: ones("work/circuit/model.safetensors")},
 
 		// Named: one of the hub's.
+		"a repository to be fetched": {spec: "o/r@v1", want: "download of o/r@v1"},
 		"a repository that may not be fetched": {spec: "o/r@v1", offline: true,
 			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
 		"both caches of a repository": {spec: "o/r",
@@ -286,6 +323,9 @@ func TestFindModel(t *testing.T) {
 			files: with(plain(repo, commit), repo+"/refs/v1", commit)},
 		"a published model's revision": {spec: "gpt2@main", files: snapshot(gpt2Repo),
 			want: inCache("openai-community/gpt2@main", gpt2Repo+inSnapshot)},
+		"a folder of that name": {spec: "o/r",
+			files: ones("work/o/r/pytorch_model.bin"),
+			want:  "r in work/o/r/pytorch_model.bin, -model"},
 
 		"no such thing": {spec: "gpt3",
 			want: "error: -model gpt3: there is no such file or folder, and no model of that " +

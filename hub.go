@@ -549,14 +549,16 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 	const longestWait = 310 * time.Second // the hub counts requests by 300 s
 	for tries := 1; ; tries++ {           // in a row without getting further
 		within, most := stall, 7
-		switch {
-		case !d.begun && d.quick:
-			within, most = start, 1
-		case !d.begun:
+		if !d.begun {
 			most = 4
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		watchdog := time.AfterFunc(within, cancel)
+		if d.quick && !d.begun {
+			within, most = start, 1
+		}
+		ctx, cancel := context.WithCancelCause(context.Background())
+		watchdog := time.AfterFunc(within, func() {
+			cancel(fmt.Errorf("too slow: less than %s within %s", bytesText(worth), within))
+		})
 		brought := 0
 		err := try(ctx, func(n int) {
 			if brought += n; brought >= worth {
@@ -566,10 +568,10 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 		})
 		watchdog.Stop()
 		f, ok := errors.AsType[*failure](err)
-		if ok && f.again && ctx.Err() != nil {
-			f.error = fmt.Errorf("too slow: less than %s within %s", bytesText(worth), within)
+		if cause := context.Cause(ctx); ok && cause != nil {
+			f.error, f.again = cause, true
 		}
-		cancel()
+		cancel(nil)
 		if !ok {
 			return err
 		}

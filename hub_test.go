@@ -838,12 +838,18 @@ func TestFetchToken(t *testing.T) {
 	}
 
 	const broken = "the token in HF_TOKEN holds a space, a line break or another character that"
-	for _, token := range []string{"hf_\x01secret", "hf_ö secret", "hf_\nsecret"} {
+	for token, want := range map[string]string{
+		"hf_\x01secret": broken, "hf_ö": broken, "hf_\nsecret": broken, "hf_ secret": broken,
+		"hf_secret": "403 Forbidden: perhaps it does not accept the token in HF_TOKEN",
+	} {
+		hub := scripted(t, status(403))
 		d := testDownloader(t, hub.URL, "HF_TOKEN="+token)
 		_, err := d.fetch("gpt2", "")
-		checkFailed(t, err, broken, true)
-		if len(saw) != 4 || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%v, %q", err, saw)
+		checkFailed(t, err, want, true)
+		asked := strings.Fields(hub.requests())
+		if strings.Contains(err.Error(), "secret") || want == broken && len(asked) > 0 ||
+			strings.Contains(hub.requests(), ",") {
+			t.Errorf("%v, %s", err, hub.requests())
 		}
 	}
 }
@@ -886,10 +892,16 @@ func TestFetchProxy(t *testing.T) {
 	}{
 		{"http", whole, ""},
 		{"http", status(407), login},
+		{"http", status(502), "502 Bad Gateway"},
 		{"https", status(407), login + ": the proxy wants a name and a password, as in"},
 		{"https", status(502), "Bad Gateway"},
 	} {
-		proxy := scripted(t, test.answer)
+		proxy := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.TrimSuffix(r.Host, ":443") != "hub.invalid" {
+				t.Errorf("asked for host %s", r.Host)
+			}
+			test.answer(w, r)
+		})
 		d := testDownloader(t, test.scheme+"://hub.invalid")
 		d.quick = true
 		address, _ := url.Parse(proxy.URL)

@@ -30,6 +30,9 @@ func parseJSON(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8")
 	}
+	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
+		return errors.New("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
+	}
 	r := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(data)), data: data}
 	r.UseNumber()
 	tree, err := r.value(0)
@@ -198,4 +201,15 @@ func joinPath(path, key string) string {
 		return shorten(key)
 	}
 	return path + "." + shorten(key)
+}
+
+// encodeJSON is a value as JSON, in which < and the like stay as they are.
+func encodeJSON(value any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		panic(err) // of a type that has no JSON
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }

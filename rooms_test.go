@@ -30,7 +30,7 @@ var rooms = []string{
 	// the picture
 	"heatmap.go", "scale.go", "canvas.go", "font.go",
 	// the weights
-	"bundle.go", "convert.go", "hub.go", "find.go",
+	"convert.go", "hub.go", "find.go",
 	"weights.go", "dialect.go", "torch.go", "pickle.go", "safetensors.go",
 	// the story, downstairs
 	"model.go",

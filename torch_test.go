@@ -33,7 +33,7 @@ func widened(t testing.TB, x Tensor) []float32 {
 	if !ok {
 		t.Fatalf("%s: format %s", x.name, x.format)
 	}
-	wide := must(recode(nil, x.data, from, f32))
+	wide := must(recode(x.data, from, f32))
 	var v []float32
 	for ; len(wide) > 0; wide = wide[4:] {
 		v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(wide)))

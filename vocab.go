@@ -18,7 +18,6 @@ package main
 import (
 	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -163,11 +162,11 @@ func (t *tokenizer) metadata() map[string]string {
 	if v.refused != nil {
 		carried = &vocabularySpec{Refused: v.refused.Error()}
 	}
-	s, _ := json.Marshal(carried)
-	if string(s) == "{}" { // nothing is known: what a text is cut by is to be a guess again
+	s := encodeJSON(carried)
+	if s == "{}" { // nothing is known: what a text is cut by is to be a guess again
 		return nil
 	}
-	return map[string]string{metaTokenizer: string(s)}
+	return map[string]string{metaTokenizer: s}
 }
 
 // metaTokenizer is the key of the vocabulary in a safetensors file's metadata.
