@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"image"
 	"image/color"
+	"image/png"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -143,6 +148,31 @@ func (c *canvas) onCell(s, level uint8) uint8 {
 		return firstEdge + s*(levels-1) + level - 1
 	}
 	return c.valueInk[s]
+}
+
+// writePNG writes a picture as PNG. What image/png does not write comes between the header and the
+// rest: pHYs, how many pixels a metre has, so that a document shows the picture in that size, and
+// texts with their keywords, iTXt.
+func writePNG(w io.Writer, picture image.Image, density int, comments [][2]string) error {
+	var file bytes.Buffer
+	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
+	if err := encoder.Encode(&file, picture); err != nil {
+		return err
+	}
+	const header = 8 + 4 + 4 + 13 + 4 // the signature and the chunk IHDR
+	out := append([]byte(nil), file.Next(header)...)
+	chunk := func(body []byte) {
+		out = binary.BigEndian.AppendUint32(out, uint32(len(body)-4))
+		out = append(out, body...)
+		out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(body))
+	}
+	size := binary.BigEndian.AppendUint32([]byte("pHYs"), uint32(density))
+	chunk(append(binary.BigEndian.AppendUint32(size, uint32(density)), 1))
+	for _, c := range comments {
+		chunk([]byte("iTXt" + c[0] + "\x00\x00\x00\x00\x00" + strings.ToValidUTF8(c[1], "\ufffd")))
+	}
+	_, err := w.Write(append(out, file.Bytes()...))
+	return err
 }
 
 // The palette. A picture of at most 256 colours is encoded eight times faster than one with three

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"image"
-	"image/png"
 	"io"
 	"math"
 	"slices"
@@ -28,6 +27,7 @@ type Figure struct {
 	center   float64 // the value in the middle of rdbu
 	centered bool    // and of every colour map
 	marks    []Mark
+	comments [][2]string // keywords and texts that the file carries and nobody sees
 	style
 }
 
@@ -92,7 +92,15 @@ func (f *Figure) write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(w, picture)
+	size := picture.Rect.Size().Div(f.scale)
+	return writePNG(w, picture, f.scale*density(size.X, size.Y), f.comments)
+}
+
+// density is how many pixels of scale 1 a metre of the printed picture has: so that its letters
+// have 9 points or, where that is too large for a page, that it fills a column of 16 × 24 cm.
+func density(width, height int) int {
+	const em, point = 14, 0.0254 / 72
+	return int(math.Ceil(max(em/(9*point), float64(width)/0.16, float64(height)/0.24)))
 }
 
 // paint draws the figure. It fails if the picture would be too large.

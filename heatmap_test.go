@@ -393,6 +393,45 @@ func TestSamePixelsEveryTime(t *testing.T) {
 	}
 }
 
+// The file says how large a document shows it, whatever the scale, and what its maker wants known.
+func TestWhatThePNGSays(t *testing.T) {
+	for name, want := range map[string]image.Point{ // the most that it may measure, in millimetres
+		"": {160, 240}, "one panel": {160, 240}, "sites of 60": {160, 240},
+		"heads by position of 11": {160, 240},
+	} {
+		var first image.Point
+		for _, scale := range []int{1, 3} {
+			f := exampleFigure()
+			if name != "" {
+				f = kinds()[name]
+			}
+			f.scale = scale
+			f.comments = [][2]string{{"Software", "mechpatch 1.0"}, {"command", "−\xff"}}
+			var file bytes.Buffer
+			check(t, f.write(&file))
+			config := must(png.DecodeConfig(bytes.NewReader(file.Bytes())))
+			chunk := file.Bytes()[33:]
+			if got := string(chunk[:8]); got != "\x00\x00\x00\x09pHYs" || chunk[16] != 1 ||
+				!bytes.Equal(chunk[8:12], chunk[12:16]) {
+				t.Fatalf("%s: the chunk after the header is %q", name, got)
+			}
+			density := int(chunk[8])<<24 | int(chunk[9])<<16 | int(chunk[10])<<8 | int(chunk[11])
+			size := image.Pt(config.Width*1000, config.Height*1000).Div(density)
+			if size.X > want.X || size.Y > want.Y || scale > 1 && size != first {
+				t.Errorf("%s, scale %d: %v millimetres, at scale 1 %v", name, scale, size, first)
+			}
+			if first = size; name == "" && size.X < 150 {
+				t.Errorf("the example is %v millimetres", size)
+			}
+			for _, text := range []string{"Software\x00\x00\x00\x00\x00mechpatch 1.0", "−\ufffd"} {
+				if !bytes.Contains(file.Bytes(), []byte(text)) {
+					t.Errorf("%s: there is no %q", name, text)
+				}
+			}
+		}
+	}
+}
+
 // wideFigure has as many rows and columns as asked for, all tokens " token", two of them different
 // in the clean text.
 func wideFigure(rows, columns int) *Figure {
