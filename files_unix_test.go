@@ -86,7 +86,7 @@ func TestRefsPlanted(t *testing.T) {
 		}
 		if isLink := strings.HasSuffix(target, "notes"); (err == nil) != isLink {
 			t.Errorf("%s: %v", planted, err)
-		} else if found, _ := findInCaches(Repository{id: "o/r"}, "", d.env); isLink &&
+		} else if found, _ := findHere(Published{repo: "o/r"}, "", d.env); isLink &&
 			filepath.Dir(found.path) != folder {
 			t.Errorf("%s: found %+v", planted, found)
 		}

@@ -197,7 +197,7 @@ func findModel(spec string, env Env) (Found, error) {
 	if ok || err != nil {
 		return found, err
 	}
-	if found, _ = findPublished(published[0], env); found.download && env.offlineBy() != "" {
+	if found, _ = findHere(published[0], "", env); found.download && env.offlineBy() != "" {
 		return circuitFound("built in"), nil
 	}
 	return found, nil
@@ -284,13 +284,12 @@ func findNamed(spec, origin string, env Env) (found Found, err error) {
 		return Found{}, fmt.Errorf("there is no such file or folder, and %w", repoErr)
 	}
 
-	file := repo.id[strings.Index(repo.id, "/")+1:] // a folder
-	if isKnown {
-		found, err = findPublished(known, env)
-		file = found.name + ".safetensors"
-	} else {
-		found, err = findInCaches(repo, "", env)
+	file := known.name + ".safetensors"
+	if !isKnown {
+		known.repo = repo.id
+		file = repo.id[strings.Index(repo.id, "/")+1:] // a folder
 	}
+	found, err = findHere(known, repo.revision, env)
 	if by := env.offlineBy(); found.download && by != "" {
 		return Found{}, fmt.Errorf("%w, and %s; "+
 			"on a connected one, \"mechpatch fetch -o %s %s\" makes a copy to carry over",
@@ -347,29 +346,42 @@ func weightsIn(folder string) (path string, err error) {
 	return "", errNoWeights
 }
 
-// findPublished looks for a published model on this machine; the last place is a download, and err
-// then says why.
-func findPublished(p Published, env Env) (found Found, err error) {
-	file := p.name + ".safetensors"
-	for _, place := range [][2]string{
-		{env.inDir(file), "the working directory"},
-		{filepath.Join(filepath.Dir(env.exe()), file), "the program's folder"},
-		{cacheFile(p.name, env), "the program's cache"},
-	} {
-		if isFile(place[0]) {
-			return Found{name: p.name, path: place[0], how: place[1]}, nil
+// findHere looks for a model on this machine: a published one as a file of ours, then any as a
+// repository's folder in a cache. The last place is a download, and err then says why.
+func findHere(p Published, revision string, env Env) (Found, error) {
+	name := cmp.Or(p.name, Repository{p.repo, revision}.String())
+	ids, target := []string{p.repo}, ""
+	if p.name != "" {
+		// Caches of before 2024 know a repository by its name without an organisation.
+		ids = append(ids, p.repo[strings.Index(p.repo, "/")+1:])
+		target = cacheFile(p.name, env)
+		file := p.name + ".safetensors"
+		for _, place := range [][2]string{
+			{env.inDir(file), "the working directory"},
+			{filepath.Join(filepath.Dir(env.exe()), file), "the program's folder"},
+			{target, "the program's cache"},
+		} {
+			if isFile(place[0]) {
+				return Found{name: name, path: place[0], how: place[1]}, nil
+			}
 		}
 	}
-	// Caches of before 2024 know a repository by its name without an organisation.
-	for _, id := range []string{p.repo[strings.Index(p.repo, "/")+1:], p.repo} {
-		if found, err = findInCaches(Repository{id: id}, p.revision, env); err == nil {
-			break
+	why := errors.New("it is not on this machine")
+	for _, id := range ids {
+		for _, cache := range [][2]string{
+			{env.inCache(""), "the program's cache"}, {hubCache(env), "the Hugging Face cache"},
+		} {
+			path, err := snapshotWeights(filepath.Join(cache[0], hubFolder(id)), revision,
+				p.revision)
+			if err == nil && cache[0] != "" {
+				return Found{name: name, path: path, how: cache[1]}, nil
+			}
+			if err != errNoWeights && err != nil {
+				why = err
+			}
 		}
 	}
-	if found.name = p.name; err != nil {
-		found.path = cacheFile(p.name, env)
-	}
-	return found, err
+	return Found{name: name, path: target, download: true, how: "a download"}, why
 }
 
 // inCache is a path in the program's cache, "" where the system has no cache folder.
@@ -384,27 +396,6 @@ func cacheFile(name string, env Env) string { return env.inCache(name + ".safete
 
 // hubFolder is what a repository's folder is called, in the Hugging Face cache and in ours.
 func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/", "--") }
-
-// findInCaches looks for a model of the hub on this machine; the last place is a download, and err
-// then says why.
-func findInCaches(r Repository, pinned string, env Env) (Found, error) {
-	why := errors.New("it is not on this machine")
-	for _, cache := range [][2]string{
-		{env.inCache(""), "the program's cache"}, {hubCache(env), "the Hugging Face cache"},
-	} {
-		if cache[0] == "" {
-			continue
-		}
-		path, err := snapshotWeights(filepath.Join(cache[0], hubFolder(r.id)), r.revision, pinned)
-		if err == nil {
-			return Found{name: r.String(), path: path, how: cache[1]}, nil
-		}
-		if !errors.Is(err, errNoWeights) {
-			why = err
-		}
-	}
-	return Found{name: r.String(), download: true, how: "a download"}, why
-}
 
 // snapshotWeights finds the weights in a repository's folder of the Hugging Face cache:
 //

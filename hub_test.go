@@ -729,6 +729,7 @@ func TestFetchRepository(t *testing.T) {
 			d := testDownloader(t, hub.URL)
 			folder, err := d.fetch(test.spec, "")
 			repo := must(parseRepository(test.spec))
+			again, _ := findHere(Published{repo: repo.id}, repo.revision, d.env)
 			var want []string
 			for _, name := range strings.Fields(test.gave) {
 				want = append(want, commit+" "+name)
@@ -738,8 +739,8 @@ func TestFetchRepository(t *testing.T) {
 			}
 			if test.err != "" {
 				wantError(t, "the fetch", err, test.err)
-				if found, _ := findInCaches(repo, "", d.env); !found.download {
-					t.Errorf("found all the same: %+v", found)
+				if !again.download {
+					t.Errorf("found all the same: %+v", again)
 				}
 				return
 			}
@@ -753,8 +754,8 @@ func TestFetchRepository(t *testing.T) {
 			if len(there) != len(want) || filepath.Base(folder) != commit {
 				t.Errorf("%s has %d files", folder, len(there))
 			}
-			if found, _ := findInCaches(repo, "", d.env); filepath.Dir(found.path) != folder {
-				t.Errorf("not found again: %+v", found)
+			if filepath.Dir(again.path) != folder {
+				t.Errorf("not found again: %+v", again)
 			}
 		})
 	}
