@@ -243,9 +243,19 @@ func (f Found) open(heads int) (*Model, error) {
 		return nil, err
 	}
 	m.name, m.how = f.name, f.how
-	_, known := lookup(published, f.name)
+	p, known := lookup(published, f.name)
 	if known && f.how != "-model" && f.how != "$MECHPATCH_MODEL" { // not a path that the user named
 		m.tokenizer = gpt2
+	}
+	// Nobody reads a file of weights for its checksum alone, but some say it: what the program has
+	// fetched was held to it, and the Hugging Face cache names files by it.
+	if end, err := filepath.EvalSymlinks(f.path); err == nil {
+		if sum := filepath.Base(end); len(sum) == 64 && isHex(sum) {
+			m.sum = sum
+		} else if info, err := os.Stat(end); f.how == "the program's cache" && err == nil &&
+			info.Size() == p.size {
+			m.sum = p.sum
+		}
 	}
 	if f.name == "" { // bundled weights carry their own
 		m.name = cmp.Or(ck.meta["source"], nameOf(f.path))

@@ -38,10 +38,11 @@ type Axis struct {
 	tokens bool     // the names are tokens, of any characters; else the program's own words
 }
 
-// Panel is one matrix [rows][columns] of a figure. NaN stands for a cell that has no value.
+// Panel is one matrix [rows][columns] of a figure, whose shape is that of the figure's axes. NaN
+// stands for a cell that has no value.
 type Panel struct {
-	title  string // "" for none
-	matrix [][]float64
+	title string // "" for none
+	at    func(row, column int) float64
 }
 
 // Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. "clean" has
@@ -150,7 +151,7 @@ type barLabel struct {
 }
 
 func (f *Figure) layout() (*layout, error) {
-	rows, columns := len(f.panels[0].matrix), len(f.panels[0].matrix[0])
+	rows, columns := len(f.rows.names), len(f.columns.names)
 	l := &layout{across: f.across, group: f.group, scale: f.colorScale()}
 	if l.across == 0 {
 		l.across = panelsAcross(len(f.panels), rows, columns)
@@ -231,19 +232,19 @@ func (f *Figure) fitValues(l *layout, rows, columns int) {
 
 func (f *Figure) widestValue(body *font, decimals int) int {
 	widest := 0
-	eachValue(f.panels, func(v float64) {
+	f.eachValue(func(v float64) {
 		widest = max(widest, body.width(formatValue(v, decimals)))
 	})
 	return widest
 }
 
-// eachValue calls f for every cell of the panels that has a value.
-func eachValue(panels []Panel, f func(v float64)) {
-	for _, panel := range panels {
-		for _, row := range panel.matrix {
-			for _, v := range row {
-				if !math.IsNaN(v) {
-					f(v)
+// eachValue calls see for every cell of the panels that has a value.
+func (f *Figure) eachValue(see func(v float64)) {
+	for _, p := range f.panels {
+		for row := range f.rows.names {
+			for column := range f.columns.names {
+				if v := p.at(row, column); !math.IsNaN(v) {
+					see(v)
 				}
 			}
 		}
@@ -477,9 +478,9 @@ func (f *Figure) paintPanel(c *canvas, l *layout, i int) {
 	c.text(l.body, frame.Min.X, frame.Min.Y-8, textRun{panel.title, ink})
 	c.fill(frame.Inset(-1), frameGrey)
 	c.fill(frame, white)
-	for row, values := range panel.matrix {
-		for column, value := range values {
-			f.paintCell(c, l, l.cellAt(frame, row, column), value)
+	for row := range f.rows.names {
+		for column := range f.columns.names {
+			f.paintCell(c, l, l.cellAt(frame, row, column), panel.at(row, column))
 		}
 	}
 	for column, label := range l.labels {
@@ -572,7 +573,7 @@ func (f *Figure) colorScale() colorScale {
 			low, high = math.Min(low, v), math.Max(high, v)
 		}
 	}
-	eachValue(f.panels, include)
+	f.eachValue(include)
 	for _, mark := range f.marks {
 		include(mark.value)
 	}

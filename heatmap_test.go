@@ -39,7 +39,7 @@ func exampleFigure() *Figure {
 		row[10] = 1.02 - 4.4/(1+math.Exp(7-float64(layer)))
 		matrix = append(matrix, row)
 	}
-	f.panels = []Panel{{"", matrix}}
+	f.panels = []Panel{{"", cells(matrix)}}
 	return f
 }
 
@@ -140,7 +140,7 @@ func TestEveryNumberCanBeRead(t *testing.T) {
 		f := exampleFigure()
 		f.colorMap, f.scale = colorMap, scale
 		picture, l := paintPNG(t, f)
-		for layer, row := range f.panels[0].matrix {
+		for layer, row := range cellsOf(f, 0) {
 			if scale > 1 && layer%3 > 0 {
 				continue // there are four times as many pixels to read
 			}
@@ -215,12 +215,12 @@ func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
 		for _, scale := range []int{1, 3} {
 			f := exampleFigure()
 			f.colorMap, f.scale = colorMap, scale
-			f.panels[0].matrix[3][4] = math.NaN()
-			f.panels[0].matrix[3][5] = math.Inf(1)
-			f.panels[0].matrix[3][6] = math.Inf(-1)
+			matrix := cellsOf(f, 0)
+			matrix[3][4], matrix[3][5], matrix[3][6] = math.NaN(), math.Inf(1), math.Inf(-1)
+			f.panels[0].at = cells(matrix)
 			picture, l := paintPNG(t, f)
 			low, high := l.scale.low, l.scale.high
-			for layer, row := range f.panels[0].matrix {
+			for layer, row := range matrix {
 				for position, value := range row {
 					cell := l.cellAt(l.panels[0], layer, position)
 					corners := []image.Point{
@@ -449,7 +449,7 @@ func wideFigure(rows, columns int) *Figure {
 			matrix[r][c] = float64(r*c%17) / 4
 		}
 	}
-	f.panels[0].matrix = matrix
+	f.panels[0].at = cells(matrix)
 	return f
 }
 
@@ -540,7 +540,7 @@ func FuzzFigure(f *testing.F) {
 					matrix[r][c] = []float64{a, b, a - b, math.NaN(), a * float64(r)}[(r+c)%5]
 				}
 			}
-			figure.panels = append(figure.panels, Panel{"resid", matrix})
+			figure.panels = append(figure.panels, Panel{"resid", cells(matrix)})
 		}
 		figure.columns = Axis{title: "position", tokens: true}
 		for range columns {
@@ -615,7 +615,7 @@ func kinds() map[string]*Figure {
 	figure := func(f *Figure, m [][]float64, titles ...string) *Figure {
 		f.title, f.subtitle = "logit(Smith) − logit(Jones)", "patched: everything · GPT-2"
 		for _, title := range titles {
-			f.panels = append(f.panels, Panel{title, m})
+			f.panels = append(f.panels, Panel{title, cells(m)})
 		}
 		f.style = style{colorMap: "viridis", scale: 1}
 		return f
@@ -723,8 +723,8 @@ func boxes(f *Figure, l *layout) map[string]image.Rectangle {
 func TestBlankCells(t *testing.T) {
 	f := kinds()["attention of 11"]
 	picture, l := paintPNG(t, f)
-	for i, panel := range f.panels {
-		for r, row := range panel.matrix {
+	for i := range f.panels {
+		for r, row := range cellsOf(f, i) {
 			for c, v := range row {
 				corner := l.cellAt(l.panels[i], r, c).Min
 				blank := picture.ColorIndexAt(corner.X, corner.Y) == white
@@ -742,7 +742,7 @@ func TestFixedRange(t *testing.T) {
 	colour := func(values ...float64) uint8 { // of the first
 		f := exampleFigure()
 		f.columns.names, f.columns.beside = f.columns.names[:len(values)], nil
-		f.rows.names, f.panels[0].matrix = f.rows.names[:1], [][]float64{values}
+		f.rows.names, f.panels[0].at = f.rows.names[:1], cells([][]float64{values})
 		f.low, f.high = -2, 2
 		picture, l := paintPNG(t, f)
 		if len(l.marks) != 1 || l.marks[0].text != "corrupt 1.02" { // the clean one is beyond
@@ -768,11 +768,8 @@ func TestDigitsTellColoursApart(t *testing.T) {
 				continue // beyond what float32 tells apart
 			}
 			f := exampleFigure()
-			for _, row := range f.panels[0].matrix {
-				for c, v := range row {
-					row[c] = size + v*width/4.4
-				}
-			}
+			old := f.panels[0].at
+			f.panels[0].at = func(r, c int) float64 { return size + old(r, c)*width/4.4 }
 			f.marks = nil
 			l, err := f.layout()
 			if err != nil || l.decimals == noValues {
@@ -780,7 +777,7 @@ func TestDigitsTellColoursApart(t *testing.T) {
 				continue
 			}
 			seen := map[string]uint8{}
-			for _, row := range f.panels[0].matrix {
+			for _, row := range cellsOf(f, 0) {
 				for _, v := range row {
 					text, step := formatValue(v, l.decimals), l.scale.step(v)
 					if other, ok := seen[text]; ok && abs(int(other)-int(step)) > mapSteps/20 {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -139,6 +140,11 @@ func invoke(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
+// uncommanded is JSON without the command that made it.
+func uncommanded(text string) string {
+	return regexp.MustCompile(`"command":\[[^]]*\]`).ReplaceAllString(text, "")
+}
+
 // oneLine reports whether what the program says is one line of its own.
 func oneLine(stderr string) bool {
 	return strings.HasPrefix(stderr, "mechpatch: ") && strings.Count(stderr, "\n") == 1 &&
@@ -167,6 +173,21 @@ func study(t *testing.T, s Study) *Report {
 	t.Helper()
 	q := question(t, exampleClean, exampleCorrupt, s.metric)
 	return must(s.run(newCircuit(), q, quiet))
+}
+
+// cells are the cells of a matrix, as a panel has them, and cellsOf is a figure's panel again.
+func cells(matrix [][]float64) func(row, column int) float64 {
+	return func(row, column int) float64 { return matrix[row][column] }
+}
+
+func cellsOf(f *Figure, panel int) (matrix [][]float64) {
+	for row := range f.rows.names {
+		matrix = append(matrix, make([]float64, len(f.columns.names)))
+		for column := range matrix[row] {
+			matrix[row][column] = f.panels[panel].at(row, column)
+		}
+	}
+	return matrix
 }
 
 // numbered is the labels "0", "1", … "n−1".

@@ -97,13 +97,13 @@ func TestLensReport(t *testing.T) {
 		t.Errorf("the plain runs are\n%+v\n%+v, want\n%+v\n%+v",
 			lens.Clean, lens.Corrupt, plain.Clean, plain.Corrupt)
 	}
-	end, clean, corrupt := len(lens.Lens.Clean)-1, plain.Clean.Top[0], plain.Corrupt.Top[0]
-	if end != 11 || !reflect.DeepEqual(lens.Lens.Clean[end], clean) ||
-		!reflect.DeepEqual(lens.Lens.Corrupt[end], corrupt) {
-		t.Errorf("the last layer's tokens: %+v", lens.Lens)
+	end, clean, corrupt := len(lens.lens.Clean)-1, plain.Clean.Top[0], plain.Corrupt.Top[0]
+	if end != 11 || !reflect.DeepEqual(lens.lens.Clean[end], clean) ||
+		!reflect.DeepEqual(lens.lens.Corrupt[end], corrupt) {
+		t.Errorf("the last layer's tokens: %+v", lens.lens)
 	}
 	for p, name := range map[int]string{0: "clean run", 1: "corrupt run"} {
-		title, got := lens.panels[p].title, lens.panels[p].matrix[11][10]
+		title, got := lens.panels[p].title, lens.panels[p].at(11, 10)
 		want := float64([]Number{lens.Clean.Metric, lens.Corrupt.Metric}[p])
 		if title != name || got != want {
 			t.Errorf("panel %d, %s, ends in %g, want %s, %g", p, title, got, name, want)

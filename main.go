@@ -36,6 +36,8 @@ const usage = `mechpatch: activation patching on GPT-2
       The same for every line of a file: clean text, corrupt text, clean answer, corrupt answer,
       with tabs between; or lines of JSON in a file named .jsonl. Writes a line of JSON for each,
       and paints their mean.
+  mechpatch mean [flags] RESULTS...
+      The means of results of -pairs, from one file or many, as one run would give them.
   mechpatch next [flags] TEXT.txt [ANSWER...]
       The most probable next tokens of one text, and the rank of each answer: a help in finding
       a good pair.
@@ -74,6 +76,8 @@ type program struct {
 	image, json, csv  string
 	imageAsked        bool // not the default of the main command
 	pairs, exe, dtype string
+	resume            bool
+	args              []string
 	style
 }
 
@@ -87,7 +91,7 @@ func main() {
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command
 // line.
 func execute(args []string, stdout, stderr io.Writer) int {
-	p := &program{stderr: stderr, terminal: takesColor(stdout)}
+	p := &program{stderr: stderr, terminal: takesColor(stdout), args: args}
 	if file, ok := stdout.(*os.File); ok {
 		stdout = &wholeLines{File: file}
 	}
@@ -158,7 +162,8 @@ func (p *program) commands() []Command {
 	const text = " model heads offline bos e json "
 	return []Command{
 		{"", "[…]", text + "ids top o csv site to layers positions lens attention direct metric " +
-			"pairs cmap scale range", p.patch},
+			"pairs resume cmap scale range", p.patch},
+		{"mean", "RESULTS…", "o json cmap scale range", p.mean},
 		{"next", "TEXT.txt [ANSWER…]", text + "ids top", p.next},
 		{"tokens", "TEXT.txt", text, p.tokens},
 		{"fetch", "[NAME]", "o", p.fetch},
@@ -212,6 +217,8 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.StringVar((*string)(&p.study.metric), "metric", "diff",
 		"what is shown: diff, logit, prob, restored, logprob or kl (`METRIC`)")
 	f.StringVar(&p.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
+	f.BoolVar(&p.resume, "resume", false,
+		"go on with the -json FILE of a run over -pairs that broke off, if it has its lines")
 	f.StringVar(&p.colorMap, "cmap", "viridis",
 		"colours: viridis, or rdbu, centred on the corrupt run or on -range (`MAP`)")
 	f.IntVar(&p.scale, "scale", 1, "make the picture `N` times as sharp, for print")
@@ -254,7 +261,7 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 		}
 		p.imageAsked = p.imageAsked || f.Name == "o"
 	})
-	if c.name == "" && !p.imageAsked {
+	if (c.name == "" || c.name == "mean") && !p.imageAsked {
 		p.image = "heatmap.png"
 	}
 	switch {
@@ -268,7 +275,7 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 	case err != nil:
 		return nil, nil, misuse("%s", strings.TrimSuffix(err.Error(), ": parse error"))
 	case p.version:
-		p.print("mechpatch " + version + "\n")
+		p.print("mechpatch " + programVersion() + "\n")
 		return nil, nil, errDone
 	case other != "":
 		return nil, nil, misuse("-%s does not go with %s", other, cmp.Or(c.name, "patching"))
@@ -314,6 +321,22 @@ func (p *program) printFlags(flags *flag.FlagSet, takes func(*flag.Flag) bool) {
 	})
 }
 
+// programVersion is the version, with the commit that the binary was built from where it knows.
+func programVersion() string {
+	info, _ := debug.ReadBuildInfo()
+	for i := 0; info != nil && i < len(info.Settings); i++ {
+		if s := info.Settings[i]; s.Key == "vcs.revision" {
+			return fmt.Sprintf("%s (%.7s)", version, s.Value)
+		}
+	}
+	return version
+}
+
+// origin is what every result says about how it came about.
+func (p *program) origin() Origin {
+	return Origin{programVersion(), p.args, p.bos, p.study.layers, p.study.positions}
+}
+
 func (p *program) parseHeads(s string) (err error) {
 	if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
 		return errors.New("not a number of heads, such as 12")
@@ -322,7 +345,7 @@ func (p *program) parseHeads(s string) (err error) {
 }
 
 func (p *program) parseRange(s string) (err error) {
-	low, high, _ := strings.Cut(s, ":")
+	low, high, _ := strings.Cut(strings.ReplaceAll(s, "−", "-"), ":") // as pictures write it
 	var errHigh error
 	p.low, err = strconv.ParseFloat(low, 64)
 	p.high, errHigh = strconv.ParseFloat(high, 64)
@@ -343,11 +366,10 @@ func (p *program) check(words []string) error {
 	}
 	arguments := strings.Fields("CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
 	least := 2 + p.study.metric.answers()
+	if err := p.checkStyle(); err != nil {
+		return err
+	}
 	switch views := p.study.views(); {
-	case anchorsOf(p.colorMap) == nil:
-		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", p.colorMap)
-	case p.scale < 1 || p.scale > largestScale:
-		return fmt.Errorf("-scale %d is not between 1 and %d", p.scale, largestScale)
 	case p.image == "-" && p.terminal:
 		return errors.New("-o -: a terminal cannot show a picture: send it to a file or a program")
 	case p.pairs != "" && len(views) > 0:
@@ -359,6 +381,8 @@ func (p *program) check(words []string) error {
 		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
 	case p.pairs != "" && p.image == "-":
 		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
+	case p.resume && (p.pairs == "" || p.json == "" || p.json == "-"):
+		return errors.New("-resume goes on with the results of -pairs: name their file with -json")
 	case p.pairs != "":
 		return nil
 	case len(words) < least || len(words) > 4:
@@ -372,6 +396,16 @@ func (p *program) check(words []string) error {
 	}
 	words = append(words, "", "")
 	return p.study.checkAnswers(words[2], words[3])
+}
+
+func (p *program) checkStyle() error {
+	switch {
+	case anchorsOf(p.colorMap) == nil:
+		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", p.colorMap)
+	case p.scale < 1 || p.scale > largestScale:
+		return fmt.Errorf("-scale %d is not between 1 and %d", p.scale, largestScale)
+	}
+	return nil
 }
 
 func (p *program) patch(words []string) error {
@@ -419,10 +453,11 @@ func (p *program) patchPair(words []string) error {
 	if err != nil {
 		return err
 	}
-	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.notes())
+	r.Origin = p.origin()
+	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean))
 	figure := r.figure(p.style)
 	painted := p.output(p.image, figure.write)
-	written := errors.Join(painted, p.outputJSON(p.json, r), p.output(p.csv, r.writeCSV))
+	written := errors.Join(painted, p.output(p.json, r.writeJSON), p.output(p.csv, r.writeCSV))
 	if p.json == "-" || p.csv == "-" || p.image == "-" {
 		return written
 	}
@@ -456,48 +491,86 @@ func (p *program) patchPairs() error {
 	if _, err := selection(p.study.layers, m.layers); err != nil {
 		return fmt.Errorf("-layers %s: %w", p.study.layers, err)
 	}
-	write := func(r any) error {
-		err := cmp.Or(p.outputJSON("-", r), p.stdout.Flush())
-		if err != nil && p.image != "" {
-			return nil // it waits in p.stdout for the end: there is a picture yet to paint
-		}
+	bar := newProgress(p.stderr)
+	means, err := p.newMeans(name, bar.clear)
+	if err != nil {
 		return err
 	}
-	finish := func(err error) error { return err }
-	if p.json != "" && p.json != "-" {
-		partial := beside(absolute(p.json), ".partial")
-		if err := p.use(fileUse{"-json's", partial, true}); err != nil {
-			return err
-		}
-		lines, err := openLines(p.json)
-		if err != nil {
-			return err
-		}
-		write, finish = func(r any) error { return writeJSON(lines, r) }, lines.finish
+	pairs := &Pairs{means, &p.study, m, bar.share}
+	return p.endMeans(means, pairs.run(file))
+}
+
+// mean joins results of many runs over pairs.
+func (p *program) mean(words []string) error {
+	if err := p.checkStyle(); err != nil {
+		return usageError{err}
 	}
-	bar := newProgress(p.stderr)
-	note := func(what error) {
-		bar.clear()
+	if err := p.useOutputs("-o", p.image, "-json", p.json); err != nil {
+		return err
+	}
+	for _, name := range words {
+		if err := p.use(fileUse{"the results", name, false}); err != nil {
+			return err
+		}
+	}
+	means, err := p.newMeans("the results", func() {})
+	for _, name := range words {
+		var in *os.File
+		if in, err = os.Open(name); err == nil {
+			err = means.readResults(name, in)
+			in.Close()
+		}
+	}
+	return p.endMeans(means, err)
+}
+
+// newMeans opens the file of results, or else standard output. clear makes room for a note.
+func (p *program) newMeans(name string, clear func()) (*Means, error) {
+	means := &Means{name: name, origin: p.origin(), kinds: map[string]int{}, of: map[int]*Mean{}}
+	means.note = func(what error) {
+		clear()
 		p.note(what)
 	}
-	means, incomplete, err := p.study.runPairs(m, name, file, write, note, bar.share)
-	bar.clear()
-	if err = finish(err); err != nil {
+	means.out = &lineFile{print: func(line []byte) error {
+		p.output("-", func(w io.Writer) error {
+			_, err := w.Write(line)
+			return err
+		})
+		if err := p.stdout.Flush(); p.image == "" {
+			return err
+		}
+		return nil // an error waits in p.stdout for the end: there is a picture yet to paint
+	}}
+	if p.json == "" || p.json == "-" {
+		return means, nil
+	}
+	partial := beside(absolute(p.json), ".partial")
+	err := p.use(fileUse{"-json's", partial, true})
+	if err == nil {
+		means.out, err = openLines(p.json, p.resume)
+	}
+	return means, err
+}
+
+// endMeans is the end of every run over pairs or results: the means follow the lines, the file of
+// these gets its name, and the means are painted. err is what has ended the run early.
+func (p *program) endMeans(means *Means, err error) error {
+	if err = means.end(err); err != nil {
 		return err
 	}
+	var failed []error
 	files, figures := means.figures(p.image, p.style)
-	for i, figure := range figures {
+	for i := 0; i < len(files) && p.image != ""; i++ {
+		err = nil
 		if len(files) > 1 { // the names are known only now
 			err = p.use(fileUse{"-o's", files[i], true})
 		}
 		if err == nil {
-			err = p.output(files[i], figure.write)
+			err = p.output(files[i], figures[i].write)
 		}
-		if err != nil {
-			return err
-		}
+		failed = append(failed, err)
 	}
-	return incomplete
+	return errors.Join(append(failed, means.incomplete())...)
 }
 
 // next shows the most probable next tokens of one text.
@@ -529,7 +602,7 @@ func (p *program) next(words []string) error {
 	}
 	p.notes(text.notes(t), t.notesOnModel())
 	top := topTokens(t, logits, p.study.top)
-	r := NextReport{newModelReport(m), newTextReport(t, text.text, ids), top, nil}
+	r := NextReport{newModelReport(m), newTextReport(t, text.text, ids), top, nil, p.origin()}
 	for _, answer := range words[1:] {
 		ids, err := answerTokens(m, answer)
 		if err != nil {
@@ -564,7 +637,10 @@ func (p *program) tokens(words []string) error {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 	}
 	return p.output(p.json, func(w io.Writer) error {
-		return writeJSON(w, newTextReport(t, text.text, ids))
+		return writeJSON(w, struct {
+			TextReport
+			Origin
+		}{newTextReport(t, text.text, ids), p.origin()})
 	})
 }
 

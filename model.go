@@ -52,6 +52,7 @@ type Model struct {
 	name   string // what a picture's title calls it: "gpt2"
 	source string // the file it came from
 	how    string // and the place where that was found: "the working directory"
+	sum    string // its SHA-256, where that is known; else ""
 	wte    Matrix // token embedding, [vocab, d]
 	wpe    Matrix // position embedding, [context, d]
 	blocks []Block

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,44 @@ import (
 	"strings"
 	"testing"
 )
+
+// kept are means whose lines and notes a test looks at.
+type kept struct {
+	*Means
+	lines []string
+	notes string
+}
+
+func newKept(name string) *kept {
+	k := &kept{Means: &Means{name: name, kinds: map[string]int{}, of: map[int]*Mean{}}}
+	k.origin = Origin{Version: "test"}
+	k.note = func(note error) { k.notes += note.Error() + "\n" }
+	k.out = &lineFile{print: func(line []byte) error {
+		k.lines = append(k.lines, string(line))
+		return nil
+	}}
+	return k
+}
+
+// meansOf are the means of reports.
+func meansOf(t *testing.T, reports ...*Report) *kept {
+	t.Helper()
+	k := newKept("pairs.tsv")
+	for _, r := range reports {
+		r.Origin = k.origin
+		var text bytes.Buffer
+		check(t, r.writeJSON(&text))
+		check(t, k.add("a line", must(parseLine(text.Bytes()))))
+	}
+	return k
+}
+
+// runLines runs lines as a file of pairs of this name.
+func runLines(s Study, m *Model, name, lines string) (*kept, error) {
+	k := newKept(name)
+	err := (&Pairs{k.Means, &s, m, quiet}).run(strings.NewReader(lines))
+	return k, k.end(err)
+}
 
 // TestPairs runs a file of pairs of two token counts, among them some that cannot be run.
 func TestPairs(t *testing.T) {
@@ -77,25 +116,38 @@ func TestPairs(t *testing.T) {
 func TestMeans(t *testing.T) {
 	m := newCircuit()
 	for _, site := range []string{"all", "head"} {
-		means, reports := Means{}, []*Report{}
+		var reports []*Report
 		for _, answers := range [][2]string{{"Jones", "Smith"}, {"Jones", "was"}, {"had", "has"}} {
 			q := must(newQuestion(m, Text{"", exampleClean}, Text{"", exampleCorrupt},
 				answers[0], answers[1], metricDiff))
 			r := must((&Study{site: site, metric: metricDiff}).run(m, q, quiet))
-			check(t, means.add(r))
 			reports = append(reports, r)
 		}
+		means := meansOf(t, reports...)
 		files, figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
 		if len(files) != 1 || files[0] != "m.png" || len(figures) != 1 {
 			t.Fatal(files, figures)
 		}
-		got, line := figures[0], means[11].report(11).Mean
+		got := figures[0]
+		check(t, means.end(nil))
+		var last struct {
+			Mean struct {
+				Tokens, Pairs int
+				Site          string
+				Rows, Columns []string
+				Matrix        matrix
+				Matrices      map[string]matrix
+			}
+		}
+		decodeJSON(t, means.lines[0], &last)
+		line := last.Mean
 		for i, p := range got.panels {
-			for row := range p.matrix {
-				for c, v := range p.matrix[row] {
+			for row := range got.rows.names {
+				for c := range got.columns.names {
+					v := p.at(row, c)
 					sum, gap := 0., 0.
 					for _, r := range reports {
-						sum += r.panels[i].matrix[row][c] - float64(r.Corrupt.Metric)
+						sum += r.panels[i].at(row, c) - float64(r.Corrupt.Metric)
 						gap += float64(r.Clean.Metric - r.Corrupt.Metric)
 					}
 					if math.Abs(v-sum/gap) > 1e-9 {
@@ -105,8 +157,8 @@ func TestMeans(t *testing.T) {
 					if site == "all" {
 						numbers = line.Matrices[p.title]
 					}
-					if float64(numbers[row][c]) != v {
-						t.Errorf("-site %s, (%d, %d): JSON has %g", site, row, c, numbers[row][c])
+					if *numbers[row][c] != v {
+						t.Errorf("-site %s, (%d, %d): JSON has %g", site, row, c, *numbers[row][c])
 					}
 				}
 			}
@@ -118,7 +170,6 @@ func TestMeans(t *testing.T) {
 		figure := &Figure{
 			title:    "mean restored share, 3 pairs of 11 tokens",
 			subtitle: "patched: resid, attn, mlp · " + circuitSize,
-			panels:   got.panels,
 			rows:     Axis{title: "layer", names: numbered(12)},
 			columns:  Axis{title: "position", names: numbered(11)},
 			reversed: true, center: 0, style: style{colorMap: "rdbu", scale: 2},
@@ -129,10 +180,11 @@ func TestMeans(t *testing.T) {
 			figure.columns, panels = Axis{title: "head", names: numbered(4)}, 1
 			figure.subtitle = "patched: z · " + circuitSize
 		}
-		if !reflect.DeepEqual(got, figure) || len(got.panels) != panels {
-			t.Errorf("-site %s:\n%+v, want\n%+v", site, got, figure)
-		}
 		check(t, got.write(io.Discard))
+		painted := len(got.panels)
+		if got.panels = nil; !reflect.DeepEqual(got, figure) || painted != panels {
+			t.Errorf("-site %s: %d panels\n%+v, want\n%+v", site, painted, got, figure)
+		}
 	}
 }
 
@@ -164,15 +216,12 @@ func TestNothingToRestore(t *testing.T) {
 		}
 	}
 	line := exampleClean + "\t" + exampleCorrupt + "\tJones\tSmith\n"
-	s, wrote, notes := Study{site: "resid", metric: metricDiff}, 0, ""
-	means, incomplete, err := s.runPairs(m, "pairs.tsv", strings.NewReader(line),
-		func(any) error { wrote++; return nil },
-		func(note error) { notes += note.Error() }, quiet)
-	if len(means) > 0 || wrote != 1 || incomplete != nil || err != nil {
-		t.Error(means, wrote, incomplete, err)
+	k, err := runLines(Study{metric: metricDiff}, m, "pairs.tsv", line)
+	if len(k.of) > 0 || len(k.lines) != 1 || k.incomplete() != nil || err != nil {
+		t.Error(k.of, k.lines, k.incomplete(), err)
 	}
-	if !strings.Contains(notes, "pairs.tsv: no mean of 11 tokens") {
-		t.Error(notes)
+	if !strings.Contains(k.notes, "pairs.tsv: no mean of 11 tokens") {
+		t.Error(k.notes)
 	}
 }
 
@@ -203,6 +252,10 @@ func TestPairLines(t *testing.T) {
 		{"a byte that is no UTF-8", "p.jsonl", "{\"clean\": \"a \xe4\"}", "not UTF-8", 0},
 		{"a number", "p.jsonl", `{"clean": 1}`, "p.jsonl:1: clean: 1 in place of text",
 			0},
+		{"keys that differ in case", "p.jsonl",
+			"{" + pair + answers + `, "CLEAN": "Anna. Michelle"}`, "", 1},
+		{"a key of the results", "p.jsonl", "{" + pair + answers + `, "mean": 1}`,
+			`p.jsonl:1: its key "mean" is left out`, 1},
 		{"a text twice", "p.jsonl", "{" + pair + pair + answers + "}",
 			`p.jsonl:1: the key "clean" comes twice`, 0},
 		{"quoted", "p.tsv", tabs(`"`+clean+`"`, `"`+corrupt+`"`, "Jones", "Smith"),
@@ -215,24 +268,59 @@ func TestPairLines(t *testing.T) {
 		{"answers the wrong way round", "p.tsv", tabs(clean, corrupt, "Smith", "Jones"),
 			"p.tsv:1: the clean run itself prefers the corrupt answer", 1},
 	} {
-		s, results, notes := Study{site: "resid", metric: metricDiff}, 0, ""
-		_, incomplete, err := s.runPairs(newCircuit(), c.file, strings.NewReader(c.lines),
-			func(r any) error {
-				if _, ok := r.(*Report); ok {
-					results++
-				}
-				return nil
-			},
-			func(note error) { notes += note.Error() + "\n" }, quiet)
+		k, err := runLines(Study{metric: metricDiff}, newCircuit(), c.file, c.lines)
 		if err != nil {
-			notes += err.Error()
+			k.notes += err.Error()
 		}
-		if !strings.Contains(notes, c.want) || c.want == "" && notes != "" || results != c.results {
-			t.Errorf("%s: %d results, %q", c.name, results, notes)
+		results := 0
+		for _, line := range k.lines {
+			if !isMean([]byte(line)) {
+				results++
+			}
 		}
-		if failed := c.results == 0 && err == nil; failed != (incomplete != nil) {
-			t.Errorf("%s: incomplete: %v", c.name, incomplete)
+		noted := strings.Contains(k.notes, c.want) && (c.want != "" || k.notes == "")
+		if !noted || results != c.results {
+			t.Errorf("%s: %d results, %q", c.name, results, k.notes)
 		}
+		if failed := c.results == 0 && err == nil; failed != (k.incomplete() != nil) {
+			t.Errorf("%s: incomplete: %v", c.name, k.incomplete())
+		}
+	}
+}
+
+// Keys of a user's own come out again as they were written, and keys count by their spelling.
+func TestOwnKeys(t *testing.T) {
+	line := fmt.Sprintf(`{"clean": %q, "corrupt": %q, "clean_answer": "Jones", `+
+		`"corrupt_answer": "Smith", "id": 1.50e1, "Clean": {"a": [1, "\u00e4"]}, "site": 3}`,
+		exampleClean, exampleCorrupt)
+	k, err := runLines(Study{metric: metricDiff}, newCircuit(), "p.jsonl", line)
+	if err != nil || len(k.lines) != 2 {
+		t.Fatal(err, k.lines)
+	}
+	want := `,"Clean":{"a": [1, "\u00e4"]},"id":1.50e1}` + "\n"
+	if line := k.lines[0]; !strings.HasSuffix(line, want) {
+		t.Errorf("… %s, want %s", line[len(line)-len(want):], want)
+	}
+	if strings.Count(k.lines[0], `"site":`) != 1 || !strings.Contains(k.notes, `"site"`) {
+		t.Errorf("a key of the results: %s", k.notes)
+	}
+	known := strings.Fields(resultKeys)
+	for key := range must(parseLine([]byte(k.lines[0]))) {
+		inner := strings.HasPrefix(key, "clean.") || strings.HasPrefix(key, "corrupt.")
+		if !inner && key != "id" && key != "Clean" && !slices.Contains(known, key) {
+			t.Errorf("%q is not in resultKeys", key)
+		}
+	}
+}
+
+// The first few notes of a kind are shown, and one line in the end says how many there were.
+func TestManyNotes(t *testing.T) {
+	lines := strings.Repeat(exampleClean+"\t"+exampleCorrupt+"\tSmith\tJones\n", 5)
+	k, err := runLines(Study{metric: metricDiff, layers: "11"}, newCircuit(), "p.tsv", lines)
+	want := "p.tsv: in 5 of 5 pairs the clean run itself prefers the corrupt answer\n"
+	if err != nil || strings.Count(k.notes, "\n") != fewNotes+1 ||
+		!strings.HasSuffix(k.notes, want) {
+		t.Errorf("%v: %s", err, k.notes)
 	}
 }
 
@@ -245,19 +333,20 @@ func FuzzPairLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string, asJSON bool) {
 		s := Study{metric: metricLogit}
 		if !asJSON {
-			fields, err := s.tabFields(line, func(error) {})
+			fields, _, err := s.tabFields(line)
 			if err == nil && !strings.HasPrefix(strings.Join(fields, "\t"), line) {
 				t.Errorf("%q became %q", line, fields)
 			}
 			return
 		}
-		fields, err := s.jsonFields(line)
+		fields, _, _, err := s.jsonFields(line)
 		if err != nil {
 			return
 		}
 		again, _ := json.Marshal(map[string]string{"clean": fields[0], "corrupt": fields[1],
 			"clean_answer": fields[2], "corrupt_answer": fields[3]})
-		if same, err := s.jsonFields(string(again)); err != nil || !slices.Equal(same, fields) {
+		same, _, _, err := s.jsonFields(string(again))
+		if err != nil || !slices.Equal(same, fields) {
 			t.Errorf("%q became %q and then %q, %v", line, fields, same, err)
 		}
 	})
@@ -267,7 +356,7 @@ func FuzzPairLines(f *testing.F) {
 func TestLongLine(t *testing.T) {
 	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
 	var read []int
-	err := eachLine(strings.NewReader(lines), func(n int, line string) error {
+	err := eachLine(strings.NewReader(lines), 1<<20, func(n int, line []byte) error {
 		read = append(read, n)
 		return nil
 	})
@@ -298,17 +387,21 @@ func TestLineFile(t *testing.T) {
 		if c.old != "" {
 			os.WriteFile(name, []byte(c.old), 0o600)
 		}
-		f := must(openLines(name))
+		f := must(openLines(name, false))
 		for range c.lines {
-			must(f.Write([]byte("line\n")))
+			check(t, f.write([]byte("line\n")))
 		}
-		_, another := openLines(name)
-		if c.lines > 0 && !says(another, name+".partial: rename or delete it") {
+		_, another := openLines(name, false)
+		if !says(another, name+": another run is writing it") {
 			t.Errorf("%s: another run at the same time: %v", c.name, another)
 		}
 		err := f.finish(c.fault)
 		if (err != nil) != (c.fault != nil) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+		if c.partial != "" {
+			_, another = openLines(name, false)
+			wantError(t, c.name, another, "with -resume, or rename or delete it")
 		}
 		if c.partial != "" && !strings.Contains(err.Error(), name+".partial") {
 			t.Errorf("%s: the error does not say where the lines are: %v", c.name, err)
@@ -341,8 +434,8 @@ func TestPairsOnFullDisk(t *testing.T) {
 			t.Errorf("exit code %d, %s, want %s", code, stderr, want)
 		}
 		lines, ok := strings.CutPrefix(string(data), old)
-		if !ok || !strings.HasPrefix(all, lines) || len(lines) == len(all) ||
-			!strings.HasSuffix(lines, "\n") {
+		if !ok || !strings.HasPrefix(uncommanded(all), uncommanded(lines)) ||
+			len(lines) == len(all) || !strings.HasSuffix(lines, "\n") {
 			t.Errorf("%s, which began with %q, has %d bytes of %d and ends in %.60q", file, old,
 				len(lines), len(all), lines[max(0, len(lines)-60):])
 		}
@@ -391,8 +484,8 @@ func TestLineFileNames(t *testing.T) {
 		names[link] = end
 	}
 	for name, target := range names {
-		f := must(openLines(name))
-		must(f.Write([]byte("line\n")))
+		f := must(openLines(name, false))
+		check(t, f.write([]byte("line\n")))
 		check(t, f.finish(nil))
 		if mode := must(os.Lstat(target)).Mode(); !mode.IsRegular() {
 			t.Errorf("%.20q: %v", name, mode)

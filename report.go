@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/csv"
 	"encoding/json"
@@ -12,34 +14,62 @@ import (
 	"strings"
 )
 
-// This file answers a question and holds the result in the forms in which others read it: JSON,
-// CSV, and the figure that the heat map is painted from.
+// This file answers a question. Whatever is asked, the answer has one shape, a named list of panels
+// whose rows and columns have names. Here it becomes JSON, CSV and a figure; text.go prints it.
 
-// Report is the result of one pair. Its exported fields are the JSON file.
+// Result is an answer: panels of one size, [row][column]. NaN stands for a cell that was not run,
+// or is none.
+type Result struct {
+	site          string // what was patched, or looked at
+	rows, columns header
+	panels        []Panel
+	numbers       []field // of the JSON, after all that is small
+	picture       Figure  // how it is painted, but for what is above
+}
+
+// header names the rows or the columns of the panels.
+type header struct {
+	word           string   // such as "layer" or "position"
+	title          string   // in the picture, where it is not the word
+	names          []string // of positions their numbers, of several patched together "1..3"
+	clean, corrupt []string // the tokens of the positions; nil for what has none
+}
+
+// field is a key of a JSON object and its value: a matrix, given by its cells; an object of such
+// values by their names; or what encoding/json takes. Matrices may be large and are never text as a
+// whole.
+type field struct {
+	key   string
+	value any
+}
+
+// Report is the result of one pair. Its exported fields are the JSON, and the numbers follow.
 type Report struct {
-	Line      int                              `json:"line,omitempty"` // of the file of pairs
-	Model     ModelReport                      `json:"model"`
-	Metric    string                           `json:"metric"`
-	Site      string                           `json:"site"` // or lens, attention, direct
-	To        string                           `json:"to,omitempty"`
-	Answer    AnswerReport                     `json:"answer"`
-	Clean     RunReport                        `json:"clean"`
-	Corrupt   RunReport                        `json:"corrupt"`
-	Rows      []string                         `json:"rows,omitempty"` // of the matrices
-	Columns   []string                         `json:"columns,omitempty"`
-	Matrix    [][]Number                       `json:"matrix,omitempty"`   // [row][column]
-	Matrices  map[string][][]Number            `json:"matrices,omitempty"` // of several
-	Logits    any                              `json:"logits,omitempty"`   // see addLogits
-	Lens      *LensReport                      `json:"lens,omitempty"`
-	Attention map[string]map[string][][]Number `json:"attention,omitempty"` // of a head in a run
-	Direct    map[string]Shares                `json:"direct,omitempty"`    // in a run
+	Line    int          `json:"line,omitempty"` // of the file of pairs
+	Model   ModelReport  `json:"model"`
+	Metric  string       `json:"metric"`
+	Site    string       `json:"site"` // or lens, attention, direct
+	To      string       `json:"to,omitempty"`
+	Answer  AnswerReport `json:"answer"`
+	Clean   RunReport    `json:"clean"`
+	Corrupt RunReport    `json:"corrupt"`
+	Rows    []string     `json:"rows"` // of the matrices
+	Columns []string     `json:"columns"`
+	Origin
 
+	own       string // keys of a user's own that the pair has, and their values: `,"id":7`
 	baselines Baselines
-	readings  [][][]Reading // of each panel
-	panels    []Panel       // each matrix in the metric
-	rows      header
-	columns   header
-	picture   Figure // all that is special about the kind of report
+	lens      *LensReport
+	Result
+}
+
+// Origin says how a result came about.
+type Origin struct {
+	Version   string   `json:"version"`
+	Command   []string `json:"command"` // the arguments
+	BOS       bool     `json:"bos,omitempty"`
+	Layers    string   `json:"layers,omitempty"` // as -layers and -positions have them
+	Positions string   `json:"positions,omitempty"`
 }
 
 type ModelReport struct {
@@ -51,6 +81,7 @@ type ModelReport struct {
 	Context int    `json:"context"`
 	Vocab   int    `json:"vocab"`
 	Assumed bool   `json:"headsAssumed,omitempty"` // nothing said how many heads there are
+	Sum     string `json:"sha256,omitempty"`       // of the weights' file, where it is known
 
 	how string
 }
@@ -77,16 +108,9 @@ type TextReport struct {
 // RunReport is what one run of the model predicts after a text.
 type RunReport struct {
 	TextReport
-	Metric Number      `json:"metric"`
-	Top    []TopReport `json:"top"`
-}
-
-// LogitsReport is what the metric of each cell is computed from: the answers' logits (of a set
-// log Σ exp) and, where it was computed, log Σ exp of all logits.
-type LogitsReport struct {
-	Clean     [][]Number `json:"clean,omitempty"`
-	Corrupt   [][]Number `json:"corrupt,omitempty"`
-	LogSumExp [][]Number `json:"log_sum_exp,omitempty"`
+	Metric Number         `json:"metric"`
+	Top    []TopReport    `json:"top"`
+	Logits map[string]any `json:"logits,omitempty"` // as those of a cell
 }
 
 // LensReport is the most probable next token after each layer, at the last position.
@@ -100,6 +124,7 @@ type NextReport struct {
 	TextReport
 	Top     []TopReport  `json:"top"`
 	Answers []RankReport `json:"answers,omitempty"`
+	Origin
 }
 
 // RankReport is what a run predicts of an answer that was asked for, which may be a set of tokens.
@@ -116,153 +141,163 @@ type RankReport struct {
 type Number float64
 
 func (n Number) MarshalJSON() ([]byte, error) {
-	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
+	if n-n != 0 {
 		return []byte("null"), nil
 	}
 	return json.Marshal(float64(n))
 }
 
-// header names the rows or the columns of the matrices.
-type header struct {
-	word           string   // such as "layer" or "position"
-	names          []string // of positions their numbers, of several patched together "1..3"
-	clean, corrupt []string // the tokens of the positions; nil for what has none
-}
-
+// run answers a question. progress is told the share of the work that is done.
 func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report, error) {
+	r, plan, err := s.newReport(m, q)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case s.lens:
-		return s.runLens(m, q, progress)
+		err = s.runLens(m, q, r, progress)
 	case s.attention != "":
-		return s.runAttention(m, q, progress)
+		err = s.runAttention(m, q, r, progress)
 	case s.direct:
-		return s.runDirect(m, q, progress)
-	}
-	plan, err := s.plan(m, len(q.clean))
-	if err != nil {
-		return nil, err
-	}
-	sweep, err := m.sweep(q.Pair, plan, progress)
-	if err != nil {
-		return nil, err
-	}
-	r, err := newReport(m, q, sweep.Baselines, s.top)
-	if err != nil {
-		return nil, err
-	}
-	r.To = s.to
-	r.nameCells(m, plan)
-	var names []string
-	for i, target := range plan.targets {
-		names = append(names, target.name())
-		r.add(target.name(), sweep.matrices[i], q.metric)
-	}
-	r.Site = cmp.Or(s.site, strings.Join(names, ","))
-	r.addLogits()
-	what := "patched: " + strings.Join(names, ", ")
-	if s.to != "" {
-		what = "patched: the path from each head to " + strings.ReplaceAll(s.to, ",", ", ")
-	} else if r.columns.word == "head" {
-		for _, span := range plan.spans {
-			if span.run {
-				what += " at position " + span.String()
+		err = s.runDirect(m, q, r, progress)
+	default:
+		var sweep *Sweep
+		if sweep, err = m.sweep(q.Pair, plan, progress); err == nil {
+			if err = r.addRuns(m, q, sweep.Baselines, s.top); err == nil {
+				r.addReadings(sweep.matrices, q.metric)
 			}
 		}
 	}
-	r.picture.subtitle = what
-	return r, nil
+	return r, err
 }
 
-// newReport reports two runs as they are. It fails if the metric makes no sense for them.
-func newReport(m *Model, q Question, b Baselines, top int) (*Report, error) {
-	if q.metric == metricRestored {
-		if err := b.restorable(); err != nil {
-			return nil, err
-		}
-	}
-	run := func(t Text, ids []int, r Reading, logits []float32) RunReport {
-		text, metric := newTextReport(m.tokenizer, t.text, ids), q.metric.of(r, b.clean, b.corrupt)
-		return RunReport{text, Number(metric), topTokens(m.tokenizer, logits, top)}
-	}
+// newReport is what is known of a question's result before anything runs, with the plan of a sweep.
+func (s *Study) newReport(m *Model, q Question) (*Report, Plan, error) {
+	t := m.tokenizer
 	r := &Report{
-		Model:     newModelReport(m),
-		Metric:    q.metricName(),
-		Answer:    AnswerReport{Clean: newAnswerReport(m.tokenizer, q.cleanAnswer)},
-		baselines: b,
+		Model: newModelReport(m), Metric: q.metricName(), To: s.to,
+		Answer: AnswerReport{Clean: newAnswerReport(t, q.cleanAnswer)},
+		Origin: Origin{Layers: s.layers, Positions: s.positions},
 	}
-	both := []func(){
-		func() { r.Clean = run(q.cleanText, q.clean, b.clean, b.cleanLogits) },
-		func() { r.Corrupt = run(q.corruptText, q.corrupt, b.corrupt, b.corruptLogits) },
-	}
-	parallel(2, func(i int) { both[i]() })
+	r.Clean.TextReport = newTextReport(t, q.cleanText.text, q.clean)
+	r.Corrupt.TextReport = newTextReport(t, q.corruptText.text, q.corrupt)
 	if !slices.Equal(q.cleanAnswer, q.corruptAnswer) {
-		r.Answer.Corrupt = newAnswerReport(m.tokenizer, q.corruptAnswer)
+		r.Answer.Corrupt = newAnswerReport(t, q.corruptAnswer)
 	}
-	clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
-	r.picture = Figure{
-		title:    strings.ReplaceAll(r.Metric, " - ", " − "),
-		reversed: q.metric.highIsClean(),
-		center:   corrupt,
-		marks:    []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
+	result, plan, err := s.layOut(m, len(q.clean), r.Clean.Tokens, r.Corrupt.Tokens)
+	if err != nil {
+		return nil, plan, err
 	}
-	return r, nil
+	r.Result, r.Site = result, result.site
+	r.Rows, r.Columns = r.rows.unique(), r.columns.unique()
+	r.picture.title += strings.ReplaceAll(r.Metric, " - ", " − ")
+	if s.attention != "" {
+		r.picture.title = "attention of " + strings.ReplaceAll(s.attention, ",", ", ")
+	}
+	return r, plan, nil
 }
 
-// nameCells names the rows and columns of a sweep's matrices, whose shape follows from the plan.
-func (r *Report) nameCells(m *Model, plan Plan) {
-	several := 0
-	for _, span := range plan.spans {
-		if span.run {
-			several++
+// layOut is the shape of a study's result over texts of T tokens: the panels by name, and the names
+// of their rows and columns. Positions have the texts' tokens beside them, unless these are nil.
+func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan Plan, err error) {
+	positions := func(word string, spans []Span) header {
+		a := header{word: word}
+		for pos := 0; spans == nil && pos < T; pos++ {
+			a.add(Span{lo: pos, hi: pos + 1}, clean, corrupt)
+		}
+		for _, span := range spans {
+			a.add(span, clean, corrupt)
+		}
+		if word == "position" && clean != nil {
+			a.title = "token of the corrupt text"
+		}
+		return a
+	}
+	r.rows, r.columns = numberedHeader("layer", m.layers), positions("position", nil)
+	bothRuns := []Panel{{title: "clean run"}, {title: "corrupt run"}}
+	switch {
+	case s.lens:
+		r.site, r.panels, r.picture.subtitle = "lens", bothRuns, "logit lens"
+		r.columns.title = "token at this position"
+	case s.attention != "":
+		var heads []Head
+		heads, err = s.heads()
+		r.site = "attention"
+		r.picture = Figure{subtitle: "both runs as they are", across: 2, blank: true,
+			style: style{low: 0, high: 1}}
+		r.rows, r.columns = positions("destination", nil), positions("source", nil)
+		for _, head := range heads {
+			for _, run := range bothRuns {
+				r.panels = append(r.panels, Panel{title: head.String() + ", " + run.title})
+			}
+		}
+	case s.direct:
+		r.site, r.panels = "direct", bothRuns
+		r.picture = Figure{title: "shares of ", subtitle: "direct logit attribution",
+			centered: true, blank: true}
+		r.columns = header{word: "component", title: "head, or another component",
+			names: slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
+				[]string{"attn_bias", "mlp", "ln_f_bias"})}
+	default:
+		if plan, err = s.plan(m, T); err == nil {
+			r.layOutSweep(s, m, plan, positions)
 		}
 	}
-	target := plan.targets[0]
-	rows, columns := numberedHeader("layer", m.layers), numberedHeader("head", m.heads)
-	switch {
+	r.picture.subtitle += " · " + newModelReport(m).String()
+	return r, plan, err
+}
+
+// layOutSweep is layOut for a sweep. Target says what its matrices are.
+func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
+	positions func(word string, spans []Span) header) {
+	var names []string
+	for _, target := range plan.targets {
+		names = append(names, target.name())
+		r.panels = append(r.panels, Panel{title: target.name()})
+	}
+	r.site = cmp.Or(s.site, strings.Join(names, ","))
+	r.picture.subtitle = "patched: " + strings.Join(names, ", ")
+	if s.to != "" {
+		r.picture.subtitle = "patched: the path from each head to " +
+			strings.ReplaceAll(s.to, ",", ", ")
+	}
+	run := running(plan.spans)
+	switch target := plan.targets[0]; {
 	case target.of != nil:
-		rows, columns = r.positions("destination", nil), r.positions("source", nil)
+		r.rows, r.columns = positions("destination", nil), positions("source", nil)
 		r.picture.blank = true
 	case !target.site.ofHead():
-		columns = r.positions("position", plan.spans)
-	case several > 1:
-		rows = header{word: "head"}
+		r.columns = positions("position", plan.spans)
+	case len(run) > 1:
+		r.rows = header{word: "head"}
 		for l := range m.layers {
 			for h := range m.heads {
-				rows.names = append(rows.names, Head{l, h}.String())
+				r.rows.names = append(r.rows.names, Head{l, h}.String())
 			}
 		}
-		columns = r.positions("position", plan.spans)
+		r.columns = positions("position", plan.spans)
 		r.picture.group = m.heads
+	default:
+		r.columns = numberedHeader("head", m.heads)
+		for _, span := range run {
+			r.picture.subtitle += " at position " + span.String()
+		}
 	}
-	r.setHeaders(rows, columns)
 }
 
-func (r *Report) setHeaders(rows, columns header) {
-	r.rows, r.columns = rows, columns
-	r.Rows, r.Columns = rows.unique(), columns.unique()
-	r.picture.rows, r.picture.columns = rows.painted(), columns.painted()
+// add adds the name of a span, and its tokens.
+func (a *header) add(s Span, clean, corrupt []string) {
+	a.names = append(a.names, s.String())
+	if clean != nil {
+		a.clean = append(a.clean, strings.Join(clean[s.lo:s.hi], ""))
+		a.corrupt = append(a.corrupt, strings.Join(corrupt[s.lo:s.hi], ""))
+	}
 }
 
 func numberedHeader(word string, n int) header {
 	a := header{word: word}
 	for i := range n {
 		a.names = append(a.names, strconv.Itoa(i))
-	}
-	return a
-}
-
-// positions is a header of positions, or of spans of them.
-func (r *Report) positions(word string, spans []Span) header {
-	if spans == nil {
-		for pos := range r.Clean.IDs {
-			spans = append(spans, Span{lo: pos, hi: pos + 1})
-		}
-	}
-	a := header{word: word}
-	for _, s := range spans {
-		a.names = append(a.names, s.String())
-		a.clean = append(a.clean, strings.Join(r.Clean.Tokens[s.lo:s.hi], ""))
-		a.corrupt = append(a.corrupt, strings.Join(r.Corrupt.Tokens[s.lo:s.hi], ""))
 	}
 	return a
 }
@@ -275,152 +310,130 @@ func (s Span) String() string {
 	return fmt.Sprintf("%d..%d", s.lo, s.hi-1)
 }
 
-// add adds a matrix of readings.
-func (r *Report) add(name string, cells [][]Reading, metric Metric) {
-	p := Panel{title: name, matrix: eachCell(cells, func(c Reading) float64 {
-		return metric.of(c, r.baselines.clean, r.baselines.corrupt)
-	})}
-	if r.picture.blank {
-		blankLater(p.matrix)
-	}
-	r.readings, r.panels = append(r.readings, cells), append(r.panels, p)
-	r.Matrix, r.Matrices = jsonMatrices(r.panels)
-}
-
-// blankLater empties the cells [destination][source] of a matrix that attention never has: those of
-// later sources.
-func blankLater(matrix [][]float64) {
-	for destination, row := range matrix {
-		for source := destination + 1; source < len(row); source++ {
-			row[source] = math.NaN()
+// addRuns adds what the two runs as they are predict. It fails if the metric makes no sense for
+// them.
+func (r *Report) addRuns(m *Model, q Question, b Baselines, top int) error {
+	if q.metric == metricRestored {
+		if err := b.restorable(); err != nil {
+			return err
 		}
 	}
-}
-
-// eachCell turns every cell of a matrix into another.
-func eachCell[A, B any](cells [][]A, f func(A) B) [][]B {
-	turned := make([][]B, len(cells))
-	for row := range cells {
-		turned[row] = make([]B, len(cells[row]))
-		for c, v := range cells[row] {
-			turned[row][c] = f(v)
+	r.baselines = b
+	add := func(to *RunReport, from Reading, logits []float32) {
+		to.Metric = Number(q.metric.of(from, b.clean, b.corrupt))
+		to.Top, to.Logits = topTokens(m.tokenizer, logits, top), map[string]any{}
+		for name, pick := range r.logits() {
+			to.Logits[name] = Number(pick(from))
 		}
 	}
-	return turned
+	both := []func(){
+		func() { add(&r.Clean, b.clean, b.cleanLogits) },
+		func() { add(&r.Corrupt, b.corrupt, b.corruptLogits) },
+	}
+	parallel(2, func(i int) { both[i]() })
+	return nil
 }
 
-// jsonMatrices are matrices as JSON has them: one alone, or several by their names.
-func jsonMatrices(panels []Panel) (matrix [][]Number, matrices map[string][][]Number) {
-	matrices = map[string][][]Number{}
-	for _, p := range panels {
-		matrix = eachCell(p.matrix, func(v float64) Number { return Number(v) })
-		matrices[p.title] = matrix
+// logits are what a metric is computed from, so that another metric needs no new run: the answers'
+// logits (of a set log Σ exp) and, where it was computed, log Σ exp of all logits.
+func (r *Report) logits() map[string]func(Reading) float64 {
+	all := map[string]func(Reading) float64{}
+	if r.Answer.Clean != nil {
+		all["clean"] = func(c Reading) float64 { return c.clean }
 	}
-	if len(panels) == 1 {
-		return matrix, nil
+	if r.Answer.Corrupt != nil {
+		all["corrupt"] = func(c Reading) float64 { return c.corrupt }
 	}
-	return nil, matrices
+	if !math.IsNaN(r.baselines.clean.logSum) {
+		all["log_sum_exp"] = func(c Reading) float64 { return c.logSum }
+	}
+	return all
 }
 
-// addLogits adds what the metric of each cell was computed from, of several matrices by their
-// names, so that another metric needs no new run.
-func (r *Report) addLogits() {
-	all := map[string]LogitsReport{}
-	for i, cells := range r.readings {
-		var l LogitsReport
-		if r.Answer.Clean != nil {
-			l.Clean = eachCell(cells, func(c Reading) Number { return Number(c.clean) })
+// addReadings fills the panels with a metric of readings, [panel][row][column]. The JSON has what
+// they are computed from beside them, of several panels by their names.
+func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
+	clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
+	r.picture.reversed, r.picture.center = metric.highIsClean(), corrupt
+	r.picture.marks = []Mark{{clean, "clean"}, {corrupt, "corrupt"}}
+	matrices, logits := map[string]any{}, map[string]any{}
+	for i := range r.panels {
+		cells, of := readings[i], map[string]any{}
+		for name, pick := range r.logits() {
+			of[name] = func(row, column int) float64 { return pick(cells[row][column]) }
 		}
-		if r.Answer.Corrupt != nil {
-			l.Corrupt = eachCell(cells, func(c Reading) Number { return Number(c.corrupt) })
+		at := func(row, column int) float64 {
+			if r.picture.blank && column > row { // attention never has a later source
+				return math.NaN()
+			}
+			return metric.of(cells[row][column], r.baselines.clean, r.baselines.corrupt)
 		}
-		if !math.IsNaN(r.baselines.clean.logSum) {
-			l.LogSumExp = eachCell(cells, func(c Reading) Number { return Number(c.logSum) })
-		}
-		all[r.panels[i].title] = l
-		r.Logits = l
+		r.panels[i].at, matrices[r.panels[i].title], logits[r.panels[i].title] = at, at, of
 	}
-	if len(all) > 1 {
-		r.Logits = all
+	if one := r.panels[0]; len(r.panels) == 1 {
+		r.numbers = []field{{"matrix", one.at}, {"logits", logits[one.title]}}
+		return
 	}
+	r.numbers = []field{{"matrices", matrices}, {"logits", logits}}
 }
 
-func (s *Study) runLens(m *Model, q Question, progress func(done float64)) (*Report, error) {
+func (s *Study) runLens(m *Model, q Question, r *Report, progress func(done float64)) error {
 	lens, err := m.lens(q.Pair, q.metric.full(), progress)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := newReport(m, q, lens.Baselines, s.top)
-	if err != nil {
-		return nil, err
+	if err := r.addRuns(m, q, lens.Baselines, s.top); err != nil {
+		return err
 	}
-	r.Site, r.picture.subtitle = "lens", "logit lens"
-	r.setHeaders(numberedHeader("layer", m.layers), r.positions("position", nil))
-	r.picture.columns.title = "token at this position"
-	r.Lens = &LensReport{lens.top[cleanRun], lens.top[corruptRun]}
-	r.add("clean run", lens.cells[cleanRun], q.metric)
-	r.add("corrupt run", lens.cells[corruptRun], q.metric)
-	r.addLogits()
-	return r, nil
+	r.addReadings(lens.cells[:], q.metric)
+	r.lens = &LensReport{lens.top[cleanRun], lens.top[corruptRun]}
+	r.numbers = append(r.numbers, field{"lens", r.lens})
+	return nil
 }
 
 var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
 
 // runAttention shows where heads attend to in both runs.
-func (s *Study) runAttention(m *Model, q Question, progress func(done float64)) (*Report, error) {
+func (s *Study) runAttention(m *Model, q Question, r *Report, progress func(done float64)) error {
 	heads, err := s.heads()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	patterns, err := m.patterns(q.Pair, heads, q.metric.full(), progress)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := newReport(m, q, patterns.Baselines, s.top)
-	if err != nil {
-		return nil, err
-	}
-	r.Site, r.Attention = "attention", map[string]map[string][][]Number{}
-	r.picture = Figure{
-		title:    "attention of " + strings.ReplaceAll(s.attention, ",", ", "),
-		subtitle: "both runs as they are",
-		across:   2, blank: true, style: style{low: 0, high: 1},
-	}
-	r.setHeaders(r.positions("destination", nil), r.positions("source", nil))
+	all := map[string]any{}
 	for i, head := range heads {
-		r.Attention[head.String()] = map[string][][]Number{}
+		runs := map[string]any{}
 		for run, name := range runNames {
 			a := patterns.a[run][i]
-			matrix := eachCell(a, func(a float32) float64 { return float64(a) })
-			blankLater(matrix)
-			r.panels = append(r.panels, Panel{fmt.Sprintf("%s, %s run", head, name), matrix})
-			numbers := eachCell(a, func(a float32) Number { return Number(a) })
-			r.Attention[head.String()][name] = numbers
+			of := func(later float64) func(destination, source int) float64 {
+				return func(destination, source int) float64 {
+					if source > destination {
+						return later
+					}
+					return float64(a[destination][source])
+				}
+			}
+			r.panels[2*i+run].at, runs[name] = of(math.NaN()), of(0)
 		}
+		all[head.String()] = runs
 	}
-	return r, nil
+	r.numbers = []field{{"attention", all}}
+	return r.addRuns(m, q, patterns.Baselines, s.top)
 }
 
 // runDirect divides up the metric of both runs among the parts of the model.
-func (s *Study) runDirect(m *Model, q Question, progress func(done float64)) (*Report, error) {
+func (s *Study) runDirect(m *Model, q Question, r *Report, progress func(done float64)) error {
 	direct, err := m.direct(q.Pair, progress)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r, err := newReport(m, q, direct.Baselines, s.top)
-	if err != nil {
-		return nil, err
-	}
-	r.Site, r.Direct = "direct", map[string]Shares{}
-	r.picture = Figure{title: "shares of " + r.picture.title, subtitle: "direct logit attribution",
-		centered: true, blank: true}
-	components := slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
-		[]string{"attn_bias", "mlp", "ln_f_bias"})
-	r.setHeaders(numberedHeader("layer", m.layers), header{word: "component", names: components})
-	r.picture.columns.title = "head, or another component"
+	all := map[string]any{}
 	for run, name := range runNames {
 		shares, none := direct.shares[run], math.NaN()
-		p := Panel{title: name + " run"}
+		var matrix [][]float64
 		for l, heads := range shares.Heads {
 			row := slices.Concat([]float64{none, none}, heads,
 				[]float64{shares.AttnBias[l], shares.MLP[l], none})
@@ -430,17 +443,18 @@ func (s *Study) runDirect(m *Model, q Question, progress func(done float64)) (*R
 			if l == m.layers-1 {
 				row[len(row)-1] = shares.LnFBias
 			}
-			p.matrix = append(p.matrix, row)
+			matrix = append(matrix, row)
 		}
-		r.panels = append(r.panels, p)
-		r.Direct[name] = shares
+		r.panels[run].at = func(row, column int) float64 { return matrix[row][column] }
+		all[name] = shares
 	}
-	return r, nil
+	r.numbers = []field{{"direct", all}}
+	return r.addRuns(m, q, direct.Baselines, s.top)
 }
 
 func newModelReport(m *Model) ModelReport {
 	return ModelReport{m.name, m.source, m.layers, m.heads, m.width, m.context, m.vocab,
-		m.headsAssumed, m.how}
+		m.headsAssumed, m.sum, m.how}
 }
 
 func (m ModelReport) String() string {
@@ -507,15 +521,13 @@ func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) Ran
 	return r
 }
 
-// notes are what a user should know about the result.
-func (r *Report) notes() []string {
-	clean, corrupt := r.baselines.clean.clean, r.baselines.clean.corrupt
-	if r.Answer.Corrupt == nil || corrupt <= clean {
+// notes are what a user should know about the answers, given the clean run.
+func (a AnswerReport) notes(clean Reading) []string {
+	if a.Corrupt == nil || !(clean.corrupt > clean.clean) {
 		return nil
 	}
-	return []string{fmt.Sprintf("the clean run itself prefers the corrupt answer: "+
-		"its logits are %.2f for %s and %.2f for %s",
-		corrupt, r.Answer.Corrupt, clean, r.Answer.Clean)}
+	return []string{fmt.Sprintf("the clean run itself prefers the corrupt answer: its logits "+
+		"are %.2f for %s and %.2f for %s", clean.corrupt, a.Corrupt, clean.clean, a.Clean)}
 }
 
 // unique names each row or column as no other, such as "1: Mary", in valid UTF-8 though a token may
@@ -530,12 +542,9 @@ func (a *header) unique() []string {
 
 // painted is the header as the painter wants it.
 func (a *header) painted() Axis {
-	if a.corrupt == nil {
-		return Axis{title: a.word, names: a.names}
-	}
-	p := Axis{title: a.word, names: a.corrupt, beside: make([]string, len(a.names)), tokens: true}
-	if a.word == "position" {
-		p.title = "token of the corrupt text"
+	p := Axis{title: cmp.Or(a.title, a.word), names: a.names}
+	if a.corrupt != nil {
+		p.names, p.beside, p.tokens = a.corrupt, make([]string, len(a.names)), true
 	}
 	for i, clean := range a.clean {
 		if clean != a.corrupt[i] {
@@ -545,18 +554,24 @@ func (a *header) painted() Axis {
 	return p
 }
 
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+func (r *Result) figure(s style) *Figure {
+	f := r.picture
+	f.rows, f.columns, f.panels = r.rows.painted(), r.columns.painted(), r.panels
+	if len(f.panels) == 1 {
+		f.panels = []Panel{{at: r.panels[0].at}} // the subtitle names the one site
+	}
+	if s.low < s.high {
+		f.low, f.high = s.low, s.high
+	}
+	f.colorMap, f.scale = s.colorMap, s.scale
+	return &f
 }
 
-// writeCSV writes the matrices with a header row and the rows' names before the numbers, of a head
-// its layer and its number apart, and before those the names of several matrices. A cell without a
-// value is empty.
-func (r *Report) writeCSV(w io.Writer) error {
-	c := csv.NewWriter(w)
-	titles := []string{r.rows.word}
+// writeCSV writes the panels with a header row and the rows' names before the numbers, of a head
+// its layer and its number apart, and before those the names of several panels. A cell without a
+// value is NaN: readers take a column that begins with empty fields for text.
+func (r *Result) writeCSV(w io.Writer) error {
+	c, titles := csv.NewWriter(w), []string{r.rows.word}
 	if r.picture.group > 0 {
 		titles = []string{"layer", "head"}
 	}
@@ -565,7 +580,7 @@ func (r *Report) writeCSV(w io.Writer) error {
 	}
 	c.Write(append(titles, r.columns.unique()...))
 	for _, p := range r.panels {
-		for i, name := range r.rows.unique() {
+		for row, name := range r.rows.unique() {
 			record := []string{name}
 			if r.picture.group > 0 {
 				record = strings.Split(name, ".")
@@ -573,12 +588,8 @@ func (r *Report) writeCSV(w io.Writer) error {
 			if len(r.panels) > 1 {
 				record = append([]string{p.title}, record...)
 			}
-			for _, v := range p.matrix[i] {
-				field := ""
-				if !math.IsNaN(v) {
-					field = strconv.FormatFloat(v, 'g', -1, 64)
-				}
-				record = append(record, field)
+			for column := range r.columns.names {
+				record = append(record, strconv.FormatFloat(p.at(row, column), 'g', -1, 64))
 			}
 			c.Write(record)
 		}
@@ -587,16 +598,69 @@ func (r *Report) writeCSV(w io.Writer) error {
 	return c.Error()
 }
 
-func (r *Report) figure(s style) *Figure {
-	f := r.picture
-	f.panels = r.panels
-	if len(f.panels) == 1 {
-		f.panels = []Panel{{matrix: r.panels[0].matrix}} // the subtitle names the one site
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func (r *Report) writeJSON(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	if err := r.writeObject(b, r); err != nil {
+		return err
 	}
-	f.subtitle += " · " + r.Model.String()
-	if s.low < s.high {
-		f.low, f.high = s.low, s.high
+	b.WriteString(r.own + "}\n")
+	return b.Flush()
+}
+
+// writeObject writes what a struct holds and then the numbers, as a JSON object without its end.
+func (r *Result) writeObject(b *bufio.Writer, small any) error {
+	var object bytes.Buffer
+	if err := writeJSON(&object, small); err != nil {
+		return err
 	}
-	f.colorMap, f.scale = s.colorMap, s.scale
-	return &f
+	b.Write(bytes.TrimSuffix(object.Bytes(), []byte("}\n")))
+	for _, f := range r.numbers {
+		fmt.Fprintf(b, ",%q:", f.key)
+		if err := r.writeValue(b, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeValue writes the value of a field.
+func (r *Result) writeValue(b *bufio.Writer, value any) error {
+	switch v := value.(type) {
+	case map[string]any:
+		separator := "{"
+		for _, key := range sortedKeys(v) {
+			fmt.Fprintf(b, "%s%q:", separator, key)
+			if err := r.writeValue(b, v[key]); err != nil {
+				return err
+			}
+			separator = ","
+		}
+		b.WriteByte('}')
+		return nil
+	case func(row, column int) float64:
+		begin := "[["
+		for row := range r.rows.names {
+			b.WriteString(begin)
+			for column := range r.columns.names {
+				if column > 0 {
+					b.WriteByte(',')
+				}
+				number, _ := Number(v(row, column)).MarshalJSON()
+				b.Write(number)
+			}
+			b.WriteByte(']')
+			begin = ",["
+		}
+		b.WriteByte(']')
+		return nil
+	}
+	data, err := json.Marshal(value)
+	b.Write(data)
+	return err
 }

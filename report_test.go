@@ -14,6 +14,31 @@ import (
 	"unicode/utf8"
 )
 
+// matrix is one of JSON: nil for null, what was not run.
+type matrix = [][]*float64
+
+// jsonReport is a report as others read it.
+type jsonReport struct {
+	Site, To, Metric string
+	Rows, Columns    []string
+	Clean, Corrupt   struct{ Logits map[string]float64 }
+	Matrix           matrix
+	Matrices         map[string]matrix
+	Logits           json.RawMessage
+	Lens             map[string][]any
+	Attention        map[string]map[string]matrix
+	Direct           map[string]Shares
+}
+
+// asJSON writes a report and reads it again.
+func asJSON(t *testing.T, r *Report) (got jsonReport) {
+	t.Helper()
+	var text strings.Builder
+	check(t, r.writeJSON(&text))
+	decodeJSON(t, text.String(), &got)
+	return got
+}
+
 const circuitSize = "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256"
 
 // TestFigure checks everything that a report tells its heat map, for every metric and site.
@@ -51,7 +76,7 @@ func TestFigure(t *testing.T) {
 			t.Errorf("%+v: clean %g, corrupt %g", c.study, clean, corrupt)
 		}
 		want := &Figure{
-			title: c.title, subtitle: c.what + " · " + circuitSize, panels: got.panels,
+			title: c.title, subtitle: c.what + " · " + circuitSize,
 			rows: Axis{title: "layer", names: numbered(12)},
 			columns: Axis{title: "token of the corrupt text", names: r.Corrupt.Tokens, tokens: true,
 				beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""}},
@@ -65,21 +90,23 @@ func TestFigure(t *testing.T) {
 		if c.study.lens {
 			want.columns.title = "token at this position"
 		}
-		if !reflect.DeepEqual(got, want) {
+		panels := got.panels
+		if got.panels = nil; !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v:\n%+v, want\n%+v", c.study, got, want)
 		}
 		var titles []string
-		for i, p := range got.panels {
+		inJSON := asJSON(t, r)
+		for i, p := range panels {
 			titles = append(titles, p.title)
-			numbers := r.Matrix
-			if len(got.panels) > 1 {
-				numbers = r.Matrices[p.title]
+			numbers := inJSON.Matrix
+			if len(panels) > 1 {
+				numbers = inJSON.Matrices[p.title]
 			}
-			for row := range p.matrix {
-				for column, v := range p.matrix[row] {
-					if float64(numbers[row][column]) != v {
+			for row := range numbers {
+				for column, v := range numbers[row] {
+					if p.at(row, column) != *v {
 						t.Errorf("%+v, panel %d: %g, in JSON %g",
-							c.study, i, v, numbers[row][column])
+							c.study, i, p.at(row, column), *v)
 					}
 				}
 			}
@@ -133,23 +160,33 @@ func TestNames(t *testing.T) {
 			t.Errorf("%+v: site %s, to %s, rows %q, columns %q, %d panels",
 				c.study, r.Site, r.To, of(r.Rows), of(r.Columns), len(r.panels))
 		}
+		inJSON := asJSON(t, r)
 		for _, p := range r.panels {
-			if len(p.matrix) != len(r.Rows) || len(p.matrix[0]) != len(r.Columns) {
-				t.Errorf("%+v: %d × %d cells", c.study, len(p.matrix), len(p.matrix[0]))
+			numbers, logits := inJSON.Matrix, map[string]matrix{}
+			if len(r.panels) == 1 {
+				json.Unmarshal(inJSON.Logits, &logits)
+			} else {
+				all := map[string]map[string]matrix{}
+				json.Unmarshal(inJSON.Logits, &all)
+				numbers, logits = inJSON.Matrices[p.title], all[p.title]
 			}
-			logits, _ := r.Logits.(LogitsReport)
-			if all, several := r.Logits.(map[string]LogitsReport); several {
-				logits = all[p.title]
+			shaped := len(numbers) == len(r.Rows) && len(numbers[0]) == len(r.Columns)
+			if c.study.attention == "" && !shaped {
+				t.Errorf("%+v: %d rows of numbers", c.study, len(numbers))
 			}
-			for row := range logits.Clean {
-				for column, clean := range logits.Clean[row] {
-					v, got := p.matrix[row][column], float64(logits.Corrupt[row][column]-clean)
-					if v != got && v == v {
+			for row := range numbers {
+				for column, v := range numbers[row] {
+					clean, corrupt := logits["clean"][row][column], logits["corrupt"][row][column]
+					if v != nil && *v != *corrupt-*clean {
 						t.Errorf("%+v: %g at (%d, %d), of its logits %g",
-							c.study, v, row, column, got)
+							c.study, *v, row, column, *corrupt-*clean)
 					}
 				}
 			}
+		}
+		if diff := inJSON.Clean.Logits["corrupt"] - inJSON.Clean.Logits["clean"]; diff !=
+			float64(r.Clean.Metric) {
+			t.Errorf("%+v: the clean run's logits differ by %g", c.study, diff)
 		}
 		var csv bytes.Buffer
 		if err := r.writeCSV(&csv); err != nil || !strings.HasPrefix(csv.String(), c.header) {
@@ -162,7 +199,7 @@ func TestNames(t *testing.T) {
 
 // TestCSV reads CSV files as others do: the names of the columns are unique and valid UTF-8 though
 // a token is a part of a character or stands there twice, the numbers are the matrix's to the last
-// bit, and a cell that was not run is empty.
+// bit, and a cell that was not run is NaN.
 func TestCSV(t *testing.T) {
 	for _, c := range []struct {
 		name, clean, corrupt string
@@ -201,9 +238,9 @@ func TestCSV(t *testing.T) {
 		for i, record := range records[1:] {
 			p, row := r.panels[i/len(r.Rows)], i%len(r.Rows)
 			for column, field := range record[c.keys:] {
-				v := p.matrix[row][column]
+				v := p.at(row, column)
 				got, err := strconv.ParseFloat(field, 64)
-				if math.IsNaN(v) && field != "" || v == v && (err != nil || got != v) {
+				if err != nil || got != v && (v == v || field != "NaN") {
 					t.Errorf("%s, %s, (%d, %d): %q, want %g",
 						c.name, p.title, row, column, field, v)
 				}
@@ -216,13 +253,13 @@ func TestCSV(t *testing.T) {
 // row is a distribution over what lies before, and how it is printed.
 func TestAttention(t *testing.T) {
 	r := study(t, Study{attention: "6.3,2.1", metric: metricDiff, top: 1})
-	for name, runs := range r.Attention {
+	for name, runs := range asJSON(t, r).Attention {
 		for run, matrix := range runs {
 			for destination, row := range matrix {
 				sum := 0.
 				for source, a := range row {
-					sum += float64(a)
-					if source > destination && a != 0 {
+					sum += *a
+					if source > destination && *a != 0 {
 						t.Errorf("%s, %s: %d attends to %d", name, run, destination, source)
 					}
 				}
@@ -244,7 +281,7 @@ func TestDirect(t *testing.T) {
 	r := study(t, Study{direct: true, metric: metricDiff, top: 1})
 	for run, name := range runNames {
 		metric := float64([]Number{r.Clean.Metric, r.Corrupt.Metric}[run])
-		s := r.Direct[name]
+		s := asJSON(t, r).Direct[name]
 		sum := s.Embed + s.PosEmbed + s.LnFBias
 		for l := range s.Heads {
 			sum += s.AttnBias[l] + s.MLP[l]
@@ -253,18 +290,13 @@ func TestDirect(t *testing.T) {
 			}
 		}
 		painted := 0.
-		for _, row := range r.panels[run].matrix {
-			for _, v := range row {
-				if v == v {
-					painted += v
-				}
-			}
-		}
+		one := Result{rows: r.rows, columns: r.columns, panels: r.panels[run : run+1]}
+		one.eachValue(func(v float64) { painted += v })
 		if math.Abs(sum-metric) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
 			t.Errorf("%s run: the shares add up to %g, painted %g, want %g",
 				name, sum, painted, metric)
 		}
-		want := formatValue(sum, 2)
+		want := cellText(sum, 2)
 		text := r.text(nil)
 		if line := text[strings.Index(text, "sum of all"):]; !strings.Contains(line, want) {
 			t.Errorf("%s run: no %s in %q", name, want, line)
@@ -337,15 +369,7 @@ func TestMetrics(t *testing.T) {
 
 // TestStudies runs studies as a user would.
 func TestStudies(t *testing.T) {
-	type matrix = [][]*float64 // nil for null: what was not run
-	type result struct {
-		Site, Metric string
-		Matrix       matrix
-		Matrices     map[string]matrix
-		Lens         map[string][]any
-		Logits       map[string]any
-	}
-	run := func(args ...string) (r result) {
+	run := func(args ...string) (r jsonReport) {
 		t.Helper()
 		args = append(args, "-o", "", "-json", "-")
 		code, stdout, stderr := command(t, args...)
@@ -355,7 +379,7 @@ func TestStudies(t *testing.T) {
 		decodeJSON(t, stdout, &r)
 		return r
 	}
-	example := func(flags ...string) result { return run(append(flags, examplePair...)...) }
+	example := func(flags ...string) jsonReport { return run(append(flags, examplePair...)...) }
 	r := example("-site", "head", "-metric", "prob")
 	if r.Site != "head" || r.Metric != "p(Smith) - p(Jones)" || len(r.Matrix) != 12 ||
 		len(r.Matrix[0]) != 4 {
@@ -381,8 +405,10 @@ func TestStudies(t *testing.T) {
 		t.Errorf("-metric logit without a corrupt answer: %+v", r)
 	}
 	r = run(append(examplePair[:3:3], "-metric", "kl")...)
-	sums := r.Logits["log_sum_exp"].([]any)
-	if len(r.Logits) != 1 || len(sums) != 12 || !(sums[0].([]any)[0].(float64) > 0) {
-		t.Errorf("-metric kl without answers: the logits are %v", r.Logits)
+	var logits map[string]matrix
+	decodeJSON(t, string(r.Logits), &logits)
+	sums := logits["log_sum_exp"]
+	if len(logits) != 1 || len(sums) != 12 || !(*sums[0][0] > 0) {
+		t.Errorf("-metric kl without answers: the logits are %s", r.Logits)
 	}
 }

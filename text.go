@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// This file is what a report says on a terminal: tables of tokens, the matrices in figures or in
+// This file is what a report says on a terminal: tables of tokens, the panels in figures or in
 // colours, and in words what is largest in them.
 
 // mostRows is how many rows of a matrix are printed; of one with more, the largest effects are.
@@ -25,24 +25,24 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 	fmt.Fprintf(&b, "%s\n\nclean text: %s\n%s\ncorrupt text: %s\n%s\n",
 		r.Model.origin(), r.Clean.tokenization(), topTable(r.Clean.Top),
 		r.Corrupt.tokenization(), topTable(r.Corrupt.Top))
-	figure := r.cellText()
-	clean, corrupt := figure(float64(r.Clean.Metric)), figure(float64(r.Corrupt.Metric))
+	d := r.decimals()
+	clean, corrupt := cellText(float64(r.Clean.Metric), d), cellText(float64(r.Corrupt.Metric), d)
 	fmt.Fprintf(&b, "%s: clean %s, corrupt %s\n", r.Metric, clean, corrupt)
-	if r.Attention == nil && r.Direct == nil && len(r.rows.names) <= mostRows {
-		for _, p := range r.panels {
+	words, panels := r.effects, r.panels
+	switch r.site {
+	case "lens":
+		words = r.lens.table
+	case "attention":
+		words, panels = r.attention, nil
+	case "direct":
+		words, panels = r.shares, nil
+	}
+	if len(r.rows.names) <= mostRows {
+		for _, p := range panels {
 			b.WriteString("\n" + r.matrix(p, paint))
 		}
 	}
-	switch {
-	case r.Lens != nil:
-		b.WriteString("\n" + r.Lens.table())
-	case r.Attention != nil:
-		b.WriteString("\n" + r.attention())
-	case r.Direct != nil:
-		b.WriteString("\n" + r.shares())
-	default:
-		b.WriteString("\n" + r.effects())
-	}
+	b.WriteString("\n" + words())
 	return b.String()
 }
 
@@ -58,7 +58,7 @@ func (r *NextReport) text() string {
 			name[i] = strconv.Quote(t)
 		}
 		fmt.Fprintf(&b, "%s  %8d  %11.4f  %9s\n", pad(strings.Join(name, "/"), 16), a.Rank, a.Prob,
-			formatValue(float64(a.Logit), 2))
+			cellText(float64(a.Logit), 2))
 	}
 	return b.String()
 }
@@ -110,27 +110,30 @@ func (l *LensReport) table() string {
 	return b.String()
 }
 
-// matrix shows a matrix with a line for each column, so that tokens can be read, and a column for
-// each row: with all their digits or, where there is paint, for a terminal, which is narrow.
-func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string {
-	cell, text := 6, r.cellText()
-	if paint != nil {
-		cell, text = terminalCell(len(p.matrix))
-	}
-	labels, widest := make([]string, len(p.matrix[0])), utf8.RuneCountInString(p.title)
+// matrix shows a panel with a line for each column, so that tokens can be read, and a column for
+// each row: with all their digits or, where there is paint, in as many as fit on 80 columns.
+func (r *Result) matrix(p Panel, paint func(v float64, s string) string) string {
+	labels, label := make([]string, len(r.columns.names)), utf8.RuneCountInString(p.title)
 	for c := range labels {
 		labels[c] = r.columns.label(c, paint != nil)
-		widest = max(widest, utf8.RuneCountInString(labels[c]))
+		label = max(label, utf8.RuneCountInString(labels[c]))
 	}
-	for _, row := range p.matrix {
-		for _, v := range row {
-			if n := utf8.RuneCountInString(text(v)); n >= cell && paint == nil {
-				cell = n + 1
-			}
+	widest := func(decimals int) (width int) {
+		one := Result{rows: r.rows, columns: r.columns, panels: []Panel{p}}
+		one.eachValue(func(v float64) { width = max(width, len(cellText(v, decimals))) })
+		return width
+	}
+	decimals := r.decimals()
+	cell := max(6, widest(decimals)+1)
+	if paint != nil {
+		most := max(1, (79-terminalLabel)/len(r.rows.names))
+		for decimals > 0 && widest(decimals) >= most {
+			decimals--
 		}
+		cell = min(cell, most)
 	}
 	var b strings.Builder
-	b.WriteString(pad(p.title, widest))
+	b.WriteString(pad(p.title, label))
 	for row, name := range r.rows.names {
 		if len(name) < cell {
 			fmt.Fprintf(&b, "%*s", cell, name)
@@ -138,12 +141,15 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 			b.WriteString(pad(name, every*cell))
 		}
 	}
-	for c, label := range labels {
-		b.WriteString("\n" + pad(label, widest))
-		for _, row := range p.matrix {
-			s := fmt.Sprintf("%*s", cell, text(row[c]))
-			if paint != nil {
-				s = paint(row[c], s)
+	for column := range labels {
+		b.WriteString("\n" + pad(labels[column], label))
+		for row := range r.rows.names {
+			v, s := p.at(row, column), ""
+			if paint == nil || len(r.rows.names) <= mostFigures {
+				s = cellText(v, decimals)
+			}
+			if s = fmt.Sprintf("%*s", cell, s); paint != nil {
+				s = paint(v, s)
 			}
 			b.WriteString(s)
 		}
@@ -151,45 +157,42 @@ func (r *Report) matrix(p Panel, paint func(v float64, s string) string) string 
 	return b.String() + "\n"
 }
 
-// mostFigures is the most layers whose cells have room for a figure on 80 columns.
-const mostFigures = 12
+const (
+	mostFigures   = 12 // layers whose cells have room for a figure on 80 columns
+	terminalLabel = 19 // the longest label beside them
+)
 
-// terminalCell makes the cells of so many layers fit beside a label of terminalLabel characters on
-// 80 columns: with a short figure in them or, where there is no room, as blocks of colour.
-func terminalCell(layers int) (width int, text func(v float64) string) {
-	if layers > mostFigures {
-		return max(1, (79-terminalLabel)/layers), func(float64) string { return "" }
-	}
-	return 5, func(v float64) string {
-		if v != v { // not run
-			return "·"
-		}
-		for decimals := 2; decimals > 0; decimals-- {
-			if s := formatValue(v, decimals); utf8.RuneCountInString(s) <= 4 {
-				return s
-			}
-		}
-		return formatValue(v, 0)
-	}
-}
-
-const terminalLabel = 19
-
-// cellText returns how values are written: with as many decimals, at least two, as tell a hundred
-// steps of their range apart. A cell that was not run is a dot.
-func (r *Report) cellText() func(v float64) string {
+// decimals is how many tell a hundred steps of the range of all panels apart, at least two.
+func (r *Result) decimals() int {
 	low, high := math.Inf(1), math.Inf(-1)
-	eachValue(r.panels, func(v float64) { low, high = min(low, v), max(high, v) })
+	r.eachValue(func(v float64) { low, high = min(low, v), max(high, v) })
 	decimals := 2
 	for step := 0.01; decimals < 6 && 0 < high-low && high-low < 100*step; decimals++ {
 		step /= 10
 	}
-	return func(v float64) string {
-		if v != v {
-			return "·"
+	return decimals
+}
+
+// eachValue calls f for every cell of the panels that has a value.
+func (r *Result) eachValue(f func(v float64)) {
+	for _, p := range r.panels {
+		for row := range r.rows.names {
+			for column := range r.columns.names {
+				if v := p.at(row, column); v == v {
+					f(v)
+				}
+			}
 		}
-		return formatValue(v, decimals)
 	}
+}
+
+// cellText is a value as other programs read it, with a plain minus. A cell that was not run is a
+// dot.
+func cellText(v float64, decimals int) string {
+	if v != v {
+		return "·"
+	}
+	return strings.NewReplacer("−", "-", "∞", "inf").Replace(formatValue(v, decimals))
 }
 
 // place says which row or column it is, in a sentence.
@@ -224,54 +227,56 @@ func (a *header) label(i int, short bool) string {
 	return label
 }
 
-// effects says in words which cells change the corrupt run's metric most: five, or twenty where the
-// matrices are not printed.
+// effects says in words which cells of each panel change the corrupt run's metric most: five, or
+// twenty where the panels are not printed, and of several panels fewer of each.
 func (r *Report) effects() string {
 	type effect struct {
-		panel, row, column int
-		value, change      float64
+		row, column   int
+		value, change float64
 	}
-	var all []effect
-	largest, none := 0., "no cell was run"
-	for i, p := range r.panels {
-		for row := range p.matrix {
-			for c, v := range p.matrix[row] {
-				if v == v {
-					none = "no cell changes the corrupt run's metric"
+	d, listed := r.decimals(), 5
+	corrupt := cellText(float64(r.Corrupt.Metric), d)
+	if len(r.rows.names) > mostRows {
+		listed = 20
+	}
+	lines, none := "", "no cell was run"
+	for _, p := range r.panels {
+		var all []effect
+		largest := 0.
+		for row := range r.rows.names {
+			for column := range r.columns.names {
+				v := p.at(row, column)
+				if v != v {
+					continue
 				}
-				if change := math.Abs(v - float64(r.Corrupt.Metric)); change > 0 {
-					all = append(all, effect{i, row, c, v, change})
+				none = "no cell changes the corrupt run's metric"
+				// What no figure shows is no effect.
+				if change := math.Abs(v - float64(r.Corrupt.Metric)); cellText(v, d) != corrupt {
+					all = append(all, effect{row, column, v, change})
 					largest = max(largest, change)
 				}
 			}
 		}
-	}
-	// Changes are told apart by hundredths of the largest: less is none, and so is what no figure
-	// shows.
-	figure := r.cellText()
-	corrupt := figure(float64(r.Corrupt.Metric))
-	rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
-	all = slices.DeleteFunc(all, func(e effect) bool {
-		return rank(e) == 0 || figure(e.value) == corrupt
-	})
-	slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
-	listed := 5
-	if len(r.rows.names) > mostRows {
-		listed = 20
-	}
-	var b strings.Builder
-	b.WriteString("The largest effects:\n")
-	for _, e := range all[:min(listed, len(all))] {
-		where := r.rows.place(e.row) + ", " + r.columns.place(e.column)
+		// Changes are told apart by hundredths of the largest: less is none.
+		rank := func(e effect) int { return int(math.Round(100 * e.change / largest)) }
+		all = slices.DeleteFunc(all, func(e effect) bool { return rank(e) == 0 })
+		slices.SortStableFunc(all, func(a, b effect) int { return rank(b) - rank(a) })
+		most := listed
 		if len(r.panels) > 1 {
-			where += ", " + r.panels[e.panel].title
+			most = max(3, listed/len(r.panels))
 		}
-		fmt.Fprintf(&b, "  %s: %s, corrupt %s\n", where, figure(e.value), corrupt)
+		for _, e := range all[:min(most, len(all))] {
+			where := r.rows.place(e.row) + ", " + r.columns.place(e.column)
+			if len(r.panels) > 1 {
+				where += ", " + p.title
+			}
+			lines += fmt.Sprintf("  %s: %s, corrupt %s\n", where, cellText(e.value, d), corrupt)
+		}
 	}
-	if len(all) == 0 {
-		b.WriteString("  none: " + none + "\n")
+	if lines == "" {
+		lines = "  none: " + none + "\n"
 	}
-	return b.String()
+	return "The largest effects:\n" + lines
 }
 
 // attention lists the three sources that each position attends to most, in both runs; of a long
@@ -289,7 +294,10 @@ func (r *Report) attention() string {
 			fmt.Fprintf(&b, "%s\n", r.rows.label(destination, false))
 			for run, name := range runNames {
 				tokens := [][]string{r.columns.clean, r.columns.corrupt}[run]
-				a := r.panels[i+run].matrix[destination][:destination+1]
+				a := make([]float64, destination+1)
+				for source := range a {
+					a[source] = r.panels[i+run].at(destination, source)
+				}
 				fmt.Fprintf(&b, "       %-7s", name)
 				for i, source := range topPlaces(a, 3) {
 					if i == 0 || a[source] >= 0.005 {
@@ -326,7 +334,7 @@ func (r *Report) shares() string {
 		for c, component := range r.columns.names {
 			s := share{name: fmt.Sprintf("%s %d", component, row)}
 			switch {
-			case math.IsNaN(r.panels[cleanRun].matrix[row][c]):
+			case math.IsNaN(r.panels[cleanRun].at(row, c)):
 				continue
 			case c < 2 || component == "ln_f_bias":
 				s.name = component
@@ -334,7 +342,7 @@ func (r *Report) shares() string {
 				s.name = "head " + Head{row, c - 2}.String()
 			}
 			for run := range s.runs {
-				s.runs[run] = r.panels[run].matrix[row][c]
+				s.runs[run] = r.panels[run].at(row, c)
 				sums[run] += s.runs[run]
 			}
 			all = append(all, s)
@@ -343,11 +351,12 @@ func (r *Report) shares() string {
 	size := func(s share) float64 { return max(math.Abs(s.runs[0]), math.Abs(s.runs[1])) }
 	slices.SortStableFunc(all, func(a, b share) int { return cmp.Compare(size(b), size(a)) })
 	var b strings.Builder
-	figure := r.cellText()
+	d := r.decimals()
 	fmt.Fprintf(&b, "The largest shares  %9s  %9s\n", runNames[cleanRun], runNames[corruptRun])
 	all = slices.DeleteFunc(all, func(s share) bool { return 100*size(s) < size(all[0]) })
 	for _, s := range append(all[:min(20, len(all))], share{"sum of all", sums}) {
-		fmt.Fprintf(&b, "  %-16s  %9s  %9s\n", s.name, figure(s.runs[0]), figure(s.runs[1]))
+		fmt.Fprintf(&b, "  %-16s  %9s  %9s\n", s.name, cellText(s.runs[0], d),
+			cellText(s.runs[1], d))
 	}
 	return b.String()
 }

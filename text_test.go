@@ -10,8 +10,9 @@ import (
 
 // TestAnsiPainter checks the colour codes of a terminal.
 func TestAnsiPainter(t *testing.T) {
-	row := []float64{0, 1, math.NaN()}
-	f := &Figure{style: style{colorMap: "viridis"}, panels: []Panel{{matrix: [][]float64{row}}}}
+	f := &Figure{style: style{colorMap: "viridis"}, rows: Axis{names: numbered(1)},
+		columns: Axis{names: numbered(3)},
+		panels:  []Panel{{at: cells([][]float64{{0, 1, math.NaN()}})}}}
 	if got := ansiPainter(f, true)(1, "x"); got != "\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m" {
 		t.Errorf("%q", got)
 	}
@@ -76,25 +77,26 @@ func TestTerminalWidth(t *testing.T) {
 // TestEffects checks the order of the largest effects and that noise is not among them.
 func TestEffects(t *testing.T) {
 	tokens := []string{"a", " b"}
-	r := &Report{
-		rows: numberedHeader("layer", 3), columns: header{"position", numbered(2), tokens, tokens},
-	}
+	r := &Report{}
+	r.rows = numberedHeader("layer", 3)
+	r.columns = header{word: "position", names: numbered(2), clean: tokens, corrupt: tokens}
 	r.Corrupt.Metric = 1
-	r.panels = []Panel{{matrix: [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}}}
+	matrix := [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}
+	r.panels = []Panel{{at: cells(matrix)}}
 	want := `The largest effects:
-  layer 0, position 1 (" b"): −3.00, corrupt 1.00
-  layer 2, position 1 (" b"): −3.00, corrupt 1.00
+  layer 0, position 1 (" b"): -3.00, corrupt 1.00
+  layer 2, position 1 (" b"): -3.00, corrupt 1.00
   layer 2, position 0 ("a"): 2.00, corrupt 1.00
 `
 	if got := r.effects(); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	for want, cells := range map[string][]float64{
+	for want, row := range map[string][]float64{
 		"none: no cell changes":             {1, math.NaN()},
 		"none: no cell was run\n":           {math.NaN(), math.NaN()},
 		"effects:\n  none: no cell changes": {1.0000001, 1}, // by less than is printed
 	} {
-		r.panels = []Panel{{matrix: [][]float64{cells}}}
+		r.rows, r.panels = numberedHeader("layer", 1), []Panel{{at: cells([][]float64{row})}}
 		if got := r.effects(); !strings.Contains(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}

@@ -381,7 +381,7 @@ func TestOwnVocabulary(t *testing.T) {
 			}
 		}
 		_, stdout, _ := command(t, "next", "-json", "-", "-model", model, "-e", "El niño")
-		_, answer, _ := strings.Cut(stdout, `"text"`)
+		_, answer, _ := strings.Cut(uncommanded(stdout), `"text"`)
 		if first == "" {
 			first = answer
 		}
