@@ -394,65 +394,6 @@ func wordIn(text string) string {
 	return ""
 }
 
-// className is the key of an object's class in a tree that was a pickle's.
-const className = "__class__"
-
-// plainTree is what a pickle holds as JSON would have it: dicts, and objects by their attributes. A
-// dict or list that occurs twice stands where it is met first. What a few bytes can unfold into is
-// bounded.
-func plainTree(object any) (map[string]any, error) {
-	const deepest, most = 100, 1 << 20
-	seen, nodes := map[any]bool{}, 0
-	var plain func(value any, depth int) any
-	plain = func(value any, depth int) any {
-		var items []any
-		nodes++
-		if depth > deepest {
-			nodes = most
-		}
-		if _, isTuple := value.(pyTuple); nodes >= most || !isTuple && seen[value] {
-			return nil
-		}
-		switch v := value.(type) {
-		case *pyDict:
-			seen[v] = true
-			dict := map[string]any{}
-			for _, part := range append([]*pyDict{v}, v.state...) {
-				for _, key := range part.keys {
-					dict[fmt.Sprint(key)] = plain(part.values[key], depth+1)
-				}
-			}
-			if inner, ok := dict["_val"]; ok { // a value of OmegaConf's
-				return inner
-			}
-			if v.class != "" {
-				dict[className] = string(v.class)
-			}
-			return dict
-		case *pyList:
-			seen[v] = true
-			items = v.items
-		case pyTuple:
-			items = v
-		default:
-			return value
-		}
-		list := []any{}
-		for _, item := range items {
-			list = append(list, plain(item, depth+1))
-		}
-		return list
-	}
-	tree, ok := plain(object, 0).(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
-	}
-	if nodes >= most {
-		return nil, errors.New("it holds more around its tensors than a state dict needs")
-	}
-	return tree, nil
-}
-
 // parseConfig reads what a config.json, which messages call from, says about a GPT-2; the error is
 // why that cannot be computed.
 func parseConfig(data []byte, from string) (Facts, error) {

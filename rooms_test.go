@@ -31,7 +31,7 @@ var rooms = []string{
 	"heatmap.go", "scale.go", "canvas.go", "font.go",
 	// the weights
 	"convert.go", "hub.go", "find.go",
-	"weights.go", "dialect.go", "torch.go", "pickle.go", "safetensors.go",
+	"weights.go", "dialect.go", "torch.go", "safetensors.go",
 	// the story, downstairs
 	"model.go",
 	// the speed

@@ -7,15 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
+	"reflect"
+	"slices"
 	"strings"
 )
 
 // PyTorch's files (pytorch_model.bin, *.pt, *.pth), as torch.save writes them. There are two forms;
-// both hold a pickle (pickle.go) that describes the tensors, and beside it the numbers in storages,
-// flat arrays to which the pickle refers by a key. A tensor is a view of a storage: an offset, a
-// shape, and a stride for each dimension, so that a transposed tensor or two tensors in one storage
-// cost no copy.
+// both hold a pickle that describes the tensors, and beside it the numbers in storages, flat arrays
+// to which the pickle refers by a key. A tensor is a view of a storage: an offset, a shape, and a
+// stride for each dimension, so that a transposed tensor or two tensors in one storage cost no copy.
 //
 //	since 1.6, a zip file, nothing in it compressed, the storages at multiples of 64 bytes:
 //	    NAME/data.pkl, NAME/byteorder (newer ones), NAME/data/KEY for each storage, NAME/version
@@ -25,7 +25,8 @@ import (
 //	    list of the storages' keys;
 //	    then for each key the count of its elements in 8 bytes, and the elements
 //
-// The form is that of torch/serialization.py in PyTorch's sources.
+// The form is that of torch/serialization.py in PyTorch's sources. The second half of this file is
+// the machine that reads pickles.
 
 const zipMagic = "PK\x03\x04"
 
@@ -38,430 +39,215 @@ func isTorch(head []byte) bool {
 	return isPickle || bytes.HasPrefix(head, []byte(zipMagic))
 }
 
-// parseTorch returns the object that a PyTorch file holds. Its tensors are views of data.
-func parseTorch(data []byte) (object any, err error) {
+// parseTorch returns what a PyTorch file holds as a tree, see plainTree. Its tensors are *strided,
+// views of data.
+func parseTorch(data []byte) (tree map[string]any, err error) {
+	parse := parseTorchStream
 	if bytes.HasPrefix(data, []byte(zipMagic)) {
-		return parseTorchZip(data)
+		parse = parseTorchZip
 	}
-	return parseTorchStream(data)
+	object, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	return plainTree(object)
+}
+
+func parseTorchZip(data []byte) (object any, err error) {
+	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
+		return nil, errors.New("not a whole PyTorch file: it was cut short, or is damaged")
+	}
+	entries, folder := map[string]*zip.File{}, ""
+	for _, f := range archive.File {
+		if entries[f.Name] != nil {
+			return nil, fmt.Errorf("zip entry %s is there twice", quote(f.Name))
+		}
+		entries[f.Name] = f
+		parent, name, _ := strings.Cut(f.Name, "/")
+		switch {
+		case name == "data.pkl":
+			folder = max(folder, parent+"/")
+		case name == "archive_format":
+			return nil, errors.New("this is an exported program (torch.export), not weights " +
+				"alone: save it again where it came from, as torch.save(program.state_dict, FILE)")
+		case name == "constants.pkl":
+			return nil, errors.New("this is a TorchScript program, not weights alone: save it " +
+				"again where it came from, as torch.save(model.state_dict(), FILE)")
+		case strings.HasSuffix(f.Name, ".npy"):
+			return nil, errors.New("this is a NumPy file (npz): only safetensors and PyTorch " +
+				"files can be read")
+		}
+	}
+	if folder == "" {
+		return nil, errors.New("a zip file, but not PyTorch's: there is no data.pkl in it")
+	}
+	if entries[folder+"byteorder"] != nil {
+		order, err := zipContent(entries[folder+"byteorder"], data)
+		if err != nil || string(order) != "little" {
+			return nil, fmt.Errorf("its byte order is %s: only little-endian files are read",
+				quote(string(order)))
+		}
+	}
+	pickle, err := zipContent(entries[folder+"data.pkl"], data)
+	if err != nil {
+		return nil, err
+	}
+	storages := map[string]*storage{}
+	if object, _, err = unpickle(pickle, storages); err != nil {
+		return nil, err
+	}
+	for _, key := range sortedKeys(storages) {
+		entry, s := entries[folder+"data/"+key], storages[key]
+		if entry == nil {
+			return nil, fmt.Errorf("storage %s is missing", quote(key))
+		}
+		if s.data, err = zipContent(entry, data); err != nil {
+			return nil, err
+		}
+		if len(s.data) != s.count*s.size {
+			return nil, fmt.Errorf("storage %s has %d bytes: its %d elements need %d", quote(key),
+				len(s.data), s.count, s.count*s.size)
+		}
+	}
+	return object, nil
+}
+
+// zipContent returns an entry of the zip file in data, where it lies: PyTorch neither compresses
+// nor encrypts. As in torch.load, checksums are not looked at: torch.save can be told to leave them
+// out.
+func zipContent(f *zip.File, data []byte) ([]byte, error) {
+	const encrypted = 1
+	start, err := f.DataOffset()
+	size := f.UncompressedSize64
+	switch {
+	case f.Flags&encrypted != 0 || f.Method != zip.Store || f.CompressedSize64 != size:
+		return nil, fmt.Errorf("zip entry %s: compressed or encrypted, which PyTorch never does: "+
+			"pack the file again without compression (zip -0)", quote(f.Name))
+	case err != nil || start < 0 || start > int64(len(data)) || size > uint64(len(data))-uint64(start):
+		return nil, fmt.Errorf("zip entry %s is not where it should be: the file was cut short, "+
+			"or is damaged", quote(f.Name))
+	}
+	return data[start:][:size:size], nil
+}
+
+func parseTorchStream(data []byte) (object any, err error) {
+	const magic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // push 0x1950a86a20f9469cfc6c
+	const version = int64(1001)
+	if !bytes.Contains(data[:min(len(data), 32)], []byte(magic)) {
+		return nil, errors.New("a pickle, but not a file of torch.save: it does not begin with " +
+			"PyTorch's magic number")
+	}
+	storages := map[string]*storage{}
+	var pickles [5]any
+	for i := range pickles {
+		if pickles[i], data, err = unpickle(data, storages); err != nil {
+			return nil, err
+		}
+	}
+	if pickles[1] != any(version) {
+		return nil, fmt.Errorf("an unknown version of the stream form: only %d is known", version)
+	}
+	if machine, _ := pickles[2].(map[string]any); machine["little_endian"] != true {
+		return nil, errors.New("it does not say little_endian: only little-endian files are read")
+	}
+	keys, ok := pickles[4].(*[]any)
+	if !ok {
+		return nil, fmt.Errorf("storage keys: %s in place of a list", pyKind(pickles[4]))
+	}
+	for _, item := range *keys {
+		key, _ := item.(string)
+		s, ok := storages[key]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("storage %s belongs to no tensor", quote(key))
+		case len(data) < 8 || len(data)-8 < s.count*s.size:
+			return nil, fmt.Errorf("the file ends in storage %s", quote(key))
+		case binary.LittleEndian.Uint64(data) != uint64(s.count):
+			return nil, fmt.Errorf("storage %s has %d elements where its tensors say %d",
+				quote(key), binary.LittleEndian.Uint64(data), s.count)
+		}
+		s.data, data = data[8:][:s.count*s.size], data[8+s.count*s.size:]
+	}
+	for _, key := range sortedKeys(storages) {
+		if storages[key].data == nil {
+			return nil, fmt.Errorf("storage %s is missing", quote(key))
+		}
+	}
+	return pickles[3], nil
+}
+
+// A storage is a flat array of numbers beside the pickle.
+type storage struct {
+	format      string // in safetensors' terms
+	size, count int    // bytes of an element, elements; their product does not overflow
+	data        []byte // where the file holds it, once that is known
+}
+
+// storageFormats are the number formats of PyTorch's storage classes in safetensors' terms. Only
+// the first four hold weights; the others are what masks may be made of.
+var storageFormats = map[pyName]string{
+	"torch.FloatStorage":    "F32",
+	"torch.HalfStorage":     "F16",
+	"torch.BFloat16Storage": "BF16",
+	"torch.DoubleStorage":   "F64",
+	"torch.ByteStorage":     "U8",
+	"torch.BoolStorage":     "BOOL",
+	"torch.CharStorage":     "I8",
+	"torch.ShortStorage":    "I16",
+	"torch.IntStorage":      "I32",
+	"torch.LongStorage":     "I64",
+}
+
+// A strided tensor is a view of a storage: element [i, j, …] is the storage's element offset +
+// i·stride[0] + j·stride[1] + …, which lies in it.
+type strided struct {
+	storage       *storage
+	offset        int
+	shape, stride []int
 }
 
 // tensorsOf returns the tensors of a state dict, in row-major order. Numbers of other strides are
 // copied, the others stay where they are in the file. size is the file's: tensors may share a
 // storage, as tied ones do, but those of a real file are not many times the file.
 func tensorsOf(state map[string]any, size int) ([]Tensor, error) {
-	const most = 8 // times the file
+	const most = 8
+	left, copies := most*int64(size), int64(size) // bytes of all tensors, and of those copied
 	var tensors []Tensor
-	total, copied := 0, size
 	for _, name := range sortedKeys(state) {
-		view, ok := state[name].(*strided)
+		v, ok := state[name].(*strided)
 		if !ok {
 			continue
 		}
-		t, err := view.tensor(name, &copied)
+		t := Tensor{name: name, format: v.storage.format, shape: v.shape}
+		length, err := sizeOf(t.format, t.shape)
+		switch {
+		case err != nil || length == 0:
+		case int64(length) > left:
+			err = fmt.Errorf("with it the tensors, which share numbers, are more than %d times as "+
+				"large as the file", most)
+		case v.rowMajor():
+			t.data = v.storage.data[v.offset*v.storage.size:][:length:length]
+		case int64(length) > copies:
+			err = errors.New("the strided tensors together are larger than the file: save them " +
+				"as contiguous()")
+		default:
+			copies -= int64(length)
+			if err = enoughMemory(uint64(length), "its copy in row-major order"); err == nil {
+				t.data = v.gather(make([]byte, 0, length), v.offset, 0)
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
 		}
-		if len(t.data) > most*size-total {
-			return nil, fmt.Errorf("its tensors share their numbers: they are more than %d times "+
-				"as large as the file", most)
-		}
-		total += len(t.data)
+		left -= int64(length)
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
 }
 
-func parseTorchZip(data []byte) (object any, err error) {
-	entries, err := zipEntries(data)
-	if err != nil {
-		return nil, err
-	}
-	folder := ""
-	for name := range entries {
-		f, ok := strings.CutSuffix(name, "/data.pkl")
-		switch {
-		case ok && !strings.Contains(f, "/"):
-			folder = max(folder, f+"/")
-		case strings.HasSuffix(name, "/archive_format"):
-			return nil, errors.New("this is an exported program (torch.export), not weights " +
-				"alone: save it again where it came from, as torch.save(program.state_dict, FILE)")
-		}
-	}
-	if folder == "" {
-		return nil, errors.New("a zip file, but not PyTorch's: there is no data.pkl in it")
-	}
-	if _, ok := entries[folder+"constants.pkl"]; ok {
-		return nil, errors.New("this is a TorchScript program, not weights alone: save it again " +
-			"where it came from, as torch.save(model.state_dict(), FILE)")
-	}
-	order, ok := entries[folder+"byteorder"]
-	if ok && string(order) != "little" {
-		return nil, fmt.Errorf("its byte order is %s: only little-endian files are read",
-			quote(string(order)))
-	}
-	storages := storageSet{}
-	object, _, err = unpickle(entries[folder+"data.pkl"], storages.library())
-	if err != nil {
-		return nil, err
-	}
-	for key, s := range storages {
-		entry, ok := entries[folder+"data/"+key]
-		if !ok {
-			return nil, fmt.Errorf("storage %s is missing", quote(key))
-		}
-		if uint64(len(entry)) != s.count*s.size {
-			return nil, fmt.Errorf("storage %s has %d bytes: its %d elements need %d", quote(key),
-				len(entry), s.count, s.count*s.size)
-		}
-		s.data = entry
-	}
-	return object, nil
-}
-
-// zipEntries returns the entries of a zip file by name, each where it lies in data: PyTorch neither
-// compresses nor encrypts them. As in torch.load, checksums are not looked at: torch.save can be
-// told to leave them out.
-func zipEntries(data []byte) (map[string][]byte, error) {
-	damaged := errors.New("not a whole PyTorch file: it was cut short, or is damaged")
-	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
-	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
-		return nil, damaged
-	}
-	entries := map[string][]byte{}
-	for _, f := range archive.File {
-		const encrypted = 1
-		start, err := f.DataOffset()
-		size, left := f.UncompressedSize64, uint64(len(data))-uint64(start)
-		_, twice := entries[f.Name]
-		switch {
-		case err != nil || start < 0 || uint64(start) > uint64(len(data)):
-			return nil, damaged
-		case strings.HasSuffix(f.Name, ".npy"):
-			return nil, errors.New("this is a NumPy file (npz): only safetensors and PyTorch " +
-				"files can be read")
-		case twice:
-			return nil, fmt.Errorf("zip entry %s is there twice", quote(f.Name))
-		case f.Flags&encrypted != 0 || f.Method != zip.Store || f.CompressedSize64 != size:
-			return nil, fmt.Errorf("zip entry %s: compressed or encrypted, which PyTorch never "+
-				"does: pack the file again without compression (zip -0)", quote(f.Name))
-		case size > left:
-			return nil, fmt.Errorf("zip entry %s: runs past the end of the file", quote(f.Name))
-		}
-		entries[f.Name] = data[start:][:size]
-	}
-	return entries, nil
-}
-
-func parseTorchStream(data []byte) (object any, err error) {
-	const magic = longInt("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") // 0x1950a86a20f9469cfc6c
-	const version = int64(1001)
-
-	first, data, err := nextPickle(data, "magic number")
-	if err != nil {
-		return nil, err
-	}
-	if first != any(magic) {
-		return nil, errors.New("a pickle, but not a file of torch.save: it does not begin with " +
-			"PyTorch's magic number")
-	}
-	second, data, err := nextPickle(data, "version")
-	if err != nil {
-		return nil, err
-	}
-	if second != any(version) {
-		return nil, fmt.Errorf("an unknown version of the stream form: only %d is known", version)
-	}
-	third, data, err := nextPickle(data, "machine")
-	if err != nil {
-		return nil, err
-	}
-	if machine, ok := third.(*pyDict); !ok || machine.values["little_endian"] != any(true) {
-		return nil, errors.New("it does not say little_endian: only little-endian files are read")
-	}
-	storages := storageSet{}
-	object, length, err := unpickle(data, storages.library())
-	if err != nil {
-		return nil, err
-	}
-	fifth, data, err := nextPickle(data[length:], "storage keys")
-	if err != nil {
-		return nil, err
-	}
-	keys, ok := fifth.(*pyList)
-	if !ok {
-		return nil, fmt.Errorf("storage keys: %s in place of a list", pyKind(fifth))
-	}
-
-	for _, item := range keys.items {
-		key, _ := item.(string)
-		s, ok := storages[key]
-		if !ok {
-			return nil, fmt.Errorf("storage %.100q belongs to no tensor", key)
-		}
-		if len(data) < 8 {
-			return nil, fmt.Errorf("the file ends before storage %.100q", key)
-		}
-		if count := binary.LittleEndian.Uint64(data); count != s.count {
-			return nil, fmt.Errorf("storage %.100q has %d elements where its tensors say %d", key,
-				count, s.count)
-		}
-		data = data[8:]
-		if uint64(len(data)) < s.count*s.size {
-			return nil, fmt.Errorf("the file ends in storage %.100q", key)
-		}
-		s.data, data = data[:s.count*s.size], data[s.count*s.size:]
-	}
-	for key, s := range storages {
-		if s.data == nil {
-			return nil, fmt.Errorf("storage %.100q is missing", key)
-		}
-	}
-	return object, nil
-}
-
-// nextPickle unpickles one object and returns the rest of the file.
-func nextPickle(data []byte, what string) (object any, rest []byte, err error) {
-	object, length, err := unpickle(data, storageSet{}.library())
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", what, err)
-	}
-	return object, data[length:], nil
-}
-
-// A storage is a flat array of numbers beside the pickle.
-type storage struct {
-	dtype string // in safetensors' terms
-	size  uint64 // bytes of an element
-	count uint64 // elements; count × size does not overflow
-	data  []byte // where the file holds it, once that is known
-}
-
-// storageTypes are PyTorch's storage classes and their number formats in safetensors' terms. Only
-// the first four hold weights; the others are what masks may be made of.
-var storageTypes = [...]struct {
-	class pyName
-	dtype string
-}{
-	{"torch.FloatStorage", "F32"},
-	{"torch.HalfStorage", "F16"},
-	{"torch.BFloat16Storage", "BF16"},
-	{"torch.DoubleStorage", "F64"},
-	{"torch.ByteStorage", "U8"},
-	{"torch.BoolStorage", "BOOL"},
-	{"torch.CharStorage", "I8"},
-	{"torch.ShortStorage", "I16"},
-	{"torch.IntStorage", "I32"},
-	{"torch.LongStorage", "I64"},
-}
-
-// A storageSet holds, by key, the storages that a pickle has named.
-type storageSet map[string]*storage
-
-// library is all that may be called in a PyTorch file: what a state dict needs, or what trainers
-// keep beside it. Of objects that hold no weights nothing is kept.
-func (set storageSet) library() library {
-	nothing := func(pyTuple) (any, error) { return nil, nil }
-	empty := func(pyTuple) (any, error) { return &pyDict{}, nil }
-	functions := map[pyName]func(args pyTuple) (any, error){
-		"torch._utils._rebuild_tensor_v2":            rebuildTensor,
-		"torch._utils._rebuild_parameter":            rebuildParameter,
-		"torch._utils._rebuild_parameter_with_state": rebuildParameter,
-		"torch._tensor._rebuild_from_type_v2":        rebuildFromType,
-		"torch._utils._rebuild_wrapper_subclass":     rebuildDTensor,
-		"collections.OrderedDict":                    orderedDict,
-		"collections.defaultdict":                    empty,
-		"collections.Counter":                        empty,
-		"__builtin__.set":                            nothing,
-		"builtins.set":                               nothing,
-		"datetime.datetime":                          nothing,
-		"datetime.timedelta":                         nothing,
-		"torch.serialization._get_layout":            nothing,
-		"_codecs.encode":                             nothing, // bytes
-		"torch.Size":                                 nothing,
-		"torch.device":                               nothing,
-	}
-	return library{functions, set.persistent}
-}
-
-// persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
-// count of elements); the older form adds None, or what makes the storage a part of another one.
-func (set storageSet) persistent(id any) (any, error) {
-	t, ok := id.(pyTuple)
-	if ok && len(t) == 4 && t[0] == any("module") { // a class with its source, before version 1.6
-		return t[1], nil
-	}
-	if !ok || len(t) != 5 && len(t) != 6 || t[0] != any("storage") {
-		return nil, errors.New("a persistent id that is not a storage's")
-	}
-	class, _ := t[1].(pyName)
-	dtype := ""
-	for _, s := range storageTypes {
-		if s.class == class {
-			dtype = s.dtype
-		}
-	}
-	key, ok1 := t[2].(string)
-	count, ok2 := t[4].(int64)
-	if class == "torch.storage.UntypedStorage" || strings.HasPrefix(string(class), "torch.Q") {
-		return nil, errors.New("numbers of a quantized model (float8, qint8): save the weights " +
-			"as float32, float16 or bfloat16")
-	}
-	if dtype == "" || !ok1 || !ok2 || count < 0 || count > math.MaxInt64/8 {
-		return nil, errors.New("a storage's persistent id is not " +
-			`("storage", class, key, device, count)`)
-	}
-	if len(t) == 6 && t[5] != nil {
-		return nil, fmt.Errorf("storage %.100q is a part of another one, as only old versions of "+
-			"PyTorch wrote it: load and save it again with a newer one", key)
-	}
-	s, ok := set[key]
-	if !ok {
-		size := uint64(formatBits(dtype) / 8)
-		s = &storage{dtype: dtype, size: size, count: uint64(count)}
-		set[key] = s
-	}
-	if s.dtype != dtype || s.count != uint64(count) {
-		return nil, fmt.Errorf("storage %.100q is described in two ways", key)
-	}
-	return s, nil
-}
-
-func (*storage) String() string { return "a storage" }
-
-// A strided tensor is a view of a storage: element [i, j, …] is the storage's element offset +
-// i·stride[0] + j·stride[1] + …
-type strided struct {
-	storage       *storage
-	offset        uint64
-	shape, stride []uint64
-}
-
-func (*strided) String() string { return "a tensor" }
-
-// rebuildTensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride,
-// requires_grad, hooks, metadata).
-func rebuildTensor(args pyTuple) (any, error) {
-	if len(args) != 6 && len(args) != 7 {
-		return nil, fmt.Errorf("%d arguments, not 6 or 7", len(args))
-	}
-	s, ok1 := args[0].(*storage)
-	offset, ok2 := args[1].(int64)
-	shape, ok3 := dimensions(args[2])
-	stride, ok4 := dimensions(args[3])
-	if !ok1 || !ok2 || !ok3 || !ok4 || offset < 0 || len(shape) != len(stride) {
-		return nil, errors.New("the arguments are not (storage, offset, shape, stride, …)")
-	}
-	if len(args) == 7 && args[6] != nil {
-		if flags, ok := args[6].(*pyDict); !ok || len(flags.keys) > 0 {
-			return nil, errors.New("a negated or conjugated view: save the tensor's clone()")
-		}
-	}
-	count, last := uint64(1), uint64(offset) // the elements; where the last one is in the storage
-	tooMany, tooFar := false, false
-	for i, n := range shape {
-		high, product := bits.Mul64(count, n)
-		count, tooMany = product, tooMany || high > 0
-		if n > 1 {
-			high, step := bits.Mul64(n-1, stride[i])
-			sum, carry := bits.Add64(last, step, 0)
-			last, tooFar = sum, tooFar || high > 0 || carry > 0
-		}
-	}
-	if tooMany || count > 0 && (tooFar || last >= s.count) {
-		return nil, fmt.Errorf("shape %d with strides %d from %d does not fit into a storage of "+
-			"%d elements", shape, stride, offset, s.count)
-	}
-	return &strided{storage: s, offset: uint64(offset), shape: shape, stride: stride}, nil
-}
-
-// dimensions is a tuple of integers that are not negative, no longer than PyTorch's usual shapes.
-func dimensions(value any) (dims []uint64, ok bool) {
-	t, ok := value.(pyTuple)
-	if !ok || len(t) > 8 {
-		return nil, false
-	}
-	for _, item := range t {
-		n, ok := item.(int64)
-		if !ok || n < 0 {
-			return nil, false
-		}
-		dims = append(dims, uint64(n))
-	}
-	return dims, true
-}
-
-// rebuildParameter stands for torch._utils._rebuild_parameter(tensor, requires_grad, hooks) and
-// _rebuild_parameter_with_state, which hands over attributes as well.
-func rebuildParameter(args pyTuple) (any, error) {
-	if len(args) != 3 && len(args) != 4 {
-		return nil, fmt.Errorf("%d arguments, not 3 or 4", len(args))
-	}
-	if _, ok := args[0].(*strided); !ok {
-		return nil, fmt.Errorf("%s in place of a tensor", pyKind(args[0]))
-	}
-	return args[0], nil
-}
-
-// rebuildFromType stands for torch._tensor._rebuild_from_type_v2(function, type, arguments, state):
-// a tensor with attributes, such as FSDP's, or of a class of its own.
-func rebuildFromType(args pyTuple) (any, error) {
-	if len(args) != 4 {
-		return nil, fmt.Errorf("%d arguments, not 4", len(args))
-	}
-	function, _ := args[0].(pyName)
-	class, _ := args[1].(pyName)
-	inner, _ := args[2].(pyTuple)
-	rebuild := map[pyName]func(pyTuple) (any, error){
-		"torch._utils._rebuild_tensor_v2":            rebuildTensor,
-		"torch._utils._rebuild_parameter":            rebuildParameter,
-		"torch._utils._rebuild_parameter_with_state": rebuildParameter,
-	}[function]
-	switch {
-	case class == "torch.distributed.tensor.DTensor":
-		return rebuildDTensor(args)
-	case rebuild == nil || class != "torch.Tensor" && class != "torch.nn.parameter.Parameter":
-		return nil, fmt.Errorf("a tensor of the class %.100s, not a plain one: save plain ones, "+
-			"such as its dequantize() or detach().clone()", class)
-	}
-	return rebuild(inner)
-}
-
-func rebuildDTensor(pyTuple) (any, error) {
-	return nil, errors.New("a tensor that is spread over processes (DTensor): save its " +
-		"full_tensor(), or the state dict of get_model_state_dict with full_state_dict=True")
-}
-
-// tensor returns the view in row-major order: a piece of the storage if it is in that order, or
-// else a copy, which is taken off the budget of bytes.
-func (v *strided) tensor(name string, budget *int) (Tensor, error) {
-	size := v.storage.size
-	t := Tensor{name: name, format: v.storage.dtype}
-	for _, n := range v.shape {
-		t.shape = append(t.shape, int(n))
-	}
-	length, err := sizeOf(t.format, t.shape)
-	switch {
-	case err != nil:
-		return Tensor{}, err
-	case length == 0:
-	case v.rowMajor():
-		t.data = v.storage.data[v.offset*size:][:length:length]
-	case length > *budget:
-		return Tensor{}, fmt.Errorf("the strided tensors together are larger than the file: save " +
-			"them as contiguous()")
-	default:
-		if err := enoughMemory(uint64(length), "its copy in row-major order"); err != nil {
-			return Tensor{}, err
-		}
-		*budget -= length
-		t.data = v.gather(make([]byte, 0, length))
-	}
-	return t, nil
-}
-
 func (v *strided) rowMajor() bool {
-	step := uint64(1)
+	step := 1
 	for i := len(v.shape) - 1; i >= 0; i-- {
 		if v.shape[i] != 1 && v.stride[i] != step {
 			return false
@@ -471,24 +257,560 @@ func (v *strided) rowMajor() bool {
 	return true
 }
 
-// gather appends the elements of a view to out in row-major order.
-func (v *strided) gather(out []byte) []byte {
-	size := v.storage.size
-	index := make([]uint64, len(v.shape))
-	for from := v.offset; ; {
-		out = append(out, v.storage.data[from*size:][:size]...)
-		i := len(index) - 1
-		for ; i >= 0; i-- { // count up like the digits of a number, the last one first
-			index[i]++
-			from += v.stride[i]
-			if index[i] < v.shape[i] {
-				break
-			}
-			from -= v.stride[i] * v.shape[i]
-			index[i] = 0
+// gather appends, in row-major order, what the dimensions from axis on hold of a view's elements,
+// the first of which is the storage's element at.
+func (v *strided) gather(out []byte, at, axis int) []byte {
+	if axis == len(v.shape) {
+		return append(out, v.storage.data[at*v.storage.size:][:v.storage.size]...)
+	}
+	for i := range v.shape[axis] {
+		out = v.gather(out, at+i*v.stride[axis], axis+1)
+	}
+	return out
+}
+
+// A small, deaf pickle machine.
+//
+// A pickle is how Python writes an object to a file, and it is not data but a program: one-byte
+// opcodes for a machine with a stack, marks on it, and a memo (numbered slots, so that an object
+// that occurs twice is written once). The program builds the object bottom-up and ends in STOP with
+// the object alone on the stack. A state dict of one tensor, abridged:
+//
+//	PROTO 2                                  \x80 \x02
+//	GLOBAL collections.OrderedDict           c collections \n OrderedDict \n
+//	EMPTY_TUPLE  REDUCE                      ) R      call it with (): an empty OrderedDict
+//	MARK                                     (        what SETITEMS will take begins here
+//	BINUNICODE 'wte.weight'                  X        the key
+//	GLOBAL torch._utils._rebuild_tensor_v2   c        the function that will make the value
+//	MARK                                     (        and its arguments:
+//	MARK 'storage' GLOBAL torch.FloatStorage '0' 'cpu' 6 TUPLE
+//	BINPERSID                                Q        a storage of 6 float32, elsewhere as "0"
+//	0  2 3 TUPLE2  3 1 TUPLE2  FALSE  …      K \x86   offset 0, shape (2, 3), strides (3, 1), …
+//	TUPLE  REDUCE                            t R      call the function: a tensor
+//	SETITEMS  STOP                           u .      put it into the dict; done
+//
+// GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a
+// pickle is to run it: GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a few
+// dozen bytes that put a list of ten references into a list of ten references, and so on, unfold
+// into more objects than a computer has memory for.
+//
+// This machine is safe because of what it cannot do. A name is a string to it. It knows the few
+// functions that a state dict needs and stops at a call of any other. These do not run what Python
+// would run: they check their arguments and note down what was asked for. An object of a class
+// (NEWOBJ, BUILD) becomes a dict of its attributes. The machine never looks into an object that it
+// has built, so objects that contain each other a million times cost nothing, and a program may be
+// no longer than maxSteps opcodes, each of which makes at most one small object. Opcodes that
+// torch.save does not write are refused.
+//
+// The opcodes are described in Python's own pickletools module.
+type pickleMachine struct {
+	program  []byte
+	at       int // the next byte
+	steps    int // done so far
+	stack    []any
+	marks    []int // heights of the stack
+	memo     map[uint64]any
+	storages map[string]*storage // those that the pickle has named, by key
+}
+
+// What is on the stack is nil, a bool, int64, float64 or string, *storage, *strided, or
+type (
+	pyTuple = []any
+	pyList  = *[]any
+	pyDict  = map[string]any // keys as text; an object's attributes, with its class as className
+	pyName  string           // of a function or class
+)
+
+// className is the key of an object's class among its attributes.
+const className = "__class__"
+
+const (
+	maxSteps  = 1 << 20  // opcodes in a pickle: GPT-2 XL's state dict has some 25,000
+	maxPickle = 64 << 20 // bytes in a pickle
+	opProto   = 0x80
+	opStop    = '.'
+)
+
+// A pickleFault is what the machine stops with: fail panics with one, and unpickle returns it.
+type pickleFault struct{ error }
+
+func (m *pickleMachine) fail(format string, args ...any) {
+	panic(pickleFault{fmt.Errorf(format, args...)})
+}
+
+// unpickle runs the pickle at the beginning of data, and returns its object, and the data that
+// follow it. The storages that it names come to storages.
+func unpickle(data []byte, storages map[string]*storage) (object any, rest []byte, err error) {
+	m := &pickleMachine{
+		program: data[:min(len(data), maxPickle)], memo: map[uint64]any{}, storages: storages,
+	}
+	start := 0
+	defer func() {
+		thrown := recover()
+		if fault, ok := thrown.(pickleFault); ok {
+			err = fmt.Errorf("pickle: byte %d: %w", start, fault)
+		} else if thrown != nil {
+			panic(thrown)
 		}
-		if i < 0 {
-			return out
+	}()
+	for ; m.steps < maxSteps; m.steps++ {
+		start = m.at
+		op := m.take(1)[0]
+		if op == opStop {
+			return m.popN(1)[0], data[m.at:], nil
+		}
+		if opcodes[op] == nil {
+			m.fail("opcode 0x%02x is not one that a state dict needs", op)
+		}
+		opcodes[op](m)
+	}
+	return nil, nil, fmt.Errorf("pickle: more than %d opcodes: too long for a state dict", maxSteps)
+}
+
+var opcodes = [256]func(m *pickleMachine){
+	opProto: (*pickleMachine).protocol,
+	0x95:    func(m *pickleMachine) { m.take(8) }, // FRAME: how many bytes may be fetched at once
+
+	'N':  func(m *pickleMachine) { m.push(nil) },                             // NONE
+	0x88: func(m *pickleMachine) { m.push(true) },                            // NEWTRUE
+	0x89: func(m *pickleMachine) { m.push(false) },                           // NEWFALSE
+	'K':  func(m *pickleMachine) { m.push(int64(m.uint(1))) },                // BININT1
+	'M':  func(m *pickleMachine) { m.push(int64(m.uint(2))) },                // BININT2
+	'J':  func(m *pickleMachine) { m.push(int64(int32(m.uint(4)))) },         // BININT
+	0x8a: func(m *pickleMachine) { m.push(integer(m.take(m.uint(1)))) },      // LONG1
+	'G':  func(m *pickleMachine) { m.push(bigEndianFloat(m.take(8))) },       // BINFLOAT
+	0x8c: func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) },       // SHORT_BINUNICODE
+	'X':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) },       // BINUNICODE
+	'C':  func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) },       // SHORT_BINBYTES
+	'B':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) },       // BINBYTES
+	'(':  func(m *pickleMachine) { m.marks = append(m.marks, len(m.stack)) }, // MARK
+
+	')':  func(m *pickleMachine) { m.push(pyTuple{}) },       // EMPTY_TUPLE
+	0x85: func(m *pickleMachine) { m.push(m.popN(1)) },       // TUPLE1
+	0x86: func(m *pickleMachine) { m.push(m.popN(2)) },       // TUPLE2
+	0x87: func(m *pickleMachine) { m.push(m.popN(3)) },       // TUPLE3
+	't':  func(m *pickleMachine) { m.push(m.popMark()) },     // TUPLE
+	0x91: func(m *pickleMachine) { m.push(m.popMark()) },     // FROZENSET
+	']':  func(m *pickleMachine) { m.push(new([]any)) },      // EMPTY_LIST
+	0x8f: func(m *pickleMachine) { m.push(new([]any)) },      // EMPTY_SET
+	'a':  func(m *pickleMachine) { m.extend(m.popN(1)) },     // APPEND
+	'e':  func(m *pickleMachine) { m.extend(m.popMark()) },   // APPENDS
+	0x90: func(m *pickleMachine) { m.extend(m.popMark()) },   // ADDITEMS
+	'}':  func(m *pickleMachine) { m.push(pyDict{}) },        // EMPTY_DICT
+	's':  func(m *pickleMachine) { m.setItems(m.popN(2)) },   // SETITEM
+	'u':  func(m *pickleMachine) { m.setItems(m.popMark()) }, // SETITEMS
+
+	'q':  func(m *pickleMachine) { m.memo[m.uint(1)] = m.top() },           // BINPUT
+	'r':  func(m *pickleMachine) { m.memo[m.uint(4)] = m.top() },           // LONG_BINPUT
+	0x94: func(m *pickleMachine) { m.memo[uint64(len(m.memo))] = m.top() }, // MEMOIZE
+	'h':  func(m *pickleMachine) { m.recall(m.uint(1)) },                   // BINGET
+	'j':  func(m *pickleMachine) { m.recall(m.uint(4)) },                   // LONG_BINGET
+	'c':  func(m *pickleMachine) { m.find(pyTuple{m.line(), m.line()}) },   // GLOBAL
+	0x93: func(m *pickleMachine) { m.find(m.popN(2)) },                     // STACK_GLOBAL
+	'R':  func(m *pickleMachine) { m.reduce(m.popN(2)) },                   // REDUCE
+	0x81: func(m *pickleMachine) { m.newObject(m.popN(2)) },                // NEWOBJ
+	'b':  func(m *pickleMachine) { m.build(m.popN(1)[0]) },                 // BUILD
+	'Q':  func(m *pickleMachine) { m.push(m.persistent(m.popN(1)[0])) },    // BINPERSID
+}
+
+func (m *pickleMachine) protocol() {
+	if version := m.uint(1); version < 2 || version > 5 {
+		m.fail("protocol %d: only 2 to 5 are known", version)
+	}
+}
+
+// find pushes a name: module, name.
+func (m *pickleMachine) find(names pyTuple) {
+	module, ok1 := names[0].(string)
+	name, ok2 := names[1].(string)
+	if !ok1 || !ok2 || len(module)+len(name) > longestName {
+		m.fail("a name is made of %s and %s", pyKind(names[0]), pyKind(names[1]))
+	}
+	m.push(pyName(module + "." + name))
+}
+
+// reduce pushes function(*args), for a function that the machine knows; any other ends the program.
+func (m *pickleMachine) reduce(call pyTuple) {
+	name, ok1 := call[0].(pyName)
+	args, ok2 := call[1].(pyTuple)
+	if !ok1 || !ok2 {
+		m.fail("%s is called with %s", pyKind(call[0]), pyKind(call[1]))
+	}
+	m.push(m.call(name, args))
+}
+
+// call knows what a state dict needs, or what trainers keep beside it. Of objects that hold no
+// weights nothing is kept.
+func (m *pickleMachine) call(function pyName, args pyTuple) any {
+	switch function {
+	case "torch._utils._rebuild_tensor_v2":
+		return m.tensor(args)
+	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state":
+		if len(args) == 3 || len(args) == 4 { // tensor, requires_grad, hooks, attributes
+			if tensor, ok := args[0].(*strided); ok {
+				return tensor
+			}
+		}
+		m.fail("a parameter is not made of a tensor")
+	case "torch._tensor._rebuild_from_type_v2":
+		return m.tensorOfType(args)
+	case "collections.OrderedDict":
+		if len(args) > 0 {
+			m.fail("an OrderedDict is made of %d arguments, not 0", len(args))
+		}
+		return pyDict{}
+	case "collections.defaultdict", "collections.Counter":
+		return pyDict{}
+	case "__builtin__.set", "builtins.set", "datetime.datetime", "datetime.timedelta",
+		"torch.serialization._get_layout", "torch.Size", "torch.device", "_codecs.encode":
+		return nil
+	}
+	m.fail("it calls %.100q, which no state dict needs; nothing was run. Save the state dict "+
+		"alone, where the file came from: torch.save(model.state_dict(), FILE)", string(function))
+	return nil
+}
+
+// persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
+// count of elements); the older form adds None, or what makes the storage a part of another one.
+func (m *pickleMachine) persistent(id any) any {
+	t, ok := id.(pyTuple)
+	if ok && len(t) == 4 && t[0] == "module" { // a class with its source, before version 1.6
+		return t[1]
+	}
+	if !ok || len(t) != 5 && len(t) != 6 || t[0] != "storage" {
+		m.fail("a persistent id that is not a storage's")
+	}
+	class, ok1 := t[1].(pyName)
+	key, ok2 := t[2].(string)
+	count, ok3 := toInt(t[4])
+	s := storage{format: storageFormats[class], count: count}
+	s.size = formatBits(s.format) / 8
+	switch {
+	case !ok1 || !ok2 || !ok3 || count > math.MaxInt/8:
+		m.fail(`a storage's persistent id is not ("storage", class, key, device, count)`)
+	case s.size == 0:
+		m.fail("storage %s is of %s: numbers of a quantized model (float8, qint8), or of no model: "+
+			"save the weights as float32, float16 or bfloat16", quote(key), quote(string(class)))
+	case len(t) == 6 && t[5] != nil:
+		m.fail("storage %s is a part of another one, as only old versions of PyTorch wrote it: "+
+			"load and save it again with a newer one", quote(key))
+	}
+	known := m.storages[key]
+	if known == nil {
+		m.storages[key] = &s
+		return &s
+	}
+	if known.format != s.format || known.count != s.count {
+		m.fail("storage %s is described in two ways", quote(key))
+	}
+	return known
+}
+
+// tensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, requires_grad,
+// hooks, metadata), the last of which newer versions have.
+func (m *pickleMachine) tensor(args pyTuple) any {
+	if len(args) != 6 && len(args) != 7 {
+		m.fail("a tensor is made of %d arguments, not 6 or 7", len(args))
+	}
+	s, ok1 := args[0].(*storage)
+	offset, ok2 := toInt(args[1])
+	shape, ok3 := dimensions(args[2])
+	stride, ok4 := dimensions(args[3])
+	if !ok1 || !ok2 || !ok3 || !ok4 || len(shape) != len(stride) {
+		m.fail("a tensor is not made of (storage, offset, shape, stride, …)")
+	}
+	if len(args) == 7 && args[6] != nil {
+		if flags, ok := args[6].(pyDict); !ok || len(flags) > 0 {
+			m.fail("a negated or conjugated view: save the tensor's clone()")
 		}
 	}
+	last, fits := offset, offset < s.count // where the last element is in the storage
+	for i, n := range shape {
+		if n > 1 && fits {
+			fits = stride[i] <= (s.count-1-last)/(n-1)
+			last += (n - 1) * stride[i]
+		}
+	}
+	if !fits && !slices.Contains(shape, 0) {
+		m.fail("shape %d with strides %d from %d does not fit into a storage of %d elements", shape,
+			stride, offset, s.count)
+	}
+	return &strided{s, offset, shape, stride}
+}
+
+// tensorOfType stands for torch._tensor._rebuild_from_type_v2(function, type, arguments, state): a
+// tensor with attributes, such as FSDP's, or of a class of its own.
+func (m *pickleMachine) tensorOfType(args pyTuple) any {
+	if len(args) != 4 {
+		m.fail("a tensor of a type is made of %d arguments, not 4", len(args))
+	}
+	function, ok1 := args[0].(pyName)
+	class, ok2 := args[1].(pyName)
+	inner, ok3 := args[2].(pyTuple)
+	switch {
+	case !ok1 || !ok2 || !ok3:
+		m.fail("a tensor of a type is not made of (function, type, arguments, state)")
+	case class == "torch.distributed.tensor.DTensor":
+		m.fail("a tensor that is spread over processes (DTensor): save its full_tensor(), or the " +
+			"state dict of get_model_state_dict with full_state_dict=True")
+	case class != "torch.Tensor" && class != "torch.nn.parameter.Parameter":
+		m.fail("a tensor of the class %.100s, not a plain one: save plain ones, such as its "+
+			"dequantize() or detach().clone()", class)
+	}
+	return m.call(function, inner)
+}
+
+// dimensions is a tuple of integers that are not negative, no longer than PyTorch's usual shapes.
+func dimensions(value any) (dims []int, ok bool) {
+	t, ok := value.(pyTuple)
+	dims = []int{}
+	for _, item := range t {
+		n, isInt := toInt(item)
+		dims, ok = append(dims, n), ok && isInt
+	}
+	return dims, ok && len(t) <= 8
+}
+
+// toInt is an integer that is not negative, and that this machine can count with.
+func toInt(value any) (n int, ok bool) {
+	x, ok := value.(int64)
+	return int(x), ok && x >= 0 && x <= math.MaxInt
+}
+
+// newObject pushes an object of a class, without what Python would hand to the class.
+func (m *pickleMachine) newObject(of pyTuple) {
+	class, ok1 := of[0].(pyName)
+	_, ok2 := of[1].(pyTuple)
+	if !ok1 || !ok2 {
+		m.fail("an object of %s is made from %s", pyKind(of[0]), pyKind(of[1]))
+	}
+	m.push(pyDict{className: string(class)})
+}
+
+// build sets the attributes of an object: from a dict, or from a pair of dicts of which the second
+// holds those that have slots. Nothing needs those of a plain dict, such as a module's state dict
+// with the versions of the modules that wrote it, or what else a class may take for its state.
+func (m *pickleMachine) build(state any) {
+	object, ok := m.top().(pyDict)
+	if !ok {
+		m.fail("attributes of %s are set from %s", pyKind(m.top()), pyKind(state))
+	}
+	parts, ok := state.(pyTuple)
+	if !ok {
+		parts = pyTuple{state}
+	}
+	if object[className] == nil {
+		return
+	}
+	for _, part := range parts[:min(len(parts), 2)] {
+		attributes, _ := part.(pyDict)
+		m.steps += len(attributes) // which bounds what a program can ask for
+		for key, value := range attributes {
+			object[key] = value
+		}
+	}
+}
+
+func (m *pickleMachine) extend(items []any) {
+	switch object := m.top().(type) {
+	case pyList:
+		*object = append(*object, items...)
+	case pyDict:
+		if object[className] == nil {
+			m.fail("items are appended to a dict")
+		} // else an object that is a list, too
+	default:
+		m.fail("items are appended to %s", pyKind(object))
+	}
+}
+
+// setItems puts key, value, key, value, … into the dict on top of the stack. A key that is no
+// simple value, such as a tuple, is left out.
+func (m *pickleMachine) setItems(items []any) {
+	d, ok := m.top().(pyDict)
+	if !ok || len(items)%2 != 0 {
+		m.fail("%d keys and values are set in %s", len(items), pyKind(m.top()))
+	}
+	for ; len(items) > 0; items = items[2:] {
+		switch key := items[0].(type) {
+		case string:
+			m.steps += len(key) >> 8 // the work of looking up a long one, again and again
+			d[key] = items[1]
+		case nil, bool, int64, float64:
+			d[fmt.Sprint(key)] = items[1]
+		}
+	}
+}
+
+func (m *pickleMachine) recall(slot uint64) {
+	value, ok := m.memo[slot]
+	if !ok {
+		m.fail("memo slot %d is empty", slot)
+	}
+	m.push(value)
+}
+
+func (m *pickleMachine) push(value any) { m.stack = append(m.stack, value) }
+
+// top returns the object on top of the stack. What lies below the last mark belongs to the opcode
+// that will take the mark.
+func (m *pickleMachine) top() any {
+	if len(m.stack) == m.floor() {
+		m.fail("the stack is empty")
+	}
+	return m.stack[len(m.stack)-1]
+}
+
+func (m *pickleMachine) popN(n int) []any {
+	at := len(m.stack) - n
+	if at < m.floor() {
+		m.fail("the stack is too short")
+	}
+	items := slices.Clone(m.stack[at:])
+	m.stack = m.stack[:at]
+	return items
+}
+
+// popMark pops everything above the last mark, and the mark.
+func (m *pickleMachine) popMark() []any {
+	if len(m.marks) == 0 {
+		m.fail("there is no mark")
+	}
+	items := m.popN(len(m.stack) - m.floor())
+	m.marks = m.marks[:len(m.marks)-1]
+	return items
+}
+
+func (m *pickleMachine) floor() int {
+	if len(m.marks) == 0 {
+		return 0
+	}
+	return m.marks[len(m.marks)-1]
+}
+
+func (m *pickleMachine) take(n uint64) []byte {
+	if n > uint64(len(m.program)-m.at) {
+		m.fail("the pickle ends in the middle")
+	}
+	m.at += int(n)
+	return m.program[m.at-int(n) : m.at]
+}
+
+// uint reads a little-endian integer of size bytes, at most 8.
+func (m *pickleMachine) uint(size uint64) uint64 {
+	var number [8]byte
+	copy(number[:], m.take(size))
+	return binary.LittleEndian.Uint64(number[:])
+}
+
+const longestName = 1000
+
+// line reads a name up to the end of its line.
+func (m *pickleMachine) line() string {
+	end := bytes.IndexByte(m.program[m.at:min(len(m.program), m.at+longestName)], '\n')
+	if end < 0 {
+		m.fail("a name has no end")
+	}
+	return strings.TrimSuffix(string(m.take(uint64(end)+1)), "\n")
+}
+
+// integer is a little-endian integer in two's complement. One of more than 8 bytes, with which
+// nobody counts, remains bytes.
+func integer(b []byte) any {
+	if len(b) > 8 {
+		return string(b)
+	}
+	var n int64
+	for i, c := range b {
+		n |= int64(c) << (8 * i)
+	}
+	unused := 64 - 8*len(b)
+	return n << unused >> unused // extends the sign
+}
+
+func bigEndianFloat(b []byte) float64 { return math.Float64frombits(binary.BigEndian.Uint64(b)) }
+
+func pyKind(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "None"
+	case bool:
+		return "a bool"
+	case int64:
+		return "an integer"
+	case float64:
+		return "a float"
+	case string:
+		return "a string"
+	case pyTuple:
+		return "a tuple"
+	case pyList:
+		return "a list"
+	case pyDict:
+		if class, ok := v[className].(string); ok {
+			return fmt.Sprintf("an object of the class %.100q", class)
+		}
+		return "a dict"
+	case pyName:
+		return fmt.Sprintf("%.100q", string(v))
+	case *storage:
+		return "a storage"
+	}
+	return "a tensor"
+}
+
+// parsePickle returns what a pickle by itself holds as a tree, see plainTree.
+func parsePickle(data []byte) (tree map[string]any, err error) {
+	object, _, err := unpickle(data, map[string]*storage{})
+	if err != nil {
+		return nil, err
+	}
+	return plainTree(object)
+}
+
+// plainTree is what the machine has made as JSON would have it: dicts and lists; an object is a
+// dict of its attributes. What occurs twice stands where it is met first, in the order of the keys:
+// a few bytes may unfold into more than any memory holds.
+func plainTree(object any) (tree map[string]any, err error) {
+	const deepest = 100
+	seen := map[uintptr]bool{}
+	var plain func(value any, depth int) any
+	plain = func(value any, depth int) any {
+		dict, isDict := value.(pyDict)
+		items, isTuple := value.(pyTuple)
+		list, isList := value.(pyList)
+		if !isDict && !isTuple && !isList {
+			return value
+		}
+		if depth > deepest {
+			err = fmt.Errorf("what it holds is nested more than %d deep", deepest)
+		}
+		at := reflect.ValueOf(value).Pointer()
+		if seen[at] || err != nil {
+			return nil
+		}
+		seen[at] = true
+		for _, key := range sortedKeys(dict) {
+			dict[key] = plain(dict[key], depth+1)
+		}
+		if inner, ok := dict["_val"]; ok { // a value of OmegaConf's
+			return inner
+		}
+		if isDict {
+			return dict
+		}
+		if isList {
+			items = *list
+		}
+		plainList := []any{}
+		for _, item := range items {
+			plainList = append(plainList, plain(item, depth+1))
+		}
+		return plainList
+	}
+	if _, ok := object.(pyDict); !ok {
+		return nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
+	}
+	tree, _ = plain(object, 0).(map[string]any)
+	return tree, err
 }

@@ -264,7 +264,7 @@ func TestTorchStream(t *testing.T) {
 			"has 3 elements where its tensors say 2"},
 		{"a huge count", func(s *torchStream) { s.storages = strings.Repeat("\xff", 16) },
 			"elements where its tensors say 2"},
-		{"a short count", func(s *torchStream) { s.storages = numbers[:7] }, "ends before storage"},
+		{"a short count", func(s *torchStream) { s.storages = numbers[:7] }, "ends in storage"},
 		{"short numbers", func(s *torchStream) { s.storages = numbers[:15] }, "ends in storage"},
 	} {
 		s := streamOf(tensor, numbers)
@@ -354,7 +354,7 @@ func TestTorchRepeatedView(t *testing.T) {
 	tensor := pickledText("x") + pickledTensor("FloatStorage", "k", 1, 0, "\x85", 1e9, 0)
 	one := "\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x3f"
 	_, err := parseTensors(streamOf(tensor, one).file())
-	wantError(t, "a view", err, "larger than the file")
+	wantError(t, "a view", err, "as large as the file")
 }
 
 func TestIsTorch(t *testing.T) {

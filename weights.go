@@ -109,11 +109,7 @@ func openTorch(path string) (*Checkpoint, error) {
 
 // readTorch reads the state dict in a PyTorch file, and what stands around that.
 func (ck *Checkpoint) readTorch(data []byte) error {
-	object, err := parseTorch(data)
-	if err != nil {
-		return err
-	}
-	tree, err := plainTree(object)
+	tree, err := parseTorch(data)
 	if err != nil {
 		return err
 	}
