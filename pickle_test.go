@@ -23,7 +23,9 @@ func dictOf(pairs ...any) pyDict {
 	return d
 }
 
-func objectOf(class string, pairs ...any) pyDict { return dictOf(append(pairs, className, class)...) }
+func objectOf(class string, pairs ...any) pyDict {
+	return dictOf(append(pairs, className, class)...)
+}
 
 // protocol2 is a pickle that says of which protocol it is: 2, if no other.
 func protocol2(pickle string) string {

@@ -31,14 +31,14 @@ var rooms = []string{
 	"heatmap.go", "scale.go", "canvas.go", "font.go",
 	// the weights
 	"convert.go", "hub.go", "find.go",
-	"weights.go", "dialect.go", "torch.go", "safetensors.go",
+	"weights.go", "dialect.go",
 	// the story, downstairs
 	"model.go",
 	// the speed
 	"matmul.go", "matrix.go", "kernel.go kernel_amd64.go kernel_arm64.go kernel_other.go",
 	"vecmath.go", "parallel.go",
 	// what everybody uses
-	"vocab.go", "bpe.go", "progress.go", "json.go",
+	"vocab.go", "bpe.go", "progress.go", "torch.go", "safetensors.go", "json.go",
 	"files.go files_unix.go files_windows.go",
 }
 

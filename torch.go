@@ -15,7 +15,7 @@ import (
 // PyTorch's files (pytorch_model.bin, *.pt, *.pth), as torch.save writes them. There are two forms;
 // both hold a pickle that describes the tensors, and beside it the numbers in storages, flat arrays
 // to which the pickle refers by a key. A tensor is a view of a storage: an offset, a shape, and a
-// stride for each dimension, so that a transposed tensor or two tensors in one storage cost no copy.
+// stride for each dimension, so that a transposed tensor or two tensors in one storage are no copy.
 //
 //	since 1.6, a zip file, nothing in it compressed, the storages at multiples of 64 bytes:
 //	    NAME/data.pkl, NAME/byteorder (newer ones), NAME/data/KEY for each storage, NAME/version
@@ -119,12 +119,12 @@ func parseTorchZip(data []byte) (object any, err error) {
 func zipContent(f *zip.File, data []byte) ([]byte, error) {
 	const encrypted = 1
 	start, err := f.DataOffset()
-	size := f.UncompressedSize64
+	size, length := f.UncompressedSize64, int64(len(data))
 	switch {
 	case f.Flags&encrypted != 0 || f.Method != zip.Store || f.CompressedSize64 != size:
 		return nil, fmt.Errorf("zip entry %s: compressed or encrypted, which PyTorch never does: "+
 			"pack the file again without compression (zip -0)", quote(f.Name))
-	case err != nil || start < 0 || start > int64(len(data)) || size > uint64(len(data))-uint64(start):
+	case err != nil || start < 0 || start > length || size > uint64(length-start):
 		return nil, fmt.Errorf("zip entry %s is not where it should be: the file was cut short, "+
 			"or is damaged", quote(f.Name))
 	}
@@ -489,8 +489,8 @@ func (m *pickleMachine) persistent(id any) any {
 	case !ok1 || !ok2 || !ok3 || count > math.MaxInt/8:
 		m.fail(`a storage's persistent id is not ("storage", class, key, device, count)`)
 	case s.size == 0:
-		m.fail("storage %s is of %s: numbers of a quantized model (float8, qint8), or of no model: "+
-			"save the weights as float32, float16 or bfloat16", quote(key), quote(string(class)))
+		m.fail("storage %s is of %s, numbers of a quantized model (float8, qint8) or none: save "+
+			"the weights as float32, float16 or bfloat16", quote(key), quote(string(class)))
 	case len(t) == 6 && t[5] != nil:
 		m.fail("storage %s is a part of another one, as only old versions of PyTorch wrote it: "+
 			"load and save it again with a newer one", quote(key))
