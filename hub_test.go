@@ -839,18 +839,12 @@ func TestFetchToken(t *testing.T) {
 	}
 
 	const broken = "the token in HF_TOKEN holds a space, a line break or another character that"
-	for token, want := range map[string]string{
-		"hf_\x01secret": broken, "hf_ö": broken, "hf_\nsecret": broken, "hf_ secret": broken,
-		"hf_secret": "403 Forbidden: perhaps it does not accept the token in HF_TOKEN",
-	} {
-		hub := scripted(t, status(403))
+	for _, token := range []string{"hf_\x01secret", "hf_ö secret", "hf_\nsecret"} {
 		d := testDownloader(t, hub.URL, "HF_TOKEN="+token)
 		_, err := d.fetch("gpt2", "")
-		checkFailed(t, err, want, true)
-		asked := strings.Fields(hub.requests())
-		if strings.Contains(err.Error(), "secret") || want == broken && len(asked) > 0 ||
-			strings.Contains(hub.requests(), ",") {
-			t.Errorf("%v, %s", err, hub.requests())
+		checkFailed(t, err, broken, true)
+		if len(saw) != 4 || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v, %q", err, saw)
 		}
 	}
 }
@@ -893,20 +887,13 @@ func TestFetchProxy(t *testing.T) {
 	}{
 		{"http", whole, ""},
 		{"http", status(407), login},
-		{"http", status(502), "502 Bad Gateway"},
 		{"https", status(407), login + ": the proxy wants a name and a password, as in"},
 		{"https", status(502), "Bad Gateway"},
 	} {
-		proxy := scripted(t, func(w http.ResponseWriter, r *http.Request) {
-			if strings.TrimSuffix(r.Host, ":443") != "hub.invalid" {
-				t.Errorf("asked for host %s", r.Host)
-			}
-			test.answer(w, r)
-		})
+		proxy := scripted(t, test.answer)
 		d := testDownloader(t, test.scheme+"://hub.invalid")
 		d.quick = true
-		address, _ := url.Parse(proxy.URL)
-		d.client.Transport.(*http.Transport).Proxy = http.ProxyURL(address)
+		d.client.Transport.(*http.Transport).Proxy = http.ProxyURL(must(url.Parse(proxy.URL)))
 		path, err := d.fetch("gpt2", "")
 		if test.err == "" {
 			checkFetched(t, path, err)
@@ -1075,36 +1062,26 @@ func TestFetchChild(t *testing.T) {
 		t.Errorf("%d bytes", len(data))
 	}
 }
+
 func TestPublished(t *testing.T) {
 	for _, p := range published {
 		_, err := parseRepository(p.repo + "@" + p.revision)
-		if err != nil || !isCommit(p.revision) {
-			t.Errorf("%s is not pinned", p.name)
-		}
-		if p.sum != "" && (len(p.sum) != 64 || !isHex(p.sum) || p.size == 0) {
-			t.Errorf("%s: the sum needs a size", p.name)
+		if err != nil || !isCommit(p.revision) || p.sum != "" && (len(p.sum) != 64 || p.size == 0) {
+			t.Errorf("%s is not pinned: %v", p.name, err)
 		}
 	}
 }
 
 func TestFileURL(t *testing.T) {
-	for _, test := range []struct {
-		endpoint string
-		file     hubFile
-		want     string
-	}{
-		{"", hubFile{repo: "o/r", revision: "main", name: "x.json"},
-			"https://huggingface.co/o/r/resolve/main/x.json"},
-		{"https://mirror.example/hub/", hubFile{repo: "o/r", revision: commit, name: "x.json"},
-			"https://mirror.example/hub/o/r/resolve/" + commit + "/x.json"},
-		{"", hubFile{repo: "o/r", revision: "feature/x", name: "x.json"},
-			"https://huggingface.co/o/r/resolve/feature%2Fx/x.json"},
-		{"", hubFile{repo: "o/r", revision: "50%", name: "a b#?.bin"},
-			"https://huggingface.co/o/r/resolve/50%25/a%20b%23%3F.bin"},
+	file := hubFile{repo: "o/r", revision: "feature/50%", name: "a b#?.bin"}
+	for endpoint, want := range map[string]string{
+		"":                            "https://huggingface.co/o/r/",
+		"https://mirror.example/hub/": "https://mirror.example/hub/o/r/",
 	} {
-		d := testDownloader(t, test.endpoint)
-		if err := d.online(); err != nil || test.file.url(d.hub) != test.want {
-			t.Errorf("%s, %v, want %s", test.file.url(d.hub), err, test.want)
+		d := testDownloader(t, endpoint)
+		check(t, d.online())
+		if got := file.url(d.hub); got != want+"resolve/feature%2F50%25/a%20b%23%3F.bin" {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }
@@ -1228,28 +1205,12 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestParseContentRange(t *testing.T) {
-	for _, test := range []struct {
-		s            string
-		first, total int64
-		ok           bool
-	}{
-		{"bytes 0-9/10", 0, 10, true},
-		{"bytes 5-9/*", 5, -1, true},
-		{"bytes 5-9/9", 0, 0, false},
-		{"bytes 9-5/10", 0, 0, false},
-		{"bytes */10", 0, 0, false},
-		{"bytes 5-9", 0, 0, false},
-		{"bytes -9/10", 0, 0, false},
-		{"bytes 5-/10", 0, 0, false},
-		{"bytes 5-9/99999999999999999999", 0, 0, false},
-		{"items 5-9/10", 0, 0, false},
-		{"", 0, 0, false},
-	} {
-		first, total, ok := parseContentRange(test.s)
-		if ok != test.ok || ok && (first != test.first || total != test.total) {
-			t.Errorf("%q: %d, %d, %v", test.s, first, total, ok)
-		}
-	}
+	holds(t, func(s string) string { return fmt.Sprint(parseContentRange(s)) }, map[string]string{
+		"bytes 0-9/10": "0 10 true", "bytes 5-9/*": "5 -1 true", "bytes 5-9/9": "5 9 false",
+		"bytes 9-5/10": "9 10 false", "bytes */10": "0 -1 false", "bytes 5-9": "5 -1 false",
+		"bytes 5-9/99999999999999999999": "5 -1 false", "items 5-9/10": "0 -1 false",
+		"": "0 -1 false", "bytes -5-9/10": "-5 10 false",
+	})
 }
 
 func FuzzParseContentRange(f *testing.F) {
