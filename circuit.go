@@ -42,7 +42,8 @@ const (
 	partOwn      = 3 * partSize
 	circuitWidth = 4 * partSize
 
-	circuitName = "circuit"
+	circuitName   = "circuit"
+	circuitSource = "built in"
 
 	circuitLayers, circuitHeads, circuitContext = 12, circuitWidth / partSize, 1024
 
@@ -86,7 +87,7 @@ func newCircuit() *Model {
 		Config:  Config{circuitLayers, circuitHeads, d, circuitContext, vocabSize},
 		Variant: openAIs,
 		name:    circuitName,
-		source:  "built in",
+		source:  circuitSource,
 		wte:     tokenSigns(),
 		wpe:     positionWaves(),
 		lnF:     Norm{make([]float32, d), make([]float32, d)},
@@ -167,6 +168,20 @@ func scramble(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// onlyGuesses tells whether the model is the circuit and the last word of no text stands in it
+// before: then no head finds anything.
+func (m *Model) onlyGuesses(texts ...[]int) bool {
+	for _, ids := range texts {
+		last := len(ids) - 1
+		for _, id := range ids[:last] {
+			if textHash(gpt2.token(id)) == textHash(gpt2.token(ids[last])) {
+				return false
+			}
+		}
+	}
+	return m.name == circuitName && m.source == circuitSource
 }
 
 // frequency is that of the j-th wave of a position, in radians per token, up to π, by a hash: the

@@ -19,6 +19,9 @@ const (
 	exampleCorrupt = "Michelle Smith was a top-notch student. Michelle"
 )
 
+// The metrics that only tests name.
+const metricLogit, metricProb, metricLogProb = Metric("logit"), Metric("prob"), Metric("logprob")
+
 var (
 	examplePair = []string{"-e", exampleClean, exampleCorrupt, "Jones", "Smith"}
 	exampleLine = strings.Join(examplePair[1:], "\t") // of a file of pairs

@@ -51,10 +51,10 @@ const usage = `mechpatch: activation patching on GPT-2
   mechpatch bundle [-exe PROGRAM] MODEL OUT
       Makes a copy of the program with the weights inside: one file holds everything.
 
-An answer is one token: Jones stands for " Jones", with a leading space, =Jones for exactly
-that text, #5437 for the token with that id; is/was is a set of two. The texts must have equally
-many tokens. A line break at the end of a file and a byte-order mark are not part of the text.
-After -- nothing is taken for a flag.
+An answer is one token: Jones stands for " Jones", with a leading space, '=Jones' for exactly
+that text, '#5437' for the token with that id; is/was is a set of two, '=33..=99' one of numbers.
+The texts must have equally many tokens. A line break at the end of a file and a byte-order mark
+are not part of the text. After -- nothing is taken for a flag.
 
 Flags, anywhere on the line:
 `
@@ -210,7 +210,8 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.BoolVar(&p.study.lens, "lens", false,
 		"do not patch, but read both runs after every layer (the logit lens)")
 	f.StringVar(&p.study.attention, "attention", "",
-		"do not patch, but show where heads such as 9.9,10.7 attend to in both runs (`LIST`)")
+		"do not patch, but show where heads attend to in both runs: those such as 9.9,10.7, of "+
+			"the layer 5 all, or all (`LIST`)")
 	f.BoolVar(&p.study.direct, "direct", false,
 		"do not patch, but show what each part of the model adds to the difference of the "+
 			"answers' logits (direct logit attribution)")
@@ -390,6 +391,9 @@ func (p *program) check(words []string) error {
 		for _, optional := range arguments[least:] {
 			expected += " [" + optional + "]"
 		}
+		if len(words) == 2 {
+			expected += "; a # begins a comment in a shell: write '#5437'"
+		}
 		return wrongArguments(len(words), expected)
 	case words[0] == words[1]:
 		return fmt.Errorf("%s is both texts: they must differ", quote(words[0]))
@@ -454,7 +458,8 @@ func (p *program) patchPair(words []string) error {
 		return err
 	}
 	r.Origin = p.origin()
-	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean))
+	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean),
+		q.spaceNotes(&r.baselines))
 	figure := r.figure(p.style)
 	painted := p.output(p.image, figure.write)
 	written := errors.Join(painted, p.output(p.json, r.writeJSON), p.output(p.csv, r.writeCSV))
@@ -489,7 +494,7 @@ func (p *program) patchPairs() error {
 		return err
 	}
 	if _, err := selection(p.study.layers, m.layers); err != nil {
-		return fmt.Errorf("-layers %s: %w", p.study.layers, err)
+		return err
 	}
 	bar := newProgress(p.stderr)
 	means, err := p.newMeans(name, bar.clear)
@@ -608,6 +613,7 @@ func (p *program) next(words []string) error {
 		if err != nil {
 			return fmt.Errorf("the answer %q: %w", answer, err)
 		}
+		p.notes(spaceNotes(t, answer, logits))
 		r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
 	}
 	if p.json != "-" {

@@ -148,9 +148,14 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 // checkToken is an error if the model has no such token.
 func (m *Model) checkToken(id int) error {
 	if id < 0 || id >= m.vocab {
-		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d tokens: "+
-			"it was made for a tokenizer other than GPT-2's",
-			id, m.tokenizer.token(id), m.name, m.vocab)
+		why := "it was made for a tokenizer other than GPT-2's; with -ids texts and answers are " +
+			"token ids"
+		if m.tokenizer.vocabulary().file != "" {
+			why = "the tokenizer was given tokens after the model was trained " +
+				"(resize_token_embeddings)"
+		}
+		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d rows: %s",
+			id, m.tokenizer.token(id), m.name, m.vocab, why)
 	}
 	return nil
 }

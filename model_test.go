@@ -335,7 +335,7 @@ func TestImpossibleTexts(t *testing.T) {
 		{[]int{1, 2, 3, 4}, ""},
 		{nil, "empty"},
 		{[]int{1, 2, 3, 4, 5}, "5 tokens, but the context of random is 4"},
-		{[]int{10}, `is not in the vocabulary of random, which has 10 tokens`},
+		{[]int{10}, `is not in the vocabulary of random, which has 10 rows: it was made for`},
 		{[]int{-1}, "token -1"},
 	} {
 		_, err := m.next(c.ids)

@@ -77,6 +77,7 @@ func (s *Pairs) answer(n int, line string) error {
 	if err != nil {
 		return failed(err)
 	}
+	s.tell(where, q.spaceNotes(&r.baselines)...)
 	r.Line, r.own, r.Origin = n, own, s.origin
 	var text bytes.Buffer
 	if err := r.writeJSON(&text); err != nil {

@@ -98,48 +98,58 @@ func (s *Baselines) restorable() error {
 		"there is nothing to restore", from)
 }
 
-// Metric is how a reading becomes one number.
+// Metric is how a reading becomes one number, by its name in metrics.
 type Metric string
 
+// Those of metrics that the program itself asks for.
 const (
-	metricDiff     Metric = "diff"     // logit(corrupt answer) − logit(clean answer)
-	metricLogit    Metric = "logit"    // logit(clean answer)
-	metricProb     Metric = "prob"     // p(corrupt answer) − p(clean answer)
-	metricLogProb  Metric = "logprob"  // log p(clean answer)
-	metricRestored Metric = "restored" // from the corrupt run's diff (0) to the clean run's (1)
-	metricKL       Metric = "kl"       // Σ p·log(p/q) of the clean run's next token p and this q
+	metricDiff     Metric = "diff"
+	metricRestored Metric = "restored"
+	metricKL       Metric = "kl"
 )
 
-var metrics = []Metric{
-	metricDiff, metricLogit, metricProb, metricLogProb, metricRestored, metricKL,
+type metricRow struct {
+	name        Metric
+	formula     string // with the answers for CLEAN and CORRUPT
+	answers     int    // how many it cannot do without: none, the clean one, or both
+	full        bool   // whether it needs the logits of all tokens
+	highIsClean bool   // whether a large value speaks for the clean answer
+
+	// of is the metric of a reading. clean and corrupt are those of the two runs as they are.
+	of func(r, clean, corrupt Reading) float64
 }
 
-// of is the metric of a reading. clean and corrupt are the readings of the two runs as they are,
-// which restored is relative to.
-func (k Metric) of(r, clean, corrupt Reading) float64 {
-	switch k {
-	case metricLogit:
-		return r.clean
-	case metricProb:
+// metrics are all there are: another one is another row.
+var metrics = []metricRow{
+	{metricDiff, "logit(CORRUPT) - logit(CLEAN)", 2, false, false,
+		func(r, _, _ Reading) float64 { return r.corrupt - r.clean }},
+	{"logit", "logit(CLEAN)", 1, false, true,
+		func(r, _, _ Reading) float64 { return r.clean }},
+	{"prob", "p(CORRUPT) - p(CLEAN)", 2, true, false, func(r, _, _ Reading) float64 {
 		return math.Exp(r.corrupt-r.logSum) - math.Exp(r.clean-r.logSum)
-	case metricLogProb:
-		return r.clean - r.logSum
-	case metricKL:
-		return r.kl
-	case metricRestored:
-		from := corrupt.corrupt - corrupt.clean
-		return (r.corrupt-r.clean-from)/(clean.corrupt-clean.clean-from) + 0 // not −0
-	}
-	return r.corrupt - r.clean
+	}},
+	{metricRestored, "restored share of logit(CORRUPT) - logit(CLEAN)", 2, false, true,
+		func(r, clean, corrupt Reading) float64 { // 0 is the corrupt run, 1 the clean one
+			from := corrupt.corrupt - corrupt.clean
+			return (r.corrupt-r.clean-from)/(clean.corrupt-clean.clean-from) + 0 // not −0
+		}},
+	{"logprob", "log p(CLEAN)", 1, true, true,
+		func(r, _, _ Reading) float64 { return r.clean - r.logSum }},
+	{metricKL, "KL(clean || patched)", 0, true, false,
+		func(r, _, _ Reading) float64 { return r.kl }},
 }
 
-// full reports whether the metric needs the logits of all tokens.
-func (k Metric) full() bool { return k == metricProb || k == metricLogProb || k == metricKL }
-
-// highIsClean reports whether a large value of the metric speaks for the clean answer.
-func (k Metric) highIsClean() bool {
-	return k == metricLogit || k == metricLogProb || k == metricRestored
+func (k Metric) row() metricRow {
+	return metrics[slices.IndexFunc(metrics, func(m metricRow) bool { return m.name == k })]
 }
+
+func (k Metric) answers() int { return k.row().answers }
+
+func (k Metric) full() bool { return k.row().full }
+
+func (k Metric) highIsClean() bool { return k.row().highIsClean }
+
+func (k Metric) of(r, clean, corrupt Reading) float64 { return k.row().of(r, clean, corrupt) }
 
 // sweep runs every cell of the plan. progress is told the share of the work that is done.
 //

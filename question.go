@@ -8,8 +8,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
+
+// This file is what is asked: a pair of texts and the answers to compare, which become tokens here
+// (Question), and what to do with every pair, in the words of the command line (Study).
 
 // Text is a text, and what to call it in an error.
 type Text struct {
@@ -43,8 +47,10 @@ func isUTF16(s string) bool {
 type Question struct {
 	Pair
 	cleanText, corruptText Text
+	answers                [2]string // the clean and the corrupt one, as they were typed
 	metric                 Metric
 	tokenizer              *tokenizer
+	remarks                []string // what a user may not expect of the pair
 }
 
 // newQuestion encodes the texts, which must have equally many tokens but not be the same, and the
@@ -52,20 +58,18 @@ type Question struct {
 func newQuestion(
 	m *Model, clean, corrupt Text, cleanAnswer, corruptAnswer string, metric Metric,
 ) (Question, error) {
-	q := Question{cleanText: clean, corruptText: corrupt, metric: metric, tokenizer: m.tokenizer}
-	var err error
-	if q.clean, err = clean.encode(m.tokenizer); err != nil {
-		return q, err
-	}
-	if q.corrupt, err = corrupt.encode(m.tokenizer); err != nil {
-		return q, err
-	}
-	if len(q.clean) == 0 || len(q.corrupt) == 0 {
-		empty := clean.name
-		if len(q.clean) > 0 {
-			empty = corrupt.name
+	q := Question{cleanText: clean, corruptText: corrupt, metric: metric, tokenizer: m.tokenizer,
+		answers: [2]string{cleanAnswer, corruptAnswer}}
+	ids := [2]*[]int{&q.clean, &q.corrupt}
+	for i, text := range []Text{clean, corrupt} {
+		var err error
+		if *ids[i], err = text.encode(m.tokenizer); err != nil {
+			return q, err
 		}
-		return q, fmt.Errorf("%s is empty: the model needs at least one token", empty)
+		if len(*ids[i]) == 0 {
+			return q, fmt.Errorf("%s is empty: the model needs at least one token", text.name)
+		}
+		q.remarks = append(q.remarks, text.notes(m.tokenizer)...)
 	}
 	if len(q.clean) != len(q.corrupt) {
 		return q, detailed{
@@ -79,61 +83,87 @@ func newQuestion(
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them",
 			clean.name, corrupt.name)
 	}
-	if cleanAnswer != "" || corruptAnswer != "" || metric.answers() > 0 {
-		if q.cleanAnswer, err = answerTokens(m, cleanAnswer); err != nil {
-			return q, fmt.Errorf("the clean answer: %w", err)
-		}
+	if m.onlyGuesses(q.clean, q.corrupt) {
+		q.remarks = append(q.remarks, "the built-in circuit can only guess here: all it knows is "+
+			"that what followed a word follows it again, and the last word of neither text stands "+
+			"in it before")
 	}
-	if corruptAnswer != "" || metric.answers() > 1 {
-		if q.corruptAnswer, err = answerTokens(m, corruptAnswer); err != nil {
-			return q, fmt.Errorf("the corrupt answer: %w", err)
-		}
-	}
+	ids = [2]*[]int{&q.cleanAnswer, &q.corruptAnswer}
+	err := eachAnswer(metric, q.answers, func(i int, answer string) (err error) {
+		*ids[i], err = answerTokens(m, answer)
+		return err
+	})
 	for _, id := range q.cleanAnswer {
-		if slices.Contains(q.corruptAnswer, id) {
-			return q, fmt.Errorf("both answers are the token %q: they must differ",
+		if err == nil && slices.Contains(q.corruptAnswer, id) {
+			err = fmt.Errorf("both answers are the token %q: they must differ",
 				q.tokenizer.token(id))
 		}
 	}
-	return q, nil
+	return q, err
 }
 
-// notes tell what a user may not expect of the texts' tokens.
-func (q *Question) notes() []string {
-	return append(q.cleanText.notes(q.tokenizer), q.corruptText.notes(q.tokenizer)...)
-}
+// notes tell what a user may not expect of the pair.
+func (q *Question) notes() []string { return q.remarks }
 
-// answers is how many answers a metric cannot do without.
-func (k Metric) answers() int {
-	switch k {
-	case metricKL:
-		return 0
-	case metricLogit, metricLogProb:
-		return 1
+// eachAnswer calls f for the clean answer and the corrupt one, as far as they were typed or the
+// metric cannot do without.
+func eachAnswer(metric Metric, answers [2]string, f func(i int, answer string) error) error {
+	for i, name := range []string{"clean", "corrupt"} {
+		if strings.Join(answers[i:], "") == "" && metric.answers() <= i {
+			continue
+		}
+		if err := f(i, answers[i]); err != nil {
+			return fmt.Errorf("the %s answer: %w", name, err)
+		}
 	}
-	return 2
+	return nil
 }
 
-// members divides an answer, which may be a set: "is/was" is " is" or " was". One that begins with
-// = is a text with any characters. The error is what is wrong whatever the vocabulary is.
-func members(answer string) ([]string, error) {
-	words := strings.Split(answer, "/")
-	if strings.HasPrefix(answer, "=") || slices.Contains(words, "") {
-		words = []string{answer}
+// members divides an answer, which may be a set: "is/was" is " is" or " was", and "=33/=34" exactly
+// "33" or "34"; "33..99" is the numbers from 33 to 99, "=02..=32" those of two digits from 02 on.
+// What begins with = is a set only where all its members do. The error is what is wrong whatever
+// the vocabulary is.
+func members(answer string) (words []string, err error) {
+	parts := strings.Split(answer, "/")
+	for _, part := range parts {
+		if part == "" || part == "=" || answer[0] == '=' && part[0] != '=' {
+			parts = []string{answer}
+		}
 	}
-	for i, word := range words {
-		_, err := strconv.ParseUint(strings.TrimPrefix(word, "#"), 10, 31)
+	for _, part := range parts {
+		_, err := strconv.ParseUint(strings.TrimPrefix(part, "#"), 10, 31)
 		switch {
-		case word == "" || word == "=":
+		case part == "" || part == "=":
 			return nil, errors.New("it is empty: name one token, such as Jones")
-		case word[0] == '#' && err != nil:
+		case part[0] == '#' && err != nil:
 			return nil, fmt.Errorf("%q is not a token id, such as #5437 "+
-				"(for a text that begins with #, write =#…)", word)
-		case slices.Contains(words[:i], word):
-			return nil, fmt.Errorf("%q has %q twice", answer, word)
+				"(for a text that begins with #, write =#…)", part)
+		}
+		for _, word := range numbersIn(part) {
+			if slices.Contains(words, word) {
+				return nil, fmt.Errorf("%q has %q twice", answer, word)
+			}
+			words = append(words, word)
 		}
 	}
 	return words, nil
+}
+
+// numbersIn is the numbers of a range, "8..11" or "=08..=11", with as many digits as its first has
+// at least; of anything else it is that itself.
+func numbersIn(part string) (words []string) {
+	first, last, ok := strings.Cut(part, "..")
+	low, exact := strings.CutPrefix(first, "=")
+	high, exactHigh := strings.CutPrefix(last, "=")
+	lo, errLo := strconv.ParseUint(low, 10, 14) // numbers of a token have a few digits
+	hi, errHi := strconv.ParseUint(high, 10, 14)
+	if !ok || exact != exactHigh || errLo != nil || errHi != nil || lo > hi {
+		return []string{part}
+	}
+	for n := lo; n <= hi; n++ {
+		words = append(words, fmt.Sprintf("%s%0*d", first[:len(first)-len(low)], len(low), n))
+	}
+	return words
 }
 
 // answerTokens reads an answer, which may be a set.
@@ -156,75 +186,147 @@ func answerTokens(m *Model, answer string) ([]int, error) {
 	return ids, nil
 }
 
-// answerToken reads one token of an answer: "Jones" is the token " Jones", "=Jones" exactly
-// "Jones", "#5437" the token with that id.
-func answerToken(m *Model, answer string) (int, error) {
-	text := " " + answer
-	switch answer[0] {
-	case '#':
-		id, err := strconv.Atoi(answer[1:])
+// wordText is the text that one word of an answer stands for: Jones for " Jones", with the space
+// that begins a word within a text, =Jones for exactly "Jones".
+func wordText(word string) (text string, exact bool) {
+	if text, exact = strings.CutPrefix(word, "="); exact || word[0] == ' ' {
+		return text, true
+	}
+	return " " + word, false
+}
+
+// answerToken reads one token of an answer: a word, or "#5437", the token with that id.
+func answerToken(m *Model, word string) (int, error) {
+	if word[0] == '#' {
+		id, err := strconv.Atoi(word[1:])
 		if err != nil || id >= m.vocab {
 			return 0, fmt.Errorf("%q is not a token of the model: its ids run from #0 to #%d",
-				answer, m.vocab-1)
+				word, m.vocab-1)
 		}
 		return id, nil
-	case '=':
-		text = answer[1:]
-	case ' ':
-		text = answer
 	}
-	ids, err := m.tokenizer.encodeWord(text)
+	t := m.tokenizer
+	text, exact := wordText(word)
+	ids, err := t.encodeWord(text)
 	switch {
 	case err != nil:
 		return 0, err
 	case len(ids) == 0:
-		return 0, fmt.Errorf("%q holds no token", answer)
+		return 0, fmt.Errorf("%q holds no token", word)
 	case len(ids) == 1:
 		return ids[0], nil
 	}
-	first := fmt.Sprintf("#%d", ids[0])
-	if token := m.tokenizer.token(ids[0]); utf8.ValidString(token) {
-		first = fmt.Sprintf("%q or %s", "="+token, first)
+	advice := "which is what the model predicts, as " + typed(t, ids[0])
+	if without, _ := t.encodeWord(word); !exact && len(without) > 0 &&
+		(len(without) == 1 || strings.TrimSpace(t.token(ids[0])) == "") {
+		advice = "without the space, as " + typed(t, without[0])
 	}
-	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, which is what the model "+
-		"predicts, as %s, or another word", text, len(ids), joined(m.tokenizer.tokens(ids)), first)
+	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, %s, or another word",
+		text, len(ids), joined(t.tokens(ids)), advice)
 }
 
-// metricName is the metric as a formula with the pair's own answers.
+// typed is how an answer that is one token can be typed in a shell.
+func typed(t *tokenizer, id int) string {
+	token, number := t.token(id), fmt.Sprintf("'#%d'", id)
+	hidden := func(r rune) bool { return !strconv.IsPrint(r) }
+	if strings.TrimSpace(token) == "" || !utf8.ValidString(token) ||
+		strings.ContainsFunc(token, hidden) {
+		return number
+	}
+	for _, word := range []string{strings.TrimPrefix(token, " "), "=" + token} {
+		words, err := members(word)
+		if err != nil || len(words) > 1 || strings.ContainsAny(word[:1], "#-") {
+			continue
+		}
+		text, _ := wordText(word)
+		if ids, err := t.encodeWord(text); err == nil && slices.Equal(ids, []int{id}) {
+			return shellWord(word) + " or " + number
+		}
+	}
+	return number
+}
+
+// shellWord is a word as it is typed in bash and in zsh: with quotation marks where a character
+// means something to them, and = does where it comes first.
+func shellWord(word string) string {
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./,:@%+=", r)
+	}
+	switch {
+	case word[0] != '=' && !strings.ContainsFunc(word, special):
+		return word
+	case strings.Contains(word, "'") && !strings.ContainsAny(word, "\"$`\\!"):
+		return `"` + word + `"`
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// spaceNotes tell of an answer that stands for a word with a space before it where the word without
+// it is likelier by these logits of a next token: "." is " .", and what follows a word is ".". Of
+// two that are both unlikely, chance decides, so one that begins with a letter must be ten times
+// as likely.
+func spaceNotes(t *tokenizer, answer string, logits []float32) []string {
+	words, _ := members(answer)
+	for _, word := range words {
+		text, exact := wordText(word)
+		if exact || word[0] == '#' {
+			continue
+		}
+		least := float32(0)
+		if first, _ := utf8.DecodeRuneInString(word); unicode.IsLetter(first) {
+			least = 2.3
+		}
+		with, _ := t.encodeWord(text)
+		without, _ := t.encodeWord(word)
+		if len(with) == 1 && len(without) == 1 && max(with[0], without[0]) < len(logits) &&
+			logits[without[0]]-logits[with[0]] > least {
+			return []string{fmt.Sprintf("the answer %q is less likely than %q, without the space, "+
+				"which is written %s", text, word, typed(t, without[0]))}
+		}
+	}
+	return nil
+}
+
+// spaceNotes are those on both answers, each by its own run.
+func (q *Question) spaceNotes(b *Baselines) []string {
+	return append(spaceNotes(q.tokenizer, q.answers[0], b.cleanLogits),
+		spaceNotes(q.tokenizer, q.answers[1], b.corruptLogits)...)
+}
+
+// metricName is the metric as a formula with the pair's own answers. They have no spaces, but as
+// soon as one of them has none before it either, they have quotation marks.
 func (q *Question) metricName() string {
-	name := func(ids []int, word func(token string) string) string {
-		words := make([]string, len(ids))
-		for i, id := range ids {
-			words[i] = word(q.tokenizer.token(id))
+	quoted := false
+	for _, id := range slices.Concat(q.cleanAnswer, q.corruptAnswer) {
+		token := q.tokenizer.token(id)
+		quoted = quoted || token[0] != ' ' && token != fmt.Sprintf("#%d", id)
+	}
+	name := func(ids []int) string {
+		var words []string
+		for _, id := range ids {
+			word := q.tokenizer.token(id)
+			if quoted {
+				word = strconv.Quote(word)
+			} else {
+				word = visible(strings.TrimPrefix(word, " "))
+			}
+			words = append(words, word)
+		}
+		if n := len(words); n > 8 {
+			words = []string{words[0], words[1], "…", words[n-1]}
 		}
 		return strings.Join(words, "/")
 	}
-	bare := func(token string) string { return visible(strings.TrimPrefix(token, " ")) }
-	clean, corrupt := name(q.cleanAnswer, bare), name(q.corruptAnswer, bare)
-	if clean == corrupt { // they differ in the space alone
-		clean, corrupt = name(q.cleanAnswer, strconv.Quote), name(q.corruptAnswer, strconv.Quote)
-	}
-	switch q.metric {
-	case metricLogit:
-		return fmt.Sprintf("logit(%s)", clean)
-	case metricLogProb:
-		return fmt.Sprintf("log p(%s)", clean)
-	case metricProb:
-		return fmt.Sprintf("p(%s) - p(%s)", corrupt, clean)
-	case metricRestored:
-		return fmt.Sprintf("restored share of logit(%s) - logit(%s)", corrupt, clean)
-	case metricKL:
-		return "KL(clean || patched)"
-	}
-	return fmt.Sprintf("logit(%s) - logit(%s)", corrupt, clean)
+	answers := strings.NewReplacer("CLEAN", name(q.cleanAnswer), "CORRUPT", name(q.corruptAnswer))
+	return answers.Replace(q.metric.row().formula)
 }
 
 // Study is what a user wants to know of every pair, in the words of the command line.
 type Study struct {
 	site      string // what is put in, commas between; "" is resid, or z where there is a to
 	to        string // who sees it: logits, or heads' inputs such as 9.9.q; "" is all that follows
-	layers    string // which cells: see selection
-	positions string // see spans
+	layers    string // which cells: see spans
+	positions string
 	lens      bool   // look in place of patching: through the logit lens,
 	direct    bool   // at what each part of the model adds to the metric,
 	attention string // or at the attention patterns of these heads
@@ -234,12 +336,15 @@ type Study struct {
 
 // check finds what is wrong with a study whatever the model and the texts are.
 func (s *Study) check() error {
-	if !slices.Contains(metrics, s.metric) {
-		return fmt.Errorf("-metric %s: the metrics are diff, logit, prob, restored, logprob and kl",
-			s.metric)
+	var names []string
+	for _, row := range metrics {
+		names = append(names, string(row.name))
 	}
-	views := s.views()
+	last, views := len(names)-1, s.views()
 	switch {
+	case !slices.Contains(names, string(s.metric)):
+		return fmt.Errorf("-metric %s: the metrics are %s and %s", s.metric,
+			strings.Join(names[:last], ", "), names[last])
 	case len(views) > 1:
 		return fmt.Errorf("%s and %s make a picture each: ask for one at a time",
 			views[0], views[1])
@@ -257,63 +362,43 @@ func (s *Study) check() error {
 				"%s does not go with it", views[0], flag.name)
 		}
 	}
-	if _, err := s.heads(); err != nil {
+	_, errHeads := s.heads(nil)
+	_, errPositions := spans("-positions", s.positions, 0)
+	_, errLayers := spans("-layers", s.layers, 0)
+	targets, errTargets := s.targets()
+	if err := cmp.Or(errHeads, errPositions, errLayers, errTargets); err != nil {
 		return err
 	}
-	if _, err := choices(s.positions, true); err != nil {
-		return fmt.Errorf("-positions %s: %w", s.positions, err)
-	}
-	layers, err := choices(s.layers, false)
-	if err != nil {
-		return fmt.Errorf("-layers %s: %w", s.layers, err)
-	}
-	targets, err := s.targets()
-	if err != nil {
-		return err
-	}
-	first := 0
-	if layers != nil { // one that counts from the end may be any
-		byLow := func(a, b choice) int { return cmp.Compare(a.lo, b.lo) }
-		first = max(0, slices.MinFunc(layers, byLow).lo)
-	}
-	return s.checkSenders(targets[0].to, first)
+	return s.checkSenders(targets[0].to, 0)
 }
 
 // checkAnswers finds what is wrong with a pair's answers whatever the vocabulary is.
 func (s *Study) checkAnswers(clean, corrupt string) error {
 	var words [2][]string
-	for i, answer := range []string{clean, corrupt} {
-		name := []string{"clean", "corrupt"}[i]
-		if answer == "" && i >= s.metric.answers() && (i == 1 || corrupt == "") {
-			continue
+	err := eachAnswer(s.metric, [2]string{clean, corrupt}, func(i int, answer string) (err error) {
+		if words[i], err = members(answer); err == nil && s.direct && len(words[i]) > 1 {
+			err = fmt.Errorf("-direct divides up the difference of two logits, but %s is a set",
+				answer)
 		}
-		var err error
-		if words[i], err = members(answer); err != nil {
-			return fmt.Errorf("the %s answer: %w", name, err)
-		}
-		if s.direct && len(words[i]) > 1 {
-			return fmt.Errorf("-direct divides up the difference of two logits: the %s answer, "+
-				"%s, is a set", name, answer)
-		}
-	}
+		return err
+	})
 	for _, word := range words[0] {
-		if slices.Contains(words[1], word) {
-			return fmt.Errorf("both answers are %q: they must differ", word)
+		if err == nil && slices.Contains(words[1], word) {
+			err = fmt.Errorf("both answers are %q: they must differ", word)
 		}
 	}
-	return nil
+	return err
 }
 
-func (s *Study) views() []string {
-	var flags []string
-	if s.lens {
-		flags = append(flags, "-lens")
-	}
-	if s.attention != "" {
-		flags = append(flags, "-attention")
-	}
-	if s.direct {
-		flags = append(flags, "-direct")
+// views are the flags that look at the two runs in place of patching.
+func (s *Study) views() (flags []string) {
+	for _, view := range []struct {
+		flag string
+		on   bool
+	}{{"-lens", s.lens}, {"-attention", s.attention != ""}, {"-direct", s.direct}} {
+		if view.on {
+			flags = append(flags, view.flag)
+		}
 	}
 	return flags
 }
@@ -324,10 +409,10 @@ func (s *Study) plan(m *Model, T int) (plan Plan, err error) {
 		return plan, err
 	}
 	if plan.layers, err = selection(s.layers, m.layers); err != nil {
-		return plan, fmt.Errorf("-layers %s: %w", s.layers, err)
+		return plan, err
 	}
-	if plan.spans, err = spans(s.positions, T); err != nil {
-		return plan, fmt.Errorf("-positions %s: %w", s.positions, err)
+	if plan.spans, err = spans("-positions", s.positions, T); err != nil {
+		return plan, err
 	}
 	plan.full = s.metric.full()
 	return plan, s.checkSenders(plan.targets[0].to, max(0, slices.Index(plan.layers, true)))
@@ -347,94 +432,74 @@ func (s *Study) checkSenders(receivers []Receiver, first int) error {
 	return fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
 }
 
-// sitesNamed are the sites that a name stands for: a site's own name, or that of a group. There are
-// none if it is no name.
-func sitesNamed(name string) []Site {
-	switch name {
-	case "all":
-		return []Site{siteResid, siteAttn, siteMLP}
-	case "heads":
-		return []Site{siteZ, siteQ, siteK, siteV, sitePattern}
-	case "head":
-		return []Site{siteZ}
-	}
-	for s := siteResidPre; s <= siteResid; s++ {
-		if s.String() == name {
-			return []Site{s}
-		}
-	}
-	return nil
-}
-
 // targets are what the study patches, a panel of the picture for each.
 func (s *Study) targets() ([]Target, error) {
 	receivers, err := s.receivers()
 	if err != nil {
 		return nil, err
 	}
-	site := s.site
-	if site == "" {
-		site = "resid"
-		if s.to != "" {
-			site = "z"
-		}
+	site := "resid"
+	if s.to != "" {
+		site = "z"
 	}
-	var targets []Target
-	for _, name := range strings.Split(site, ",") {
-		name = strings.TrimSpace(name)
-		if head, of := strings.CutSuffix(name, ".pattern"); of {
-			h, err := parseHead(head)
-			if err != nil {
-				return nil, fmt.Errorf("-site %s: %w", site, err)
-			}
-			targets = append(targets, Target{site: sitePattern, of: &h})
-			continue
-		}
-		sites := sitesNamed(name)
-		if sites == nil {
-			return nil, fmt.Errorf("-site %s: %q is not a site: they are resid_pre, resid_mid, "+
-				"resid, attn and mlp, z (or head), q, k, v and pattern, all and heads, and "+
-				"9.6.pattern for a head", site, name)
-		}
-		for _, site := range sites {
-			targets = append(targets, Target{site: site})
-		}
+	site = cmp.Or(s.site, site)
+	targets, err := parseList("-site", site, parseSite)
+	if err == nil {
+		err = once("-site", site, targets)
 	}
 	for i := range targets {
-		t := &targets[i]
-		if s.to != "" {
-			if t.site != siteZ {
-				return nil, fmt.Errorf("-to follows the outputs of heads: "+
-					"-site z goes with it, but not %s", t.name())
-			}
-			t.frozen, t.to = true, receivers
-		}
-		for _, other := range targets[:i] {
-			if t.name() == other.name() {
-				return nil, fmt.Errorf("-site %s names %s twice", site, t.name())
-			}
-			if (t.of == nil) != (other.of == nil) || t.site.ofHead() != other.site.ofHead() {
-				return nil, fmt.Errorf("-site %s: %s and %s have cells of different kinds "+
-					"and need a picture each", site, other.name(), t.name())
-			}
-		}
+		t, first := &targets[i], targets[0]
 		switch {
-		case t.frozen && s.positions != "":
-			return nil, errors.New("-to patches all positions at once: " +
-				"-positions does not go with it")
+		case err != nil:
+			return nil, err
+		case s.to != "" && t.site != siteZ:
+			err = fmt.Errorf("-to follows the outputs of heads: -site z goes with it, but not %s",
+				t)
+		case s.to != "" && s.positions != "":
+			err = errors.New("-to patches all positions at once: -positions does not go with it")
+		case (t.of == nil) != (first.of == nil) || t.site.ofHead() != first.site.ofHead():
+			err = fmt.Errorf("-site %s: %s and %s have cells of different kinds "+
+				"and need a picture each", site, first, t)
 		case t.of != nil && s.layers != "":
-			return nil, fmt.Errorf("-site %s is of one layer: -layers does not go with it",
-				t.name())
+			err = fmt.Errorf("-site %s is of one layer: -layers does not go with it", t)
 		case t.of != nil && strings.Contains(s.positions, ".."):
-			return nil, fmt.Errorf("-site %s patches entries one by one: "+
-				"-positions %s does not go with it", t.name(), s.positions)
+			err = fmt.Errorf("-site %s patches entries one by one: "+
+				"-positions %s does not go with it", t, s.positions)
 		}
+		t.frozen, t.to = s.to != "", receivers
 	}
-	return targets, nil
+	return targets, err
 }
 
-// name is what the site is called on the command line, and what titles the target's panel.
-func (t Target) name() string {
+// parseSite reads a site's name, or that of a group of sites.
+func parseSite(name string) (targets []Target, err error) {
+	if head, of := strings.CutSuffix(name, ".pattern"); of {
+		h, err := parseHead(head)
+		return []Target{{site: sitePattern, of: &h}}, err
+	}
+	groups := map[string][]Site{
+		"all":   {siteResid, siteAttn, siteMLP},
+		"heads": {siteZ, siteQ, siteK, siteV, sitePattern},
+		"head":  {siteZ},
+	}
+	sites := groups[name]
+	for s := siteResidPre; s <= siteResid; s++ {
+		if s.String() == name {
+			sites = []Site{s}
+		}
+	}
+	for _, site := range sites {
+		targets = append(targets, Target{site: site})
+	}
+	if sites == nil {
+		err = fmt.Errorf("%q is not a site: they are resid_pre, resid_mid, resid, attn and mlp, "+
+			"z (or head), q, k, v and pattern, all and heads, and 9.6.pattern for a head", name)
+	}
+	return targets, err
+}
+
+// String is what the target is called on the command line, and what titles its panel.
+func (t Target) String() string {
 	if t.of != nil {
 		return fmt.Sprintf("%s.%s", t.of, t.site)
 	}
@@ -443,44 +508,50 @@ func (t Target) name() string {
 
 // receivers are what of which heads the study's to names; none for the logits.
 func (s *Study) receivers() ([]Receiver, error) {
-	if s.to == "" || s.to == "logits" {
+	if s.to == "logits" {
 		return nil, nil
 	}
-	return parseList("-to", s.to, func(name string) (r Receiver, err error) {
+	all, err := parseList("-to", s.to, func(name string) ([]Receiver, error) {
 		dot := strings.LastIndex(name, ".")
 		site, ok := map[string]Site{".q": siteQ, ".k": siteK, ".v": siteV}[name[max(0, dot):]]
 		if !ok {
-			return r, errors.New("the receivers are logits, and heads' q, k and v " +
+			return nil, errors.New("the receivers are logits, and heads' q, k and v " +
 				"such as 9.9.q, with commas between")
 		}
 		head, err := parseHead(name[:dot])
-		return Receiver{head, site}, err
+		return []Receiver{{head, site}}, err
 	})
+	if err == nil {
+		err = once("-to", s.to, all)
+	}
+	return all, err
 }
 
-// heads are those whose attention the study looks at.
-func (s *Study) heads() ([]Head, error) {
-	if s.attention == "" {
-		return nil, nil
-	}
-	return parseList("-attention", s.attention, parseHead)
-}
-
-// parseList reads a flag's list, in which nothing may come twice.
-func parseList[T comparable](flag, list string, parse func(name string) (T, error)) ([]T, error) {
-	var all []T
-	for _, name := range strings.Split(list, ",") {
-		name = strings.TrimSpace(name)
-		one, err := parse(name)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
+// heads are those whose attention the study looks at: 9.6, all of layer 9 for 9, all for all.
+// Without a model the names are read, no more.
+func (s *Study) heads(m *Model) ([]Head, error) {
+	all, err := parseList("-attention", s.attention, func(name string) (heads []Head, err error) {
+		layers, numbers := Span{}, Span{}
+		if m != nil {
+			layers, numbers = Span{hi: m.layers}, Span{hi: m.heads}
 		}
-		if slices.Contains(all, one) {
-			return nil, fmt.Errorf("%s %s names %s twice", flag, list, name)
+		if layer, err := strconv.ParseUint(name, 10, 31); err == nil {
+			layers = Span{lo: int(layer), hi: int(layer) + 1}
+		} else if name != "all" {
+			h, err := parseHead(name)
+			return []Head{h}, err
 		}
-		all = append(all, one)
+		for l := layers.lo; l < layers.hi; l++ {
+			for h := numbers.lo; h < numbers.hi; h++ {
+				heads = append(heads, Head{l, h})
+			}
+		}
+		return heads, nil
+	})
+	if err == nil {
+		err = once("-attention", s.attention, all)
 	}
-	return all, nil
+	return all, err
 }
 
 // parseHead reads a head: "9.6" is the head 6 of layer 9. Whether the model has it is seen later.
@@ -494,145 +565,107 @@ func parseHead(s string) (Head, error) {
 	return Head{int(l), int(h)}, nil
 }
 
-// spans reads a choice among T positions, as selection does; "1..3" is 1, 2 and 3, patched
-// together. Each is a column, in the order of the text, and so is each position that is not chosen,
-// whose column is not run. "" is nil, which stands for all.
-func spans(list string, T int) (columns []Span, err error) {
-	parts, err := choices(list, true)
-	if parts == nil {
-		return nil, err
-	}
-	single := make([]bool, T)
-	for _, part := range parts {
-		lo, hi, err := part.within(T)
+// parseList reads a flag's list. parse reads a part, which may stand for several. An empty list has
+// no part.
+func parseList[T any](flag, list string, parse func(part string) ([]T, error)) ([]T, error) {
+	var all []T
+	for part := range strings.SplitSeq(list, ",") {
+		if list == "" {
+			break
+		}
+		some, err := parse(strings.TrimSpace(part))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
 		}
-		if part.together {
-			columns = append(columns, Span{lo, hi, true})
-			continue
-		}
-		for p := lo; p < hi; p++ {
-			single[p] = true
-		}
-	}
-	for p, chosen := range single {
-		within := func(s Span) bool { return s.lo <= p && p < s.hi }
-		if chosen || !slices.ContainsFunc(columns, within) {
-			columns = append(columns, Span{p, p + 1, chosen})
-		}
-	}
-	slices.SortFunc(columns, func(a, b Span) int {
-		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi))
-	})
-	return slices.Compact(columns), nil
-}
-
-// selection reads a choice among n layers: "1,10:" is 1 and all from 10 on, "0:6" is 0 to 5, and a
-// negative number counts from the end, all as in Python. "" is nil, which stands for all.
-func selection(list string, n int) ([]bool, error) {
-	parts, err := choices(list, false)
-	if parts == nil {
-		return nil, err
-	}
-	chosen := make([]bool, n)
-	for _, part := range parts {
-		lo, hi, err := part.within(n)
-		if err != nil {
-			return nil, err
-		}
-		for i := lo; i < hi; i++ {
-			chosen[i] = true
-		}
-	}
-	return chosen, nil
-}
-
-// choice is a part of a list of layers or positions: lo up to, but not including, hi. A negative
-// number counts from the end, and a hi of toEnd is the end.
-type choice struct {
-	text     string // as it was written: "3", "0:6", "1..3"
-	lo, hi   int
-	together bool // they are patched together
-}
-
-const toEnd = math.MaxInt
-
-// within is the choice among n.
-func (c choice) within(n int) (lo, hi int, err error) {
-	if lo = c.lo; lo < 0 {
-		lo += n
-	}
-	if hi = c.hi; hi == toEnd {
-		hi = n
-	} else if hi < 0 {
-		hi += n
-	}
-	if lo < 0 || hi > n {
-		err = fmt.Errorf("%q lies outside 0 to %d", c.text, n-1)
-	} else if lo >= hi {
-		err = fmt.Errorf("%q holds nothing of 0 to %d", c.text, n-1)
-	}
-	return lo, hi, err
-}
-
-// choices reads a list of them. The error is what is wrong however many there are to choose from.
-func choices(list string, together bool) (all []choice, err error) {
-	if list == "" {
-		return nil, nil
-	}
-	for _, part := range strings.Split(list, ",") {
-		c, err := parseChoice(part, together)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
+		all = append(all, some...)
 	}
 	return all, nil
 }
 
-// parseChoice reads "3", "0:6", "6:" or, where several can be patched together, "1..3".
-func parseChoice(text string, together bool) (c choice, err error) {
-	c = choice{text: text, hi: toEnd}
-	low, high, isRange := strings.Cut(text, ":")
-	if !isRange {
-		high = low
-	}
-	if first, last, ok := strings.Cut(text, ".."); ok {
-		if !together {
-			return c, fmt.Errorf("%q: layers are patched one by one: write 1:4 for 1 to 3",
-				text)
+// once is an error if a flag's list names something twice.
+func once[T fmt.Stringer](flag, list string, all []T) error {
+	seen := map[string]bool{}
+	for _, one := range all {
+		if seen[one.String()] {
+			return fmt.Errorf("%s %s names %s twice", flag, list, one)
 		}
-		low, high, isRange, c.together = first, last, false, true
+		seen[one.String()] = true
 	}
-	if !isRange || strings.TrimSpace(low) != "" {
-		if c.lo, err = parseNumber(low); err != nil {
-			return c, err
-		}
-	}
-	if !isRange || strings.TrimSpace(high) != "" {
-		if c.hi, err = parseNumber(high); err != nil {
-			return c, err
-		}
-	}
-	if !isRange { // high is the last one
-		if c.hi++; c.hi == 0 {
-			c.hi = toEnd
-		}
-	}
-	if (c.lo < 0) == (c.hi < 0) && c.lo >= c.hi {
-		return c, fmt.Errorf("%q holds nothing", text)
-	}
-	return c, nil
+	return nil
 }
 
-func parseNumber(s string) (int, error) {
-	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, or 6: for all from 6 on",
-			s)
+// spans reads a choice among n positions or layers: "1,10:" is 1 and all from 10 on, "0:6" is 0 to
+// 5, and a negative number counts from the end, all as in Python; "1..3" is the positions 1, 2 and
+// 3, patched together. Each is a span, in their order, and so is each that is not chosen, which is
+// not run. "" is nil, which stands for all. Where n is 0, not known yet, the words are checked.
+func spans(flag, list string, n int) ([]Span, error) {
+	single := make([]bool, n)
+	all, err := parseList(flag, list, func(text string) ([]Span, error) {
+		low, high, isRange := strings.Cut(text, ":")
+		first, last, together := strings.Cut(text, "..")
+		switch {
+		case together && flag == "-layers":
+			return nil, fmt.Errorf("%q: layers are patched one by one: write 1:4 for 1 to 3",
+				text)
+		case together:
+			low, high, isRange = first, last, false
+		case !isRange:
+			high = low
+		}
+		s := Span{0, cmp.Or(n, math.MaxInt), true}
+		ends := []*int{&s.lo, &s.hi}
+		for i, number := range []string{low, high} {
+			v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+			switch {
+			case err == nil && v < 0:
+				*ends[i] = int(v) + n
+			case err == nil:
+				*ends[i] = int(v)
+			case !isRange || strings.TrimSpace(number) != "":
+				return nil, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, "+
+					"or 6: for all from 6 on", number)
+			}
+		}
+		if !isRange {
+			s.hi++ // it is the last one
+		}
+		switch {
+		case (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi:
+			return nil, fmt.Errorf("%q holds nothing", text)
+		case n == 0:
+			return nil, nil
+		case min(s.lo, s.hi) < 0 || s.hi > n:
+			return nil, fmt.Errorf("%q lies outside 0 to %d", text, n-1)
+		case together:
+			return []Span{s}, nil
+		}
+		for i := s.lo; i < s.hi; i++ {
+			single[i] = true
+		}
+		return nil, nil
+	})
+	if err != nil || list == "" {
+		return nil, err
 	}
-	return int(n), nil
+	for i, chosen := range single {
+		within := func(s Span) bool { return s.lo <= i && i < s.hi }
+		if chosen || !slices.ContainsFunc(all, within) {
+			all = append(all, Span{i, i + 1, chosen})
+		}
+	}
+	slices.SortFunc(all, func(a, b Span) int {
+		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi))
+	})
+	return slices.Compact(all), nil
+}
+
+// selection says of each of n layers whether a list has it; nil stands for all.
+func selection(list string, n int) (chosen []bool, err error) {
+	layers, err := spans("-layers", list, n)
+	for _, layer := range layers {
+		chosen = append(chosen, layer.run)
+	}
+	return chosen, err
 }
 
 // detailed is an error with more to show below its line.
@@ -661,21 +694,30 @@ func joined(tokens []string) string {
 	return strings.Join(shown, "/")
 }
 
-// visible makes a token fit for a line of text: control characters and broken UTF-8 become escapes.
-func visible(token string) string { return string(appendVisible(nil, token)) }
-
-// appendVisible appends a token as visible shows it.
-func appendVisible(b []byte, token string) []byte {
-	start := len(b)
-	b = strconv.AppendQuote(b, token)
-	quoted := b[start+1 : len(b)-1]
-	b = b[:start]
-	for i, c := range quoted { // each is written before the place where it stands
-		if c != '\\' || i+1 == len(quoted) || quoted[i+1] != '"' {
-			b = append(b, c)
-		}
+// aligned shows two tokenizations one under the other, from a few tokens before they part.
+func aligned(clean, corrupt []string) []string {
+	part := 0
+	for part < min(len(clean), len(corrupt)) && clean[part] == corrupt[part] {
+		part++
 	}
-	return b
+	shown := func(tokens []string) string {
+		lo, hi := max(0, part-6), min(len(tokens), part+12)
+		s := joined(tokens[lo:hi])
+		if lo > 0 {
+			s = "…" + s
+		}
+		if hi < len(tokens) {
+			s += "…"
+		}
+		return s
+	}
+	return []string{"  clean    " + shown(clean), "  corrupt  " + shown(corrupt)}
+}
+
+// visible makes a token fit for a line of text: control characters and broken UTF-8 become escapes.
+func visible(token string) string {
+	quoted := strconv.Quote(token)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
 // inOneLine makes a name or a message fit for one line of a terminal: what cannot be seen, and
@@ -690,47 +732,4 @@ func inOneLine(s string) string {
 
 func pad(s string, n int) string {
 	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
-}
-
-// aligned shows two tokenizations one under the other. What lies between their common beginning and
-// end has equal width, so that one sees which word to change.
-func aligned(clean, corrupt []string) []string {
-	head := 0
-	for head < min(len(clean), len(corrupt)) && clean[head] == corrupt[head] {
-		head++
-	}
-	tail := 0
-	for tail < min(len(clean), len(corrupt))-head &&
-		clean[len(clean)-1-tail] == corrupt[len(corrupt)-1-tail] {
-		tail++
-	}
-	// near is how many tokens of common text are shown on each side, and half of what is shown of
-	// the rest.
-	const near = 6
-	before := clean[max(0, head-near):head]
-	after := clean[len(clean)-tail:][:min(tail, near)]
-	part := func(t []string) string {
-		if t = t[head : len(t)-tail]; len(t) > 2*near {
-			return joined(t[:near]) + "/…/" + joined(t[len(t)-near:])
-		}
-		return joined(t)
-	}
-	width := max(utf8.RuneCountInString(part(clean)), utf8.RuneCountInString(part(corrupt)))
-	line := func(t []string) string {
-		s := pad(part(t), width)
-		if head > 0 {
-			s = joined(before) + "/" + s
-		}
-		if tail > 0 {
-			s += "/" + joined(after)
-		}
-		if head > near {
-			s = "…" + s
-		}
-		if tail > near {
-			s += "…"
-		}
-		return s
-	}
-	return []string{"  clean    " + line(clean), "  corrupt  " + line(corrupt)}
 }

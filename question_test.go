@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -9,12 +10,11 @@ import (
 func TestAligned(t *testing.T) {
 	words := func(s string) []string { return strings.Split(s, "|") }
 	for _, c := range []struct{ clean, corrupt, want string }{
-		{"a| b| c", "a| Sm|ith| c", "  clean    a/ b     / c\n  corrupt  a/ Sm/ith/ c"},
-		{"a", "b|c", "  clean    a  \n  corrupt  b/c"},
-		{"a| b", "a| | b", "  clean    a/ / b\n  corrupt  a/␣/ b"},
-		{"a|b", "a|b|c", "  clean    a/b/ \n  corrupt  a/b/c"},
-		{"1|2|3|4|5|6|7|8|x|1|2|3|4|5|6|7", "1|2|3|4|5|6|7|8|x|y|1|2|3|4|5|6|7",
-			"  clean    …4/5/6/7/8/x/ /1/2/3/4/5/6…\n  corrupt  …4/5/6/7/8/x/y/1/2/3/4/5/6…"},
+		{"a| b| c", "a| Sm|ith| c", "  clean    a/ b/ c\n  corrupt  a/ Sm/ith/ c"},
+		{"a| b", "a| | b", "  clean    a/ b\n  corrupt  a/␣/ b"},
+		{"a|b", "a|b|c", "  clean    a/b\n  corrupt  a/b/c"},
+		{"1|2|3|4|5|6|7|8|x|1|2|3|4|5|6|7|8|9|10|11|12", "1|2|3|4|5|6|7|8|y",
+			"  clean    …3/4/5/6/7/8/x/1/2/3/4/5/6/7/8/9/10/11…\n  corrupt  …3/4/5/6/7/8/y"},
 	} {
 		got := strings.Join(aligned(words(c.clean), words(c.corrupt)), "\n")
 		if got != c.want {
@@ -74,7 +74,7 @@ func TestSpans(t *testing.T) {
 		{"3..1", ""}, {"1..6", ""}, {"-7..2", ""}, {"..3", ""}, {"1..", ""}, {"1..3,", ""},
 		{"1..2..3", ""}, {"x", ""},
 	} {
-		columns, err := spans(c.list, 6)
+		columns, err := spans("-positions", c.list, 6)
 		var got []string
 		for _, s := range columns {
 			if s.run {
@@ -87,7 +87,7 @@ func TestSpans(t *testing.T) {
 			t.Errorf("%q gives %q, %v, want %q", c.list, shown, err, c.want)
 		}
 	}
-	if columns, err := spans("", 6); columns != nil || err != nil {
+	if columns, err := spans("-positions", "", 6); columns != nil || err != nil {
 		t.Error("no list does not stand for all")
 	}
 }
@@ -107,7 +107,7 @@ func TestTargets(t *testing.T) {
 		s := Study{site: c.site, to: c.to}
 		var got []string
 		for _, target := range must(s.targets()) {
-			name := target.name()
+			name := target.String()
 			if target.frozen {
 				to := "logits"
 				if len(target.to) > 0 {
@@ -128,11 +128,157 @@ func TestAnswers(t *testing.T) {
 	m := newCircuit()
 	for answer, want := range map[string]string{
 		"is/was": "[318 373]", "#373/is": "[373 318]", "Jones": "[5437]", " Jones": "[5437]",
-		"=/": "[14]", "/": "[1220]", "=and/or": "", "is/is": "", "is/": "", "is/Kowalczyk": "",
+		"=33/=34": "[2091 2682]", "x/=33/=34": "[2124 2091 2682]", "33/34": "[4747 4974]",
+		"=08..=11": "[2919 2931 940 1157]", "8..11": "[807 860 838 1367]", "=9..=9": "[24]",
+		"=/": "[14]", "/": "[1220]", "=/=": "", "=..": "[492]",
+		"=and/or": "", "is/is": "", "is/": "", "is/Kowalczyk": "", "=33/=33": "", "=33/34": "",
+		"33..=34": "", "34..33": "", "30..34/33": "", "1..99999": "", "#99999999999999999999": "",
 	} {
 		ids, err := answerTokens(m, answer)
 		if got := fmt.Sprint(ids); (err != nil) != (want == "") || err == nil && got != want {
 			t.Errorf("%q is %s, %v, want %s", answer, got, err, want)
+		}
+	}
+}
+
+// TestAdvice checks what is advised in place of an answer that is not one token, and that any token
+// can be typed as it says.
+func TestAdvice(t *testing.T) {
+	m := newCircuit()
+	for answer, want := range map[string]string{
+		"'s":    `without the space, as "='s" or '#338', or another word`,
+		"の":     `without the space, as '=の' or '#5641', or another word`,
+		"首":     `which is what the model predicts, as '#16268', or another word`,
+		"n't":   `which is what the model predicts, as n or '#299', or another word`,
+		"=x y":  `which is what the model predicts, as '=x' or '#87', or another word`,
+		"=$'b":  `which is what the model predicts, as '=$' or '#3', or another word`,
+		"#/a":   `"#" is not a token id, such as #5437`,
+		"-tell": `as '= -' or '#532', or another word`,
+	} {
+		_, err := answerTokens(m, answer)
+		wantError(t, answer, err, want)
+	}
+	for id := 0; id < vocabSize; id += 7 {
+		advice := typed(nil, id)
+		for _, word := range strings.Split(advice, " or ") {
+			ids, err := answerTokens(m, unquoted(word))
+			if err != nil || len(ids) != 1 || ids[0] != id {
+				t.Errorf("token %d is typed %s", id, advice)
+			}
+		}
+	}
+}
+
+// unquoted is what a shell makes of a word.
+func unquoted(word string) string {
+	if inner, double := strings.CutPrefix(word, `"`); double {
+		return strings.TrimSuffix(inner, `"`)
+	}
+	parts := strings.Split(word, `'\''`)
+	for i := range parts {
+		parts[i] = strings.Trim(parts[i], "'")
+	}
+	return strings.Join(parts, "'")
+}
+
+func TestShellWord(t *testing.T) {
+	words := map[string]string{
+		"Jones": "Jones", "=Jones": "'=Jones'", "#5": "'#5'", "='s": `"='s"`, "is/was": "is/was",
+		"a b": "'a b'", "$x": "'$x'", "='$": `'='\''$'`, "の": "の", "a!": "'a!'", "3..9": "3..9",
+		"~": "'~'", `a\'!`: `'a\'\''!'`, "*": "'*'", `"`: `'"'`,
+	}
+	holds(t, shellWord, words)
+	for _, shell := range []string{"bash", "zsh"} {
+		if _, err := exec.LookPath(shell); err != nil {
+			continue
+		}
+		for word, quoted := range words {
+			out, err := exec.Command(shell, "-c", "printf %s "+quoted).Output()
+			if string(out) != word || err != nil {
+				t.Errorf("%s makes %q of %s, %v, want %q", shell, out, quoted, err, word)
+			}
+		}
+	}
+}
+
+// Who asks for a word with a space where the model has the one without in mind is told.
+func TestSpaceNotes(t *testing.T) {
+	logits := make([]float32, vocabSize)
+	for text, logit := range map[string]float32{
+		".": 1, "Smith": 1, "Jones": 3, "33": .5, " 34": 1, "34": 1,
+	} {
+		logits[gpt2BPE().encode(text)[0]] = logit
+	}
+	notes := func(answer string) string {
+		return strings.Join(spaceNotes(nil, answer, logits), "\n")
+	}
+	for answer, names := range map[string]string{
+		".": `. '=.' '#13'`, "Jones/was": `Jones '=Jones' '#25784'`, "30..40": `33 '=33' '#2091'`,
+	} {
+		n := strings.Fields(names)
+		want := fmt.Sprintf(`the answer " %s" is less likely than "%s", without the space, `+
+			`which is written %s or %s`, n[0], n[0], n[1], n[2])
+		if got := notes(answer); got != want {
+			t.Errorf("%s: %s, want %s", answer, got, want)
+		}
+	}
+	holds(t, notes, map[string]string{
+		"Smith": "", "34": "", "=.": "", "#764": "", " .": "", "Kowalczyk": "", "'s": "", "": "",
+	})
+}
+
+// TestFormulas checks that a formula shows a missing space, and of a long set its ends.
+func TestFormulas(t *testing.T) {
+	for _, c := range []struct{ clean, corrupt, want string }{
+		{"Jones", "Smith/is", "logit(Smith/is) - logit(Jones)"},
+		{"Jones", "=Smith", `logit("Smith") - logit(" Jones")`},
+		{".", "?", "logit(?) - logit(.)"},
+		{"=33..=99", "=02..=32", `logit("02"/"03"/…/"32") - logit("33"/"34"/…/"99")`},
+	} {
+		q := must(newQuestion(newCircuit(), Text{"a", exampleClean}, Text{"b", exampleCorrupt},
+			c.clean, c.corrupt, metricDiff))
+		if got := q.metricName(); got != c.want {
+			t.Errorf("%s, %s: %s, want %s", c.clean, c.corrupt, got, c.want)
+		}
+	}
+}
+
+// The circuit tells where it has nothing to go by.
+func TestCircuitGuesses(t *testing.T) {
+	m := newCircuit()
+	for _, c := range []struct {
+		clean, corrupt string
+		guesses        bool
+	}{
+		{exampleClean, exampleCorrupt, false},
+		{"the cat saw a dog. The", "the cow saw a dog. The", false},
+		{"the cat saw a dog. And", "the cow saw a dog. The", false},
+		{"the cat saw a dog. And", "the cow saw a dog. And", true},
+	} {
+		q := must(newQuestion(m, Text{"a", c.clean}, Text{"b", c.corrupt}, "Jones", "Smith",
+			metricDiff))
+		if got := len(q.notes()) == 1; got != c.guesses {
+			t.Errorf("%q, %q: %q", c.clean, c.corrupt, q.notes())
+		}
+	}
+	m = randomModel(Config{1, 1, 8, 4, 10}, 1)
+	if m.onlyGuesses([]int{1, 2}, []int{1, 3}) {
+		t.Error("any other model is not the circuit")
+	}
+}
+
+// TestHeadsNamed checks which heads -attention names.
+func TestHeadsNamed(t *testing.T) {
+	m := &Model{Config: Config{layers: 3, heads: 2}}
+	for _, c := range []struct{ list, want string }{
+		{"2.1, 0.0 ", "[2.1 0.0]"}, {"1", "[1.0 1.1]"}, {"1,2.1", "[1.0 1.1 2.1]"},
+		{"all", "[0.0 0.1 1.0 1.1 2.0 2.1]"}, {"3", "[3.0 3.1]"}, // patterns says it is not there
+		{"1,1.0", ""}, {"all,0", ""}, {"1.", ""}, {"x", ""}, {"-1", ""}, {"1,", ""},
+	} {
+		s := Study{attention: c.list}
+		heads, err := s.heads(m)
+		if got := fmt.Sprint(heads); (err != nil) != (c.want == "") || err == nil && got != c.want {
+			t.Errorf("%q: %s, %v, want %s", c.list, got, err, c.want)
 		}
 	}
 }
@@ -147,7 +293,7 @@ func TestSpacesInLists(t *testing.T) {
 	if targets := must(s.targets()); len(targets) != 2 || targets[1].site != siteAttn {
 		t.Error(targets)
 	}
-	if heads := must(s.heads()); len(heads) != 2 || heads[1] != (Head{6, 3}) {
+	if heads := must(s.heads(newCircuit())); len(heads) != 2 || heads[1] != (Head{6, 3}) {
 		t.Error(heads)
 	}
 	s = Study{to: "9.9.q, 6.3.k"}

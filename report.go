@@ -221,7 +221,7 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan
 		r.columns.title = "token at this position"
 	case s.attention != "":
 		var heads []Head
-		heads, err = s.heads()
+		heads, err = s.heads(m)
 		r.site = "attention"
 		r.picture = Figure{subtitle: "both runs as they are", across: 2, blank: true,
 			style: style{low: 0, high: 1}}
@@ -252,8 +252,8 @@ func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
 	positions func(word string, spans []Span) header) {
 	var names []string
 	for _, target := range plan.targets {
-		names = append(names, target.name())
-		r.panels = append(r.panels, Panel{title: target.name()})
+		names = append(names, target.String())
+		r.panels = append(r.panels, Panel{title: target.String()})
 	}
 	r.site = cmp.Or(s.site, strings.Join(names, ","))
 	r.picture.subtitle = "patched: " + strings.Join(names, ", ")
@@ -395,7 +395,7 @@ var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
 
 // runAttention shows where heads attend to in both runs.
 func (s *Study) runAttention(m *Model, q Question, r *Report, progress func(done float64)) error {
-	heads, err := s.heads()
+	heads, err := s.heads(m)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (t *TextReport) tokenization() string {
 func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 	var b []byte
 	for i := range ids {
-		b = appendVisible(b[:0], token(i))
+		b = append(b[:0], visible(token(i))...)
 		if i+1 < len(ids) {
 			b = append(b, '/')
 		}

@@ -366,7 +366,7 @@ func TestOwnVocabulary(t *testing.T) {
 			{"next/-e/39 78 288/-ids/-top/1", 0, "#39/#78/#288\n3 tokens: 39 78 288\n"},
 			{"next/-e/[39, 420]/-ids", 1, "\"420\" is not a token id"},
 			{"next/-e/39/-ids/-bos", 2, "-bos does not go with -ids"},
-			{"-e/El mar/El dar/=n/=s/-o/", 0, "logit(s) - logit(n)"},
+			{"-e/El mar/El dar/=n/=s/-o/", 0, `logit("s") - logit("n")`},
 			{"-e/El mar/El dar/Jones/=s/-o/", 1, "\" Jones\" is not one token"},
 			{"-e/39 78/39 79/5/#6/-ids/-o/", 0, "logit(#6) - logit(#5)"},
 		} {
