@@ -673,43 +673,31 @@ func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]
 	if !full {
 		return r, nil
 	}
-	room, logP := logitRooms.get(), logProbabilities(clean)
-	defer logitRooms.put(room)
+	var chunk []float32
+	sum := logSumExp(clean)
 	for lo := 0; lo < len(r); lo += logitsChunk {
 		hi := min(lo+logitsChunk, len(r))
-		*room = grow(*room, (hi-lo)*m.vocab)
-		y := *room
-		if err := m.logitsInto(y, x[lo*m.width:hi*m.width]); err != nil {
+		chunk = grow(chunk, (hi-lo)*m.vocab)
+		if err := m.logitsInto(chunk, x[lo*m.width:hi*m.width]); err != nil {
 			return nil, err
 		}
 		parallel(hi-lo, func(i int) {
-			y := y[i*m.vocab : (i+1)*m.vocab]
-			r[lo+i].logSum = logSumExp(y)
+			y, r := chunk[i*m.vocab:(i+1)*m.vocab], &r[lo+i]
+			r.logSum = logSumExp(y)
 			if clean != nil {
-				r[lo+i].kl = divergence(logP, y, r[lo+i].logSum)
+				r.kl = divergence(clean, y, sum, r.logSum)
 			}
 		})
 	}
 	return r, nil
 }
 
-// logitRooms keeps the memory for a chunk of logits: fresh memory for each of the passes of a long
-// sweep would add up before it is collected.
-var logitRooms pool[[]float32]
-
-// logProbabilities is log softmax of logits.
-func logProbabilities(logits []float32) []float64 {
-	logP, logSum := make([]float64, len(logits)), logSumExp(logits)
-	for i, y := range logits {
-		logP[i] = float64(y) - logSum
-	}
-	return logP
-}
-
-// divergence is Kullback and Leibler's Σ p·(log p − log q), in nats, where log q = logit − logSum.
-func divergence(logP []float64, logits []float32, logSum float64) (kl float64) {
-	for i, y := range logits {
-		kl += math.Exp(logP[i]) * (logP[i] - (float64(y) - logSum))
+// divergence is Kullback and Leibler's Σ p·(log p − log q), in nats, of two predictions p and q,
+// [vocab] logits each: log p = logit − sum, which is log Σ exp of all logits.
+func divergence(p, q []float32, sumP, sumQ float64) (kl float64) {
+	for i := range p {
+		logP, logQ := float64(p[i])-sumP, float64(q[i])-sumQ
+		kl += math.Exp(logP) * (logP - logQ)
 	}
 	return kl
 }

@@ -364,7 +364,7 @@ func (s *Study) check() error {
 	}
 	_, errHeads := s.heads(nil)
 	_, errPositions := spans("-positions", s.positions, 0)
-	_, errLayers := spans("-layers", s.layers, 0)
+	_, errLayers := selection(s.layers, 0)
 	targets, errTargets := s.targets()
 	if err := cmp.Or(errHeads, errPositions, errLayers, errTargets); err != nil {
 		return err
@@ -444,9 +444,6 @@ func (s *Study) targets() ([]Target, error) {
 	}
 	site = cmp.Or(s.site, site)
 	targets, err := parseList("-site", site, parseSite)
-	if err == nil {
-		err = once("-site", site, targets)
-	}
 	for i := range targets {
 		t, first := &targets[i], targets[0]
 		switch {
@@ -511,7 +508,7 @@ func (s *Study) receivers() ([]Receiver, error) {
 	if s.to == "logits" {
 		return nil, nil
 	}
-	all, err := parseList("-to", s.to, func(name string) ([]Receiver, error) {
+	return parseList("-to", s.to, func(name string) ([]Receiver, error) {
 		dot := strings.LastIndex(name, ".")
 		site, ok := map[string]Site{".q": siteQ, ".k": siteK, ".v": siteV}[name[max(0, dot):]]
 		if !ok {
@@ -521,37 +518,30 @@ func (s *Study) receivers() ([]Receiver, error) {
 		head, err := parseHead(name[:dot])
 		return []Receiver{{head, site}}, err
 	})
-	if err == nil {
-		err = once("-to", s.to, all)
-	}
-	return all, err
 }
 
 // heads are those whose attention the study looks at: 9.6, all of layer 9 for 9, all for all.
 // Without a model the names are read, no more.
 func (s *Study) heads(m *Model) ([]Head, error) {
-	all, err := parseList("-attention", s.attention, func(name string) (heads []Head, err error) {
-		layers, numbers := Span{}, Span{}
-		if m != nil {
-			layers, numbers = Span{hi: m.layers}, Span{hi: m.heads}
-		}
-		if layer, err := strconv.ParseUint(name, 10, 31); err == nil {
-			layers = Span{lo: int(layer), hi: int(layer) + 1}
-		} else if name != "all" {
+	return parseList("-attention", s.attention, func(name string) (heads []Head, err error) {
+		layer, errLayer := strconv.ParseUint(name, 10, 31)
+		switch {
+		case errLayer != nil && name != "all":
 			h, err := parseHead(name)
 			return []Head{h}, err
+		case m == nil:
+			return nil, nil
+		case name != "all" && int(layer) >= m.layers:
+			return nil, fmt.Errorf("%s has no layer %d: its layers are 0 to %d", m.name, layer,
+				m.layers-1)
 		}
-		for l := layers.lo; l < layers.hi; l++ {
-			for h := numbers.lo; h < numbers.hi; h++ {
-				heads = append(heads, Head{l, h})
+		for i := range m.layers * m.heads {
+			if h := (Head{i / m.heads, i % m.heads}); name == "all" || h.layer == int(layer) {
+				heads = append(heads, h)
 			}
 		}
 		return heads, nil
 	})
-	if err == nil {
-		err = once("-attention", s.attention, all)
-	}
-	return all, err
 }
 
 // parseHead reads a head: "9.6" is the head 6 of layer 9. Whether the model has it is seen later.
@@ -565,10 +555,12 @@ func parseHead(s string) (Head, error) {
 	return Head{int(l), int(h)}, nil
 }
 
-// parseList reads a flag's list. parse reads a part, which may stand for several. An empty list has
-// no part.
-func parseList[T any](flag, list string, parse func(part string) ([]T, error)) ([]T, error) {
-	var all []T
+// parseList reads a flag's list, in which nothing may come twice. parse reads a part, which may
+// stand for several. An empty list has no part.
+func parseList[T fmt.Stringer](
+	flag, list string, parse func(part string) ([]T, error),
+) (all []T, err error) {
+	seen := map[string]bool{}
 	for part := range strings.SplitSeq(list, ",") {
 		if list == "" {
 			break
@@ -577,21 +569,15 @@ func parseList[T any](flag, list string, parse func(part string) ([]T, error)) (
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
 		}
+		for _, one := range some {
+			if seen[one.String()] {
+				return nil, fmt.Errorf("%s %s names %s twice", flag, list, one)
+			}
+			seen[one.String()] = true
+		}
 		all = append(all, some...)
 	}
 	return all, nil
-}
-
-// once is an error if a flag's list names something twice.
-func once[T fmt.Stringer](flag, list string, all []T) error {
-	seen := map[string]bool{}
-	for _, one := range all {
-		if seen[one.String()] {
-			return fmt.Errorf("%s %s names %s twice", flag, list, one)
-		}
-		seen[one.String()] = true
-	}
-	return nil
 }
 
 // spans reads a choice among n positions or layers: "1,10:" is 1 and all from 10 on, "0:6" is 0 to
@@ -601,41 +587,10 @@ func once[T fmt.Stringer](flag, list string, all []T) error {
 func spans(flag, list string, n int) ([]Span, error) {
 	single := make([]bool, n)
 	all, err := parseList(flag, list, func(text string) ([]Span, error) {
-		low, high, isRange := strings.Cut(text, ":")
-		first, last, together := strings.Cut(text, "..")
+		s, together, err := parseSpan(text, n)
 		switch {
-		case together && flag == "-layers":
-			return nil, fmt.Errorf("%q: layers are patched one by one: write 1:4 for 1 to 3",
-				text)
-		case together:
-			low, high, isRange = first, last, false
-		case !isRange:
-			high = low
-		}
-		s := Span{0, cmp.Or(n, math.MaxInt), true}
-		ends := []*int{&s.lo, &s.hi}
-		for i, number := range []string{low, high} {
-			v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
-			switch {
-			case err == nil && v < 0:
-				*ends[i] = int(v) + n
-			case err == nil:
-				*ends[i] = int(v)
-			case !isRange || strings.TrimSpace(number) != "":
-				return nil, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, "+
-					"or 6: for all from 6 on", number)
-			}
-		}
-		if !isRange {
-			s.hi++ // it is the last one
-		}
-		switch {
-		case (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi:
-			return nil, fmt.Errorf("%q holds nothing", text)
-		case n == 0:
-			return nil, nil
-		case min(s.lo, s.hi) < 0 || s.hi > n:
-			return nil, fmt.Errorf("%q lies outside 0 to %d", text, n-1)
+		case err != nil || n == 0:
+			return nil, err
 		case together:
 			return []Span{s}, nil
 		}
@@ -659,8 +614,46 @@ func spans(flag, list string, n int) ([]Span, error) {
 	return slices.Compact(all), nil
 }
 
+// parseSpan reads "3", "0:6", "6:" or "1..3", which is patched together.
+func parseSpan(text string, n int) (s Span, together bool, err error) {
+	low, high, isRange := strings.Cut(text, ":")
+	first, last, together := strings.Cut(text, "..")
+	if together {
+		low, high, isRange = first, last, false
+	} else if !isRange {
+		high = low
+	}
+	s = Span{0, cmp.Or(n, math.MaxInt), true}
+	ends := []*int{&s.lo, &s.hi}
+	for i, number := range []string{low, high} {
+		v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+		switch {
+		case err == nil && v < 0:
+			*ends[i] = int(v) + n
+		case err == nil:
+			*ends[i] = int(v)
+		case !isRange || strings.TrimSpace(number) != "":
+			return s, together, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, "+
+				"or 6: for all from 6 on", number)
+		}
+	}
+	if !isRange {
+		s.hi++ // it is the last one
+	}
+	if (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi {
+		err = fmt.Errorf("%q holds nothing", text)
+	} else if n > 0 && (min(s.lo, s.hi) < 0 || s.hi > n) {
+		err = fmt.Errorf("%q lies outside 0 to %d", text, n-1)
+	}
+	return s, together, err
+}
+
 // selection says of each of n layers whether a list has it; nil stands for all.
 func selection(list string, n int) (chosen []bool, err error) {
+	if strings.Contains(list, "..") {
+		return nil, fmt.Errorf("-layers %s: layers are patched one by one: write 1:4 for 1 to 3",
+			list)
+	}
 	layers, err := spans("-layers", list, n)
 	for _, layer := range layers {
 		chosen = append(chosen, layer.run)
