@@ -103,7 +103,7 @@ func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, 
 // Patterns is where heads attend to.
 type Patterns struct {
 	Baselines
-	a [2][][][]float32 // [run][one of heads][destination][source]; 0 where source > destination
+	a [2][][][]float32 // [run][one of heads][destination][source ≤ destination]
 }
 
 func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done float64)) (
@@ -127,9 +127,7 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 					continue
 				}
 				b.headOut(z, h.head, 0, T, rows, rows, rows, func(_ int, pattern []float32) {
-					row := make([]float32, T)
-					copy(row, pattern)
-					p.a[run][i] = append(p.a[run][i], row)
+					p.a[run][i] = append(p.a[run][i], slices.Clone(pattern))
 				})
 			}
 		}
@@ -137,7 +135,7 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 	}
 	var err error
 	T := float64(len(pair.clean))
-	bytes := 4 * float64(2*len(heads)) * T * T
+	bytes := 4 * float64(2*len(heads)) * T * (T + 1) / 2
 	p.Baselines, err = m.look(pair, bytes, full, progress, see)
 	return p, err
 }

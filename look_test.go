@@ -52,8 +52,14 @@ func TestPatterns(t *testing.T) {
 			acts := recorded(m, ids)
 			for i, h := range heads {
 				want := acts[sitePattern][h.layer][h.head*T*T : (h.head+1)*T*T]
-				if !sameBits(slices.Concat(p.a[run][i]...), want) {
-					t.Errorf("%d tokens, run %d: head %v attends to something else", T, run, h)
+				for pos, row := range p.a[run][i] {
+					if !sameBits(row, want[pos*T:pos*T+pos+1]) {
+						t.Errorf("%d tokens, run %d: position %d of head %v attends to something "+
+							"else", T, run, pos, h)
+					}
+				}
+				if len(p.a[run][i]) != T {
+					t.Errorf("%d tokens, run %d: head %v has %d rows", T, run, h, len(p.a[run][i]))
 				}
 			}
 		}

@@ -344,8 +344,11 @@ func TestPatchingAgainstReference(t *testing.T) {
 			case strings.HasPrefix(c.Do, "look"):
 				p := must(m.patterns(pair, []Head{*headOf(c.Do)}, false, quiet))
 				for run, w := range []any{c.Clean.Pattern, c.Corrupt.Pattern} {
-					for _, v := range slices.Concat(p.a[run][0]...) {
-						got = append(got, float64(v))
+					for _, row := range p.a[run][0] {
+						later := make([]float32, len(pair.clean)-len(row))
+						for _, v := range slices.Concat(row, later) {
+							got = append(got, float64(v))
+						}
 					}
 					numbers = append(numbers, flat(w)...)
 				}
