@@ -315,15 +315,28 @@ var ownWords = strings.Fields(headKeys + " n_layer n_embd n_positions n_inner la
 // lastPart is a key without what flattened configurations put before it: "model.n_head".
 func lastPart(key string) string { return key[strings.LastIndexAny(key, "./")+1:] }
 
+// bare is a key as all spellings of it are alike: nHead, N_HEAD and n-head.
+func bare(key string) string {
+	return strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(key, "_", ""), "-", ""))
+}
+
+var bareWords = sync.OnceValue(func() map[string]string {
+	words := map[string]string{}
+	for _, word := range ownWords {
+		words[bare(word)] = word
+	}
+	return words
+})
+
+// ownWord is which of the words a key is, in any spelling; "" if none.
+func ownWord(key string) string { return bareWords()[bare(lastPart(key))] }
+
 // read adds what a tree says about a GPT-2 in any of its dicts and lists: map[string]any, []any and
 // plain values, as JSON has them. from is where it stands, and below begins the places of what it
 // holds. A text is JSON, or refused where it may be a configuration in another form. The error is
 // the first fault; what can be read is read all the same.
 func (f Facts) read(tree any, from, below string) (err error) {
-	isOwn := func(key any) bool {
-		name, _ := key.(string)
-		return slices.Contains(ownWords, lastPart(name))
-	}
+	isOwn := func(key string) bool { return ownWord(key) != "" }
 	switch v := tree.(type) {
 	case map[string]any:
 		args, isNano := v["model_args"].(map[string]any)
@@ -335,8 +348,7 @@ func (f Facts) read(tree any, from, below string) (err error) {
 			}
 		}
 		keys := sortedKeys(v)
-		hasOwn := slices.ContainsFunc(keys, func(key string) bool { return isOwn(key) })
-		if from == configJSON || hasOwn {
+		if from == configJSON || slices.ContainsFunc(keys, isOwn) {
 			err = f.readConfig(v, from)
 		}
 		for _, key := range keys {
@@ -344,8 +356,10 @@ func (f Facts) read(tree any, from, below string) (err error) {
 			err = cmp.Or(err, f.read(v[key], place, place+"."))
 		}
 	case []any:
-		if len(v) == 2 && isOwn(v[0]) { // an item of a dict's
-			return f.readConfig(map[string]any{v[0].(string): v[1]}, from)
+		if len(v) == 2 { // perhaps an item of a dict's
+			if key, _ := v[0].(string); isOwn(key) {
+				return f.readConfig(map[string]any{key: v[1]}, from)
+			}
 		}
 		for i, item := range v {
 			place := fmt.Sprintf("%s[%d]", from, i)
@@ -384,7 +398,7 @@ func wordIn(text string) string {
 	for _, word := range ownWords {
 		pieces := strings.Split(text, word)
 		for i, after := range pieces[1:] {
-			after = strings.TrimLeft(after, `'" `)
+			after = strings.TrimLeft(after, `'"\ `)
 			if strings.HasSuffix(pieces[i], "__") ||
 				after != "" && strings.IndexByte(":=>0123456789", after[0]) >= 0 {
 				return word
@@ -433,6 +447,10 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 		known, ok := factKeys()[lastPart(key)]
 		value := said[key]
 		switch {
+		case !ok && ownWord(key) != "" && ownWord(key) != lastPart(key):
+			note("%s: %s is spelt otherwise than %s, so that nothing tells what reads it", from,
+				shorten(key), ownWord(key))
+			continue
 		case !ok:
 			if from != inItself && !harmless(key, value) {
 				text, _ := json.Marshal(value)

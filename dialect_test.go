@@ -47,10 +47,12 @@ func TestDialects(t *testing.T) {
 				"converted in memory"); told != isTorch {
 				t.Errorf("notes: %q", m.notes)
 			}
-			if left := strings.Contains(fmt.Sprint(m.notes), "v_head, which is not GPT-2's, is "+
-				"left out"); left !=
-				strings.Contains(path, "value-head") {
-				t.Errorf("notes: %q", m.notes)
+			for folder, part := range map[string]string{"value-head": "v_head",
+				"averaged": "n_averaged"} {
+				note := part + ", which is not GPT-2's, is left out"
+				if slices.Contains(m.notes, note) != strings.Contains(path, folder) {
+					t.Errorf("notes: %q", m.notes)
+				}
 			}
 
 			folder := t.TempDir()
@@ -345,6 +347,10 @@ func TestFactsAnywhere(t *testing.T) {
 			"its a.b is a text that speaks of n_layer"},
 		"Python": {dictOf("c", "{'activation_function': 'relu'}"),
 			"its c is a text that speaks of activation_function"},
+		"JSON as a text in JSON": {dictOf("c", `"{\"n_head\": 2}"`), "its c is a text"},
+		"another spelling": {dictOf("c", dictOf("nHead", int64(2))),
+			"its c: nHead is spelt otherwise than n_head"},
+		"capitals":       {dictOf("N_HEAD", int64(2)), "N_HEAD is spelt otherwise than n_head"},
 		"a command line": {dictOf("cmd", "train.py --n-head 4"), "its cmd is a text"},
 		"its words": {dictOf("argv", listOf("train.py", "--n_head", "4")),
 			"its argv[1] is a text that speaks of n_head"},

@@ -154,19 +154,25 @@ func isPart(path string) bool {
 	return ok && !strings.Contains(base, "-00001-of-00001.")
 }
 
-func openShards(path string) (*Checkpoint, error) {
+// openShards opens a checkpoint in several files by its index.
+func openShards(path string) (all *Checkpoint, err error) {
 	places, files, err := readIndex(path)
 	if err != nil {
 		return nil, err
 	}
-	all := &Checkpoint{source: path, meta: map[string]string{}, facts: Facts{}}
 	var parts []*Checkpoint
-	all.release = func() (err error) {
+	release := func() (err error) {
 		for _, part := range parts {
 			err = errors.Join(err, part.close())
 		}
 		return err
 	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	all = &Checkpoint{source: path, meta: map[string]string{}, facts: Facts{}, release: release}
 	holds := map[string]string{} // the file of each tensor
 	for _, file := range files {
 		part, err := openOne(filepath.Join(filepath.Dir(path), file))
@@ -174,13 +180,11 @@ func openShards(path string) (*Checkpoint, error) {
 			err = fmt.Errorf("%s: a part that the index names, %s, is missing", path, quote(file))
 		}
 		if err != nil {
-			all.close()
 			return nil, err
 		}
 		parts = append(parts, part)
 		for _, t := range part.tensors {
 			if other, twice := holds[t.name]; twice {
-				all.close()
 				return nil, fmt.Errorf("%s: tensor %s is in two parts, %s and %s", path,
 					quote(t.name), quote(other), quote(file))
 			}
@@ -194,7 +198,6 @@ func openShards(path string) (*Checkpoint, error) {
 	}
 	for _, name := range sortedKeys(places) {
 		if holds[name] != places[name] {
-			all.close()
 			return nil, fmt.Errorf("%s: tensor %s is not in %s, where the index has it", path,
 				quote(name), quote(places[name]))
 		}
@@ -538,52 +541,40 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 	return nil
 }
 
+// param is a parameter that the model has: y = x·W + b, where W is [in, out], or turned, that is
+// [out, in], in the file.
 type param struct {
-	name  string
-	shape []int
+	name   string
+	shape  []int
+	turned bool
 }
 
-// parameters lists all parameters of a GPT-2 of size c, in canonical order; inner is the width of
-// its MLPs. Linear weights are [in, out]: y = x·W + b.
-func parameters(c Config, inner int) []param {
-	d := c.width
-	all := []param{{"wte.weight", []int{c.vocab, d}}, {"wpe.weight", []int{c.context, d}}}
-	norm := func(name string) {
-		all = append(all, param{name + ".weight", []int{d}}, param{name + ".bias", []int{d}})
-	}
-	linear := func(name string, in, out int) {
-		all = append(all,
-			param{name + ".weight", []int{in, out}}, param{name + ".bias", []int{out}})
-	}
-	for l := range c.layers {
-		h := fmt.Sprintf("h.%d.", l)
-		norm(h + "ln_1")
-		linear(h+"attn.c_attn", d, 3*d)
-		linear(h+"attn.c_proj", d, d)
-		norm(h + "ln_2")
-		linear(h+"mlp.c_fc", d, inner)
-		linear(h+"mlp.c_proj", inner, d)
-	}
-	norm("ln_f")
-	return all
-}
-
-// list is parameters of the ones that this model has: perhaps no biases, perhaps an lm_head.
+// list is all of them, in canonical order: perhaps without biases, perhaps with an lm_head.
 func (p *Parameters) list() []param {
-	all := parameters(p.Config, p.inner)
-	if !p.biases {
-		isBias := func(q param) bool { return strings.HasSuffix(q.name, ".bias") }
-		all = slices.DeleteFunc(all, isBias)
+	d := p.width
+	all := []param{
+		{wteWeight, []int{p.vocab, d}, false}, {"wpe.weight", []int{p.context, d}, false},
 	}
+	add := func(name string, shape ...int) {
+		all = append(all, param{name + ".weight", shape, p.turned && len(shape) == 2})
+		if p.biases {
+			all = append(all, param{name + ".bias", shape[len(shape)-1:], false})
+		}
+	}
+	for l := range p.layers {
+		h := fmt.Sprintf("h.%d.", l)
+		add(h+"ln_1", d)
+		add(h+"attn.c_attn", d, 3*d)
+		add(h+"attn.c_proj", d, d)
+		add(h+"ln_2", d)
+		add(h+"mlp.c_fc", d, p.inner)
+		add(h+"mlp.c_proj", p.inner, d)
+	}
+	add("ln_f", d)
 	if _, ok := p.tensors[lmHead]; ok {
-		all = append(all, param{lmHead, []int{p.vocab, p.width}})
+		all = append(all, param{lmHead, []int{p.vocab, d}, false})
 	}
 	return all
-}
-
-// isTurned tells whether the file holds this parameter as [out, in].
-func (p *Parameters) isTurned(q param) bool {
-	return p.turned && len(q.shape) == 2 && strings.HasPrefix(q.name, "h.")
 }
 
 // check holds the tensors against the list of what there must be, and nothing else.
@@ -596,7 +587,7 @@ func (p *Parameters) check() error {
 			return fmt.Errorf("tensor %q is missing", q.name)
 		}
 		want := slices.Clone(q.shape)
-		if p.isTurned(q) {
+		if q.turned {
 			slices.Reverse(want)
 		}
 		if !slices.Equal(t.shape, want) {
@@ -641,12 +632,11 @@ func (p *Parameters) allUsable() (map[string]Tensor, error) {
 // copied is how many bytes of memory a parameter takes that cannot be used where it lies.
 func (p *Parameters) copied(q param) uint64 {
 	t := p.tensors[q.name]
-	n := uint64(len(t.data))
 	switch {
-	case t.format == "F64" || p.isTurned(q):
-		return n
+	case t.format == "F64" || q.turned:
+		return uint64(len(t.data))
 	case len(q.shape) == 1 && t.format != "F32": // vectors are widened
-		return 2 * n
+		return 2 * uint64(len(t.data))
 	}
 	return 0
 }
@@ -655,10 +645,9 @@ func (p *Parameters) copied(q param) uint64 {
 // where they lie in the file, unless they have to be turned or rounded.
 func (p *Parameters) usable(q param) (Tensor, error) {
 	t := p.tensors[q.name]
-	t.name = q.name
 	if t.format == "F64" {
 		data := make([]byte, 0, len(t.data)/2)
-		for in := t.data; len(in) > 0; in = in[8:] {
+		for in := range slices.Chunk(t.data, 8) {
 			x := math.Float64frombits(binary.LittleEndian.Uint64(in))
 			y := float32(x)
 			if math.IsInf(float64(y), 0) && !math.IsInf(x, 0) {
@@ -668,7 +657,7 @@ func (p *Parameters) usable(q param) (Tensor, error) {
 		}
 		t.format, t.data = "F32", data
 	}
-	if p.isTurned(q) {
+	if q.turned {
 		format, _ := formatOf(t.format)
 		t.data = turned(t.data, t.shape[0], t.shape[1], int(bytesOf(format)))
 		t.shape = q.shape
@@ -768,14 +757,12 @@ func (p *Parameters) metadata() map[string]string {
 	if !p.headsAssumed {
 		said["n_head"] = strconv.Itoa(p.heads)
 	}
-	switch p.activation {
-	case geluExact:
-		said["activation_function"] = "gelu"
-	case relu:
-		said["activation_function"] = "relu"
+	if p.activation != geluTanh {
+		names := map[Activation]string{geluExact: "gelu", relu: "relu"}
+		said["activation_function"] = names[p.activation]
 	}
 	if p.epsilon != openAIs.epsilon {
-		said["layer_norm_epsilon"] = strconv.FormatFloat(p.epsilon, 'g', -1, 64)
+		said["layer_norm_epsilon"] = fmt.Sprint(p.epsilon)
 	}
 	if p.unscaled {
 		said["scale_attn_weights"] = "false"

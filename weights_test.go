@@ -37,6 +37,11 @@ func randomCheckpoint(c Config, inner int, format string) *Checkpoint {
 
 var tinyConfig = Config{2, 2, 4, 3, 5}
 
+// parameters lists all parameters of a GPT-2 with biases; inner is the width of its MLPs.
+func parameters(c Config, inner int) []param {
+	return (&Parameters{Config: c, inner: inner, biases: true}).list()
+}
+
 // TestLoadModel opens checkpoints made by an independent program in the ways published files vary,
 // and holds every parameter to sums that numpy computed from the same bytes: Σ x[i] and Σ
 // (i+1)·x[i], which together tell a wrong order from a right one. (tiny-*.safetensors: numpy.random
@@ -233,6 +238,31 @@ func TestLoadVariants(t *testing.T) {
 		}, ""},
 		{"tied lm_head", func(ck *Checkpoint) { tie(ck) }, ""},
 		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, ""},
+		{"lm_head that differs under a config that says tied", func(ck *Checkpoint) {
+			tie(ck).data[79] ^= 1
+			ck.config = Facts{"tie_word_embeddings": {true, "config.json"}}
+		}, `tensor "lm_head.weight" differs from "wte.weight", but config.json says that they ` +
+			`are one (tie_word_embeddings): set it to false there for the file's two matrices, ` +
+			`with which transformers 5 computes, or take the former out of the file for the one ` +
+			`of transformers 4`},
+		{"lm_head alone", func(ck *Checkpoint) {
+			find(ck, "wte.weight").name = "lm_head.weight"
+			ck.config = Facts{"tie_word_embeddings": {true, "config.json"}}
+		}, ""},
+		{"lm_head alone, and nothing said", func(ck *Checkpoint) {
+			find(ck, "wte.weight").name = "lm_head.weight"
+		}, `tensor "wte.weight" is missing, and nothing says that "lm_head.weight" is the same: ` +
+			`a config.json beside the file can, by tie_word_embeddings`},
+		{"a tied name", func(ck *Checkpoint) {
+			remove(ck, "h.0.ln_2.bias")
+			ck.meta = map[string]string{"h.0.ln_2.bias": "h.0.ln_1.bias"}
+		}, ""},
+		{"a chain of tied names", func(ck *Checkpoint) { // whichever of them is looked at first
+			remove(ck, "h.0.ln_1.bias")
+			remove(ck, "h.0.ln_2.bias")
+			ck.meta = map[string]string{"h.0.ln_1.bias": "h.0.ln_2.bias",
+				"h.0.ln_2.bias": "ln_f.bias"}
+		}, `tensor "h.0.ln_1.bias" is missing`},
 		{"lm_head that says it is its own, but is tied", func(ck *Checkpoint) {
 			tie(ck)
 			ck.config = untied
@@ -338,6 +368,9 @@ func TestLoadVariants(t *testing.T) {
 		"computes"
 	for _, c := range []struct{ name, want string }{
 		{"score.weight", ": this is a classifier, which predicts no tokens"},
+		{"h.0.mlp.c_fc.weight_mask", ": the weights are pruned, and each is weight_orig × " +
+			"weight_mask: torch.nn.utils.prune.remove(module, 'weight') makes them one, before " +
+			"the model is saved"},
 		{"h.0.attn.c_attn.SCB",
 			": the weights are quantized: save the model in F32, F16 or BF16"},
 		{"h.0.attn.c_attn.lora_A.default.weight", ": this is " + loraAdvice},
@@ -408,6 +441,56 @@ func TestHeads(t *testing.T) {
 		} else if assumed := c.metadata+c.config+c.flag == 0; err != nil || p.heads != c.want ||
 			p.headsAssumed != assumed {
 			t.Errorf("%v: got %d heads, assumed %v, %v", c, p.heads, p.headsAssumed, err)
+		}
+	}
+}
+
+// TestOtherWeightsIn finds the weights of a folder without the usual names, or says where they are.
+func TestOtherWeightsIn(t *testing.T) {
+	for _, c := range []struct{ files, want, err string }{
+		{"model.pt", "model.pt", ""},
+		{"model.fp16.safetensors optimizer.pt rng_state_0.pth training_args.bin",
+			"model.fp16.safetensors", ""},
+		{"model-00001-of-00001.safetensors config.json", "model-00001-of-00001.safetensors", ""},
+		{"model.safetensors.index.fp16.json model.fp16-00001-of-00002.safetensors " +
+			"model.fp16-00002-of-00002.safetensors", "model.safetensors.index.fp16.json", ""},
+		{"a.pt b.ckpt", "", `several files that may be weights, "a.pt" and "b.ckpt": name one`},
+		{"model-00001-of-00002.safetensors", "", "not their index"},
+		{"config.json", "", "the folder holds no weights"},
+		{"tf_model.h5", "", "it holds an HDF5 file"},
+		{".metadata __0_0.distcp", "", "dcp_to_torch_save"},
+		{"checkpoint-500/model.safetensors checkpoint-1000/pytorch_model.bin logs/x", "",
+			`what is in it does: name "checkpoint-500" or "checkpoint-1000"`},
+		{"models--a--b/snapshots/12ab/model.safetensors", "", `name "models--a--b"`},
+	} {
+		files := map[string]string{}
+		for _, name := range strings.Fields(c.files) {
+			files[name] = "x"
+		}
+		path, err := otherWeightsIn(folderOf(t, files))
+		if wantError(t, c.files, err, c.err); err == nil && filepath.Base(path) != c.want {
+			t.Errorf("%s: %s", c.files, path)
+		}
+	}
+}
+
+// TestConfigBeside: what a config.json says counts beside a file of any name, unless its sizes are
+// those of another model; one that cannot be read may be about it.
+func TestConfigBeside(t *testing.T) {
+	for _, c := range []struct{ config, err string }{
+		{`{"n_head": 2}`, ""},
+		{`{"n_head": 2, "n_layer": 12}`, "(the config.json there is about another model: its " +
+			"n_layer is 12, not 2)"},
+		{`{"n_head": 2`, "config.json: not JSON"},
+		{`{"model_type": "gpt_neo"}`, `config.json: model_type is "gpt_neo", not gpt2`},
+		{"version https://git-lfs.github.com/spec/v1\n", "config.json: a Git LFS pointer"},
+	} {
+		files := inFolder(t, "testdata/dialects/huggingface")
+		folder := folderOf(t, map[string]string{"my.safetensors": files[weightsFile],
+			"config.json": c.config})
+		_, ck, err := openModel(filepath.Join(folder, "my.safetensors"), 0, 0, 0)
+		if wantError(t, c.config, err, c.err); err == nil {
+			ck.close()
 		}
 	}
 }

@@ -190,4 +190,44 @@ with torch.no_grad():
 model.save_pretrained("epsilon0")
 expect("epsilon0/model.safetensors", model)
 
+# A configuration two dicts down, and one as JSON in a safetensors file's metadata.
+CHANGES = dict(activation_function="relu", scale_attn_by_inverse_layer_idx=True)
+model = huggingface(**CHANGES)
+p = folder("deep-config")
+torch.save({"state_dict": model.state_dict(),
+            "hyper_parameters": {"lr": 0.1, "cfg": model.config.to_dict()}}, p + "last.ckpt")
+expect(p + "last.ckpt", model)
+
+model = huggingface(**CHANGES)
+p = folder("metadata")
+state = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
+save_file(state, p + "my.safetensors", metadata={"config": model.config.to_json_string()})
+expect(p + "my.safetensors", model)
+
+# Of the tied pair the output matrix alone, and no metadata that says so.
+model = huggingface()
+p = folder("lm-head-only")
+state = {k: v for k, v in model.state_dict().items() if k != "transformer.wte.weight"}
+save_file(state, p + "model.safetensors")
+model.config.save_pretrained(p)
+expect(p + "model.safetensors", model)
+
+# An average of the weights, which counts the models in it.
+model = huggingface()
+p = folder("averaged")
+torch.save({"ema": torch.optim.swa_utils.AveragedModel(model).state_dict(), "args": {"n_head": 2}},
+           p + "model_ema.pt")
+expect(p + "model_ema.pt", model)
+
+# A variant in parts; and one part of one.
+model = huggingface()
+p = folder("variant")
+model.save_pretrained(p, max_shard_size="5KB", variant="fp16")
+expect(p + "model.safetensors.index.fp16.json", model)
+model = huggingface()
+p = folder("one-part")
+model.save_pretrained(p)
+os.rename(p + "model.safetensors", p + "model-00001-of-00001.safetensors")
+expect(p + "model-00001-of-00001.safetensors", model)
+
 json.dump({"ids": IDS, "logits": expected}, open("logits.json", "w"))
