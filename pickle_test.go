@@ -68,14 +68,17 @@ func TestPickleValues(t *testing.T) {
 		{"}X\x01\x00\x00\x00aK\x01s(K\x05NX\x01\x00\x00\x00aK\x02u.", dictOf("a", int64(2),
 			int64(5), nil)},
 		{"ctorch\nFloatStorage\n.", pyName("torch.FloatStorage")},
-		{"}]K\x01s.", dictOf()}, // a key that Go cannot look up
-		{"})K\x01s.", dictOf()},
+		{"}]K\x01s)K\x02s.", dictOf("key 0", int64(1), "key 1", int64(2))}, // keys of no name
 		{"}K\x01b.", dictOf()},
 		{"c__builtin__\neval\n.", pyName("__builtin__.eval")}, // a name is but a name
 		{"\x80\x04C\x02abB\x01\x00\x00\x00c\x86.", pyTuple{"ab", "c"}},
 		{"\x80\x04\x8f(K\x01\x90.", listOf(int64(1))},
 		{"\x80\x04(K\x01\x91.", pyTuple{int64(1)}},
-		{"ca\nB\nK\x05\x85\x81.", objectOf("a.B")}, // not even its arguments
+		{"ca\nB\nK\x05\x85\x81.", objectOf("a.B", valuesName, pyTuple{int64(5)})},
+		{"ca\nB\n)\x81](K\x05eb.", objectOf("a.B", valuesName, listOf(int64(5)))},
+		{"ca\nB\n)\x81K\x05b.", objectOf("a.B", valuesName, int64(5))},
+		{"c_codecs\nencode\nX\x01\x00\x00\x00{X\x06\x00\x00\x00latin1\x86R.", "{"},
+		{"c__builtin__\nset\n](K\x05e\x85R.", listOf(int64(5))},
 		{"ca\nB\n)\x81(K\x01e.", objectOf("a.B")},
 		{"ca\nB\n)\x81}X\x01\x00\x00\x00xK\x01sb.",
 			objectOf("a.B", "x", int64(1))},

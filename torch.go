@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -321,8 +322,8 @@ type (
 	pyName  string           // of a function or class
 )
 
-// className is the key of an object's class among its attributes.
-const className = "__class__"
+// Among an object's attributes are its class, and what it holds that has no name.
+const className, valuesName = "__class__", "__values__"
 
 const (
 	maxSteps  = 1 << 20  // opcodes in a pickle: GPT-2 XL's state dict has some 25,000
@@ -461,8 +462,13 @@ func (m *pickleMachine) call(function pyName, args pyTuple) any {
 		return pyDict{}
 	case "collections.defaultdict", "collections.Counter":
 		return pyDict{}
-	case "__builtin__.set", "builtins.set", "datetime.datetime", "datetime.timedelta",
-		"torch.serialization._get_layout", "torch.Size", "torch.device", "_codecs.encode":
+	case "__builtin__.set", "builtins.set", "_codecs.encode": // of a list; of text, for bytes
+		if len(args) > 0 {
+			return args[0]
+		}
+		return nil
+	case "datetime.datetime", "datetime.timedelta", "torch.serialization._get_layout",
+		"torch.Size", "torch.device":
 		return nil
 	}
 	m.fail("it calls %.100q, which no state dict needs; nothing was run. Save the state dict "+
@@ -577,19 +583,25 @@ func toInt(value any) (n int, ok bool) {
 	return int(x), ok && x >= 0 && x <= math.MaxInt
 }
 
-// newObject pushes an object of a class, without what Python would hand to the class.
+// newObject pushes an object of a class. What Python would hand to the class is kept: a named
+// tuple's values.
 func (m *pickleMachine) newObject(of pyTuple) {
 	class, ok1 := of[0].(pyName)
-	_, ok2 := of[1].(pyTuple)
+	args, ok2 := of[1].(pyTuple)
 	if !ok1 || !ok2 {
 		m.fail("an object of %s is made from %s", pyKind(of[0]), pyKind(of[1]))
 	}
-	m.push(pyDict{className: string(class)})
+	object := pyDict{className: string(class)}
+	if len(args) > 0 {
+		object[valuesName] = args
+	}
+	m.push(object)
 }
 
 // build sets the attributes of an object: from a dict, or from a pair of dicts of which the second
-// holds those that have slots. Nothing needs those of a plain dict, such as a module's state dict
-// with the versions of the modules that wrote it, or what else a class may take for its state.
+// holds those that have slots; what else a class may take for its state is kept as its values.
+// Nothing needs those of a plain dict, such as a module's state dict with the versions of the
+// modules that wrote it.
 func (m *pickleMachine) build(state any) {
 	object, ok := m.top().(pyDict)
 	if !ok {
@@ -602,12 +614,13 @@ func (m *pickleMachine) build(state any) {
 	if object[className] == nil {
 		return
 	}
-	for _, part := range parts[:min(len(parts), 2)] {
-		attributes, _ := part.(pyDict)
-		m.steps += len(attributes) // which bounds what a program can ask for
-		for key, value := range attributes {
-			object[key] = value
+	for _, part := range parts {
+		attributes, ok := part.(pyDict)
+		if !ok && part != nil {
+			object[valuesName] = state
 		}
+		m.steps += len(attributes) + 1 // which bounds what a program can ask for
+		maps.Copy(object, attributes)
 	}
 }
 
@@ -625,7 +638,7 @@ func (m *pickleMachine) extend(items []any) {
 }
 
 // setItems puts key, value, key, value, … into the dict on top of the stack. A key that is no
-// simple value, such as a tuple, is left out.
+// simple value, such as a tuple, becomes "key 0", "key 1", …
 func (m *pickleMachine) setItems(items []any) {
 	d, ok := m.top().(pyDict)
 	if !ok || len(items)%2 != 0 {
@@ -638,6 +651,8 @@ func (m *pickleMachine) setItems(items []any) {
 			d[key] = items[1]
 		case nil, bool, int64, float64:
 			d[fmt.Sprint(key)] = items[1]
+		default:
+			d[fmt.Sprint("key ", len(d))] = items[1]
 		}
 	}
 }
