@@ -462,7 +462,7 @@ func (m *pickleMachine) call(function pyName, args pyTuple) any {
 		return pyDict{}
 	case "collections.defaultdict", "collections.Counter":
 		return pyDict{}
-	case "__builtin__.set", "builtins.set", "_codecs.encode": // of a list; of text, for bytes
+	case "__builtin__.set", "__builtin__.frozenset", "builtins.set", "_codecs.encode":
 		if len(args) > 0 {
 			return args[0]
 		}
