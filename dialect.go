@@ -253,6 +253,15 @@ func stateDict(tree map[string]any) (map[string]any, error) {
 	return largest, nil
 }
 
+// Facts is what is said about a model beside its tensors, by config.json's keys: "n_head".
+type Facts map[string]Fact
+
+// Fact is something said: an int, a float64, a bool or a string, and where it is said.
+type Fact struct {
+	value any
+	from  string // "config.json"
+}
+
 // put adds a fact. Another value for the same key is a contradiction, and an error.
 func (f Facts) put(key string, value any, from string) error {
 	old, ok := f[key]

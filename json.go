@@ -6,6 +6,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,26 +27,40 @@ const (
 // parseJSON reads a JSON object into what into points to: a map, or a struct whose tags have the
 // keys. Other keys are left out, null leaves a field as it is, and what has the type any becomes a
 // string, bool, json.Number, []any or map[string]any.
-func parseJSON(data []byte, into any) error {
+func parseJSON(data []byte, into any) (err error) {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8")
 	}
 	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
 		return errors.New("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
 	}
+	defer catchFault(&err)
 	r := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(data)), data: data}
 	r.UseNumber()
-	tree, err := r.value(0)
-	if err != nil {
-		return err
-	}
-	if _, ok := tree.(map[string]any); !ok {
+	tree, ok := r.value(0).(map[string]any)
+	if !ok {
 		return errors.New("not a JSON object, {…}")
 	}
 	if _, err := r.Token(); err != io.EOF {
 		return errors.New("more follows its JSON object")
 	}
 	return fill(reflect.ValueOf(into).Elem(), tree, "")
+}
+
+// A fault is what a reader stops with, however deep it is: fail panics with one, and catchFault,
+// deferred, makes an error of it.
+type fault struct{ error }
+
+func fail(format string, args ...any) { panic(fault{fmt.Errorf(format, args...)}) }
+
+func catchFault(err *error) {
+	switch thrown := recover().(type) {
+	case nil:
+	case fault:
+		*err = thrown.error
+	default:
+		panic(thrown)
+	}
 }
 
 type jsonReader struct {
@@ -55,153 +70,141 @@ type jsonReader struct {
 }
 
 // value reads the next value, with all that is in it.
-func (r *jsonReader) value(depth int) (any, error) {
-	token, err := r.next()
-	if r.values++; err != nil {
-		return nil, err
+func (r *jsonReader) value(depth int) any {
+	if r.values++; depth > mostDepth || r.values > mostValues {
+		fail("its JSON is nested more than %d deep, or has more than %d values", mostDepth,
+			mostValues)
 	}
-	if depth > mostDepth || r.values > mostValues {
-		return nil, fmt.Errorf("its JSON is nested more than %d deep, or has more than %d values",
-			mostDepth, mostValues)
-	}
-	switch token {
+	start := r.next()
+	switch start {
 	case json.Delim('['):
 		list := []any{}
 		for r.More() {
-			v, err := r.value(depth + 1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
+			list = append(list, r.value(depth+1))
 		}
-		_, err = r.next()
-		return list, err
+		r.next() // ]
+		return list
 	case json.Delim('{'):
 		object := map[string]any{}
 		for r.More() {
-			token, err := r.next()
-			if err != nil {
-				return nil, err
-			}
-			key := token.(string)
+			key, _ := r.next().(string)
 			if _, twice := object[key]; twice {
-				return nil, fmt.Errorf("the key %s comes twice in an object", quote(key))
+				fail("the key %s comes twice in an object", quote(key))
 			}
-			if object[key], err = r.value(depth + 1); err != nil {
-				return nil, err
-			}
+			object[key] = r.value(depth + 1)
 		}
-		_, err = r.next()
-		return object, err
+		r.next() // }
+		return object
 	}
-	return token, nil
+	return start
 }
 
-func (r *jsonReader) next() (json.Token, error) {
+// next reads the next token. The decoder would read half a surrogate pair as U+FFFD.
+func (r *jsonReader) next() json.Token {
 	start := r.InputOffset()
 	token, err := r.Token()
 	end := r.InputOffset()
 	if err != nil {
-		return nil, fmt.Errorf("not JSON, or cut short, at byte %d", end)
+		fail("not JSON, or cut short, at byte %d", end)
 	}
 	const replacement = "\ufffd"
 	if s, ok := token.(string); ok && strings.Contains(s, replacement) {
-		written := strings.ToLower(string(r.data[start:end]))
-		n := strings.Count(written, replacement) + strings.Count(written, `\ufffd`)
+		written := strings.ReplaceAll(string(r.data[start:end]), `\\`, "")
+		n := strings.Count(written, replacement) +
+			strings.Count(strings.ToLower(written), `\ufffd`)
 		if strings.Count(s, replacement) > n {
-			return nil, fmt.Errorf("half a surrogate pair, which is no character, before byte %d",
-				end)
+			fail("half a surrogate pair, which is no character, before byte %d", end)
 		}
 	}
-	return token, nil
+	return token
 }
 
 // fill puts a value that was read, found at a path of keys, into a Go value. A type may do it by
 // itself: with a method fromJSON.
-func fill(into reflect.Value, v any, path string) error {
-	if v == nil {
-		return nil
-	}
-	if own, ok := into.Addr().Interface().(interface{ fromJSON(v any) error }); ok {
-		if err := own.fromJSON(v); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		return nil
-	}
-	object, isObject := v.(map[string]any)
-	list, isList := v.([]any)
-	text, isText := v.(string)
-	yes, isBool := v.(bool)
-	number, isNumber := v.(json.Number)
-	is := map[bool]string{isObject: "an object", isList: "a list", isText: "text",
-		isBool: "true or false", isNumber: shorten(string(number))}[true]
-	var should string
-	switch into.Kind() {
-	case reflect.Interface:
-		into.Set(reflect.ValueOf(v))
-		return nil
-	case reflect.Pointer:
-		into.Set(reflect.New(into.Type().Elem()))
-		return fill(into.Elem(), v, path)
-	case reflect.Struct:
-		for i := range into.NumField() {
-			key, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ",")
-			if inner, ok := object[key]; ok && key != "" {
-				if err := fill(into.Field(i), inner, joinPath(path, key)); err != nil {
-					return err
-				}
-			}
-		}
-		should = "an object"
-	case reflect.Map:
-		into.Set(reflect.MakeMapWithSize(into.Type(), len(object)))
-		for _, key := range slices.Sorted(maps.Keys(object)) {
-			inner := reflect.New(into.Type().Elem()).Elem()
-			if err := fill(inner, object[key], joinPath(path, key)); err != nil {
-				return err
-			}
-			into.SetMapIndex(reflect.ValueOf(key), inner)
-		}
-		should = "an object"
-	case reflect.Slice:
-		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
-		for i, inner := range list {
-			if err := fill(into.Index(i), inner, path); err != nil {
-				return err
-			}
-		}
-		should = "a list"
-	case reflect.String:
-		into.SetString(text)
-		should = "text"
-	case reflect.Bool:
-		into.SetBool(yes)
-		should = "true or false"
-	case reflect.Int:
-		n, err := strconv.Atoi(string(number))
-		into.SetInt(int64(n))
-		if should = "a whole number"; isNumber && err == nil {
-			return nil
-		}
-	default:
-		x, err := strconv.ParseFloat(string(number), 64)
-		into.SetFloat(x)
-		if should = "a number"; isNumber && err == nil {
-			return nil
-		}
-	}
-	if is != should {
-		return errors.New(strings.TrimPrefix(path+": "+is+" in place of "+should, ": "))
-	}
+func fill(into reflect.Value, v any, path string) (err error) {
+	defer catchFault(&err)
+	assign(into, v, path)
 	return nil
 }
 
-func joinPath(path, key string) string {
-	if path == "" {
-		return shorten(key)
+func assign(into reflect.Value, v any, path string) {
+	if v == nil {
+		return
 	}
-	return path + "." + shorten(key)
+	if own, ok := into.Addr().Interface().(interface{ fromJSON(v any) error }); ok {
+		if err := own.fromJSON(v); err != nil {
+			fail("%s: %w", path, err)
+		}
+		return
+	}
+	within := func(key string) string { return strings.TrimPrefix(path+"."+shorten(key), ".") }
+	switch into.Kind() {
+	case reflect.Interface:
+		into.Set(reflect.ValueOf(v))
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		assign(into.Elem(), v, path)
+	case reflect.Struct:
+		object := as[map[string]any](v, path, "an object")
+		for i := range into.NumField() {
+			key, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ",")
+			if inner, ok := object[key]; ok && key != "" {
+				assign(into.Field(i), inner, within(key))
+			}
+		}
+	case reflect.Map:
+		object := as[map[string]any](v, path, "an object")
+		into.Set(reflect.MakeMapWithSize(into.Type(), len(object)))
+		for _, key := range sortedKeys(object) {
+			inner := reflect.New(into.Type().Elem()).Elem()
+			assign(inner, object[key], within(key))
+			into.SetMapIndex(reflect.ValueOf(key), inner)
+		}
+	case reflect.Slice:
+		list := as[[]any](v, path, "a list")
+		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
+		for i, inner := range list {
+			assign(into.Index(i), inner, path)
+		}
+	case reflect.String:
+		into.SetString(as[string](v, path, "text"))
+	case reflect.Bool:
+		into.SetBool(as[bool](v, path, "true or false"))
+	case reflect.Int:
+		n, err := strconv.Atoi(string(as[json.Number](v, path, "a whole number")))
+		if err != nil {
+			mismatch(v, path, "a whole number")
+		}
+		into.SetInt(int64(n))
+	default:
+		x, err := strconv.ParseFloat(string(as[json.Number](v, path, "a number")), 64)
+		if err != nil {
+			mismatch(v, path, "a number")
+		}
+		into.SetFloat(x)
+	}
 }
+
+// as is a value that must be of the type T, called want.
+func as[T any](v any, path, want string) T {
+	t, ok := v.(T)
+	if !ok {
+		mismatch(v, path, want)
+	}
+	return t
+}
+
+func mismatch(v any, path, want string) {
+	is := map[reflect.Kind]string{reflect.Map: "an object", reflect.Slice: "a list",
+		reflect.String: "text", reflect.Bool: "true or false"}[reflect.TypeOf(v).Kind()]
+	if number, ok := v.(json.Number); ok {
+		is = shorten(string(number))
+	}
+	fail("%s", strings.TrimPrefix(path+": "+is+" in place of "+want, ": "))
+}
+
+// sortedKeys is the keys of a map in order.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // encodeJSON is a value as JSON, in which < and the like stay as they are.
 func encodeJSON(value any) string {

@@ -38,6 +38,8 @@ func TestParseJSON(t *testing.T) {
 		{`{"number": 9223372036854775808}`, "9223372036854775808 in place of a whole number"},
 		{`{"float": 1e999}`, "float: 1e999 in place of a number"},
 		{`{"text": "\ud83d"}`, "half a surrogate pair"},
+		{`{"text": "\\ufffd\ud83d"}`, "half a surrogate pair"},
+		{`{"text": "\\\ufffd\ud83d\ude00�"}`, ""},
 		{`{"map": "x"}`, "map: text in place of an object"},
 		{`{"map": {"x": []}}`, "map.x: a list in place of a whole number"},
 		{`[]`, "not a JSON object, {…}"},

@@ -27,6 +27,13 @@ func objectOf(class string, pairs ...any) pyDict {
 	return dictOf(append(pairs, className, class)...)
 }
 
+// unpickled runs a pickle that others may follow.
+func unpickled(pickle string) (object any, rest []byte, err error) {
+	defer catchFault(&err)
+	object, rest = unpickle([]byte(pickle), map[string]*storage{})
+	return object, rest, nil
+}
+
 // protocol2 is a pickle that says of which protocol it is: 2, if no other.
 func protocol2(pickle string) string {
 	if strings.HasPrefix(pickle, "\x80") {
@@ -94,7 +101,7 @@ func TestPickleValues(t *testing.T) {
 			pyTuple{int64(7), int64(8), int64(8), int64(7)}},
 	} {
 		pickle := protocol2(c.pickle)
-		got, rest, err := unpickle([]byte(pickle+"rest"), map[string]*storage{})
+		got, rest, err := unpickled(pickle + "rest")
 		if err != nil || string(rest) != "rest" || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q: %#v, then %q, %v; want %#v", c.pickle, got, rest, err, c.want)
 		}
@@ -111,21 +118,24 @@ func TestPickleRefused(t *testing.T) {
 		{"ctorch._utils\n_rebuild_tensor_v2.__globals__\n)R.",
 			`it calls "torch._utils._rebuild_tensor_v2.__globals__"`},
 		{"ctorch\nFloatStorage\n)R.", `it calls "torch.FloatStorage"`},
-		{"X\x09\x00\x00\x00os.system)R.", "a string is called with a tuple"},
-		{"ccollections\nOrderedDict\n]R.", `"collections.OrderedDict" is called with a ` +
-			`list`},
+		{"X\x09\x00\x00\x00os.system)R.", "a call of a plain value, with a tuple"},
+		{"ccollections\nOrderedDict\n]R.", "a call of a plain value, with a list"},
 		{"ccollections\nOrderedDict\nN\x85R.", "an OrderedDict is made of 1 arguments"},
 		{"ctorch._utils\n_rebuild_tensor_v2\n)R.", "a tensor is made of 0 arguments"},
 		{"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.",
 			"a tensor is not made of (storage"},
 		{"ctorch._utils\n_rebuild_parameter\n)R.", "a parameter is not made of a tensor"},
 		{"ctorch._utils\n_rebuild_parameter\nN\x88}\x87R.", "a parameter is not made of a tensor"},
-		{"\x80\x04NN\x93.", "a name is made of None and None"},
-		{"K\x00)\x81.", "an object of an integer is made from a tuple"},
-		{"ca\nB\nN\x81.", `an object of "a.B" is made from None`},
+		{"\x80\x04NN\x93.", "a name that is none"},
+		{"K\x00)\x81.", "an object is made of a plain value and a tuple"},
+		{"ca\nB\nN\x81.", "an object is made of a plain value and a plain value"},
 		{"K\x00)N\x92.", "opcode 0x92 is not one that a state dict needs"},
 		{"(ios\nsystem\n.", "opcode 0x69"},
 		{"(cos\n", "a name has no end"},
+		{pickledText(strings.Repeat("x", longestName)) + pickledText("y") + "\x93.",
+			"a name that is none"},
+		{pickledText(strings.Repeat("x", 1<<20)) + "q\x00}" + strings.Repeat("h\x00Ns", 300) + ".",
+			"more than 1048576 opcodes"}, // or the work of 300 long keys
 		{"S'x'\n.", "opcode 0x53"},
 		{"\x80\x05\x97.", "opcode 0x97"},
 		{"\x82\x01.", "opcode 0x82"},
@@ -141,7 +151,7 @@ func TestPickleRefused(t *testing.T) {
 		{"}(K\x01u.", "1 keys and values are set in a dict"},
 		{"]K\x01K\x01s.", "2 keys and values are set in a list"},
 		{"}K\x01a.", "items are appended to a dict"},
-		{"K\x01}b.", "attributes of an integer are set from a dict"},
+		{"K\x01}b.", "attributes of a plain value are set from a dict"},
 		{"]}b.", "attributes of a list are set from a dict"},
 		{"h\x00.", "memo slot 0 is empty"},
 		{"q\x00.", "the stack is empty"},
@@ -161,10 +171,10 @@ func TestPickleRefused(t *testing.T) {
 		{strings.Repeat("]", maxSteps), "more than 1048576 opcodes"},
 		{"", "pickle: byte 2: the pickle ends in the middle"},
 	} {
-		_, _, err := unpickle([]byte(protocol2(c.pickle)), map[string]*storage{})
+		_, _, err := unpickled(protocol2(c.pickle))
 		wantError(t, fmt.Sprintf("%.60q", c.pickle), err, c.want)
 	}
-	_, _, err := unpickle(nil, map[string]*storage{})
+	_, _, err := unpickled("")
 	wantWhole(t, "nothing", err, "pickle: byte 0: the pickle ends in the middle")
 }
 
@@ -177,8 +187,7 @@ func TestPickleNegatedView(t *testing.T) {
 	}
 	for metadata, ok := range map[string]bool{"N": true, "}": true, "": true, "}" +
 		pickledText("neg") + "\x88s": false, "K\x01": false} {
-		if _, _, err := unpickle([]byte(tensor(metadata)),
-			map[string]*storage{}); (err == nil) != ok {
+		if _, _, err := unpickled(tensor(metadata)); (err == nil) != ok {
 			t.Errorf("metadata %q: %v", metadata, err)
 		}
 	}
@@ -192,20 +201,20 @@ func TestPickleBillionLaughs(t *testing.T) {
 		program += "]q\x01(" + strings.Repeat("h\x00", 10) + "eh\x01q\x00"
 	}
 	outermost := program + "."
-	if value, _, err := unpickle([]byte(outermost), map[string]*storage{}); err != nil ||
+	if value, _, err := unpickled(outermost); err != nil ||
 		len(*value.(pyList)) != 10 {
 		t.Error(value, err)
 	}
 	// The same where a version, a key or a name is expected: an error must not print it.
 	for _, p := range []string{program + "h\x00Q.", program + "h\x00)R.",
 		program + "h\x00h\x00\x93."} {
-		if _, _, err := unpickle([]byte(p), map[string]*storage{}); err == nil ||
+		if _, _, err := unpickled(p); err == nil ||
 			len(err.Error()) > 500 {
 			t.Errorf("%v", err)
 		}
 	}
 	itself := "\x80\x02]q\x00h\x00a."
-	if _, _, err := unpickle([]byte(itself), map[string]*storage{}); err != nil {
+	if _, _, err := unpickled(itself); err != nil {
 		t.Error(err)
 	}
 }
@@ -228,7 +237,7 @@ func FuzzPickle(f *testing.F) {
 	f.Add([]byte("\x80\x02}" + pickledText("x") + pickledTensor("ByteStorage", "k", 8, 1, "\x86", 2,
 		2, 4, 2) + "s."))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		object, rest, err := unpickle(data, map[string]*storage{})
+		object, rest, err := unpickled(string(data))
 		if err != nil {
 			if strings.Contains(err.Error(), "\n") {
 				t.Fatalf("an error of several lines: %v", err)

@@ -49,6 +49,12 @@ func encodeCheckpoint(ck *Checkpoint, shift int) []byte {
 	return safetensorsFile(string(header), data)
 }
 
+// parsed is what parseSafetensors makes of a file.
+func parsed(file []byte) (*Checkpoint, error) {
+	tensors, meta, err := parseSafetensors(file)
+	return &Checkpoint{tensors: tensors, meta: meta}, err
+}
+
 // oneTensor is a file with one tensor of bytes.
 func oneTensor(data []byte) []byte {
 	x := Tensor{"x", "U8", []int{len(data)}, data}
@@ -62,7 +68,7 @@ func TestParseSafetensors(t *testing.T) {
 		"__metadata__": {"format": "pt", "n_head": "2"},
 		"b": {"dtype": "I64", "shape": [3, 0, 7], "data_offsets": [10, 10]}`
 	data := []byte("0123456789abcd")
-	ck := must(parseSafetensors(safetensorsFile("{"+header+"}   ", data)))
+	ck := must(parsed(safetensorsFile("{"+header+"}   ", data)))
 	want := []Tensor{
 		{"aé", "F16", []int{1, 5}, data[:10]},
 		{"b", "I64", []int{3, 0, 7}, data[10:10]},
@@ -80,11 +86,11 @@ func TestParseSafetensors(t *testing.T) {
 		}
 	}
 
-	if ck := must(parseSafetensors(safetensorsFile("{}", nil))); len(ck.tensors) != 0 {
+	if ck := must(parsed(safetensorsFile("{}", nil))); len(ck.tensors) != 0 {
 		t.Errorf("a file without tensors: %v", ck)
 	}
 	null := safetensorsFile(`{"__metadata__":null}`, nil) // as some writers spell none
-	if ck := must(parseSafetensors(null)); len(ck.meta) != 0 {
+	if ck := must(parsed(null)); len(ck.meta) != 0 {
 		t.Errorf("no metadata: %v", ck)
 	}
 }
@@ -117,7 +123,7 @@ func TestParseFiles(t *testing.T) {
 		{"header of 640 bytes, like a pickle", "\x80\x02\x00\x00\x00\x00\x00\x00{}",
 			header + "640 bytes, the file only 2 after its length"},
 	} {
-		_, err := parseSafetensors([]byte(c.file))
+		_, err := parsed([]byte(c.file))
 		wantWhole(t, c.name, err, c.want)
 	}
 }
@@ -127,7 +133,7 @@ func TestParseFiles(t *testing.T) {
 func TestParseFaults(t *testing.T) {
 	fault := func(header, want string) {
 		t.Helper()
-		_, err := parseSafetensors(safetensorsFile(header, make([]byte, 8)))
+		_, err := parsed(safetensorsFile(header, make([]byte, 8)))
 		wantWhole(t, shorten(header), err, want)
 	}
 	long := strings.Repeat("x", 1000)
@@ -203,7 +209,7 @@ func TestParseFaults(t *testing.T) {
 	for _, header := range []string{
 		`{"x":{"dtype":"F32"`, `{"x"}`, `{"x":{"shape":[2,,`, `{]`, `{"x":NaN}`, `{x:1}`,
 	} {
-		_, err := parseSafetensors(safetensorsFile(header, nil))
+		_, err := parsed(safetensorsFile(header, nil))
 		if !says(err, "its header: not JSON, or cut short, at byte ") {
 			t.Errorf("%s: %v", header, err)
 		}
@@ -309,7 +315,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 	lie := safetensorsFile(header, nil)
 	if n := allocated(func() {
-		if _, err := parseSafetensors(lie); err == nil {
+		if _, err := parsed(lie); err == nil {
 			t.Error("no error")
 		}
 	}); n > 64<<10 {

@@ -43,26 +43,29 @@ func isTorch(head []byte) bool {
 // parseTorch returns what a PyTorch file holds as a tree, see plainTree. Its tensors are *strided,
 // views of data.
 func parseTorch(data []byte) (tree map[string]any, err error) {
-	parse := parseTorchStream
+	defer catchFault(&err)
 	if bytes.HasPrefix(data, []byte(zipMagic)) {
-		parse = parseTorchZip
+		return plainTree(parseTorchZip(data)), nil
 	}
-	object, err := parse(data)
-	if err != nil {
-		return nil, err
-	}
-	return plainTree(object)
+	return plainTree(parseTorchStream(data)), nil
 }
 
-func parseTorchZip(data []byte) (object any, err error) {
+// parsePickle returns what a pickle by itself holds, as a tree.
+func parsePickle(data []byte) (tree map[string]any, err error) {
+	defer catchFault(&err)
+	object, _ := unpickle(data, map[string]*storage{})
+	return plainTree(object), nil
+}
+
+func parseTorchZip(data []byte) (object any) {
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
-		return nil, errors.New("not a whole PyTorch file: it was cut short, or is damaged")
+		fail("not a whole PyTorch file: it was cut short, or is damaged")
 	}
 	entries, folder := map[string]*zip.File{}, ""
 	for _, f := range archive.File {
 		if entries[f.Name] != nil {
-			return nil, fmt.Errorf("zip entry %s is there twice", quote(f.Name))
+			fail("zip entry %s is there twice", quote(f.Name))
 		}
 		entries[f.Name] = f
 		parent, name, _ := strings.Cut(f.Name, "/")
@@ -70,112 +73,98 @@ func parseTorchZip(data []byte) (object any, err error) {
 		case name == "data.pkl":
 			folder = max(folder, parent+"/")
 		case name == "archive_format":
-			return nil, errors.New("this is an exported program (torch.export), not weights " +
-				"alone: save it again where it came from, as torch.save(program.state_dict, FILE)")
+			fail("this is an exported program (torch.export), not weights alone: save it again " +
+				"where it came from, as torch.save(program.state_dict, FILE)")
 		case name == "constants.pkl":
-			return nil, errors.New("this is a TorchScript program, not weights alone: save it " +
-				"again where it came from, as torch.save(model.state_dict(), FILE)")
+			fail("this is a TorchScript program, not weights alone: save it again where it came " +
+				"from, as torch.save(model.state_dict(), FILE)")
 		case strings.HasSuffix(f.Name, ".npy"):
-			return nil, errors.New("this is a NumPy file (npz): only safetensors and PyTorch " +
-				"files can be read")
+			fail("this is a NumPy file (npz): only safetensors and PyTorch files can be read")
 		}
 	}
 	if folder == "" {
-		return nil, errors.New("a zip file, but not PyTorch's: there is no data.pkl in it")
+		fail("a zip file, but not PyTorch's: there is no data.pkl in it")
 	}
-	if entries[folder+"byteorder"] != nil {
-		order, err := zipContent(entries[folder+"byteorder"], data)
-		if err != nil || string(order) != "little" {
-			return nil, fmt.Errorf("its byte order is %s: only little-endian files are read",
-				quote(string(order)))
+	if order := entries[folder+"byteorder"]; order != nil {
+		if order := zipContent(order, data); string(order) != "little" {
+			fail("its byte order is %s: only little-endian files are read", quote(string(order)))
 		}
 	}
-	pickle, err := zipContent(entries[folder+"data.pkl"], data)
-	if err != nil {
-		return nil, err
-	}
 	storages := map[string]*storage{}
-	if object, _, err = unpickle(pickle, storages); err != nil {
-		return nil, err
-	}
+	object, _ = unpickle(zipContent(entries[folder+"data.pkl"], data), storages)
 	for _, key := range sortedKeys(storages) {
 		entry, s := entries[folder+"data/"+key], storages[key]
 		if entry == nil {
-			return nil, fmt.Errorf("storage %s is missing", quote(key))
+			fail("storage %s is missing", quote(key))
 		}
-		if s.data, err = zipContent(entry, data); err != nil {
-			return nil, err
-		}
-		if len(s.data) != s.count*s.size {
-			return nil, fmt.Errorf("storage %s has %d bytes: its %d elements need %d", quote(key),
-				len(s.data), s.count, s.count*s.size)
+		if s.data = zipContent(entry, data); len(s.data) != s.count*s.size {
+			fail("storage %s has %d bytes: its %d elements need %d", quote(key), len(s.data),
+				s.count, s.count*s.size)
 		}
 	}
-	return object, nil
+	return object
 }
 
 // zipContent returns an entry of the zip file in data, where it lies: PyTorch neither compresses
 // nor encrypts. As in torch.load, checksums are not looked at: torch.save can be told to leave them
 // out.
-func zipContent(f *zip.File, data []byte) ([]byte, error) {
+func zipContent(f *zip.File, data []byte) []byte {
 	const encrypted = 1
 	start, err := f.DataOffset()
 	size, length := f.UncompressedSize64, int64(len(data))
 	switch {
 	case f.Flags&encrypted != 0 || f.Method != zip.Store || f.CompressedSize64 != size:
-		return nil, fmt.Errorf("zip entry %s: compressed or encrypted, which PyTorch never does: "+
-			"pack the file again without compression (zip -0)", quote(f.Name))
+		fail("zip entry %s: compressed or encrypted, which PyTorch never does: pack the file "+
+			"again without compression (zip -0)", quote(f.Name))
 	case err != nil || start < 0 || start > length || size > uint64(length-start):
-		return nil, fmt.Errorf("zip entry %s is not where it should be: the file was cut short, "+
-			"or is damaged", quote(f.Name))
+		fail("zip entry %s is not where it should be: the file was cut short, or is damaged",
+			quote(f.Name))
 	}
-	return data[start:][:size:size], nil
+	return data[start:][:size:size]
 }
 
-func parseTorchStream(data []byte) (object any, err error) {
-	const magic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // push 0x1950a86a20f9469cfc6c
+func parseTorchStream(data []byte) (object any) {
+	const magic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // 0x1950a86a20f9469cfc6c
 	const version = int64(1001)
 	if !bytes.Contains(data[:min(len(data), 32)], []byte(magic)) {
-		return nil, errors.New("a pickle, but not a file of torch.save: it does not begin with " +
-			"PyTorch's magic number")
+		fail("a pickle, but not a file of torch.save: it does not begin with PyTorch's magic " +
+			"number")
 	}
 	storages := map[string]*storage{}
 	var pickles [5]any
 	for i := range pickles {
-		if pickles[i], data, err = unpickle(data, storages); err != nil {
-			return nil, err
-		}
+		pickles[i], data = unpickle(data, storages)
 	}
 	if pickles[1] != any(version) {
-		return nil, fmt.Errorf("an unknown version of the stream form: only %d is known", version)
+		fail("an unknown version of the stream form: only %d is known", version)
 	}
-	if machine, _ := pickles[2].(map[string]any); machine["little_endian"] != true {
-		return nil, errors.New("it does not say little_endian: only little-endian files are read")
+	if machine, _ := pickles[2].(pyDict); machine["little_endian"] != true {
+		fail("it does not say little_endian: only little-endian files are read")
 	}
-	keys, ok := pickles[4].(*[]any)
+	keys, ok := pickles[4].(pyList)
 	if !ok {
-		return nil, fmt.Errorf("storage keys: %s in place of a list", pyKind(pickles[4]))
+		fail("it has no list of its storages")
 	}
 	for _, item := range *keys {
 		key, _ := item.(string)
 		s, ok := storages[key]
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("storage %s belongs to no tensor", quote(key))
+			fail("storage %s belongs to no tensor", quote(key))
 		case len(data) < 8 || len(data)-8 < s.count*s.size:
-			return nil, fmt.Errorf("the file ends in storage %s", quote(key))
+			fail("the file ends in storage %s", quote(key))
 		case binary.LittleEndian.Uint64(data) != uint64(s.count):
-			return nil, fmt.Errorf("storage %s has %d elements where its tensors say %d",
-				quote(key), binary.LittleEndian.Uint64(data), s.count)
+			fail("storage %s has %d elements where its tensors say %d", quote(key),
+				binary.LittleEndian.Uint64(data), s.count)
 		}
 		s.data, data = data[8:][:s.count*s.size], data[8+s.count*s.size:]
 	}
 	for _, key := range sortedKeys(storages) {
 		if storages[key].data == nil {
-			return nil, fmt.Errorf("storage %s is missing", quote(key))
+			fail("storage %s is missing", quote(key))
 		}
 	}
-	return pickles[3], nil
+	return pickles[3]
 }
 
 // A storage is a flat array of numbers beside the pickle.
@@ -306,6 +295,7 @@ func (v *strided) gather(out []byte, at, axis int) []byte {
 // The opcodes are described in Python's own pickletools module.
 type pickleMachine struct {
 	program  []byte
+	start    int // of the opcode
 	at       int // the next byte
 	steps    int // done so far
 	stack    []any
@@ -332,40 +322,29 @@ const (
 	opStop    = '.'
 )
 
-// A pickleFault is what the machine stops with: fail panics with one, and unpickle returns it.
-type pickleFault struct{ error }
-
-func (m *pickleMachine) fail(format string, args ...any) {
-	panic(pickleFault{fmt.Errorf(format, args...)})
-}
-
 // unpickle runs the pickle at the beginning of data, and returns its object, and the data that
 // follow it. The storages that it names come to storages.
-func unpickle(data []byte, storages map[string]*storage) (object any, rest []byte, err error) {
+func unpickle(data []byte, storages map[string]*storage) (object any, rest []byte) {
 	m := &pickleMachine{
 		program: data[:min(len(data), maxPickle)], memo: map[uint64]any{}, storages: storages,
 	}
-	start := 0
-	defer func() {
-		thrown := recover()
-		if fault, ok := thrown.(pickleFault); ok {
-			err = fmt.Errorf("pickle: byte %d: %w", start, fault)
-		} else if thrown != nil {
-			panic(thrown)
-		}
-	}()
 	for ; m.steps < maxSteps; m.steps++ {
-		start = m.at
+		m.start = m.at
 		op := m.take(1)[0]
 		if op == opStop {
-			return m.popN(1)[0], data[m.at:], nil
+			return m.popN(1)[0], data[m.at:]
 		}
 		if opcodes[op] == nil {
 			m.fail("opcode 0x%02x is not one that a state dict needs", op)
 		}
 		opcodes[op](m)
 	}
-	return nil, nil, fmt.Errorf("pickle: more than %d opcodes: too long for a state dict", maxSteps)
+	m.fail("more than %d opcodes: too long for a state dict", maxSteps)
+	return nil, nil
+}
+
+func (m *pickleMachine) fail(format string, args ...any) {
+	fail("pickle: byte %d: "+format, append([]any{m.start}, args...)...)
 }
 
 var opcodes = [256]func(m *pickleMachine){
@@ -425,7 +404,7 @@ func (m *pickleMachine) find(names pyTuple) {
 	module, ok1 := names[0].(string)
 	name, ok2 := names[1].(string)
 	if !ok1 || !ok2 || len(module)+len(name) > longestName {
-		m.fail("a name is made of %s and %s", pyKind(names[0]), pyKind(names[1]))
+		m.fail("a name that is none")
 	}
 	m.push(pyName(module + "." + name))
 }
@@ -435,7 +414,7 @@ func (m *pickleMachine) reduce(call pyTuple) {
 	name, ok1 := call[0].(pyName)
 	args, ok2 := call[1].(pyTuple)
 	if !ok1 || !ok2 {
-		m.fail("%s is called with %s", pyKind(call[0]), pyKind(call[1]))
+		m.fail("a call of %s, with %s", pyKind(call[0]), pyKind(call[1]))
 	}
 	m.push(m.call(name, args))
 }
@@ -490,7 +469,7 @@ func (m *pickleMachine) persistent(id any) any {
 	key, ok2 := t[2].(string)
 	count, ok3 := toInt(t[4])
 	s := storage{format: storageFormats[class], count: count}
-	s.size = formatBits(s.format) / 8
+	s.size = formatBits[s.format] / 8
 	switch {
 	case !ok1 || !ok2 || !ok3 || count > math.MaxInt/8:
 		m.fail(`a storage's persistent id is not ("storage", class, key, device, count)`)
@@ -589,7 +568,7 @@ func (m *pickleMachine) newObject(of pyTuple) {
 	class, ok1 := of[0].(pyName)
 	args, ok2 := of[1].(pyTuple)
 	if !ok1 || !ok2 {
-		m.fail("an object of %s is made from %s", pyKind(of[0]), pyKind(of[1]))
+		m.fail("an object is made of %s and %s", pyKind(of[0]), pyKind(of[1]))
 	}
 	object := pyDict{className: string(class)}
 	if len(args) > 0 {
@@ -745,48 +724,10 @@ func integer(b []byte) any {
 
 func bigEndianFloat(b []byte) float64 { return math.Float64frombits(binary.BigEndian.Uint64(b)) }
 
-func pyKind(value any) string {
-	switch v := value.(type) {
-	case nil:
-		return "None"
-	case bool:
-		return "a bool"
-	case int64:
-		return "an integer"
-	case float64:
-		return "a float"
-	case string:
-		return "a string"
-	case pyTuple:
-		return "a tuple"
-	case pyList:
-		return "a list"
-	case pyDict:
-		if class, ok := v[className].(string); ok {
-			return fmt.Sprintf("an object of the class %.100q", class)
-		}
-		return "a dict"
-	case pyName:
-		return fmt.Sprintf("%.100q", string(v))
-	case *storage:
-		return "a storage"
-	}
-	return "a tensor"
-}
-
-// parsePickle returns what a pickle by itself holds as a tree, see plainTree.
-func parsePickle(data []byte) (tree map[string]any, err error) {
-	object, _, err := unpickle(data, map[string]*storage{})
-	if err != nil {
-		return nil, err
-	}
-	return plainTree(object)
-}
-
 // plainTree is what the machine has made as JSON would have it: dicts and lists; an object is a
 // dict of its attributes. What occurs twice stands where it is met first, in the order of the keys:
 // a few bytes may unfold into more than any memory holds.
-func plainTree(object any) (tree map[string]any, err error) {
+func plainTree(object any) map[string]any {
 	const deepest = 100
 	seen := map[uintptr]bool{}
 	var plain func(value any, depth int) any
@@ -798,10 +739,10 @@ func plainTree(object any) (tree map[string]any, err error) {
 			return value
 		}
 		if depth > deepest {
-			err = fmt.Errorf("what it holds is nested more than %d deep", deepest)
+			fail("what it holds is nested more than %d deep", deepest)
 		}
 		at := reflect.ValueOf(value).Pointer()
-		if seen[at] || err != nil {
+		if seen[at] {
 			return nil
 		}
 		seen[at] = true
@@ -823,9 +764,23 @@ func plainTree(object any) (tree map[string]any, err error) {
 		}
 		return plainList
 	}
-	if _, ok := object.(pyDict); !ok {
-		return nil, fmt.Errorf("it holds %s, not a state dict", pyKind(object))
+	tree, ok := plain(object, 0).(map[string]any)
+	if !ok {
+		fail("it holds %s, not a state dict", pyKind(object))
 	}
-	tree, _ = plain(object, 0).(map[string]any)
-	return tree, err
+	return tree
+}
+
+func pyKind(value any) string {
+	switch value.(type) {
+	case pyTuple:
+		return "a tuple"
+	case pyList:
+		return "a list"
+	case pyDict:
+		return "a dict"
+	case *strided:
+		return "a tensor"
+	}
+	return "a plain value"
 }

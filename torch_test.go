@@ -252,7 +252,7 @@ func TestTorchStream(t *testing.T) {
 			s.object, s.keys, s.storages = "\x80\x02}.", "\x80\x02].", ""
 		}, "a dict without tensors"},
 		{"keys that are no list", func(s *torchStream) { s.keys = "\x80\x02}." },
-			"a dict in place of a list"},
+			"it has no list of its storages"},
 		{"a key of no tensor", func(s *torchStream) {
 			s.keys = strings.Replace(s.keys, "ke.", "qe.", 1)
 		}, `storage "q" belongs to no tensor`},

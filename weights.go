@@ -24,6 +24,33 @@ import (
 // file and a config.json beside it say. What is not said and cannot be seen is not guessed, but for
 // one thing: the head count at the widths of OpenAI's own models.
 
+// Checkpoint is what a file of weights holds, or several, and what lies beside it.
+type Checkpoint struct {
+	source  string // the file's name
+	tensors []Tensor
+	meta    map[string]string // safetensors' __metadata__
+	release func() error      // ends the mapping; nil where the data is ordinary memory
+
+	torch     int64  // the size of a PyTorch file in bytes; 0 for safetensors
+	facts     Facts  // what the file itself says about the model,
+	factsErr  error  // and why that cannot be computed
+	folder    string // where a config.json and a vocabulary may lie; "" for weights in a program
+	config    Facts  // what the config.json there says,
+	configErr error  // and why that cannot be computed
+	notes     []string
+}
+
+// close gives the file's memory back. Nothing that was made of the checkpoint, such as a Model, may
+// be used after it.
+func (ck *Checkpoint) close() error {
+	release := ck.release
+	ck.tensors, ck.release = nil, nil
+	if release == nil {
+		return nil
+	}
+	return release()
+}
+
 // openModel opens the weights in a file: safetensors, PyTorch's, or the index of a checkpoint in
 // several files; or the safetensors file that is length bytes of it from offset on (0, 0 is the
 // whole file). heads is the number of attention heads if the user says it, or else 0.
@@ -91,6 +118,31 @@ func openOne(path string) (*Checkpoint, error) {
 		return nil, fmt.Errorf("%s: this is %s", path, foreign)
 	}
 	return openSafetensors(path) // which says what is wrong with it
+}
+
+// openSafetensors opens a safetensors file. The file is mapped into memory where the system can do
+// that: opening reads its header and nothing else, and a weight is read from the disk when it is
+// first used. Elsewhere the whole file is read.
+//
+// A mapped file must not shrink while it is in use: the system ends a program that reads what is no
+// longer there. Replacing the file by renaming another one over it does no harm.
+func openSafetensors(path string) (*Checkpoint, error) {
+	return openSafetensorsAt(path, 0, -1)
+}
+
+// openSafetensorsAt is openSafetensors for length bytes of another file from offset on; a negative
+// length means all that follows.
+func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
+	data, release, err := readRange(path, offset, length)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, reason(err))
+	}
+	ck := &Checkpoint{source: path, release: release}
+	if ck.tensors, ck.meta, err = parseSafetensors(data); err != nil {
+		ck.close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return ck, nil
 }
 
 // openTorch opens a PyTorch file with a state dict in it.
