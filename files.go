@@ -244,7 +244,8 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	return nil
 }
 
-// beginFile makes the temporary file for a file that is written if name is, which is path.
+// beginFile makes a temporary file for path, the file that is written if name is. It must be
+// discarded in the end, also where it has got its name by then.
 func beginFile(name string, mode fs.FileMode) (f *os.File, path string, err error) {
 	path, err = throughLinks(name)
 	if err != nil {
@@ -258,11 +259,32 @@ func beginFile(name string, mode fs.FileMode) (f *os.File, path string, err erro
 		kept := info.Mode().Perm()
 		mode = kept | mode&0o111&(kept>>2)
 	}
-	f, err = createTemporary(path, mode)
+	folder, _ := filepath.Split(path)
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	f, err = os.OpenFile(folder+".mechpatch-"+rand.Text()+".tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL,
+		mode)
+	if err == nil {
+		unfinished.files[f] = true
+	}
 	if err == nil && statErr == nil {
 		f.Chmod(mode) // the umask has no say in the mode of a file that was there
 	}
 	return f, path, err
+}
+
+// unfinished are the temporary files of this moment.
+var unfinished = struct {
+	sync.Mutex
+	files map[*os.File]bool
+}{files: map[*os.File]bool{}}
+
+func discard(f *os.File) {
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	f.Close() // Windows removes no open file
+	os.Remove(f.Name())
+	delete(unfinished.files, f)
 }
 
 // wholeLines is a file that is cut back to its last whole line where writing fails, as on a full
@@ -316,34 +338,6 @@ func beside(path, suffix string) string {
 		name = name[:len(name)-last]
 	}
 	return folder + name + suffix
-}
-
-// unfinished are the temporary files of this moment.
-var unfinished = struct {
-	sync.Mutex
-	files map[*os.File]bool
-}{files: map[*os.File]bool{}}
-
-// createTemporary makes a file in path's folder that must be discarded in the end, also where it
-// has got its name by then.
-func createTemporary(path string, mode fs.FileMode) (*os.File, error) {
-	folder, _ := filepath.Split(path)
-	name := folder + ".mechpatch-" + rand.Text() + ".tmp" // for long names too
-	unfinished.Lock()
-	defer unfinished.Unlock()
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err == nil {
-		unfinished.files[f] = true
-	}
-	return f, err
-}
-
-func discard(f *os.File) {
-	unfinished.Lock()
-	defer unfinished.Unlock()
-	f.Close() // Windows removes no open file
-	os.Remove(f.Name())
-	delete(unfinished.files, f)
 }
 
 // endCleanly has the temporary files removed before a signal ends the program. The signal ends it
