@@ -33,7 +33,9 @@ func detectVectors() (avx2, avx512 bool) {
 	return avx2, avx512
 }
 
-// vectorKernels lists the kernels of this processor. The tiles are explained in matmul_amd64.s, the
+func init() { vectorKernels = avxKernels }
+
+// avxKernels lists the kernels of this processor. The tiles are explained in matmul_amd64.s, the
 // other sizes are measured. A row block of packed x (for AVX-512 616 · 768 values in rows of 16 for
 // 14, 2.2 MB) may be a little larger than the second-level cache, because it is read in order and
 // fetched ahead, and the larger it is the less often w is read. A strip of packed w is 0.6 MB, for
@@ -41,7 +43,7 @@ func detectVectors() (avx2, avx512 bool) {
 //
 // With AVX-512 the functions of single rows are AVX2's too: with 16 lanes in place of 8 GELU is 1.3
 // times as fast, less than 1 % of a sweep and not worth a second kernel.
-func vectorKernels() (all []*kernel) {
+func avxKernels() (all []*kernel) {
 	avx2 := &kernel{
 		name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
 		tile: tileAVX2, packPanels: packPanelsAVX2, turn: transposeAVX2,
@@ -57,7 +59,7 @@ func vectorKernels() (all []*kernel) {
 	if hasAVX512 {
 		u := *avx2
 		u.name, u.rows, u.cols, u.stride = "avx512", 14, 32, 16
-		u.strip, u.rowBlock, u.depth, u.inPlace = 192, 616, 768, true
+		u.strip, u.rowBlock, u.depth = 192, 616, 768
 		u.tile, u.packPanels = tileAVX512, packPanelsAVX512
 		all = append(all, &u)
 	}

@@ -1,11 +1,5 @@
 package main
 
-import (
-	"runtime"
-	"sync/atomic"
-	"unsafe"
-)
-
 // How the matrices are multiplied is from K. Goto and R. van de Geijn, "Anatomy of High-Performance
 // Matrix Multiplication" (ACM Transactions on Mathematical Software 34, 2008). y is cut into tiles
 // of the size that a processor's vector registers hold (kernel.go), and what a tile needs is laid
@@ -14,12 +8,11 @@ import (
 //   - x in row panels of as many rows as a tile has: for each k, the panel's x[·, k] side by side;
 //   - w in column panels of as many columns: for each k, the panel's w[k, ·] side by side.
 //
-// A task, which the threads take from a common counter, is a strip of a few column panels times a
-// block of row panels. Only a portion of k, depth values, is summed at a time: unfinished sums are
-// put down in y and taken up again. A packed strip of that depth stays in a core's second-level
-// cache while the row panels are multiplied with it one after the other, and each row panel is near
-// while it is multiplied with the strip's column panels. Of x too only a portion is packed at a
-// time, where it is large: in room that is used again and again, the packed x stays in the caches.
+// A block of x is packed: some of its rows over a portion of k, as much as stays in the caches.
+// Then each thread takes strips of a few column panels over that portion and multiplies the row
+// panels with them. A packed strip stays in a core's second-level cache while the row panels are
+// multiplied with it one after the other, and each row panel is near while it is multiplied with
+// the strip's column panels. Unfinished sums are put down in y and taken up with the next portion.
 //
 // Every element of y is one chain of fused multiply-adds over k in ascending order that begins with
 // zero; the bias comes last. In which tile the element lies, how many other rows there are and how
@@ -41,8 +34,8 @@ func matMulT(y, x []float32, w Matrix) {
 	multiply(product{y: y, x: x, w: w, transposed: true})
 }
 
-// product is one multiplication: y = x·w (+ bias), perhaps through GELU: [m, k]·[k, n] + [n] → [m,
-// n].
+// product is one multiplication: y = x·w (+ bias), perhaps through an activation: [m, k]·[k, n] +
+// [n] → [m, n].
 type product struct {
 	y, x       []float32
 	w          Matrix
@@ -50,9 +43,14 @@ type product struct {
 	m, n, k    int
 	transposed bool              // w is [n, k]
 	activate   func(x []float32) // what the finished sums go through, or nil
+
+	// The block of x that is packed: its rows, in how many row panels, and its values of k.
+	row0, rows, panels int
+	k0, depth          int
+	packed             []float32 // [panels][depth][stride]
 }
 
-// multiply fills in the sizes of a product of dense matrices and runs it.
+// multiply fills in the sizes of a product and computes it, a block of rows at a time.
 func multiply(p product) {
 	p.k, p.n = p.w.rows, p.w.cols
 	if p.transposed {
@@ -62,300 +60,93 @@ func multiply(p product) {
 		return
 	}
 	p.m = len(p.x) / p.k
-	if p.w.zero() {
-		p.biasAlone()
+	p.y = p.y[:p.m*p.n]
+	if p.w.zero() { // the bias in every row of y
+		row := p.y[:p.n]
+		clear(row)
+		copy(row, p.bias)
+		if p.activate != nil {
+			p.activate(row)
+		}
+		for at := p.n; at < len(p.y); at += p.n {
+			copy(p.y[at:], row)
+		}
 		return
 	}
-	_ = p.y[:p.m*p.n] // the kernels check no bounds
 	if p.bias != nil {
-		_ = p.bias[:p.n]
+		p.bias = p.bias[:p.n] // the kernels check no bounds
 	}
-	compute(p)
-}
-
-// biasAlone is the product where w is all zeros: the bias in every row of y.
-func (p *product) biasAlone() {
-	for r := 0; r < p.m; r++ {
-		row := p.y[r*p.n : (r+1)*p.n]
-		switch {
-		case p.bias == nil:
-			clear(row)
-		case r > 0:
-			copy(row, p.y[:p.n])
-		default:
-			copy(row, p.bias)
-			if p.activate != nil {
-				p.activate(row)
-			}
+	u, room := chosen, packedX.get()
+	blocks := (p.m + u.rowBlock - 1) / u.rowBlock
+	for i := range blocks {
+		p.row0, p.rows = i*p.m/blocks, (i+1)*p.m/blocks-i*p.m/blocks
+		p.panels = (p.rows + u.rows - 1) / u.rows
+		most := u.depth * max(1, u.rowBlock/p.rows) // of k, where the block has few rows
+		for p.k0 = 0; p.k0 < p.k; p.k0 += p.depth {
+			p.depth = min(most, p.k-p.k0)
+			*room = grow(*room, p.panels*p.depth*u.stride)
+			p.packed = *room
+			p.block()
 		}
 	}
+	packedX.put(room)
 }
 
-// maxBlocks is how many row blocks have their x packed at a time. It bounds the scratch memory of
-// very tall products.
-const maxBlocks = 2
+var packedX pool[[]float32]
 
-// stripGap is the values between the packed column panels of a strip. Panels a power of two apart
-// would crowd the same lines of the cache.
-const stripGap = 16
+// firstRow is the row with which a row panel of the block begins. They have nearly equally many.
+func (p *product) firstRow(panel int) int { return p.row0 + panel*p.rows/p.panels }
 
-// aheadRows is how many rows before it is packed a row of w is fetched from main memory.
-const aheadRows = 8
-
-// worthThreads is the number of multiplications from which on it pays to wake other threads.
+// worthThreads is the number of multiplications from which on it pays to wake another thread.
 const worthThreads = 1 << 18
 
-// compute computes a product, a few row blocks at a time.
-func compute(p product) {
-	s := schedules.get()
-	s.product = p
+// block packs a block of x, and then multiplies it with w strip by strip.
+func (p *product) block() {
 	u := chosen
-	s.depths = (p.k + u.depth - 1) / u.depth
-	s.depth = (p.k + s.depths - 1) / s.depths
-	blocks := (p.m + u.rowBlock - 1) / u.rowBlock
-	s.strip = u.strip
-	for s.strip > u.cols && blocks*p.n < 4*threads*s.strip {
-		s.strip -= u.cols // so that every thread has some tasks
+	eachChunk(p.panels, 8, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			row, next := p.firstRow(i), p.firstRow(i+1)
+			to, from := p.packed[i*p.depth*u.stride:], p.x[row*p.k+p.k0:]
+			u.transpose(to, u.stride, from, p.k, next-row, p.depth)
+		}
+	})
+	cols := u.strip
+	for cols > u.cols && p.n < 4*threads*cols {
+		cols -= u.cols // so that every thread has some strips
 	}
-	s.strips = (p.n + s.strip - 1) / s.strip
-	pieces := 1 // of a block, where there are more threads than columns to go round
-	for min(blocks, maxBlocks)*pieces*s.strips < 2*threads && 4*u.rows*blocks*pieces < p.m {
-		pieces++
+	strips, pieces := (p.n+cols-1)/cols, 1
+	for pieces*strips < 2*threads && 4*u.rows*pieces < p.rows {
+		pieces++ // of the rows, where there are more threads than strips to go round
 	}
-	for b := 0; b < blocks; b += maxBlocks {
-		e := min(b+maxBlocks, blocks)
-		s.slab(b*p.m/blocks, e*p.m/blocks, (e-b)*pieces)
-	}
-	s.product = product{}
-	schedules.put(s)
-}
-
-// reserve makes room for the packed x of products up to [m, k]·[k, n], so that those of a batch
-// that grows from layer to layer do not outgrow it again and again.
-func reserve(m, k int) {
-	u := chosen
-	s := schedules.get()
-	panels := min(m, maxBlocks*u.rowBlock)/u.rows + 2*maxBlocks
-	s.packedX = grow(s.packedX, panels*min(k+k/u.depth+1, 2*u.depth)*u.stride)
-	schedules.put(s)
-}
-
-// schedule is a product under way: how it is cut up, what is done, and scratch memory.
-type schedule struct {
-	product
-	depth, depths int   // values of k that are summed at a time, and how many such portions
-	strip, strips int   // columns of a strip, and how many strips
-	blocks        int   // of the rows under way
-	panels        int   // row panels in a block
-	firstRow      []int // [blocks·panels + 1]: where the row panels begin, and where the last ends
-	group, rounds int   // portions of a round, and how many rounds there are
-
-	packedX []float32      // [2 rounds][blocks][group][panels][depth][stride]
-	next    atomic.Int32   // the next task
-	packed  atomic.Int32   // tasks of packing that are done
-	summed  []atomic.Int32 // [blocks·strips]: how many rounds are in y
-	broken  atomic.Bool    // a goroutine has panicked, and its tasks will not be done
-}
-
-// slab multiplies rows row0 … row1−1, cut into the given number of blocks. Blocks and panels have
-// nearly equally many rows each.
-func (s *schedule) slab(row0, row1, blocks int) {
-	u := chosen
-	rows := row1 - row0
-	s.blocks = blocks
-	s.panels = ((rows+blocks-1)/blocks + u.rows - 1) / u.rows
-	all := blocks * s.panels
-	s.firstRow = s.firstRow[:0]
-	for i := 0; i <= all; i++ {
-		s.firstRow = append(s.firstRow, row0+i*rows/all)
-	}
-	s.group = min(s.depths, max(1, blocks*u.rowBlock/(2*rows)))
-	s.rounds = (s.depths + s.group - 1) / s.group
-	s.packedX = grow(s.packedX, min(2, s.rounds)*s.group*all*s.depth*u.stride)
-	s.next.Store(0)
-	s.packed.Store(0)
-	s.summed = make([]atomic.Int32, blocks*s.strips)
-	workers := min(threads, blocks*s.strips)
-	if int64(rows)*int64(s.n)*int64(s.k) < worthThreads {
-		workers = 1
-	}
-	parallel(workers, func(int) { s.work() })
-}
-
-// work takes tasks until none is left. In each round x is packed over a group of portions of k, and
-// then the strips are multiplied, block after block. There is room for the packed x of two rounds,
-// so that one can begin while the last strips of the one before are under way.
-func (s *schedule) work() {
-	w := workspaces.get()
-	finished := false
-	defer func() {
+	atOnce := 1 + worthThreads*pieces/(p.rows*cols*p.depth)
+	eachChunk(strips*pieces, atOnce, func(lo, hi int) {
+		w := workspaces.get()
+		for task := lo; task < hi; task++ {
+			piece, c0 := task/strips, task%strips*cols
+			p.strip(w, piece*p.panels/pieces, (piece+1)*p.panels/pieces, c0, min(c0+cols, p.n))
+		}
 		workspaces.put(w)
-		if !finished { // a panic: nobody is to wait for this goroutine's tasks
-			s.broken.Store(true)
-		}
-	}()
-	packs, products := s.blocks*s.panels, s.blocks*s.strips
-	for {
-		t := int(s.next.Add(1)) - 1
-		round, t := t/(packs+products), t%(packs+products)
-		if round == s.rounds || s.broken.Load() {
-			finished = true
-			return
-		}
-		if t < packs {
-			s.await(&s.packed, round*packs)
-			for i := range s.summed {
-				s.await(&s.summed[i], round-1)
-			}
-			s.packX(round, t/s.panels, t%s.panels)
-			s.packed.Add(1)
-			continue
-		}
-		t -= packs
-		s.await(&s.packed, (round+1)*packs)
-		s.await(&s.summed[t], round)
-		s.multiply(w, round, t/s.strips, t%s.strips)
-		s.summed[t].Add(1)
-	}
+	})
 }
 
-// await waits until a counter has reached n, or nobody will get it there.
-func (s *schedule) await(counter *atomic.Int32, n int) {
-	for int(counter.Load()) < n && !s.broken.Load() {
-		runtime.Gosched()
-	}
-}
-
-// panel returns the rows of row panel i of block b.
-func (s *schedule) panel(b, i int) (from, to int) {
-	return s.firstRow[b*s.panels+i], s.firstRow[b*s.panels+i+1]
-}
-
-// portion returns where portion d of k begins and how much of k it is.
-func (s *schedule) portion(d int) (k0, k int) {
-	return d * s.depth, min(s.depth, s.k-d*s.depth)
-}
-
-// endOf is the portion behind the last one of a round.
-func (s *schedule) endOf(round int) int { return min(s.depths, (round+1)*s.group) }
-
-// packedPanel is row panel i of block b over portion d of k.
-func (s *schedule) packedPanel(b, d, i int) []float32 {
-	half := d / s.group % 2
-	return s.packedX[(((half*s.blocks+b)*s.group+d%s.group)*s.panels+i)*s.depth*chosen.stride:]
-}
-
-// packX packs row panel i of block b over the portions of a round.
-func (s *schedule) packX(round, b, i int) {
+// strip multiplies the row panels begin … end−1 with the columns c0 … c1−1.
+func (p *product) strip(w *workspace, begin, end, c0, c1 int) {
 	u := chosen
-	from, to := s.panel(b, i)
-	for d := round * s.group; d < s.endOf(round); d++ {
-		k0, k := s.portion(d)
-		u.transpose(s.packedPanel(b, d, i), u.stride, s.x[from*s.k+k0:], s.k, to-from, k)
-	}
-}
-
-// multiply multiplies row block b with strip j of the columns over the portions of a round.
-func (s *schedule) multiply(w *workspace, round, b, j int) {
-	c0 := j * s.strip
-	c1 := min(c0+s.strip, s.n)
-	for d := round * s.group; d < s.endOf(round); d++ {
-		k0, k := s.portion(d)
-		strip := s.packStrip(w, k0, k, c0, c1)
-		for i := 0; i < s.panels; i++ {
-			s.rowPanel(w, b, d, i, c0, c1, strip)
+	for l := 0; l < p.depth; l += u.depth {
+		k0, k, bias := p.k0+l, min(u.depth, p.depth-l), []float32(nil)
+		if k0+k == p.k && p.bias != nil {
+			bias = p.bias[c0:]
+		}
+		strip, stride := w.packStrip(p, k0, k, c0, c1)
+		for i := begin; i < end; i++ {
+			row, next := p.firstRow(i), p.firstRow(i+1)
+			t := tile{rows: next - row, k: k, a: &p.packed[(i*p.depth+l)*u.stride], ld: p.n}
+			w.rowPanel(t, p.y[row*p.n+c0:], strip, stride, c1-c0, k0 > 0, bias)
 		}
 	}
-	if s.activate != nil && round == s.rounds-1 {
-		for r := s.firstRow[b*s.panels]; r < s.firstRow[(b+1)*s.panels]; r++ {
-			s.activate(s.y[r*s.n+c0 : r*s.n+c1])
-		}
-	}
-}
-
-// readInPlace reports whether the first row panel reads column panels where the matrix lies, and
-// packs them for the others on the way. Only whole panels can be read so, and only where they need
-// neither widening nor turning about.
-func (s *schedule) readInPlace() bool {
-	return chosen.inPlace && !s.transposed && s.w.half == nil
-}
-
-// packStrip packs columns c0 … c1−1 of rows k0 … k0+k−1 of w, as [panels][k][cols] with gap values
-// between the panels, but for the panels that the first row panel will read in place and pack
-// itself, for which it leaves room.
-func (s *schedule) packStrip(w *workspace, k0, k, c0, c1 int) []float32 {
-	u := chosen
-	stride := k*u.cols + stripGap
-	w.strip = grow(w.strip, (c1-c0+u.cols-1)/u.cols*stride)
-	panel := func(c int) []float32 { return w.strip[(c-c0)/u.cols*stride:] }
-	if s.transposed {
-		for c := c0; c < c1; c += u.cols {
-			s.packTurned(w, panel(c), k0, k, c, min(u.cols, c1-c))
-		}
-		return w.strip
-	}
-	from := c0
-	if s.readInPlace() {
-		from += (c1 - c0) / u.cols * u.cols // but for a panel at the edge, which is not whole
-	}
-	n, ld := c1-from, s.w.cols
-	if s.w.half == nil {
-		u.spread(panel(from), stride, s.w.f32[k0*ld+from:], ld, k, n, aheadRows*ld)
-		return w.strip
-	}
-	w.wide = grow(w.wide, n)
-	for l := 0; l < k; l++ {
-		s.w.widen(w.wide, (k0+l)*ld+from)
-		u.spread(panel(from)[l*u.cols:], stride, w.wide, n, 1, n, 0)
-	}
-	return w.strip
-}
-
-// packTurned packs columns c … c+cols−1 of rows k0 … k0+k−1 of w as one panel, where w is
-// transposed.
-func (s *schedule) packTurned(w *workspace, panel []float32, k0, k, c, cols int) {
-	rows, ld := s.w.f32, s.w.cols
-	if s.w.half == nil {
-		rows = rows[c*ld+k0:]
-	} else {
-		w.wide = grow(w.wide, cols*k)
-		for i := 0; i < cols; i++ {
-			s.w.widen(w.wide[i*k:(i+1)*k], (c+i)*s.w.cols+k0)
-		}
-		rows, ld = w.wide, k
-	}
-	chosen.transpose(panel, chosen.cols, rows, ld, cols, k)
-}
-
-// rowPanel multiplies row panel i of block b with columns c0 … c1−1 over portion d of k.
-func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) {
-	u, t := chosen, &w.tile
-	k0, k := s.portion(d)
-	from, to := s.panel(b, i)
-	inPlace := i == 0 && s.readInPlace()
-	t.rows, t.k, t.ld = to-from, k, s.n
-	t.a = &s.packedPanel(b, d, i)[0]
-	t.from, t.bias = nil, nil
-	for c := c0; c < c1; c += u.cols {
-		t.b, t.ldb, t.inPlace, t.pack = &strip[0], u.cols, 0, nil
-		if inPlace && c+u.cols <= c1 {
-			t.b, t.ldb, t.inPlace = &s.w.f32[k0*s.w.cols+c], s.w.cols, 1
-			if s.panels > 1 {
-				t.pack = &strip[0]
-			}
-		}
-		t.to = &s.y[from*s.n+c]
-		if d > 0 {
-			t.from = t.to
-		}
-		if d == s.depths-1 && s.bias != nil {
-			t.bias = &s.bias[c]
-		}
-		if c+u.cols <= c1 {
-			u.tile(t)
-			strip = strip[k*u.cols+stripGap:]
-		} else {
-			w.edge(c1 - c)
+	if p.activate != nil && p.k0+p.depth == p.k {
+		for r := p.firstRow(begin); r < p.firstRow(end); r++ {
+			p.activate(p.y[r*p.n+c0 : r*p.n+c1])
 		}
 	}
 }
@@ -363,128 +154,121 @@ func (s *schedule) rowPanel(w *workspace, b, d, i, c0, c1 int, strip []float32) 
 // workspace is the scratch memory of one goroutine.
 type workspace struct {
 	tile  tile
-	strip []float32 // packed column panels of w: [panels][depth][cols], stripGap values apart
+	strip []float32 // packed column panels of w: [panels][depth][cols]
 	left  []float32 // a row panel of a small product: [k][stride]
-	wide  []float32 // rows of w, widened to float32
+	wide  []float32 // values of w, widened to float32
 
 	// A tile at the right edge, with all the kernel's columns: its sums and bias.
 	sums [maxTileRows * maxTileCols]float32
 	bias [maxTileCols]float32
 }
 
-// edge computes a tile that has fewer columns than the kernel's, in scratch memory.
-func (w *workspace) edge(cols int) {
-	u, t := chosen, &w.tile
-	saved := *t
-	t.ld = u.cols
-	t.to = &w.sums[0]
-	if t.from != nil {
-		t.from = &w.sums[0]
-		copyRows(t.from, t.ld, saved.from, saved.ld, t.rows, cols)
+var workspaces pool[workspace]
+
+// packStrip packs the columns c0 … c1−1 of the rows k0 … k0+k−1 of w into column panels that are
+// stride values apart: a little more than they take, since panels a power of two apart would crowd
+// the same lines of the cache.
+func (w *workspace) packStrip(p *product, k0, k, c0, c1 int) (strip []float32, stride int) {
+	const gap, aheadRows = 16, 8 // a row is fetched from main memory that many rows beforehand
+	u, n := chosen, c1-c0
+	stride = k*u.cols + gap
+	w.strip = grow(w.strip, (n+u.cols-1)/u.cols*stride)
+	if p.transposed {
+		for c := 0; c < n; c += u.cols {
+			cols := min(u.cols, n-c)
+			src, ld := w.floats(&p.w, c0+c, cols, k0, k)
+			u.transpose(w.strip[c/u.cols*stride:], u.cols, src, ld, cols, k)
+		}
+		return w.strip, stride
 	}
-	if t.bias != nil {
-		t.bias = &w.bias[0]
-		copyRows(t.bias, 0, saved.bias, 0, 1, cols)
+	rows := k // at a time
+	if p.w.half != nil {
+		rows = 1
 	}
-	u.tile(t)
-	copyRows(saved.to, saved.ld, t.to, t.ld, t.rows, cols)
-	*t = saved
+	for l := 0; l < k; l += rows {
+		src, ld := w.floats(&p.w, k0+l, rows, c0, n)
+		u.spread(w.strip[l*u.cols:], stride, src, ld, rows, n, aheadRows*ld)
+	}
+	return w.strip, stride
 }
 
-// copyRows copies a [rows, cols] matrix whose rows are lds values apart to where they are ldd
-// apart.
-func copyRows(dst *float32, ldd int, src *float32, lds, rows, cols int) {
-	d := unsafe.Slice(dst, (rows-1)*ldd+cols)
-	s := unsafe.Slice(src, (rows-1)*lds+cols)
-	for r := 0; r < rows; r++ {
-		copy(d[r*ldd:r*ldd+cols], s[r*lds:])
+// floats is the part of a matrix with the rows i, i+1, … and the columns j, j+1, … as float32,
+// [rows, cols] with rows ld values apart: where it lies, or widened.
+func (w *workspace) floats(m *Matrix, i, rows, j, cols int) (part []float32, ld int) {
+	if m.half == nil {
+		return m.f32[i*m.cols+j:], m.cols
 	}
+	w.wide = grow(w.wide, rows*cols)
+	for r := range rows {
+		m.widen(w.wide[r*cols:(r+1)*cols], (i+r)*m.cols+j)
+	}
+	return w.wide, cols
 }
 
-var (
-	schedules  pool[schedule]
-	workspaces pool[workspace]
-)
-
-// grow returns a slice of n values, s itself if it is large enough. It begins on a cache line, or
-// on a huge page where it is long enough for one. Longer slices than mostHuge have ordinary pages:
-// in a virtual machine clearing that many huge ones can cost more than the faults that they save.
-// Its content is arbitrary.
-func grow(s []float32, n int) []float32 {
-	const line, mostHuge = 64, 32 << 20 // bytes
-	if cap(s) >= n {
-		return s[:n]
-	}
-	align, huge := line, 4*n >= hugePage/2 && 4*n <= mostHuge
-	if huge {
-		align = hugePage
-	}
-	s = make([]float32, n+align/4)
-	skip := int(-uintptr(unsafe.Pointer(&s[0]))%uintptr(align)) / 4
-	s = s[skip:]
-	if huge {
-		useHugePages(unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), 4*len(s)))
-	}
-	return s[:n]
-}
-
-// columnPanels is a matrix [k, n] in column panels, the form in which a tile reads its right-hand
-// side: [panels][k][cols].
-type columnPanels struct {
-	k      int
-	values []float32
-}
-
-// pack packs a matrix [k, n] whose rows are ld values apart.
-func (p *columnPanels) pack(rows []float32, ld, k, n int) {
-	p.fit(k, n)
-	chosen.spread(p.values, k*chosen.cols, rows, ld, k, n, 0)
-}
-
-// packTurned packs the transpose of a matrix [n, k] whose rows are ld values apart.
-func (p *columnPanels) packTurned(rows []float32, ld, k, n int) {
+// rowPanel computes y = a·b + bias, or y += a·b + bias with more: [rows, k]·[k, n] + [n] → [rows,
+// n]. t has a row panel a, its size, and ld, from one row of y to the next; b is column panels that
+// are stride values apart. A tile at the right edge is computed in scratch memory.
+func (w *workspace) rowPanel(t tile, y, b []float32, stride, n int, more bool, bias []float32) {
 	u := chosen
-	p.fit(k, n)
 	for c := 0; c < n; c += u.cols {
-		u.transpose(p.panel(c), u.cols, rows[c*ld:], ld, min(u.cols, n-c), k)
-	}
-}
-
-// fit makes room for [k, n].
-func (p *columnPanels) fit(k, n int) {
-	panels := (n + chosen.cols - 1) / chosen.cols
-	p.k, p.values = k, grow(p.values, panels*k*chosen.cols)
-}
-
-// panel is the column panel that begins with column c.
-func (p *columnPanels) panel(c int) []float32 { return p.values[c*p.k:] }
-
-// multiplySmall computes c = a·b, or c += a·b with accumulate, where b is the first k rows and n
-// columns of a packed matrix: [m, k]·[k, n] → [m, n]. Rows of a and c are lda and ldc values apart.
-// Where k is 0, c stays as it is.
-func (w *workspace) multiplySmall(c []float32, ldc int, a []float32, lda int, b *columnPanels,
-	m, n, k int, accumulate bool) {
-	if n == 0 || k == 0 {
-		return
-	}
-	u := chosen
-	panels := (m + u.rows - 1) / u.rows
-	for i := 0; i < panels; i++ {
-		from, to := i*m/panels, (i+1)*m/panels
-		w.left = grow(w.left, k*u.stride)
-		u.transpose(w.left, u.stride, a[from*lda:], lda, to-from, k)
-		for col := 0; col < n; col += u.cols {
-			t := &w.tile
-			*t = tile{rows: to - from, k: k, a: &w.left[0], b: &b.panel(col)[0], ldb: u.cols,
-				to: &c[from*ldc+col], ld: ldc}
-			if accumulate {
-				t.from = t.to
+		w.tile = t
+		t, y, cols := &w.tile, y[c:], min(u.cols, n-c)
+		t.b, t.to = &b[c/u.cols*stride], &y[0]
+		if bias != nil {
+			t.bias = &bias[c]
+		}
+		ld, edge := t.ld, cols < u.cols
+		if edge {
+			t.to, t.ld = &w.sums[0], u.cols
+			for r := 0; more && r < t.rows; r++ {
+				copy(w.sums[r*u.cols:], y[r*ld:r*ld+cols])
 			}
-			if col+u.cols <= n {
-				u.tile(t)
-			} else {
-				w.edge(n - col)
+			if bias != nil {
+				t.bias = &w.bias[0]
+				copy(w.bias[:], bias[c:n])
 			}
 		}
+		if more {
+			t.from = t.to
+		}
+		u.tile(t)
+		for r := 0; edge && r < t.rows; r++ {
+			copy(y[r*ld:], w.sums[r*u.cols:r*u.cols+cols])
+		}
 	}
+}
+
+// multiplySmall computes c = a·b for attention: [m, k]·[k, n] → [m, n]. Rows of a and c are lda and
+// ldc values apart. b is the first k rows and n columns of a packed matrix of ldb rows.
+func (w *workspace) multiplySmall(c []float32, ldc int, a []float32, lda int, b []float32, ldb int,
+	m, n, k int) {
+	u := chosen
+	w.left = grow(w.left, k*u.stride)
+	panels := (m + u.rows - 1) / u.rows
+	for i := range panels {
+		row, next := i*m/panels, (i+1)*m/panels
+		u.transpose(w.left, u.stride, a[row*lda:], lda, next-row, k)
+		t := tile{rows: next - row, k: k, a: &w.left[0], ld: ldc}
+		w.rowPanel(t, c[row*ldc:], b, ldb*u.cols, n, false, nil)
+	}
+}
+
+// packRows packs a matrix [k, n], whose first rows are in panels already: the others are given.
+func packRows(panels []float32, kept int, rows []float32, k, n int) []float32 {
+	u := chosen
+	panels = grow(panels, (n+u.cols-1)/u.cols*k*u.cols)
+	u.spread(panels[kept*u.cols:], k*u.cols, rows, n, k-kept, n, 0)
+	return panels
+}
+
+// packTurned packs the transpose of a matrix [n, k], whose first rows are in panels already.
+func packTurned(panels []float32, kept int, rows []float32, k, n int) []float32 {
+	u := chosen
+	panels = grow(panels, (n+u.cols-1)/u.cols*k*u.cols)
+	for c, next := kept, 0; c < n; c = next {
+		next = min(n, c-c%u.cols+u.cols)
+		to := panels[(c-c%u.cols)*k+c%u.cols:]
+		u.transpose(to, u.cols, rows[(c-kept)*k:], k, next-c, k)
+	}
+	return panels
 }

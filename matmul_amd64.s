@@ -21,11 +21,11 @@
 //
 // There is a loop for every number of rows, so that a tile of few rows costs little. In all of
 // them:
-//   DI   the description of the tile; in the loop over k: 32 rows of b, in bytes
+//   DI   the description of the tile
 //   CX   rows of the tile               R13  bytes from one of them to the next
 //   R9   a row of the tile in memory    AX   rows left; in the loop over k: steps left
-//   SI   the column of a                BX   the row of b           R8  bytes from one to the next
-//   R10  in LOAD, bytes to the tile below; in the loop over k: where b is packed to, or nil
+//   SI   the column of a                BX   the row of b
+//   R10  in LOAD, bytes to the tile below
 // After the loop R9 is first the bias. These are the registers of the tiles; the other functions
 // have their own.
 
@@ -60,9 +60,10 @@
 	PREFETCHT0 1088(SI)
 
 // PACKED is the loop over k for one number of rows, in rounds of some steps; the last steps come
-// singly.
-#define PACKED(enter, loop, rest, single, ROWS, ROUND, steps, b0, b1, width, column) \
-enter: \
+// singly. A tile of another number of rows goes on to what comes behind.
+#define PACKED(rows, loop, rest, single, other, ROWS, ROUND, steps, b0, b1, width, column) \
+	CMPQ    CX, $rows; \
+	JNE     other; \
 	SUBQ    $steps, AX; \
 	JLT     rest; \
 loop: \
@@ -80,37 +81,8 @@ single: \
 	ADDQ    $column, SI; \
 	DECQ    AX; \
 	JNZ     single; \
-	JMP     summed
-
-// INPLACE is the loop where b is read from the weight matrix, step by step. It fetches the row of b
-// that comes 32 steps later, 256 bytes for this column panel and the next ones, and packs this row
-// if it is to be packed. AVX2 has no such loop: 16 columns are one cache line, for which alone it
-// does not pay to visit a row.
-#define INPLACE(loop, next, ROWS, b0, b1, width, column) \
-loop: \
-	VMOVUPS    (BX), b0; \
-	VMOVUPS    width(BX), b1; \
-	ROWS(0); \
-	PREFETCHT0 2048(SI); \
-	PREFETCHT1 0(BX)(DI*1); \
-	PREFETCHT1 64(BX)(DI*1); \
-	PREFETCHT1 128(BX)(DI*1); \
-	PREFETCHT1 192(BX)(DI*1); \
-	TESTQ      R10, R10; \
-	JZ         next; \
-	VMOVUPS    b0, (R10); \
-	VMOVUPS    b1, width(R10); \
-	ADDQ       $(2*width), R10; \
-next: \
-	ADDQ       R8, BX; \
-	ADDQ       $column, SI; \
-	DECQ       AX; \
-	JNZ        loop; \
-	JMP        summed
-
-#define CHOOSE(rows, label) \
-	CMPQ CX, $rows; \
-	JEQ  label
+	JMP     summed; \
+other:
 
 // LOAD and STORE go down the rows of the tile in memory and leave after the last. LOAD also fetches
 // the rows of the tile below, which will come soon; R10 is how far below.
@@ -164,19 +136,10 @@ panel: \
 	VZEROUPPER; \
 	RET
 
-// ARGUMENTS loads what the loops need. Its flags are for JNZ: not zero means that b is read in
-// place, which AVX2 never does.
 #define ARGUMENTS \
 	MOVQ tile_k(DI), AX; \
 	MOVQ tile_a(DI), SI; \
-	MOVQ tile_b(DI), BX; \
-	MOVQ tile_ldb(DI), R8; \
-	SHLQ $2, R8; \
-	MOVQ tile_pack(DI), R10; \
-	MOVQ tile_inPlace(DI), DX; \
-	MOVQ R8, DI; \
-	SHLQ $5, DI; \
-	TESTQ DX, DX
+	MOVQ tile_b(DI), BX
 
 #define AVX512_ROWS1(at) ROW(0, at, Z0, Z1, Z28, Z29, Z30)
 #define AVX512_ROWS2(at) AVX512_ROWS1(at); ROW(1, at, Z2, Z3, Z28, Z29, Z31)
@@ -234,66 +197,22 @@ TEXT ·tileAVX512(SB), NOSPLIT, $0-8
 
 begin:
 	ARGUMENTS
-	JNZ inPlace
-	CHOOSE(14, packed14)
-	CHOOSE(13, packed13)
-	CHOOSE(12, packed12)
-	CHOOSE(11, packed11)
-	CHOOSE(10, packed10)
-	CHOOSE(9, packed9)
-	CHOOSE(8, packed8)
-	CHOOSE(7, packed7)
-	CHOOSE(6, packed6)
-	CHOOSE(5, packed5)
-	CHOOSE(4, packed4)
-	CHOOSE(3, packed3)
-	CHOOSE(2, packed2)
-	PACKED(packed1, loop1, rest1, single1, AVX512_ROWS1, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed2, loop2, rest2, single2, AVX512_ROWS2, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed3, loop3, rest3, single3, AVX512_ROWS3, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed4, loop4, rest4, single4, AVX512_ROWS4, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed5, loop5, rest5, single5, AVX512_ROWS5, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed6, loop6, rest6, single6, AVX512_ROWS6, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed7, loop7, rest7, single7, AVX512_ROWS7, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed8, loop8, rest8, single8, AVX512_ROWS8, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed9, loop9, rest9, single9, AVX512_ROWS9, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed10, loop10, rest10, single10, AVX512_ROWS10, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed11, loop11, rest11, single11, AVX512_ROWS11, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed12, loop12, rest12, single12, AVX512_ROWS12, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed13, loop13, rest13, single13, AVX512_ROWS13, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-	PACKED(packed14, loop14, rest14, single14, AVX512_ROWS14, AVX512_ROUND, 2, Z28, Z29, 64, 64)
-
-inPlace:
-	CHOOSE(14, inPlace14)
-	CHOOSE(13, inPlace13)
-	CHOOSE(12, inPlace12)
-	CHOOSE(11, inPlace11)
-	CHOOSE(10, inPlace10)
-	CHOOSE(9, inPlace9)
-	CHOOSE(8, inPlace8)
-	CHOOSE(7, inPlace7)
-	CHOOSE(6, inPlace6)
-	CHOOSE(5, inPlace5)
-	CHOOSE(4, inPlace4)
-	CHOOSE(3, inPlace3)
-	CHOOSE(2, inPlace2)
-	INPLACE(inPlace1, next1, AVX512_ROWS1, Z28, Z29, 64, 64)
-	INPLACE(inPlace2, next2, AVX512_ROWS2, Z28, Z29, 64, 64)
-	INPLACE(inPlace3, next3, AVX512_ROWS3, Z28, Z29, 64, 64)
-	INPLACE(inPlace4, next4, AVX512_ROWS4, Z28, Z29, 64, 64)
-	INPLACE(inPlace5, next5, AVX512_ROWS5, Z28, Z29, 64, 64)
-	INPLACE(inPlace6, next6, AVX512_ROWS6, Z28, Z29, 64, 64)
-	INPLACE(inPlace7, next7, AVX512_ROWS7, Z28, Z29, 64, 64)
-	INPLACE(inPlace8, next8, AVX512_ROWS8, Z28, Z29, 64, 64)
-	INPLACE(inPlace9, next9, AVX512_ROWS9, Z28, Z29, 64, 64)
-	INPLACE(inPlace10, next10, AVX512_ROWS10, Z28, Z29, 64, 64)
-	INPLACE(inPlace11, next11, AVX512_ROWS11, Z28, Z29, 64, 64)
-	INPLACE(inPlace12, next12, AVX512_ROWS12, Z28, Z29, 64, 64)
-	INPLACE(inPlace13, next13, AVX512_ROWS13, Z28, Z29, 64, 64)
-	INPLACE(inPlace14, next14, AVX512_ROWS14, Z28, Z29, 64, 64)
+	PACKED(14, loop14, rest14, single14, other14, AVX512_ROWS14, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(13, loop13, rest13, single13, other13, AVX512_ROWS13, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(12, loop12, rest12, single12, other12, AVX512_ROWS12, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(11, loop11, rest11, single11, other11, AVX512_ROWS11, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(10, loop10, rest10, single10, other10, AVX512_ROWS10, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(9, loop9, rest9, single9, other9, AVX512_ROWS9, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(8, loop8, rest8, single8, other8, AVX512_ROWS8, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(7, loop7, rest7, single7, other7, AVX512_ROWS7, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(6, loop6, rest6, single6, other6, AVX512_ROWS6, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(5, loop5, rest5, single5, other5, AVX512_ROWS5, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(4, loop4, rest4, single4, other4, AVX512_ROWS4, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(3, loop3, rest3, single3, other3, AVX512_ROWS3, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(2, loop2, rest2, single2, other2, AVX512_ROWS2, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	PACKED(1, loop1, rest1, single1, other1, AVX512_ROWS1, AVX512_ROUND, 2, Z28, Z29, 64, 64)
 
 summed:
-	MOVQ  t+0(FP), DI
 	MOVQ  tile_bias(DI), R9
 	TESTQ R9, R9
 	JZ    biased
@@ -350,20 +269,14 @@ TEXT ·tileAVX2(SB), NOSPLIT, $0-8
 
 begin:
 	ARGUMENTS
-	CHOOSE(6, packed6)
-	CHOOSE(5, packed5)
-	CHOOSE(4, packed4)
-	CHOOSE(3, packed3)
-	CHOOSE(2, packed2)
-	PACKED(packed1, loop1, rest1, single1, AVX2_ROWS1, AVX2_ROUND, 4, Y12, Y13, 32, 24)
-	PACKED(packed2, loop2, rest2, single2, AVX2_ROWS2, AVX2_ROUND, 4, Y12, Y13, 32, 24)
-	PACKED(packed3, loop3, rest3, single3, AVX2_ROWS3, AVX2_ROUND, 4, Y12, Y13, 32, 24)
-	PACKED(packed4, loop4, rest4, single4, AVX2_ROWS4, AVX2_ROUND, 4, Y12, Y13, 32, 24)
-	PACKED(packed5, loop5, rest5, single5, AVX2_ROWS5, AVX2_ROUND, 4, Y12, Y13, 32, 24)
-	PACKED(packed6, loop6, rest6, single6, AVX2_ROWS6, AVX2_ROUND, 4, Y12, Y13, 32, 24)
+	PACKED(6, loop6, rest6, single6, other6, AVX2_ROWS6, AVX2_ROUND, 4, Y12, Y13, 32, 24)
+	PACKED(5, loop5, rest5, single5, other5, AVX2_ROWS5, AVX2_ROUND, 4, Y12, Y13, 32, 24)
+	PACKED(4, loop4, rest4, single4, other4, AVX2_ROWS4, AVX2_ROUND, 4, Y12, Y13, 32, 24)
+	PACKED(3, loop3, rest3, single3, other3, AVX2_ROWS3, AVX2_ROUND, 4, Y12, Y13, 32, 24)
+	PACKED(2, loop2, rest2, single2, other2, AVX2_ROWS2, AVX2_ROUND, 4, Y12, Y13, 32, 24)
+	PACKED(1, loop1, rest1, single1, other1, AVX2_ROWS1, AVX2_ROUND, 4, Y12, Y13, 32, 24)
 
 summed:
-	MOVQ  t+0(FP), DI
 	MOVQ  tile_bias(DI), R9
 	TESTQ R9, R9
 	JZ    biased

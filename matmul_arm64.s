@@ -14,8 +14,7 @@
 // sums must be under way at once: 24 are. A step of 24 multiply-adds loads only 5 registers.
 //
 //   R0 the tile's description    R1 its rows              R2 bytes from one of them to the next
-//   R3 the column of a           R4 the row of b          R5 bytes from one row of b to the next
-//   R6 steps left                R7 where b is packed
+//   R3 the column of a           R4 the row of b          R6 steps left
 //   R8 a row of the tile in memory                        R9 rows left
 
 // FMLA adds n times value i of m to d: d += n·m[i]. FADD adds n to d. Go's assembler has no names
@@ -32,8 +31,7 @@
 
 #define STEP \
 	VLD1.P 32(R3), [V0.S4, V1.S4]; \
-	VLD1   (R4), [V2.S4, V3.S4, V4.S4]; \
-	ADD    R5, R4; \
+	VLD1.P 48(R4), [V2.S4, V3.S4, V4.S4]; \
 	ROW(8, 9, 10, 0, 0); \
 	ROW(11, 12, 13, 0, 1); \
 	ROW(14, 15, 16, 0, 2); \
@@ -91,25 +89,13 @@ TEXT ·tileNEON(SB), NOSPLIT, $0-8
 begin:
 	MOVD tile_a(R0), R3
 	MOVD tile_b(R0), R4
-	MOVD tile_ldb(R0), R5
-	LSL  $2, R5
 	MOVD tile_k(R0), R6
-	MOVD tile_pack(R0), R7
-	CBNZ R7, packing
 
 step:
 	STEP
 	SUB  $1, R6
 	CBNZ R6, step
-	B    summed
 
-packing:
-	STEP
-	VST1.P [V2.S4, V3.S4, V4.S4], 48(R7)
-	SUB    $1, R6
-	CBNZ   R6, packing
-
-summed:
 	MOVD tile_bias(R0), R8
 	CBZ  R8, biased
 	VLD1 (R8), [V2.S4, V3.S4, V4.S4]

@@ -255,52 +255,42 @@ func TestMatMulLarge(t *testing.T) {
 }
 
 // multiplySmall works on parts of larger matrices and leaves the rest alone, at the sizes of
-// attention. The packed matrix is larger than the part that is used, as that of a base run is.
+// attention. The packed matrix is larger than the part that is used, and packed in two goes.
 func TestMultiplySmall(t *testing.T) {
-	shapes := []struct{ m, n, k int }{
-		{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11},
-		{5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 0},
-	}
 	const moreK, moreN, extra = 3, 5, 5
 	eachKernel(t, func(t *testing.T) {
-		for _, s := range shapes {
+		for _, s := range []struct{ m, n, k int }{
+			{1, 1, 64}, {1, 64, 1}, {11, 11, 64}, {11, 64, 11},
+			{5, 64, 300}, {70, 333, 64}, {33, 64, 1024}, {3, 7, 1},
+		} {
 			for _, turned := range []bool{false, true} {
-				for _, accumulate := range []bool{false, true} {
-					rows, cols := s.k+moreK, s.n+moreN
-					if turned {
-						rows, cols = cols, rows
+				K, N, w, right := s.k+moreK, s.n+moreN, new(workspace), []float32(nil)
+				rows, cols, pack := K, N, packRows
+				along, down := 1, N // from one column and row to the next
+				if turned {
+					rows, cols, pack = N, K, packTurned
+					along, down = K, 1
+				}
+				a, b := guarded(t, (s.m-1)*(s.k+extra)+s.k), guarded(t, rows*cols)
+				copy(a, randoms(1, len(a)))
+				copy(b, randoms(2, len(b)))
+				kept, first := rows/3, slices.Repeat([]float32{canary}, rows*cols)
+				copy(first, b[:kept*cols])
+				right = pack(right, 0, first, K, N)
+				right = pack(right, kept, b[kept*cols:], K, N)
+				c, alive := fenced((s.m-1)*(s.n+extra) + s.n)
+				w.multiplySmall(c, s.n+extra, a, s.k+extra, right, K, s.m, s.n, s.k)
+				if !alive() {
+					t.Fatalf("%+v: written beside c", s)
+				}
+				for i := range c {
+					want, r, j := float32(canary), i/(s.n+extra), i%(s.n+extra)
+					if j < s.n {
+						want = chain(0, a[r*(s.k+extra):], 1, b[j*along:], down, s.k)
 					}
-					lda, ldb, ldc := s.k+extra, cols+extra, s.n+extra
-					a := guarded(t, (s.m-1)*lda+s.k)
-					b := guarded(t, (rows-1)*ldb+cols)
-					copy(a, randoms(1, len(a)))
-					copy(b, randoms(2, len(b)))
-					c, alive := fenced((s.m-1)*ldc + s.n)
-					right, w := new(columnPanels), new(workspace)
-					along, down := 1, ldb // from one packed column and row to the next
-					if turned {
-						along, down = ldb, 1
-						right.packTurned(b, ldb, s.k+moreK, s.n+moreN)
-					} else {
-						right.pack(b, ldb, s.k+moreK, s.n+moreN)
-					}
-					w.multiplySmall(c, ldc, a, lda, right, s.m, s.n, s.k, accumulate)
-					if !alive() {
-						t.Fatalf("%+v: written beside c", s)
-					}
-					for i := range c {
-						r, j := i/ldc, i%ldc
-						want := float32(canary)
-						if j < s.n && s.k > 0 {
-							if !accumulate {
-								want = 0
-							}
-							want = chain(want, a[r*lda:], 1, b[j*along:], down, s.k)
-						}
-						if c[i] != want {
-							t.Fatalf("%+v turned=%v accumulate=%v: c[%d, %d] = %v, want %v",
-								s, turned, accumulate, r, j, c[i], want)
-						}
+					if c[i] != want {
+						t.Fatalf("%+v turned=%v: [%d, %d]: %v, want %v",
+							s, turned, r, j, c[i], want)
 					}
 				}
 			}
@@ -490,26 +480,11 @@ func BenchmarkMatMulT(b *testing.B) {
 	}
 }
 
-// A panic in one of many goroutines can be recovered from where they were started, and none of the
-// others waits for ever for what the broken one was to do.
+// A panic in one of many goroutines can be recovered from where they were started.
 func TestParallelPanic(t *testing.T) {
 	set(t, &threads, 3)
 	beyond := func(i int) { _ = []int{1}[i] }
 	if !faults(func() { parallel(100, beyond) }) {
 		t.Error("a panic was lost")
 	}
-	const m, k, n = 600, 64, 512
-	w := newMatrix(k, n)
-	y, x := make([]float32, m*n), make([]float32, m*k)
-	eachKernel(t, func(t *testing.T) {
-		// The last row panel alone lacks a value, so that the goroutines that packed the others
-		// wait for it.
-		short := product{y: y, x: x[: m*k-1 : m*k-1], w: w, m: m, k: k, n: n}
-		for range 50 {
-			if !faults(func() { compute(short) }) {
-				t.Fatal("a panic within a product was lost")
-			}
-		}
-		matMul(y, x, w, nil)
-	})
 }

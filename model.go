@@ -78,42 +78,17 @@ func (m *Model) unembed() Matrix {
 	return m.wte
 }
 
-// Site is a place in a block where activations can be read and replaced, in the order of a block.
-// The names are TransformerLens'.
-type Site int
-
-const (
-	siteResidPre Site = iota // the residual stream before the block, [R, d]
-	siteZ                    // what a head puts out, before attn.c_proj mixes them, [R, d/heads]
-	siteQ                    // a head's queries, [R, d/heads]
-	siteK                    // its keys
-	siteV                    // its values
-	sitePattern              // its attention, from each position to those before it
-	siteAttn                 // what attention adds to the residual stream, [R, d]
-	siteResidMid             // the residual stream between attention and the MLP, [R, d]
-	siteMLP                  // what the MLP adds to the residual stream, [R, d]
-	siteResid                // the residual stream after the block, [R, d]
-)
-
-func (s Site) String() string {
-	return [...]string{
-		"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid",
-	}[s]
+// next is the plain use of the model: [T] token ids → [vocab] logits of the next token.
+func (m *Model) next(ids []int) ([]float32, error) {
+	b, err := m.begin(ids)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.forward(b, 0, leaveAlone); err != nil {
+		return nil, err
+	}
+	return m.logits(b.last())
 }
-
-// ofHead reports whether each head has such activations of its own.
-func (s Site) ofHead() bool { return siteZ <= s && s <= sitePattern }
-
-// isStream reports whether the activations there are the residual stream itself.
-func (s Site) isStream() bool {
-	return s == siteResidPre || s == siteResidMid || s == siteResid
-}
-
-// Hook is called as a batch passes the sites of each block, with the activations there: the
-// residual stream, all heads' outputs side by side at siteZ (never at the four sites that lead to
-// it), what attention or the MLP adds. It may read them, overwrite them, or fork runs, which makes
-// them longer; it returns the activations to go on with.
-type Hook func(site Site, layer int, act []float32) []float32
 
 // embed looks up x = wte[token] + wpe[position] for texts of equal length T, one under the other:
 // [len(texts)·T, d].
@@ -160,268 +135,42 @@ func (m *Model) checkToken(id int) error {
 	return nil
 }
 
-// forward takes the batch through the blocks first, first+1, …, the last.
-func (m *Model) forward(b *Batch, first int, hook Hook) error {
-	for l := first; l < m.layers; l++ {
-		if err := m.block(b, l, hook); err != nil {
-			return err
-		}
-	}
-	return nil
+// Site is a place in a block where activations can be read and replaced, in the order of a block.
+// The names are TransformerLens'.
+type Site int
+
+const (
+	siteResidPre Site = iota // the residual stream before the block, [R, d]
+	siteZ                    // what a head puts out, before attn.c_proj mixes them, [R, d/heads]
+	siteQ                    // a head's queries, [R, d/heads]
+	siteK                    // its keys
+	siteV                    // its values
+	sitePattern              // its attention, from each position to those before it
+	siteAttn                 // what attention adds to the residual stream, [R, d]
+	siteResidMid             // the residual stream between attention and the MLP, [R, d]
+	siteMLP                  // what the MLP adds to the residual stream, [R, d]
+	siteResid                // the residual stream after the block, [R, d]
+)
+
+func (s Site) String() string {
+	return [...]string{
+		"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid",
+	}[s]
 }
 
-// block is layer l of the model: x += attn(ln_1(x)), then x += mlp(ln_2(x)). It fails if that
-// leaves a NaN or an infinity in the residual stream: a damaged weight is noticed here, where it
-// has an effect, and no weight is read just to check it.
-func (m *Model) block(b *Batch, l int, hook Hook) error {
-	w, d := &m.blocks[l], m.width
-	if l+1 < len(m.prepare) {
-		go m.prepare[l+1]() // the next layer's weights, while this one is computed
-	}
+// ofHead reports whether each head has such activations of its own.
+func (s Site) ofHead() bool { return siteZ <= s && s <= sitePattern }
 
-	b.x = hook(siteResidPre, l, b.x)
-	b.qkv = b.wide[:b.rows()*3*d]
-	b.eachStretch(l, func(lo, hi int) {
-		h := b.h[lo*d : hi*d]
-		m.layerNorms(h, b.x[lo*d:hi*d], w.ln1)              // [R, d] → [R, d]
-		matMul(b.qkv[lo*3*d:hi*3*d], h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
-	})
-	b.widen()
-	heads := b.h[:b.rows()*d]
-	m.attention(heads, b, l) // [R, 3d] → [R, d]
-	heads = hook(siteZ, l, heads)
-	if l == m.layers-1 {
-		heads = b.keepLast(heads)
-	}
-
-	R := b.rows()
-	out := b.wide[:R*d]
-	matMul(out, heads, w.attnProj.w, w.attnProj.b) // [R, d] → [R, d]
-	out = hook(siteAttn, l, out)
-	addTo(b.x, out)
-	b.x = hook(siteResidMid, l, b.x)
-
-	R = b.rows()
-	h, u := b.h[:R*d], b.wide[:R*w.fc.w.cols]
-	m.layerNorms(h, b.x, w.ln2)                         // [R, d] → [R, d]
-	matMulActivated(u, h, w.fc.w, w.fc.b, m.activation) // [R, d] → [R, 4d]
-	matMul(h, u, w.mlpProj.w, w.mlpProj.b)              // [R, 4d] → [R, d]
-	out = hook(siteMLP, l, h)
-	ok := addTo(b.x, out)
-
-	b.x = hook(siteResid, l, b.x)
-	if !ok {
-		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: "+
-			"its weights in %s are damaged", l, m.source)
-	}
-	return nil
+// isStream reports whether the activations there are the residual stream itself.
+func (s Site) isStream() bool {
+	return s == siteResidPre || s == siteResidMid || s == siteResid
 }
 
-// leaveAlone is the hook that does nothing.
-func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
-
-// attention is causal multi-head attention (Vaswani et al., 2017, section 3.2) in layer l: for each
-// head, z = softmax(scale·q·kᵀ)·v, where position p sees the positions 0…p. The batch's qkv, [R,
-// 3d], holds the queries, the keys and the values; z, [R, d], receives the heads' outputs side by
-// side. A frozen run's z is that of its base run. In the last layer only the last row of a forked
-// run's z is computed: keepLast drops the others.
-func (m *Model) attention(z []float32, b *Batch, l int) {
-	// A task is a share of the runs and, where there are runs enough for all threads, all heads: so
-	// no other core writes next to what a core reads. Else it is one head.
-	n, d, T, size := len(b.runs), b.width, b.length, b.size
-	b.scale = m.attentionScale(l)
-	shares, heads := min(n, 4*threads), m.heads
-	if n < 4*threads {
-		heads = 1
-	}
-	parallel(shares*m.heads/heads, func(task int) {
-		firstHead, share := task/shares*heads, task%shares
-		s, packed := attentionSpaces.get(), map[int]bool{} // base runs
-		defer attentionSpaces.put(s)
-		for i := share * n / shares; i < (share+1)*n/shares; i++ {
-			run, lo := b.runs[i], 0
-			if run.frozen {
-				continue
-			}
-			if l == m.layers-1 && run.cell != noCell {
-				lo = T - 1 - run.from
-			}
-			rows := b.rowsOf(i)
-			for head := firstHead; head < firstHead+heads; head++ {
-				base := s.baseOf(run.base*m.heads + head)
-				if run.from > 0 && !packed[run.base] { // once for many runs
-					s.packRows(base, b, run.base, head, 0)
-				}
-				s.packRows(&s.own, b, i, head, run.from)
-				q := s.queries(b, head, rows, run.from+lo, T)
-				s.attend(z[run.row*d+head*size:], d, q, base, run.from, lo, T-run.from, size, nil)
-			}
-			if run.from > 0 {
-				packed[run.base] = true
-			}
-		}
-	})
-	for _, run := range b.runs {
-		if run.frozen {
-			base := b.runs[run.base].row
-			copy(z[run.row*d:], z[(base+run.from)*d:(base+T)*d])
-		}
-	}
-}
-
-// attentionSpace is one goroutine's scratch memory for the attention of a head.
-type attentionSpace struct {
-	workspace
-	own              memory   // of the run at hand
-	bases            []memory // of its base run, by run and head
-	scores, gathered []float32
-}
-
-// memory is what a head attends to: keys and values of consecutive positions.
-type memory struct {
-	keys   columnPanels // [d/heads, positions]
-	values columnPanels // [positions, d/heads]
-}
-
-// pack packs the keys and values of n positions, [n, size] each, with rows ld values apart.
-func (m *memory) pack(keys, values []float32, ld, n, size int) {
-	m.keys.packTurned(keys, ld, size, n)
-	m.values.pack(values, ld, n, size)
-}
-
-// baseOf is what a head attends to in a base run, both given as one number.
-func (s *attentionSpace) baseOf(i int) *memory {
-	for i >= len(s.bases) {
-		s.bases = append(s.bases, memory{})
-	}
-	return &s.bases[i]
-}
-
-// packRows packs a head's keys and values at the positions from, from+1, … of a run: where they
-// lie, if the run has them all, else gathered.
-func (s *attentionSpace) packRows(to *memory, b *Batch, run, head, from int) {
-	n, d, rows := b.length-from, b.width, b.rowsOf(run)
-	if r := b.inside[run]; r.to == b.length {
-		at := rows(from)*3*d + head*b.size
-		to.pack(b.qkv[at+d:], b.qkv[at+2*d:], 3*d, n, b.size)
-		return
-	}
-	s.gathered = s.gathered[:0]
-	keys := s.gather(b, 1, head, rows, from, b.length)
-	values := s.gather(b, 2, head, rows, from, b.length)
-	to.pack(keys, values, b.size, n, b.size)
-}
-
-// queries are a head's at the positions lo … hi−1, scaled: [hi−lo, size].
-func (s *attentionSpace) queries(b *Batch, head int, rows func(pos int) int, lo, hi int) []float32 {
-	s.gathered = s.gathered[:0]
-	q := s.gather(b, 0, head, rows, lo, hi)
-	for i := range q {
-		q[i] *= b.scale
-	}
-	return q
-}
-
-// gather collects a head's part of qkv (0 the queries, 1 the keys, 2 the values) at the positions
-// lo … hi−1, [hi−lo, size], where rows says which row has that of a position.
-func (s *attentionSpace) gather(b *Batch, part, head int, rows func(pos int) int,
-	lo, hi int) []float32 {
-	begin := len(s.gathered)
-	for pos := lo; pos < hi; pos++ {
-		at := rows(pos)*3*b.width + part*b.width + head*b.size
-		s.gathered = append(s.gathered, b.qkv[at:at+b.size]...)
-	}
-	return s.gathered[begin:]
-}
-
-var attentionSpaces pool[attentionSpace]
-
-// attentionRows is how many queries are taken at a time, so that their scores stay in the cache.
-const attentionRows = 64
-
-// attend is the attention of one head in a run's n positions from, from+1, …, for all of them but
-// the first lo: the scaled queries q, [n−lo, size] → z, [n, size], whose rows are ldz values apart.
-// The keys and values of the positions before from are the first ones in base, those from there on
-// are in s.own. edit, where there is one, is shown what each position attends to, and may change
-// it.
-func (s *attentionSpace) attend(z []float32, ldz int, q []float32, base *memory,
-	from, lo, n, size int, edit func(pos int, pattern []float32)) {
-	for ; lo < n; lo += attentionRows {
-		hi := min(lo+attentionRows, n)
-		rows, keys := hi-lo, from+hi
-		z := z[lo*ldz:]
-		// 1. How well does each query match the keys?
-		s.scores = grow(s.scores, rows*keys)
-		s.multiplySmall(s.scores, keys, q, size, &base.keys, rows, from, size, false)
-		s.multiplySmall(s.scores[from:], keys, q, size, &s.own.keys, rows, hi, size, false)
-		q = q[rows*size:]
-		// 2. Softmax makes shares of it, for the positions that a query may see.
-		for r := 0; r < rows; r++ {
-			seen := from + lo + r + 1
-			pattern, unseen := s.scores[r*keys:r*keys+seen], s.scores[r*keys+seen:(r+1)*keys]
-			chosen.softmax(pattern)
-			clear(unseen)
-			if edit != nil {
-				edit(seen-1, pattern)
-			}
-		}
-		// 3. The head puts out the mean of the values, by these shares.
-		s.multiplySmall(z, ldz, s.scores, keys, &base.values, rows, size, from, false)
-		s.multiplySmall(z, ldz, s.scores[from:], keys, &s.own.values, rows, size, hi, from > 0)
-	}
-}
-
-// logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n,
-// d] → [n, vocab]
-func (m *Model) logits(x []float32) ([]float32, error) {
-	y := make([]float32, len(x)/m.width*m.vocab)
-	return y, m.logitsInto(y, x)
-}
-
-// logitsInto is logits with the memory for them given.
-func (m *Model) logitsInto(y, x []float32) error {
-	h := make([]float32, len(x))
-	m.layerNorms(h, x, m.lnF)
-	matMulT(y, h, m.unembed())
-	if !allFinite(y) {
-		return m.damagedLogits()
-	}
-	return nil
-}
-
-// logitsChunk is for how many streams all logits are computed at a time: those of a thousand would
-// take 200 MB.
-const logitsChunk = 64
-
-func (m *Model) damagedLogits() error {
-	return fmt.Errorf("the logits hold a NaN or an infinity: "+
-		"the final layer norm or wte in %s is damaged", m.source)
-}
-
-// logitsOf is logits for the named tokens alone. [n, d] → [n, len(ids)]
-func (m *Model) logitsOf(x []float32, ids []int) []float32 {
-	h := make([]float32, len(x))
-	m.layerNorms(h, x, m.lnF)
-	columns, unembed := newMatrix(len(ids), m.width), m.unembed()
-	for i, id := range ids {
-		unembed.row(columns.f32[i*m.width:(i+1)*m.width], id)
-	}
-	y := make([]float32, len(x)/m.width*len(ids))
-	matMulT(y, h, columns)
-	return y
-}
-
-// next is the plain use of the model: [T] token ids → [vocab] logits of the next token.
-func (m *Model) next(ids []int) ([]float32, error) {
-	b, err := m.begin(ids)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.forward(b, 0, leaveAlone); err != nil {
-		return nil, err
-	}
-	return m.logits(b.last())
-}
+// Hook is called as a batch passes the sites of each block, with the activations there: the
+// residual stream, all heads' outputs side by side at siteZ (never at the four sites that lead to
+// it), what attention or the MLP adds. It may read them, overwrite them, or fork runs, which makes
+// them longer; it returns the activations to go on with.
+type Hook func(site Site, layer int, act []float32) []float32
 
 // Run is one run of the model over a text, as a stretch of a batch's rows. A run that was forked
 // off another one owns only positions that may differ: causal attention cannot carry a change
@@ -459,60 +208,193 @@ type Batch struct {
 	wide []float32 // [R, 4d]
 }
 
-// newBatch makes a batch for texts of length T, with room for that many rows in all.
-func (m *Model) newBatch(T, rows int) *Batch {
-	wide := m.wideRow()
-	reserve(rows, wide)
-	b := batches.get()
-	b.length, b.width, b.size, b.runs = T, m.width, m.width/m.heads, b.runs[:0]
-	b.x = grow(b.x, rows*m.width)[:0]
-	b.h = grow(b.h, rows*m.width)
-	b.wide = grow(b.wide, rows*wide)
-	return b
+// forward takes the batch through the blocks first, first+1, …, the last.
+func (m *Model) forward(b *Batch, first int, hook Hook) error {
+	for l := first; l < m.layers; l++ {
+		if err := m.block(b, l, hook); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// batches keeps the memory of a sweep's batch for the next one: else both would be there at once
-// until the garbage collector has run.
-var batches pool[Batch]
-
-// wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d
-// within the MLP.
-func (m *Model) wideRow() int {
-	wide := 3 * m.width
-	for _, w := range m.blocks {
-		wide = max(wide, w.fc.w.cols)
+// block is layer l of the model: x += attn(ln_1(x)), then x += mlp(ln_2(x)). It fails if that
+// leaves a NaN or an infinity in the residual stream: a damaged weight is noticed here, where it
+// has an effect, and no weight is read just to check it.
+func (m *Model) block(b *Batch, l int, hook Hook) error {
+	w, d := &m.blocks[l], m.width
+	if l+1 < len(m.prepare) {
+		go m.prepare[l+1]() // the next layer's weights, while this one is computed
 	}
-	return wide
+
+	b.x = hook(siteResidPre, l, b.x)
+	b.qkv = b.wide[:b.rows()*3*d]
+	b.eachStretch(l, func(lo, hi int) {
+		h := b.h[lo*d : hi*d]
+		m.layerNorms(h, b.x[lo*d:hi*d], w.ln1)              // [R, d] → [R, d]
+		matMul(b.qkv[lo*3*d:hi*3*d], h, w.attn.w, w.attn.b) // [R, d] → [R, 3d]
+	})
+	b.widen()
+	heads := b.h[:b.rows()*d]
+	m.attention(heads, b, l) // [R, 3d] → [R, d]
+	heads = hook(siteZ, l, heads)
+	if l == m.layers-1 { // nothing reads a fork's other rows once keys and values have been used
+		heads = b.keep(heads, func(r Run) int {
+			if r.cell == noCell {
+				return 0
+			}
+			return b.length - 1
+		})
+	}
+
+	R := b.rows()
+	out := b.wide[:R*d]
+	matMul(out, heads, w.attnProj.w, w.attnProj.b) // [R, d] → [R, d]
+	out = hook(siteAttn, l, out)
+	addTo(b.x, out)
+	b.x = hook(siteResidMid, l, b.x)
+
+	R = b.rows()
+	h, u := b.h[:R*d], b.wide[:R*w.fc.w.cols]
+	m.layerNorms(h, b.x, w.ln2)                         // [R, d] → [R, d]
+	matMulActivated(u, h, w.fc.w, w.fc.b, m.activation) // [R, d] → [R, 4d]
+	matMul(h, u, w.mlpProj.w, w.mlpProj.b)              // [R, 4d] → [R, d]
+	out = hook(siteMLP, l, h)
+	ok := addTo(b.x, out)
+
+	b.x = hook(siteResid, l, b.x)
+	if !ok {
+		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: "+
+			"its weights in %s are damaged", l, m.source)
+	}
+	return nil
 }
 
-// rowBytes is what one row takes in a batch's buffers.
-func (m *Model) rowBytes() int { return 4 * (2*m.width + m.wideRow()) }
+// leaveAlone is the hook that does nothing.
+func leaveAlone(_ Site, _ int, act []float32) []float32 { return act }
 
-// start makes the batch hold nothing but whole runs with the residual streams x, [n·T, d].
-func (b *Batch) start(x []float32) {
-	b.x = append(b.x[:0], x...)
-	b.runs = b.runs[:0]
-	for row := 0; row < b.rows(); row += b.length {
-		i := len(b.runs)
-		b.runs = append(b.runs, Run{row: row, to: b.length, base: i, rest: i, cell: noCell})
+// attention is causal multi-head attention in layer l, for each run and head: [R, 3d] → z, [R, d],
+// the heads' outputs side by side. A frozen run's z is that of its base run. In the last layer only
+// the last row of a fork is computed: nothing reads the others.
+func (m *Model) attention(z []float32, b *Batch, l int) {
+	n, d, T := len(b.runs), b.width, b.length
+	b.scale = m.attentionScale(l)
+	shares := min(n, 1+4*threads/m.heads)
+	parallel(shares*m.heads, func(task int) {
+		head, share := task%m.heads, task/m.heads
+		s := headSpaces.get()
+		defer headSpaces.put(s)
+		base, kept := -1, 0 // the base run whose first keys and values s holds, and how many
+		for i := share * n / shares; i < (share+1)*n/shares; i++ {
+			run, rows := b.runs[i], b.rowsOf(i)
+			if run.frozen {
+				continue
+			}
+			if run.base != base {
+				kept = 0
+			}
+			from := run.from
+			if l == m.layers-1 && run.cell != noCell {
+				from = T - 1
+			}
+			out := z[(run.row+from-run.from)*d:]
+			s.headOut(out, b, head, min(kept, run.from), from, T, rows, rows, rows, nil)
+			base, kept = run.base, run.from
+		}
+	})
+	for _, run := range b.runs {
+		if run.frozen {
+			base := b.runs[run.base].row
+			copy(z[run.row*d:], z[(base+run.from)*d:(base+T)*d])
+		}
 	}
 }
 
-// rows is R, the number of rows in use.
-func (b *Batch) rows() int { return len(b.x) / b.width }
+// headSpace is one goroutine's scratch memory for what a head puts out. Keys and values are packed
+// in column panels (matmul.go): those of many forks begin alike, and so need be packed but once.
+type headSpace struct {
+	workspace
+	rows, scores []float32
+	keys         []float32 // [d/heads, positions]
+	values       []float32 // [positions, d/heads]
+}
 
-// enough is an error if a batch of so many rows, and so many bytes beside it, take more memory
-// than there is, or if the model has more layers than any GPT-2 in earnest. It is asked before
-// anything is allocated: a file of a few kilobytes can claim any size.
-func (m *Model) enough(rows int, bytes float64) error {
-	const mostLayers = 1000
-	if m.layers > mostLayers {
-		return fmt.Errorf("%s has %d layers, and mechpatch runs at most %d",
-			m.name, m.layers, mostLayers)
+var headSpaces pool[headSpace]
+
+// headOut is what a head puts out at the positions lo … hi−1 (Vaswani et al., 2017, section 3.2):
+// softmax(scale·q·kᵀ)·v, [hi−lo, d/heads], in rows of z that are d apart, where a position sees
+// those up to itself. q, k and v say which rows of the batch's qkv have the query, the key and the
+// value of a position. The keys and values of the first kept positions are still in s. edit, where
+// there is one, is shown what each position attends to, and may change it.
+func (s *headSpace) headOut(z []float32, b *Batch, head, kept, lo, hi int,
+	q, k, v func(pos int) int, edit func(pos int, pattern []float32)) {
+	size := b.size
+	gather := func(part, lo int, row func(pos int) int) []float32 {
+		s.rows = s.rows[:0]
+		for pos := lo; pos < hi; pos++ {
+			at := row(pos)*3*b.width + part*b.width + head*size
+			s.rows = append(s.rows, b.qkv[at:at+size]...)
+		}
+		return s.rows
 	}
-	batch := float64(rows) * float64(m.rowBytes())
-	logits := 4 * 2 * logitsChunk * float64(m.vocab) // of a chunk, of both runs, and more
-	return enoughMemory(uint64(min(batch+logits+bytes, 1e19)), "a run of "+m.name)
+	s.keys = packTurned(s.keys, kept, gather(1, kept, k), size, hi)
+	s.values = packRows(s.values, kept, gather(2, kept, v), hi, size)
+	queries := gather(0, lo, q)
+	for i := range queries {
+		queries[i] *= b.scale
+	}
+	const most = 64 // queries at a time, so that their scores stay in the cache
+	for first := lo; first < hi; first += most {
+		end := min(first+most, hi)
+		n := end - first
+		// 1. How well does each query match the keys?
+		s.scores = grow(s.scores, n*end)
+		s.multiplySmall(s.scores, end, queries[(first-lo)*size:], size, s.keys, size, n, end, size)
+		// 2. Softmax makes shares of it, for the positions that a query may see.
+		for pos := first; pos < end; pos++ {
+			row := s.scores[(pos-first)*end : (pos-first+1)*end]
+			chosen.softmax(row[:pos+1])
+			clear(row[pos+1:])
+			if edit != nil {
+				edit(pos, row[:pos+1])
+			}
+		}
+		// 3. The head puts out the mean of the values, by these shares.
+		out := z[(first-lo)*b.width+head*size:]
+		s.multiplySmall(out, b.width, s.scores, end, s.values, hi, n, size, end)
+	}
+}
+
+// headOut is the same, with scratch memory of its own.
+func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int,
+	edit func(pos int, pattern []float32)) {
+	s := headSpaces.get()
+	defer headSpaces.put(s)
+	s.headOut(z, b, head, 0, lo, hi, q, k, v, edit)
+}
+
+// attentionScale is what attention scores are multiplied by in layer l: 1/√(d/heads), and what some
+// models make of it.
+func (m *Model) attentionScale(l int) float32 {
+	scale := 1.0
+	if !m.unscaled {
+		scale /= math.Sqrt(float64(m.width / m.heads))
+	}
+	if m.byLayer {
+		scale /= float64(l + 1)
+	}
+	return float32(scale)
+}
+
+// layerNorms normalises each row: [R, d] → [R, d].
+func (m *Model) layerNorms(y, x []float32, n Norm) {
+	const rows = 16 // at a time
+	d := len(n.gain)
+	eachChunk(len(x)/d, rows, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, m.epsilon)
+		}
+	})
 }
 
 // begin embeds whole texts of equal length in a batch of their own.
@@ -528,6 +410,19 @@ func (m *Model) begin(texts ...[]int) (*Batch, error) {
 	b.start(x)
 	return b, nil
 }
+
+// start makes the batch hold nothing but whole runs with the residual streams x, [n·T, d].
+func (b *Batch) start(x []float32) {
+	b.x = append(b.x[:0], x...)
+	b.runs = b.runs[:0]
+	for row := 0; row < b.rows(); row += b.length {
+		i := len(b.runs)
+		b.runs = append(b.runs, Run{row: row, to: b.length, base: i, rest: i, cell: noCell})
+	}
+}
+
+// rows is R, the number of rows in use.
+func (b *Batch) rows() int { return len(b.x) / b.width }
 
 // last returns copies of the residual stream at the last position of each run, [len(runs), d].
 func (b *Batch) last() []float32 {
@@ -608,18 +503,6 @@ func (b *Batch) rowsOf(run int) func(pos int) int {
 	}
 }
 
-// keepLast drops all rows of the forked runs but the last, from the residual stream and from z, and
-// returns what is left of z. In the last block, once the keys and values have been used, nothing
-// reads the others any more.
-func (b *Batch) keepLast(z []float32) []float32 {
-	return b.keep(z, func(r Run) int {
-		if r.cell == noCell {
-			return 0
-		}
-		return b.length - 1
-	})
-}
-
 // keep drops the rows of each run before a position, from the residual stream and from z, and
 // returns what is left of z. A run that is to begin at the end of the text is dropped whole.
 func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
@@ -639,26 +522,84 @@ func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
 	return z[:rows*d]
 }
 
-// attentionScale is what attention scores are multiplied by in layer l: 1/√(d/heads), and what some
-// models make of it.
-func (m *Model) attentionScale(l int) float32 {
-	scale := 1.0
-	if !m.unscaled {
-		scale /= math.Sqrt(float64(m.width / m.heads))
-	}
-	if m.byLayer {
-		scale /= float64(l + 1)
-	}
-	return float32(scale)
+// logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n,
+// d] → [n, vocab]
+func (m *Model) logits(x []float32) ([]float32, error) {
+	y := make([]float32, len(x)/m.width*m.vocab)
+	return y, m.logitsInto(y, x)
 }
 
-// layerNorms normalises each row: [R, d] → [R, d].
-func (m *Model) layerNorms(y, x []float32, n Norm) {
-	const rows = 16 // at a time
-	d := len(n.gain)
-	eachChunk(len(x)/d, rows, func(lo, hi int) {
-		for r := lo; r < hi; r++ {
-			chosen.layerNorm(y[r*d:(r+1)*d], x[r*d:(r+1)*d], n, m.epsilon)
-		}
-	})
+// logitsInto is logits with the memory for them given.
+func (m *Model) logitsInto(y, x []float32) error {
+	h := make([]float32, len(x))
+	m.layerNorms(h, x, m.lnF)
+	matMulT(y, h, m.unembed())
+	if !allFinite(y) {
+		return m.damagedLogits()
+	}
+	return nil
+}
+
+// logitsChunk is for how many streams all logits are computed at a time: those of a thousand would
+// take 200 MB.
+const logitsChunk = 64
+
+func (m *Model) damagedLogits() error {
+	return fmt.Errorf("the logits hold a NaN or an infinity: "+
+		"the final layer norm or wte in %s is damaged", m.source)
+}
+
+// logitsOf is logits for the named tokens alone. [n, d] → [n, len(ids)]
+func (m *Model) logitsOf(x []float32, ids []int) []float32 {
+	h := make([]float32, len(x))
+	m.layerNorms(h, x, m.lnF)
+	columns, unembed := newMatrix(len(ids), m.width), m.unembed()
+	for i, id := range ids {
+		unembed.row(columns.f32[i*m.width:(i+1)*m.width], id)
+	}
+	y := make([]float32, len(x)/m.width*len(ids))
+	matMulT(y, h, columns)
+	return y
+}
+
+// newBatch makes a batch for texts of length T, with room for that many rows in all.
+func (m *Model) newBatch(T, rows int) *Batch {
+	wide := m.wideRow()
+	b := batches.get()
+	b.length, b.width, b.size, b.runs = T, m.width, m.width/m.heads, b.runs[:0]
+	b.x = grow(b.x, rows*m.width)[:0]
+	b.h = grow(b.h, rows*m.width)
+	b.wide = grow(b.wide, rows*wide)
+	return b
+}
+
+// batches keeps the memory of a sweep's batch for the next one: else both would be there at once
+// until the garbage collector has run.
+var batches pool[Batch]
+
+// wideRow is the widest that a row gets within a block: 3d with queries, keys and values, 4d
+// within the MLP.
+func (m *Model) wideRow() int {
+	wide := 3 * m.width
+	for _, w := range m.blocks {
+		wide = max(wide, w.fc.w.cols)
+	}
+	return wide
+}
+
+// rowBytes is what one row takes in a batch's buffers.
+func (m *Model) rowBytes() int { return 4 * (2*m.width + m.wideRow()) }
+
+// enough is an error if a batch of so many rows, and so many bytes beside it, take more memory
+// than there is, or if the model has more layers than any GPT-2 in earnest. It is asked before
+// anything is allocated: a file of a few kilobytes can claim any size.
+func (m *Model) enough(rows int, bytes float64) error {
+	const mostLayers = 1000
+	if m.layers > mostLayers {
+		return fmt.Errorf("%s has %d layers, and mechpatch runs at most %d",
+			m.name, m.layers, mostLayers)
+	}
+	batch := float64(rows) * float64(m.rowBytes())
+	logits := 4 * 2 * logitsChunk * float64(m.vocab) // of a chunk, of both runs, and more
+	return enoughMemory(uint64(min(batch+logits+bytes, 1e19)), "a run of "+m.name)
 }

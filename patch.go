@@ -567,22 +567,6 @@ func (b *Batch) patchInside(fork Run, c *Cell, z []float32) {
 	}
 }
 
-// headOut is what a head puts out at positions lo … hi−1: [hi−lo, size], into rows of z that are d
-// apart, the first one at its beginning. q, k and v say which rows of the batch's qkv have the
-// query, key and value of a position. For edit see attend.
-func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int,
-	edit func(pos int, pattern []float32)) {
-	s := attentionSpaces.get()
-	defer attentionSpaces.put(s)
-	size := b.size
-	queries := s.queries(b, head, q, lo, hi)
-	keys, values := s.gather(b, 1, head, k, 0, hi), s.gather(b, 2, head, v, 0, hi)
-	base := s.baseOf(0)
-	base.pack(keys, values, size, lo, size)
-	s.own.pack(keys[lo*size:], values[lo*size:], size, hi-lo, size)
-	s.attend(z[head*size:], b.width, queries, base, lo, 0, hi-lo, size, edit)
-}
-
 // receive puts the queries, keys and values that this layer's receivers have in the frozen runs
 // into live runs, which are forked off the corrupt run where there are none yet. Then it drops the
 // frozen runs that have met their last receiver. The runs from index old on have only just been

@@ -35,8 +35,7 @@ var rooms = []string{
 	// the story, downstairs
 	"model.go",
 	// the speed
-	"matmul.go", "matrix.go", "kernel.go kernel_amd64.go kernel_arm64.go kernel_other.go",
-	"vecmath.go", "parallel.go",
+	"matmul.go", "kernel.go kernel_amd64.go kernel_arm64.go vecmath.go",
 	// what everybody uses
 	"vocab.go", "bpe.go", "progress.go", "torch.go", "safetensors.go", "json.go",
 	"files.go files_unix.go files_windows.go",
