@@ -48,7 +48,12 @@ func sweepFLOPs(m *Model, pair Pair, plan Plan) float64 {
 		n, own := T-c.fork.from, c.fork.to-c.fork.from
 		switch {
 		case c.to != nil:
-			first, end := c.receiving()
+			first, end := last, 0 // layer of a receiver after the sender
+			for _, r := range c.to {
+				if r.layer > c.layer {
+					first, end = min(first, r.layer), max(end, r.layer)
+				}
+			}
 			parts += (end-c.layer)*18*n + 18*n + after(first, n, 0)
 		case c.frozen:
 			parts += (last - c.layer + 1) * 18

@@ -458,7 +458,7 @@ func (p *program) patchPair(words []string) error {
 		return err
 	}
 	r.Origin = p.origin()
-	p.notes(q.notes(), m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean),
+	p.notes(q.notes, m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean),
 		q.spaceNotes(&r.baselines))
 	figure := r.figure(p.style)
 	painted := p.output(p.image, figure.write)

@@ -358,7 +358,7 @@ func TestMemory(t *testing.T) {
 			if len(live)+len(inert) != c.layers*T {
 				t.Errorf("%v: %d cells", c, len(live)+len(inert))
 			}
-			passes, rows := m.passes(live, T)
+			passes, rows, _ := m.passes(live, T)
 			n := 0
 			for _, p := range passes {
 				n += len(p.cells)

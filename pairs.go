@@ -117,7 +117,7 @@ func (s *Pairs) question(where, line string) (q Question, own string, err error)
 	clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
 	q, err = newQuestion(s.model, clean, corrupt, fields[2], fields[3], s.study.metric)
 	if err == nil {
-		notes = append(notes, q.notes()...)
+		notes = append(notes, q.notes...)
 	}
 	s.tell(where, notes...)
 	return q, own, err

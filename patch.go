@@ -179,21 +179,23 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	}
 	var live, known []Cell
 	live, known, s.matrices = m.cells(pair, plan)
-	passes, rows := m.passes(live, T)
+	passes, rows, work := m.passes(live, T)
 	if err := m.enough(rows, m.cellBytes(plan, T)); err != nil {
 		return nil, err
 	}
 	b := m.newBatch(T, rows)
 	defer batches.put(b)
-	done, total := 0, m.work(passes, T)
-	step := func() {
-		done += b.rows()
-		progress(min(1, float64(done)/float64(total)))
-	}
+	done := 0
 	for i, pass := range passes {
 		next := m.layers
 		if i+1 < len(passes) {
 			next = passes[i+1].first
+		}
+		step := func(layer int) {
+			if done += b.rows(); layer == m.layers-1 && i == len(passes)-1 {
+				done = work
+			}
+			progress(float64(done) / float64(work))
 		}
 		b.start(x)
 		if err := m.pass(b, pass, next, x, step); err != nil {
@@ -395,59 +397,29 @@ type Pass struct {
 // batchBytes bounds the memory of a sweep beside the weights: the size of a batch's buffers.
 var batchBytes = 200 << 20
 
-// passes divides the cells over as few passes as batchBytes allows, at least one, and returns the
-// rows that the largest of them needs.
-func (m *Model) passes(cells []Cell, T int) (passes []Pass, rows int) {
+// passes divides the cells over as few passes as batchBytes allows, at least one. rows is what the
+// largest of them needs, and work, about, how often one row goes through one layer in all.
+func (m *Model) passes(cells []Cell, T int) (passes []Pass, rows, work int) {
 	most := batchBytes/m.rowBytes() - 2*T
 	lo, n, first := 0, 0, 0
 	for i, c := range cells {
-		need, _ := m.cost(&c, T)
+		need := T - c.fork.from
+		if len(c.to) > 0 {
+			need *= 2 // a frozen run and a live one
+		}
 		if i > lo && n+need > most {
 			passes = append(passes, Pass{first, cells[lo:i]})
 			lo, n, first = i, 0, c.layer
 		}
 		n += need
 		rows = max(rows, n)
+		work += need * (m.layers - c.layer)
 	}
-	return append(passes, Pass{first, cells[lo:]}), rows + 2*T
-}
-
-// work is the sweep's work for the progress bar: how often one row goes through one layer.
-func (m *Model) work(passes []Pass, T int) (work int) {
+	passes = append(passes, Pass{first, cells[lo:]})
 	for _, p := range passes {
 		work += 2 * T * (m.layers - p.first)
-		for i := range p.cells {
-			_, n := m.cost(&p.cells[i], T)
-			work += n
-		}
 	}
-	return work
-}
-
-// cost says how many rows of a batch a cell needs, and how often one of them goes through a layer.
-func (m *Model) cost(c *Cell, T int) (rows, work int) {
-	n, end := T-c.fork.from, m.layers-1
-	live := func(layer int) int { return n*(end-layer) + 1 } // in the last layer one row is left
-	if len(c.to) == 0 {
-		work = live(c.layer)
-		if c.site != siteResidPre {
-			work -= T - c.fork.to // not yet in the layer where it is forked
-		}
-		return n, work
-	}
-	first, last := c.receiving()
-	return 2 * n, n*(last-c.layer) + live(first)
-}
-
-// receiving is the first and the last layer in which a path's receivers are, after the sender's.
-func (c *Cell) receiving() (first, last int) {
-	for _, r := range c.to {
-		if r.layer > c.layer && (first == 0 || r.layer < first) {
-			first = r.layer
-		}
-		last = max(last, r.layer)
-	}
-	return first, last
+	return passes, rows + 2*T, work
 }
 
 // cleanRun and corruptRun are the two whole runs at the head of every batch; the forks of the cells
@@ -457,7 +429,7 @@ const cleanRun, corruptRun = 0, 1
 // pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first
 // layer, to the end of the model and forks a run for each cell on the way. The two runs as they
 // enter layer stop are left in x.
-func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func()) error {
+func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func(layer int)) error {
 	var clean [siteResid + 1][][][]float32 // [site][layer][pos]: what the cells put in
 	for site := range clean {
 		clean[site] = make([][][]float32, m.layers)
@@ -465,8 +437,11 @@ func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func()) error
 	next := 0 // cell to be forked
 	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
 		old := len(b.runs)
-		for ; next < len(p.cells) && p.cells[next].forkedAt(layer, at); next++ {
+		for ; next < len(p.cells); next++ {
 			c := &p.cells[next]
+			if c.layer != layer || c.site.place() != at {
+				break
+			}
 			if c.site == at { // else it is put in as queries, keys, values or attention
 				clean[at][layer] = b.capture(clean[at][layer], c.Span, act)
 			}
@@ -484,14 +459,11 @@ func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func()) error
 			if layer == stop-1 {
 				copy(x, act)
 			}
-			step()
+			step(layer)
 		}
 		return act
 	})
 }
-
-// forkedAt reports whether a cell's run is forked at this site of this layer.
-func (c *Cell) forkedAt(layer int, at Site) bool { return c.layer == layer && c.site.place() == at }
 
 // place is the site at which a batch forks the runs that are patched at s: siteZ for all that shows
 // in what a head puts out.

@@ -575,10 +575,10 @@ func TestPassesBoundRows(t *testing.T) {
 	for _, plan := range []Plan{patching(siteResid, siteK), twoPaths} {
 		x := must(m.embed(pair.clean, pair.corrupt))
 		live, _, _ := m.cells(pair, plan)
-		passes, rows := m.passes(live, len(pair.clean))
+		passes, rows, _ := m.passes(live, len(pair.clean))
 		b, most := m.newBatch(len(pair.clean), rows), 0
 		b.start(x)
-		step := func() { most = max(most, b.rows()) }
+		step := func(int) { most = max(most, b.rows()) }
 		check(t, m.pass(b, passes[0], m.layers, x, step))
 		if most > rows || most < rows/2 {
 			t.Errorf("%v: %d rows of a batch with %d", plan.targets[0].site, most, rows)

@@ -50,7 +50,7 @@ type Question struct {
 	answers                [2]string // the clean and the corrupt one, as they were typed
 	metric                 Metric
 	tokenizer              *tokenizer
-	remarks                []string // what a user may not expect of the pair
+	notes                  []string // what a user may not expect of the pair
 }
 
 // newQuestion encodes the texts, which must have equally many tokens but not be the same, and the
@@ -69,7 +69,7 @@ func newQuestion(
 		if len(*ids[i]) == 0 {
 			return q, fmt.Errorf("%s is empty: the model needs at least one token", text.name)
 		}
-		q.remarks = append(q.remarks, text.notes(m.tokenizer)...)
+		q.notes = append(q.notes, text.notes(m.tokenizer)...)
 	}
 	if len(q.clean) != len(q.corrupt) {
 		return q, detailed{
@@ -84,7 +84,7 @@ func newQuestion(
 			clean.name, corrupt.name)
 	}
 	if m.onlyGuesses(q.clean, q.corrupt) {
-		q.remarks = append(q.remarks, "the built-in circuit can only guess here: all it knows is "+
+		q.notes = append(q.notes, "the built-in circuit can only guess here: all it knows is "+
 			"that what followed a word follows it again, and the last word of neither text stands "+
 			"in it before")
 	}
@@ -101,9 +101,6 @@ func newQuestion(
 	}
 	return q, err
 }
-
-// notes tell what a user may not expect of the pair.
-func (q *Question) notes() []string { return q.remarks }
 
 // eachAnswer calls f for the clean answer and the corrupt one, as far as they were typed or the
 // metric cannot do without.
@@ -312,13 +309,18 @@ func (q *Question) metricName() string {
 			}
 			words = append(words, word)
 		}
-		if n := len(words); n > 8 {
-			words = []string{words[0], words[1], "…", words[n-1]}
-		}
-		return strings.Join(words, "/")
+		return setOf(words)
 	}
 	answers := strings.NewReplacer("CLEAN", name(q.cleanAnswer), "CORRUPT", name(q.corruptAnswer))
 	return answers.Replace(q.metric.row().formula)
+}
+
+// setOf shows a set of answers: "is/was", and of more than eight the first two and the last.
+func setOf(words []string) string {
+	if n := len(words); n > 8 {
+		words = []string{words[0], words[1], "…", words[n-1]}
+	}
+	return strings.Join(words, "/")
 }
 
 // Study is what a user wants to know of every pair, in the words of the command line.

@@ -257,8 +257,8 @@ func TestCircuitGuesses(t *testing.T) {
 	} {
 		q := must(newQuestion(m, Text{"a", c.clean}, Text{"b", c.corrupt}, "Jones", "Smith",
 			metricDiff))
-		if got := len(q.notes()) == 1; got != c.guesses {
-			t.Errorf("%q, %q: %q", c.clean, c.corrupt, q.notes())
+		if got := len(q.notes) == 1; got != c.guesses {
+			t.Errorf("%q, %q: %q", c.clean, c.corrupt, q.notes)
 		}
 	}
 	m = randomModel(Config{1, 1, 8, 4, 10}, 1)

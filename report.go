@@ -495,7 +495,7 @@ func (t *TokenReport) String() string {
 	for i, member := range t.Set {
 		members = append(members[:i], strconv.Quote(member.Token))
 	}
-	return strings.Join(members, "/")
+	return setOf(members)
 }
 
 func newTextReport(t *tokenizer, text string, ids []int) TextReport {
