@@ -519,12 +519,11 @@ func (p *program) mean(words []string) error {
 		}
 	}
 	means, err := p.newMeans("the results", func() {})
-	for _, name := range words {
-		var in *os.File
-		if in, err = os.Open(name); err == nil {
-			err = means.readResults(name, in)
-			in.Close()
-		}
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(words) && err == nil; i++ {
+		err = means.readResults(words[i])
 	}
 	return p.endMeans(means, err)
 }

@@ -33,25 +33,20 @@ type Pairs struct {
 // run answers every line. A pair that cannot be run is noted, and the others are run all the same.
 func (s *Pairs) run(in io.Reader) error {
 	const longest = 1 << 20 // bytes of a line: no text within a model's context comes near it
-	var ended error
-	err := eachLine(in, longest, func(n int, line []byte) error {
+	err := eachLine(s.name, in, longest, func(n int, line []byte) error {
 		if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' {
 			return nil
 		}
 		s.pairs++
-		ended = s.answer(n, string(line))
-		return ended
+		return s.answer(n, string(line))
 	})
 	if err == nil && s.pairs == 0 {
-		err = errors.New("there is no pair in it")
+		return fmt.Errorf("%s: there is no pair in it", s.name)
 	}
 	if err == nil && s.out.earlier != nil {
-		ended = s.out.differs("has results of more pairs than " + s.name)
+		return s.out.differs("has results of more pairs than " + s.name)
 	}
-	if ended != nil || err == nil {
-		return ended
-	}
-	return fmt.Errorf("%s: %w", s.name, reason(err))
+	return err
 }
 
 // answer makes a pair's line of results, or takes it over from an earlier run, and adds it to the
@@ -83,24 +78,23 @@ func (s *Pairs) answer(n int, line string) error {
 	if err := r.writeJSON(&text); err != nil {
 		return failed(err)
 	}
-	result, err := parseLine(text.Bytes())
 	switch {
-	case err != nil:
 	case there:
-		err = s.out.check(result, where, min(s.study.top, s.model.vocab))
-		result = s.out.earlier
+		err = s.out.check(text.Bytes(), where, min(s.study.top, s.model.vocab))
+		if err == nil {
+			err = s.addLine(where, s.out.earlier)
+		}
+		if err == nil {
+			err = s.out.advance()
+		}
+		return err
 	case s.out.earlier != nil:
-		err = s.out.differs("has no result of " + where + ", but one of a later pair")
-	default:
-		err = s.out.write(text.Bytes())
+		return s.out.differs("has no result of " + where + ", but one of a later pair")
 	}
-	if err == nil {
-		err = s.add(where, result)
+	if err := s.out.write(text.Bytes()); err != nil {
+		return err
 	}
-	if err == nil && there {
-		err = s.out.advance()
-	}
-	return err
+	return s.add(where, text.Bytes())
 }
 
 // question reads a pair, with the keys of the user's own, and notes what is odd about it.
@@ -123,8 +117,8 @@ func (s *Pairs) question(where, line string) (q Question, own string, err error)
 	return q, own, err
 }
 
-// eachLine calls f for every line, without its end, until f fails.
-func eachLine(r io.Reader, longest int, f func(n int, line []byte) error) error {
+// eachLine calls f for every line of the file of this name, without the line's end, until f fails.
+func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, longest)
 	n := 0
@@ -133,7 +127,7 @@ func eachLine(r io.Reader, longest int, f func(n int, line []byte) error) error 
 		line := lines.Bytes()
 		if n == 1 {
 			if isUTF16(string(line)) {
-				return errUTF16
+				return fmt.Errorf("%s: %w", name, errUTF16)
 			}
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
@@ -141,10 +135,14 @@ func eachLine(r io.Reader, longest int, f func(n int, line []byte) error) error 
 			return err
 		}
 	}
-	if lines.Err() == bufio.ErrTooLong {
-		return fmt.Errorf("line %d is longer than %d bytes", n+1, longest)
+	err := lines.Err()
+	if err == bufio.ErrTooLong {
+		err = fmt.Errorf("line %d is longer than %d bytes", n+1, longest)
 	}
-	return lines.Err()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, reason(err))
+	}
+	return nil
 }
 
 // isJSONLines tells whether a line of a file is JSON: by the file's name, or where it has none by
@@ -319,7 +317,11 @@ func (l *lineFile) advance() (err error) {
 
 // check makes sure that the earlier run's line is the one that this run would write, as far as that
 // is known beforehand.
-func (l *lineFile) check(want Line, where string, top int) error {
+func (l *lineFile) check(text []byte, where string, top int) error {
+	want, err := parseLine(text)
+	if err != nil {
+		return err
+	}
 	const computed = " command clean.metric clean.top clean.logits corrupt.metric corrupt.top " +
 		"corrupt.logits matrix matrices logits "
 	for _, key := range append(sortedKeys(want), sortedKeys(l.earlier)...) {
@@ -625,11 +627,22 @@ func readMatrix(into []float64, text []byte, columns int) error {
 var errShape = errors.New("its matrices do not have the shape of what its site is")
 
 // add adds a line to the mean of its token count, and notes what is odd about it.
-func (s *Means) add(where string, line Line) error {
+func (s *Means) add(where string, text []byte) error {
+	line, err := parseLine(text)
+	if err == nil {
+		err = s.addLine(where, line)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	return nil
+}
+
+func (s *Means) addLine(where string, line Line) error {
 	clean, err := readLogits(line["clean.logits"])
 	corrupt, corruptErr := readLogits(line["corrupt.logits"])
 	if err = cmp.Or(err, corruptErr, s.compare(line)); err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+		return err
 	}
 	diff := func(r Reading) float64 { return metricDiff.of(r, r, r) }
 	from, gap := diff(corrupt), diff(clean)-diff(corrupt)
@@ -642,11 +655,11 @@ func (s *Means) add(where string, line Line) error {
 		s.tell(where, answer.notes(clean)...)
 	}
 	mean, err := s.meanFor(line)
-	if err == nil {
-		err = mean.read(line)
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", where, err)
+		return err
+	}
+	if err := mean.read(line); err != nil {
+		return err
 	}
 	mean.pairs++
 	mean.gap.add(gap)
@@ -703,7 +716,7 @@ func (s *Means) compare(line Line) error {
 			return fmt.Errorf("its %q: %w", keys[i], errNoResult)
 		}
 	}
-	const most = 1 << 10
+	const most = 1 << 9
 	if model.Layers < 1 || model.Heads < 1 || model.Layers > most || model.Heads > most {
 		return errShape
 	}
@@ -771,19 +784,19 @@ func (s *Mean) read(line Line) (err error) {
 }
 
 // readResults adds the lines of a file of results.
-func (s *Means) readResults(name string, in io.Reader) error {
+func (s *Means) readResults(name string) error {
+	in, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, reason(err))
+	}
+	defer in.Close()
 	ends := false
-	err := eachLine(in, longestLine, func(n int, text []byte) error {
+	err = eachLine(name, in, longestLine, func(n int, text []byte) error {
 		if ends = isMean(text); ends {
 			return nil
 		}
 		s.pairs++
-		where := fmt.Sprintf("%s:%d", name, n)
-		line, err := parseLine(text)
-		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		return s.add(where, line)
+		return s.add(fmt.Sprintf("%s:%d", name, n), text)
 	})
 	if err == nil && !ends {
 		s.note(fmt.Errorf("%s does not end in a mean: the run that wrote it may have broken off",
@@ -878,6 +891,7 @@ func (s *Means) figures(image string, style style) (files []string, figures []*F
 			extension := filepath.Ext(image)
 			file = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(image, extension), T, extension)
 		}
+		s.of[T].Origin = s.origin
 		f := s.of[T].figure(style)
 		f.title = fmt.Sprintf("mean restored share, %s of %s", count(s.of[T].pairs, "pair"),
 			count(T, "token"))

@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"math"
+	"math/big"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // kept are means whose lines and notes a test looks at.
@@ -42,7 +47,7 @@ func meansOf(t *testing.T, reports ...*Report) *kept {
 		r.Origin = k.origin
 		var text bytes.Buffer
 		check(t, r.writeJSON(&text))
-		check(t, k.add("a line", must(parseLine(text.Bytes()))))
+		check(t, k.add("a line", text.Bytes()))
 	}
 	return k
 }
@@ -182,6 +187,7 @@ func TestMeans(t *testing.T) {
 		}
 		check(t, got.write(io.Discard))
 		painted := len(got.panels)
+		got.comments = nil
 		if got.panels = nil; !reflect.DeepEqual(got, figure) || painted != panels {
 			t.Errorf("-site %s: %d panels\n%+v, want\n%+v", site, painted, got, figure)
 		}
@@ -356,7 +362,7 @@ func FuzzPairLines(f *testing.F) {
 func TestLongLine(t *testing.T) {
 	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
 	var read []int
-	err := eachLine(strings.NewReader(lines), 1<<20, func(n int, line []byte) error {
+	err := eachLine("a", strings.NewReader(lines), 1<<20, func(n int, line []byte) error {
 		read = append(read, n)
 		return nil
 	})
@@ -494,4 +500,253 @@ func TestLineFileNames(t *testing.T) {
 	if target, _ := os.Readlink(link); names[link] != "" && target != "end" {
 		t.Errorf("the link leads to %q", target)
 	}
+}
+
+// TestSum adds numbers in many orders: the sum is the same to the last bit, and the exact one.
+func TestSum(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var terms []float64
+	exact := new(big.Float).SetPrec(500)
+	for i := range 1000 {
+		v := math.Ldexp(random.Float64()-0.5, i%40-10)
+		v = float64(float32(v)) - float64(float32(v/3)) // as differences of logits are
+		terms = append(terms, v)
+		exact.Add(exact, big.NewFloat(v))
+		if one := (&Sum{}); i%7 == 0 {
+			if one.add(v); one.value() != v {
+				t.Errorf("%g alone is %g", v, one.value())
+			}
+		}
+	}
+	want, _ := exact.Float64()
+	first := 0.
+	for i := range 20 {
+		var sum Sum
+		for _, v := range terms {
+			sum.add(v)
+		}
+		got := sum.value()
+		if i == 0 {
+			first = got
+		}
+		if got != first || math.Abs(got-want) > 2e-16*math.Abs(want) {
+			t.Fatalf("order %d: %v, first %v, exactly %v", i, got, first, want)
+		}
+		random.Shuffle(len(terms), func(i, j int) { terms[i], terms[j] = terms[j], terms[i] })
+	}
+	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1 << 32} {
+		sum := Sum{}
+		sum.add(v)
+		if sum.add(1); !math.IsNaN(sum.value()) {
+			t.Errorf("with %g the sum is %g", v, sum.value())
+		}
+	}
+}
+
+// manyPairs is a file of seven pairs of two token counts, one of which cannot be run.
+func manyPairs(t *testing.T) string {
+	lines := []string{exampleLine, "not a pair",
+		"The cat saw a dog. The\tThe dog saw a dog. The\tcat\tdog"}
+	for _, name := range []string{"Brown", "Hill", "Hall", "Young"} {
+		lines = append(lines, strings.ReplaceAll(exampleLine, "Jones", name))
+	}
+	return file(t, "pairs.tsv", strings.Join(lines, "\n"))
+}
+
+// TestMeanOfResults joins results that lie in several files in any order: the means and the
+// pictures are those of one run, to the last bit.
+func TestMeanOfResults(t *testing.T) {
+	pairs, folder := manyPairs(t), t.TempDir()
+	for _, site := range []string{"resid", "z,q"} {
+		first := filepath.Join(folder, "one.png")
+		_, all, _ := command(t, "-pairs", pairs, "-site", site, "-positions", "1,3:", "-o", first)
+		lines := strings.SplitAfter(strings.TrimSpace(all), "\n")
+		a, b := filepath.Join(folder, "a.jsonl"), filepath.Join(folder, "b.jsonl")
+		write(t, a, lines[5]+lines[1]+lines[3]+lines[6])
+		write(t, b, lines[6]+lines[4]+lines[0]+lines[2])
+		joined := filepath.Join(folder, "joined.png")
+		code, stdout, stderr := command(t, "mean", b, a, "-o", joined)
+		want := uncommanded(lines[6]+lines[7]) + "\n"
+		if code != 0 || uncommanded(stdout) != want {
+			t.Errorf("%s: %d, %s\n%.300s, want\n%.300s", site, code, stderr, stdout, want)
+		}
+		if !strings.Contains(stderr, b+" does not end in a mean") || strings.Contains(stderr, a) {
+			t.Errorf("%s: %s", site, stderr)
+		}
+		for _, T := range []string{"-7.png", "-11.png"} {
+			picture := func(file string) image.Image {
+				f := must(os.Open(strings.TrimSuffix(file, ".png") + T))
+				defer f.Close()
+				return must(png.Decode(f))
+			}
+			if !reflect.DeepEqual(picture(first), picture(joined)) {
+				t.Errorf("%s: another picture %s", site, T)
+			}
+		}
+	}
+}
+
+// What is no line of results, or of another study, is refused.
+func TestOtherResults(t *testing.T) {
+	first, err := runLines(Study{metric: metricDiff}, newCircuit(), "p.tsv", exampleLine)
+	check(t, err)
+	line := first.lines[0]
+	for _, c := range []struct{ from, to, want string }{
+		{"", "", ""},
+		{`"layers":12`, `"layers":13`, `its "model" is not that of the results before it`},
+		{`"site":"resid"`, `"site":"mlp"`, `its "site" is not that`},
+		{`,"matrix"`, `,"bos":true,"matrix"`, `its "bos" is not that`},
+		{`"matrix":[[`, `"matrix":[[1,`, "shape"},
+		{`"matrix":[[`, `"matrix":[[1],[`, "shape"},
+		{`"matrix":[[`, `"matrix":[[0x1p4`, "0x1p4"},
+		{`"matrix":[[`, `"matrix":[[-Inf,`, `"-Inf" is not a number`},
+		{`"matrix"`, `"Matrix"`, errNoResult.Error()},
+		{`"matrix":`, `"matrix":[[1]],"matrix":`, "comes twice"},
+		{`"logits":{"clean":[`, `"logits":{"clean":[[1],`, "shape"},
+		{"}\n", "", errNoResult.Error()},
+		{`{"line":1,`, `{"line":1, `, errNoResult.Error()},
+		{`"ids":[`, `"ids":[5,`, "shape"},
+	} {
+		k, changed := newKept("results"), strings.Replace(line, c.from, c.to, 1)
+		err := k.readResults(file(t, "r.jsonl", line+changed))
+		wantError(t, c.to, err, c.want)
+	}
+	for _, other := range []string{"{}", `{"mean":{}}`, "[1,2]", `{"clean":{},"corrupt":{}}`,
+		strings.Replace(line, `"version"`, `"v"`, 1),
+		strings.Replace(line, `"site":"resid"`, `"site":"lens"`, 1),
+		strings.Replace(line, `"layers":12`, `"layers":100000000`, 1),
+		strings.Replace(line, `"layers":12`, `"layers":"12"`, 1)} {
+		k := newKept("results")
+		err := k.readResults(file(t, "r.jsonl", other))
+		if len(k.of) > 0 || err == nil && !isMean([]byte(other)) {
+			t.Errorf("%.80s: %v", other, err)
+		}
+	}
+}
+
+// FuzzResults checks that a line of any kind is a part of a mean or refused, and that what is
+// written then is JSON.
+func FuzzResults(f *testing.F) {
+	k, _ := runLines(Study{site: "all", metric: metricDiff}, newCircuit(), "p.tsv", exampleLine)
+	one, _ := runLines(Study{metric: metricLogit}, newCircuit(), "p.tsv", exampleLine)
+	f.Add([]byte(k.lines[0]))
+	f.Add([]byte(one.lines[0]))
+	f.Add([]byte(k.lines[1]))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		k := newKept("results")
+		if k.add("a line", line) != nil || k.end(nil) != nil {
+			return
+		}
+		for _, mean := range k.lines {
+			if !json.Valid([]byte(mean)) {
+				t.Errorf("%q gives %s", line, mean)
+			}
+		}
+	})
+}
+
+// TestResume goes on from whatever a run has left, and leaves what is not this run's as it is.
+func TestResume(t *testing.T) {
+	pairs, name := manyPairs(t), filepath.Join(t.TempDir(), "r.jsonl")
+	args := []string{"-pairs", pairs, "-o", "", "-json", name, "-resume", "-layers", "5:8"}
+	run := func(more ...string) string {
+		code, _, stderr := command(t, append(args, more...)...)
+		if code != 1 || !strings.Contains(stderr, pairs+":2: 1 field") {
+			t.Errorf("%d %s", code, stderr)
+		}
+		return stderr
+	}
+	read := func(name string) string {
+		data, _ := os.ReadFile(name)
+		return string(data)
+	}
+	run()
+	one := read(name)
+	lines := strings.SplitAfter(one, "\n")
+	all, half := strings.Join(lines[:6], ""), strings.Join(lines[:3], "")
+	for _, c := range []struct{ what, partial, file, want string }{
+		{"nothing", "", "", "could not be run"},
+		{"half a line", half + lines[3][:999], "", "could not be run"},
+		{"a file older than that", half, "other", "could not be run"},
+		{"all lines", all, "", "could not be run"},
+		{"a part of the means", all + lines[6], "", "could not be run"},
+		{"all means", one, "", "could not be run"},
+		{"the file's lines", "", half, "could not be run"},
+		{"the file's lines and a half", "", half + lines[3][:999], "could not be run"},
+		{"the file's lines without the means", "", all, "could not be run"},
+		{"the whole file", "", one, "is whole: there is nothing left to run"},
+		{"another study", strings.Replace(half, "resid", "mlp", 1), "", `with another "site"`},
+		{"another text", strings.Replace(half, "top-notch", "good", 1), "", `"clean.text"`},
+		{"another study's file", "", strings.Replace(half, `"layers":"5:8"`, `"layers":"5"`, 1),
+			`"layers"`},
+		{"another -top", strings.Replace(half, `"top":[`, `"top":[{"id":1},`, 1), "", "-top"},
+		{"a line too few", lines[0] + lines[2], "", "has no result of " + pairs + ":3"},
+		{"a line that is none", lines[0] + "{}\n" + lines[1], "", "is no result"},
+		{"more pairs", all + strings.Replace(lines[5], `"line":7`, `"line":8`, 1), "",
+			"has results of more pairs than " + pairs},
+	} {
+		os.Remove(name)
+		if c.file != "" {
+			write(t, name, c.file)
+		}
+		write(t, name+".partial", c.partial)
+		code, _, stderr := command(t, args...)
+		if code != 1 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: %d, %s, want %s", c.what, code, stderr, c.want)
+		}
+		file, partial := one, ""
+		if !strings.Contains(stderr, "1 of 7 pairs could not be run") {
+			file, partial = c.file, c.partial
+		}
+		if read(name) != file || read(name+".partial") != partial {
+			t.Errorf("%s: the file has %d bytes of %d, the partial one %d of %d", c.what,
+				len(read(name)), len(file), len(read(name+".partial")), len(partial))
+		}
+		os.Remove(name + ".partial")
+	}
+}
+
+// TestKilled kills a run again and again: in the end the results are those of one run.
+func TestKilled(t *testing.T) {
+	if name := os.Getenv("MECHPATCH_TEST_RESUME"); name != "" {
+		t.Setenv("MECHPATCH_MODEL", "circuit")
+		os.Exit(execute(resumeArgs(name), io.Discard, io.Discard))
+	}
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "pairs.tsv"), strings.Repeat(exampleLine+"\n", 40))
+	name := filepath.Join(folder, "r.jsonl")
+	run := func() *exec.Cmd {
+		c := child(t, "TestKilled", "MECHPATCH_TEST_RESUME="+name)
+		check(t, c.Start())
+		return c
+	}
+	check(t, run().Wait())
+	one := string(must(os.ReadFile(name)))
+	check(t, os.Remove(name))
+	for kills := 0; ; {
+		c, size := run(), int64(len(one))*int64(kills)/5
+		for c.ProcessState == nil && kills < 5 { // each time when a fifth more is there
+			info, err := os.Stat(name + ".partial")
+			if err == nil && info.Size() >= size {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if kills < 5 {
+			c.Process.Kill()
+			c.Wait()
+			kills++
+			continue
+		}
+		check(t, c.Wait())
+		break
+	}
+	if got := string(must(os.ReadFile(name))); got != one {
+		t.Errorf("%d bytes, of one run %d", len(got), len(one))
+	}
+}
+
+func resumeArgs(name string) []string {
+	pairs := filepath.Join(filepath.Dir(name), "pairs.tsv")
+	return []string{"-pairs", pairs, "-o", "", "-json", name, "-resume"}
 }

@@ -20,6 +20,7 @@ import (
 // Result is an answer: panels of one size, [row][column]. NaN stands for a cell that was not run,
 // or is none.
 type Result struct {
+	Origin
 	site          string // what was patched, or looked at
 	rows, columns header
 	panels        []Panel
@@ -55,12 +56,11 @@ type Report struct {
 	Corrupt RunReport    `json:"corrupt"`
 	Rows    []string     `json:"rows"` // of the matrices
 	Columns []string     `json:"columns"`
-	Origin
+	Result
 
 	own       string // keys of a user's own that the pair has, and their values: `,"id":7`
 	baselines Baselines
 	lens      *LensReport
-	Result
 }
 
 // Origin says how a result came about.
@@ -153,22 +153,42 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report,
 	if err != nil {
 		return nil, err
 	}
+	var runs Baselines
+	var fill func()
 	switch {
 	case s.lens:
-		err = s.runLens(m, q, r, progress)
+		var lens *Lens
+		if lens, err = m.lens(q.Pair, q.metric.full(), progress); err == nil {
+			runs, fill = lens.Baselines, func() { r.addLens(lens, q.metric) }
+		}
 	case s.attention != "":
-		err = s.runAttention(m, q, r, progress)
+		var heads []Head
+		var patterns *Patterns
+		if heads, err = s.heads(m); err == nil {
+			patterns, err = m.patterns(q.Pair, heads, q.metric.full(), progress)
+		}
+		if err == nil {
+			runs, fill = patterns.Baselines, func() { r.addPatterns(patterns, heads) }
+		}
 	case s.direct:
-		err = s.runDirect(m, q, r, progress)
+		var direct *Direct
+		if direct, err = m.direct(q.Pair, progress); err == nil {
+			runs, fill = direct.Baselines, func() { r.addShares(direct) }
+		}
 	default:
 		var sweep *Sweep
 		if sweep, err = m.sweep(q.Pair, plan, progress); err == nil {
-			if err = r.addRuns(m, q, sweep.Baselines, s.top); err == nil {
-				r.addReadings(sweep.matrices, q.metric)
-			}
+			runs, fill = sweep.Baselines, func() { r.addReadings(sweep.matrices, q.metric) }
 		}
 	}
-	return r, err
+	if err == nil {
+		err = r.addRuns(m, q, runs, s.top)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fill()
+	return r, nil
 }
 
 // newReport is what is known of a question's result before anything runs, with the plan of a sweep.
@@ -177,7 +197,6 @@ func (s *Study) newReport(m *Model, q Question) (*Report, Plan, error) {
 	r := &Report{
 		Model: newModelReport(m), Metric: q.metricName(), To: s.to,
 		Answer: AnswerReport{Clean: newAnswerReport(t, q.cleanAnswer)},
-		Origin: Origin{Layers: s.layers, Positions: s.positions},
 	}
 	r.Clean.TextReport = newTextReport(t, q.cleanText.text, q.clean)
 	r.Corrupt.TextReport = newTextReport(t, q.corruptText.text, q.corrupt)
@@ -377,32 +396,17 @@ func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 	r.numbers = []field{{"matrices", matrices}, {"logits", logits}}
 }
 
-func (s *Study) runLens(m *Model, q Question, r *Report, progress func(done float64)) error {
-	lens, err := m.lens(q.Pair, q.metric.full(), progress)
-	if err != nil {
-		return err
-	}
-	if err := r.addRuns(m, q, lens.Baselines, s.top); err != nil {
-		return err
-	}
-	r.addReadings(lens.cells[:], q.metric)
+func (r *Report) addLens(lens *Lens, metric Metric) {
+	r.addReadings(lens.cells[:], metric)
 	r.lens = &LensReport{lens.top[cleanRun], lens.top[corruptRun]}
 	r.numbers = append(r.numbers, field{"lens", r.lens})
-	return nil
 }
 
 var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
 
-// runAttention shows where heads attend to in both runs.
-func (s *Study) runAttention(m *Model, q Question, r *Report, progress func(done float64)) error {
-	heads, err := s.heads(m)
-	if err != nil {
-		return err
-	}
-	patterns, err := m.patterns(q.Pair, heads, q.metric.full(), progress)
-	if err != nil {
-		return err
-	}
+// addPatterns fills a panel for each head in each run. No position attends to a later one: the
+// picture shows no cell there, and the JSON 0.
+func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 	all := map[string]any{}
 	for i, head := range heads {
 		runs := map[string]any{}
@@ -421,35 +425,24 @@ func (s *Study) runAttention(m *Model, q Question, r *Report, progress func(done
 		all[head.String()] = runs
 	}
 	r.numbers = []field{{"attention", all}}
-	return r.addRuns(m, q, patterns.Baselines, s.top)
 }
 
-// runDirect divides up the metric of both runs among the parts of the model.
-func (s *Study) runDirect(m *Model, q Question, r *Report, progress func(done float64)) error {
-	direct, err := m.direct(q.Pair, progress)
-	if err != nil {
-		return err
-	}
+// addShares fills the panels with what the parts of the model add to the metric of each run.
+func (r *Report) addShares(direct *Direct) {
 	all := map[string]any{}
 	for run, name := range runNames {
 		shares, none := direct.shares[run], math.NaN()
 		var matrix [][]float64
 		for l, heads := range shares.Heads {
-			row := slices.Concat([]float64{none, none}, heads,
-				[]float64{shares.AttnBias[l], shares.MLP[l], none})
-			if l == 0 {
-				row[0], row[1] = shares.Embed, shares.PosEmbed
-			}
-			if l == m.layers-1 {
-				row[len(row)-1] = shares.LnFBias
-			}
-			matrix = append(matrix, row)
+			matrix = append(matrix, slices.Concat([]float64{none, none}, heads,
+				[]float64{shares.AttnBias[l], shares.MLP[l], none}))
 		}
+		first, last := matrix[0], matrix[len(matrix)-1]
+		first[0], first[1], last[len(last)-1] = shares.Embed, shares.PosEmbed, shares.LnFBias
 		r.panels[run].at = func(row, column int) float64 { return matrix[row][column] }
 		all[name] = shares
 	}
 	r.numbers = []field{{"direct", all}}
-	return r.addRuns(m, q, direct.Baselines, s.top)
 }
 
 func newModelReport(m *Model) ModelReport {
@@ -564,6 +557,8 @@ func (r *Result) figure(s style) *Figure {
 		f.low, f.high = s.low, s.high
 	}
 	f.colorMap, f.scale = s.colorMap, s.scale
+	f.comments = [][2]string{{"Software", "mechpatch " + r.Version},
+		{"Comment", fmt.Sprintf("%q", r.Command)}}
 	return &f
 }
 
