@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"image"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,8 +145,11 @@ func invoke(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
-// uncommanded is JSON without the command that made it.
+// uncommanded is a result without the command that made it: of JSON the rest, of a PNG the pixels.
 func uncommanded(text string) string {
+	if strings.HasPrefix(text, "\x89PNG") {
+		return string(must(png.Decode(strings.NewReader(text))).(*image.Paletted).Pix)
+	}
 	return regexp.MustCompile(`"command":\[[^]]*\]`).ReplaceAllString(text, "")
 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image"
-	"image/png"
 	"io"
 	"math"
 	"math/big"
@@ -574,12 +572,10 @@ func TestMeanOfResults(t *testing.T) {
 			t.Errorf("%s: %s", site, stderr)
 		}
 		for _, T := range []string{"-7.png", "-11.png"} {
-			picture := func(file string) image.Image {
-				f := must(os.Open(strings.TrimSuffix(file, ".png") + T))
-				defer f.Close()
-				return must(png.Decode(f))
+			picture := func(file string) string {
+				return uncommanded(string(must(os.ReadFile(strings.TrimSuffix(file, ".png") + T))))
 			}
-			if !reflect.DeepEqual(picture(first), picture(joined)) {
+			if picture(first) != picture(joined) {
 				t.Errorf("%s: another picture %s", site, T)
 			}
 		}

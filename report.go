@@ -140,11 +140,21 @@ type RankReport struct {
 // Number is a number that JSON writes as null where there is none.
 type Number float64
 
-func (n Number) MarshalJSON() ([]byte, error) {
-	if n-n != 0 {
-		return []byte("null"), nil
+func (n Number) MarshalJSON() ([]byte, error) { return appendNumber(nil, float64(n)), nil }
+
+// appendNumber writes a number as encoding/json does, or null, and takes no memory for it.
+func appendNumber(b []byte, v float64) []byte {
+	switch size := math.Abs(v); {
+	case v-v != 0:
+		return append(b, "null"...)
+	case size >= 1e21 || size < 1e-6 && v != 0: // 1e-07 is written 1e-7
+		b = strconv.AppendFloat(b, v, 'e', -1, 64)
+		if n := len(b); b[n-3] == '-' && b[n-2] == '0' {
+			b = append(b[:n-2], b[n-1])
+		}
+		return b
 	}
-	return json.Marshal(float64(n))
+	return strconv.AppendFloat(b, v, 'f', -1, 64)
 }
 
 // run answers a question. progress is told the share of the work that is done.
@@ -646,8 +656,7 @@ func (r *Result) writeValue(b *bufio.Writer, value any) error {
 				if column > 0 {
 					b.WriteByte(',')
 				}
-				number, _ := Number(v(row, column)).MarshalJSON()
-				b.Write(number)
+				b.Write(appendNumber(b.AvailableBuffer(), v(row, column)))
 			}
 			b.WriteByte(']')
 			begin = ",["

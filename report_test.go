@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strconv"
@@ -306,6 +307,26 @@ func TestDirect(t *testing.T) {
 	f := r.figure(style{colorMap: "viridis", scale: 1})
 	if s := f.colorScale(); s.low != -s.high {
 		t.Errorf("the scale is %v", s)
+	}
+}
+
+// Numbers are written as encoding/json writes them.
+func TestNumbers(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	numbers := []float64{0, math.Copysign(0, -1), 1e21, -1e20, 1e-6, 9e-7, -1e-10, 1e-100,
+		5e-324, 1e300}
+	for range 10000 {
+		numbers = append(numbers, math.Float64frombits(random.Uint64()),
+			float64(math.Float32frombits(random.Uint32())))
+	}
+	for _, v := range numbers {
+		want, err := json.Marshal(v)
+		if err != nil {
+			want = []byte("null")
+		}
+		if got := appendNumber(nil, v); string(got) != string(want) {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 
