@@ -72,7 +72,9 @@ func (s *Pairs) answer(n int, line string) error {
 	if err != nil {
 		return failed(err)
 	}
-	s.tell(where, q.spaceNotes(&r.baselines)...)
+	if !there {
+		s.tell(where, q.spaceNotes(&r.baselines)...)
+	}
 	r.Line, r.own, r.Origin = n, own, s.origin
 	var text bytes.Buffer
 	if err := r.writeJSON(&text); err != nil {
@@ -230,10 +232,10 @@ type lineFile struct {
 	name, target string // as the user calls it, and where that leads
 	partial      string // "" for what is no file, such as a pipe: that is written to as it is
 	file         *os.File
-	empty        *os.File           // the partial file, while the lines are still in the target
-	lines        *bufio.Scanner     // those of an earlier run
+	from         *os.File           // what an earlier run has left: the partial file or the target
+	lines        *bufio.Scanner     // its lines
 	earlier      Line               // the next one of them; nil where they are at their end
-	means        bool               // whether a mean follows them
+	means, whole bool               // whether a mean follows them, and whether all do
 	end, next    int64              // bytes: where those that are right end, and the next one
 	print        func([]byte) error // in place of a file: standard output
 }
@@ -271,19 +273,22 @@ func openLines(name string, resume bool) (l *lineFile, err error) {
 	size, err := l.file.Seek(0, io.SeekEnd)
 	switch {
 	case err != nil:
-	case resume && size == 0 && statErr == nil:
-		l.empty = l.file
-		l.file, err = openLocked(l.target, mode)
 	case !resume && size > 0:
 		l.file.Close()
 		return nil, fmt.Errorf("a run that broke off has left its lines in %s: go on from there "+
 			"with -resume, or rename or delete it", l.partial)
+	case resume && size == 0 && statErr == nil:
+		l.from, err = os.Open(l.target)
+	case resume:
+		l.from = l.file
 	}
 	if err == nil && resume {
-		l.lines = bufio.NewScanner(io.NewSectionReader(l.file, 0, math.MaxInt64))
+		l.lines = bufio.NewScanner(io.NewSectionReader(l.from, 0, math.MaxInt64))
 		l.lines.Buffer(nil, longestLine)
 		l.lines.Split(wholeLine)
-		err = l.advance()
+		if err = l.advance(); err != nil {
+			l.finish(err)
+		}
 	}
 	return l, err
 }
@@ -338,7 +343,7 @@ func (l *lineFile) check(text []byte, where string, top int) error {
 // differs is the error of an earlier run's lines that are not the first ones of this run.
 func (l *lineFile) differs(how string) error {
 	file := l.partial
-	if l.empty != nil {
+	if l.from != l.file {
 		file = l.target
 	}
 	return fmt.Errorf("%s %s, so that this run cannot go on with it: rename it, or name another "+
@@ -363,45 +368,32 @@ func (l *lineFile) write(line []byte) error {
 	return fmt.Errorf("writing %s: %w", l.name, reason(err))
 }
 
-// begin makes room behind the lines of an earlier run, in place of half a line or of its means.
-func (l *lineFile) begin() error {
-	if l.lines == nil {
-		return nil
-	}
-	l.lines = nil
-	if l.empty != nil {
-		if err := l.rename(l.target, l.partial); err != nil {
-			return err
+// begin makes the partial file end behind the lines of an earlier run: half a line is cut off, and
+// so are its means, which are those of all lines again.
+func (l *lineFile) begin() (err error) {
+	switch l.from {
+	case nil:
+	case l.file:
+		if err = l.file.Truncate(l.end); err == nil {
+			_, err = l.file.Seek(l.end, io.SeekStart)
 		}
-		l.empty.Close()
-		l.empty = nil
+	default:
+		_, err = io.Copy(l.file, io.NewSectionReader(l.from, 0, l.end))
+		l.from.Close()
 	}
-	if err := l.file.Truncate(l.end); err != nil {
-		return err
-	}
-	_, err := l.file.Seek(l.end, io.SeekStart)
+	l.from = nil
 	return err
 }
 
 // isWhole reports whether the target has all lines of an earlier run, and so many means.
 func (l *lineFile) isWhole(means int) bool {
-	if l.empty == nil || !l.means {
-		return false
+	if l.means && l.from != nil && l.from != l.file {
+		for means--; l.lines.Scan() && isMean(l.lines.Bytes()); {
+			means--
+		}
+		l.whole = means == 0
 	}
-	for means--; l.lines.Scan() && isMean(l.lines.Bytes()); {
-		means--
-	}
-	return means == 0
-}
-
-// rename renames a file within its folder, also to the name of one that is open.
-func (l *lineFile) rename(from, to string) error {
-	folder, err := os.OpenRoot(filepath.Dir(from))
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Rename(filepath.Base(from), filepath.Base(to))
+	return l.whole
 }
 
 // finish ends the file. If all went well it gets its name; else what went wrong is returned, with
@@ -411,23 +403,21 @@ func (l *lineFile) finish(err error) error {
 		return err
 	}
 	defer l.file.Close() // it is locked until it has its name
+	untouched := l.from != nil && l.from != l.file
 	switch {
 	case l.partial == "":
-	case l.empty != nil: // the target is as it was
+	case l.end == 0 && l.next == 0, untouched && (err != nil || l.whole):
 		os.Remove(l.partial)
-		l.empty.Close()
-	case err == nil && l.end > 0:
+	case err == nil:
 		if err = l.begin(); err == nil {
 			err = l.file.Sync()
 		}
 		if err == nil {
-			err = l.rename(l.partial, l.target)
+			err = os.Rename(l.partial, l.target)
 		}
 		if err != nil {
 			err = fmt.Errorf("writing %s: %w; its lines are in %s", l.name, reason(err), l.partial)
 		}
-	case l.end == 0 && l.next == 0:
-		os.Remove(l.partial)
 	default:
 		err = fmt.Errorf("%w; the lines that are done are in %s", err, l.partial)
 	}
