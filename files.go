@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -287,32 +285,6 @@ func discard(f *os.File) {
 	delete(unfinished.files, f)
 }
 
-// wholeLines is a file that is cut back to its last whole line where writing fails, as on a full
-// disk. A pipe or a device takes nothing back.
-type wholeLines struct {
-	*os.File
-	begun int64 // bytes of a line that has no end yet
-}
-
-func (w *wholeLines) Write(data []byte) (int, error) {
-	n, err := w.File.Write(data)
-	w.begun += int64(n)
-	if last := bytes.LastIndexByte(data[:n], '\n'); last >= 0 {
-		w.begun = int64(n - last - 1)
-	}
-	if err == nil {
-		return n, nil
-	}
-	end, _ := w.Seek(0, io.SeekCurrent)
-	if info, err := w.Stat(); err == nil && info.Mode().IsRegular() && info.Size() == end {
-		end -= w.begun
-		w.Truncate(end)
-		w.Seek(end, io.SeekStart)
-		w.begun = 0
-	}
-	return n, err
-}
-
 // throughLinks is the file that is written if name is: where links lead, also if nothing is there.
 func throughLinks(name string) (string, error) {
 	for range 40 { // as many as Linux follows
@@ -491,9 +463,4 @@ func shorten(s string) string {
 		return s[:most] + "…"
 	}
 	return s
-}
-
-// lazyRegexp compiles an expression when it is first asked for, so that no start waits for it.
-func lazyRegexp(expression string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

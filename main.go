@@ -91,11 +91,9 @@ func main() {
 // execute runs the program and returns its exit code: 0, 1 for a failure, 2 for a wrong command
 // line.
 func execute(args []string, stdout, stderr io.Writer) int {
-	p := &program{stderr: stderr, terminal: takesColor(stdout), args: args}
-	if file, ok := stdout.(*os.File); ok {
-		stdout = &wholeLines{File: file}
+	p := &program{
+		stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: takesColor(stdout), args: args,
 	}
-	p.stdout = bufio.NewWriter(stdout)
 	return p.end(withoutPanic(func() error {
 		run, words, err := p.parse(args)
 		if err != nil {

@@ -422,7 +422,7 @@ func TestLineFile(t *testing.T) {
 }
 
 // TestPairsOnFullDisk runs pairs whose results have no room, on standard output and in a file: what
-// is there are the first lines of a run with room, whole, and the error names the output.
+// is there are the first lines of a run with room, and the error names the output.
 func TestPairsOnFullDisk(t *testing.T) {
 	pairs := file(t, "pairs.tsv", strings.Repeat(exampleLine+"\n", 9))
 	args := []string{"-pairs", pairs, "-o", ""}
@@ -438,6 +438,9 @@ func TestPairsOnFullDisk(t *testing.T) {
 			t.Errorf("exit code %d, %s, want %s", code, stderr, want)
 		}
 		lines, ok := strings.CutPrefix(string(data), old)
+		if file == output { // standard output, which may end within a line
+			lines = lines[:strings.LastIndex(lines, "\n")+1]
+		}
 		if !ok || !strings.HasPrefix(uncommanded(all), uncommanded(lines)) ||
 			len(lines) == len(all) || !strings.HasSuffix(lines, "\n") {
 			t.Errorf("%s, which began with %q, has %d bytes of %d and ends in %.60q", file, old,
