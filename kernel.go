@@ -180,16 +180,8 @@ const (
 	bf16               // bfloat16: the upper half of a binary32
 )
 
-// String returns the format's name as safetensors spells it.
-func (f Format) String() string {
-	switch f {
-	case f16:
-		return "F16"
-	case bf16:
-		return "BF16"
-	}
-	return "F32"
-}
+// String is the format's name as safetensors spells it.
+func (f Format) String() string { return [...]string{"F32", "F16", "BF16"}[f] }
 
 // newMatrix is a matrix to be filled in.
 func newMatrix(rows, cols int) Matrix {

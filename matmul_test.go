@@ -100,8 +100,8 @@ func sameBits(a, b []float32) bool {
 	return bytes.Equal(raw(a), raw(b))
 }
 
-// Every product of 1 … 40 rows, columns and steps (of the plain Go kernel a sample) has the bits of
-// the chain that defines it, reads nothing past x, w and bias and writes nothing beside y.
+// Products of 1 … 40 rows, columns and steps (of the steps a third) have the bits of the chain that
+// defines them, reads nothing past x, w and bias and writes nothing beside y.
 func TestMatMulEdges(t *testing.T) {
 	const most = 40
 	x, w, bias := randoms(1, most*most), randoms(2, most*most), randoms(3, most)
@@ -125,7 +125,7 @@ func TestMatMulEdges(t *testing.T) {
 				for i := range y[m*n:] {
 					y[m*n+i] = canary
 				}
-				for k := 1; k <= most; k++ {
+				for k := 1 + (m+n)%3; k <= most; k += 3 {
 					if chosen.name == goKernel.name && (m*n+k)%7 != 0 && m*n*k > 1000 {
 						continue // it is slow, and its tile small
 					}

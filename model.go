@@ -7,10 +7,10 @@ import (
 )
 
 // This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
-// Read Model for what there is, forward and block for what happens, attention for the one place
-// where positions see each other. Weights and activations are float32. Shapes are written [rows,
-// columns]; T is the number of tokens of a text, d the model's width, R the number of rows of a
-// batch.
+// Read Model for what there is, Batch for what goes through it, block for what happens, headOut for
+// the one place where positions see each other. Weights and activations are float32. Shapes are
+// written [rows, columns]; T is the number of tokens of a text, d the model's width, R the number
+// of rows of a batch.
 
 // Config is the shape of a model. GPT-2 small is {12, 12, 768, 1024, 50257}.
 type Config struct {
@@ -208,6 +208,107 @@ type Batch struct {
 	wide []float32 // [R, 4d]
 }
 
+// start makes the batch hold nothing but whole runs with the residual streams x, [n·T, d].
+func (b *Batch) start(x []float32) {
+	b.x = append(b.x[:0], x...)
+	b.runs = b.runs[:0]
+	for row := 0; row < b.rows(); row += b.length {
+		i := len(b.runs)
+		b.runs = append(b.runs, Run{row: row, to: b.length, base: i, rest: i, cell: noCell})
+	}
+}
+
+// rows is R, the number of rows in use.
+func (b *Batch) rows() int { return len(b.x) / b.width }
+
+// fork appends a run to the batch whose rows are those of the whole run rest at the positions that
+// it owns, and the activations act at the site where the batch is just now, and returns those. It
+// is the same run as rest until somebody changes a row, or its base is another one.
+func (b *Batch) fork(r Run, site Site, act []float32) []float32 {
+	d, rest := b.width, b.runs[r.rest].row
+	r.row = b.rows()
+	b.runs = append(b.runs, r)
+	lo, hi := (rest+r.from)*d, (rest+r.to)*d
+	b.x = append(b.x, b.x[lo:hi]...)
+	if site.isStream() {
+		return b.x
+	}
+	return append(act, act[lo:hi]...)
+}
+
+// eachStretch calls f for the stretches of rows, lo … hi−1, whose queries, keys and values are read
+// in layer l.
+func (b *Batch) eachStretch(l int, f func(lo, hi int)) {
+	lo := 0
+	for _, r := range b.runs {
+		if r.frozen && !r.readIn[l] {
+			if lo < r.row {
+				f(lo, r.row)
+			}
+			lo = r.row + r.to - r.from
+		}
+	}
+	if lo < b.rows() {
+		f(lo, b.rows())
+	}
+}
+
+// widen gives each run all positions from its first on, just before attention changes them. qkv
+// stays as it was, and so does inside.
+func (b *Batch) widen() {
+	b.inside = append(b.inside[:0], b.runs...)
+	d, rows := b.width, 0
+	for _, r := range b.runs {
+		rows += b.length - r.from
+	}
+	b.x = b.x[:rows*d]
+	for i := len(b.runs) - 1; i >= 0; i-- { // from the end, since the rows move there
+		r := &b.runs[i]
+		rows -= b.length - r.from
+		if r.row == rows && r.to == b.length {
+			break // here and before nothing moves
+		}
+		rest := (b.runs[r.rest].row + r.to) * d
+		own := copy(b.x[rows*d:], b.x[r.row*d:(r.row+r.to-r.from)*d])
+		copy(b.x[rows*d+own:], b.x[rest:rest+(b.length-r.to)*d])
+		r.row, r.to = rows, b.length
+	}
+}
+
+// rowsOf says which row of qkv holds a position of a run.
+func (b *Batch) rowsOf(run int) func(pos int) int {
+	r := b.inside[run]
+	base, rest := b.inside[r.base].row, b.inside[r.rest].row
+	return func(pos int) int {
+		switch {
+		case pos < r.from:
+			return base + pos
+		case pos < r.to:
+			return r.row + pos - r.from
+		}
+		return rest + pos
+	}
+}
+
+// keep drops the rows of each run before a position, from the residual stream and from z, and
+// returns what is left of z. A run that is to begin at the end of the text is dropped whole.
+func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
+	d, rows, kept := b.width, 0, b.runs[:0]
+	for _, r := range b.runs {
+		begin := from(r)
+		if begin == b.length {
+			continue
+		}
+		lo, hi := r.row+begin-r.from, r.row+r.to-r.from
+		copy(b.x[rows*d:], b.x[lo*d:hi*d])
+		copy(z[rows*d:], z[lo*d:hi*d])
+		r.row, r.from = rows, begin
+		kept, rows = append(kept, r), rows+hi-lo
+	}
+	b.runs, b.x = kept, b.x[:rows*d]
+	return z[:rows*d]
+}
+
 // forward takes the batch through the blocks first, first+1, …, the last.
 func (m *Model) forward(b *Batch, first int, hook Hook) error {
 	for l := first; l < m.layers; l++ {
@@ -397,33 +498,6 @@ func (m *Model) layerNorms(y, x []float32, n Norm) {
 	})
 }
 
-// begin embeds whole texts of equal length in a batch of their own.
-func (m *Model) begin(texts ...[]int) (*Batch, error) {
-	if err := m.enough(len(texts)*len(texts[0]), 0); err != nil {
-		return nil, err
-	}
-	x, err := m.embed(texts...)
-	if err != nil {
-		return nil, err
-	}
-	b := m.newBatch(len(texts[0]), len(texts)*len(texts[0]))
-	b.start(x)
-	return b, nil
-}
-
-// start makes the batch hold nothing but whole runs with the residual streams x, [n·T, d].
-func (b *Batch) start(x []float32) {
-	b.x = append(b.x[:0], x...)
-	b.runs = b.runs[:0]
-	for row := 0; row < b.rows(); row += b.length {
-		i := len(b.runs)
-		b.runs = append(b.runs, Run{row: row, to: b.length, base: i, rest: i, cell: noCell})
-	}
-}
-
-// rows is R, the number of rows in use.
-func (b *Batch) rows() int { return len(b.x) / b.width }
-
 // last returns copies of the residual stream at the last position of each run, [len(runs), d].
 func (b *Batch) last() []float32 {
 	d, x := b.width, make([]float32, 0, len(b.runs)*b.width)
@@ -432,94 +506,6 @@ func (b *Batch) last() []float32 {
 		x = append(x, b.x[row*d:(row+1)*d]...)
 	}
 	return x
-}
-
-// fork appends a run to the batch whose rows are those of the whole run rest at the positions that
-// it owns, and the activations act at the site where the batch is just now, and returns those. It
-// is the same run as rest until somebody changes a row, or its base is another one.
-func (b *Batch) fork(r Run, site Site, act []float32) []float32 {
-	d, rest := b.width, b.runs[r.rest].row
-	r.row = b.rows()
-	b.runs = append(b.runs, r)
-	lo, hi := (rest+r.from)*d, (rest+r.to)*d
-	b.x = append(b.x, b.x[lo:hi]...)
-	if site.isStream() {
-		return b.x
-	}
-	return append(act, act[lo:hi]...)
-}
-
-// eachStretch calls f for the stretches of rows, lo … hi−1, whose queries, keys and values are read
-// in layer l.
-func (b *Batch) eachStretch(l int, f func(lo, hi int)) {
-	lo := 0
-	for _, r := range b.runs {
-		if r.frozen && !r.readIn[l] {
-			if lo < r.row {
-				f(lo, r.row)
-			}
-			lo = r.row + r.to - r.from
-		}
-	}
-	if lo < b.rows() {
-		f(lo, b.rows())
-	}
-}
-
-// widen gives each run all positions from its first on, just before attention changes them. qkv
-// stays as it was, and so does inside.
-func (b *Batch) widen() {
-	b.inside = append(b.inside[:0], b.runs...)
-	d, rows := b.width, 0
-	for _, r := range b.runs {
-		rows += b.length - r.from
-	}
-	b.x = b.x[:rows*d]
-	for i := len(b.runs) - 1; i >= 0; i-- { // from the end, since the rows move there
-		r := &b.runs[i]
-		rows -= b.length - r.from
-		if r.row == rows && r.to == b.length {
-			break // here and before nothing moves
-		}
-		rest := (b.runs[r.rest].row + r.to) * d
-		own := copy(b.x[rows*d:], b.x[r.row*d:(r.row+r.to-r.from)*d])
-		copy(b.x[rows*d+own:], b.x[rest:rest+(b.length-r.to)*d])
-		r.row, r.to = rows, b.length
-	}
-}
-
-// rowsOf says which row of qkv holds a position of a run.
-func (b *Batch) rowsOf(run int) func(pos int) int {
-	r := b.inside[run]
-	base, rest := b.inside[r.base].row, b.inside[r.rest].row
-	return func(pos int) int {
-		switch {
-		case pos < r.from:
-			return base + pos
-		case pos < r.to:
-			return r.row + pos - r.from
-		}
-		return rest + pos
-	}
-}
-
-// keep drops the rows of each run before a position, from the residual stream and from z, and
-// returns what is left of z. A run that is to begin at the end of the text is dropped whole.
-func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
-	d, rows, kept := b.width, 0, b.runs[:0]
-	for _, r := range b.runs {
-		begin := from(r)
-		if begin == b.length {
-			continue
-		}
-		lo, hi := r.row+begin-r.from, r.row+r.to-r.from
-		copy(b.x[rows*d:], b.x[lo*d:hi*d])
-		copy(z[rows*d:], z[lo*d:hi*d])
-		r.row, r.from = rows, begin
-		kept, rows = append(kept, r), rows+hi-lo
-	}
-	b.runs, b.x = kept, b.x[:rows*d]
-	return z[:rows*d]
 }
 
 // logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n,
@@ -534,7 +520,7 @@ func (m *Model) logitsInto(y, x []float32) error {
 	h := make([]float32, len(x))
 	m.layerNorms(h, x, m.lnF)
 	matMulT(y, h, m.unembed())
-	if !allFinite(y) {
+	if !finite(y) {
 		return m.damagedLogits()
 	}
 	return nil
@@ -560,6 +546,20 @@ func (m *Model) logitsOf(x []float32, ids []int) []float32 {
 	y := make([]float32, len(x)/m.width*len(ids))
 	matMulT(y, h, columns)
 	return y
+}
+
+// begin embeds whole texts of equal length in a batch of their own.
+func (m *Model) begin(texts ...[]int) (*Batch, error) {
+	if err := m.enough(len(texts)*len(texts[0]), 0); err != nil {
+		return nil, err
+	}
+	x, err := m.embed(texts...)
+	if err != nil {
+		return nil, err
+	}
+	b := m.newBatch(len(texts[0]), len(texts)*len(texts[0]))
+	b.start(x)
+	return b, nil
 }
 
 // newBatch makes a batch for texts of length T, with room for that many rows in all.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"math/rand"
 	"slices"
@@ -552,68 +551,55 @@ func TestExp2(t *testing.T) {
 	}
 }
 
-// benchmarkRow runs f on a fresh copy of the same row each time and reports the time for one
-// element.
-func benchmarkRow(b *testing.B, name string, length int, f func(x []float32)) {
-	b.Run(fmt.Sprintf("%s/%d", name, length), func(b *testing.B) {
-		in := randomRow(rand.New(rand.NewSource(8)), length, 2)
-		x := make([]float32, length)
-		b.ReportAllocs()
-		b.ResetTimer()
-		for range b.N {
-			copy(x, in)
-			f(x)
+// A row of a matrix without data is zeros.
+func TestZeroRow(t *testing.T) {
+	dst := []float32{9, 9}
+	zero := Matrix{rows: 2, cols: 2}
+	if zero.row(dst, 1); dst[0] != 0 || dst[1] != 0 {
+		t.Errorf("row of a matrix without data is %v", dst)
+	}
+}
+
+// All 65536 patterns of both 16-bit formats are widened to the value that the format's definition
+// gives, by every kernel.
+func TestWiden(t *testing.T) {
+	all := make([]uint16, 1<<16)
+	for i := range all {
+		all[i] = uint16(i)
+	}
+	formats := []struct {
+		format             Format
+		fraction, exponent int // bits
+	}{{f16, 10, 5}, {bf16, 7, 8}}
+	eachKernel(t, func(t *testing.T) {
+		for _, f := range formats {
+			// 1 + 65521 + 14: the pieces are no multiples of a register.
+			got := make([]float32, len(all))
+			for _, half := range [][]uint16{all[:1], all[1:65522], all[65522:]} {
+				row := Matrix{rows: 1, cols: len(half), half: half, format: f.format}
+				row.row(got[row.half[0]:], 0)
+			}
+			bias := 1<<(f.exponent-1) - 1
+			for i, v := range got {
+				sign := 1 - 2*float64(i>>15)
+				exponent := i >> f.fraction & (1<<f.exponent - 1)
+				fraction := math.Ldexp(float64(i&(1<<f.fraction-1)), -f.fraction)
+				var want float64
+				switch {
+				case exponent == 0:
+					want = sign * math.Ldexp(fraction, 1-bias)
+				case exponent < 1<<f.exponent-1:
+					want = sign * math.Ldexp(1+fraction, exponent-bias)
+				case fraction == 0:
+					want = sign * math.Inf(1)
+				default:
+					want = math.NaN()
+				}
+				same := float64(v) == want || math.IsNaN(want) && isNaN32(v)
+				if !same || math.Signbit(float64(v)) != (i>>15 == 1) {
+					t.Fatalf("%v %#04x is %v, want %v", f.format, i, v, want)
+				}
+			}
 		}
-		elements := float64(b.N) * float64(length)
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/elements, "ns/element")
 	})
-}
-
-// BenchmarkActivation: the vector kernels of both forms of GELU should take equally long.
-func BenchmarkActivation(b *testing.B) {
-	for _, form := range activationForms {
-		benchmarkRow(b, form.name+"/published", 3072, func(x []float32) {
-			for i, v := range x {
-				x[i] = float32(form.published(float64(v)))
-			}
-		})
-		for _, k := range rowKernels() {
-			benchmarkRow(b, form.name+"/"+k.name, 3072, k.activate[form.f])
-		}
-	}
-}
-
-func BenchmarkSoftmax(b *testing.B) {
-	for _, length := range []int{11, 128, 1024} {
-		benchmarkRow(b, "exp", length, func(x []float32) {
-			largest, sum := slices.Max(x), float32(0)
-			for i, v := range x {
-				x[i] = float32(math.Exp(float64(v - largest)))
-				sum += x[i]
-			}
-			for i := range x {
-				x[i] /= sum
-			}
-		})
-		for _, k := range rowKernels() {
-			benchmarkRow(b, k.name, length, k.softmax)
-		}
-	}
-}
-
-func BenchmarkLayerNorm(b *testing.B) {
-	n := Norm{make([]float32, 768), make([]float32, 768)}
-	for _, k := range rowKernels() {
-		benchmarkRow(b, k.name, 768, func(x []float32) { k.layerNorm(x, x, n, layerNormEpsilon) })
-	}
-}
-
-func BenchmarkLogSumExp(b *testing.B) {
-	benchmarkRow(b, "go", 50257, func(x []float32) { logSumExp(x) })
-}
-
-func BenchmarkTopK(b *testing.B) {
-	for _, k := range []int{20, 1000, 50257} {
-		benchmarkRow(b, fmt.Sprint(k), 50257, func(x []float32) { topK(x, k) })
-	}
 }
