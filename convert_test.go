@@ -125,7 +125,7 @@ func tinySource(t testing.TB, file string) (path string) {
 // golden ones.
 func checkLean(t *testing.T, path string, offset, length int64, format string, name string) {
 	t.Helper()
-	ck := must(openSafetensorsAt(path, offset, length))
+	ck := must(openFile(path, offset, length))
 	defer ck.close()
 	if want := map[string]string{"format": "pt", "source": name,
 		"n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
@@ -184,7 +184,7 @@ func TestConvert(t *testing.T) {
 func TestConvertMixed(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	must(convert(tinySource(t, "mixed-zip"), out, asStored, 0))
-	ck := must(openSafetensors(out))
+	ck := must(openFile(out, 0, -1))
 	defer ck.close()
 	values := tinyValues(t)
 	var order []string
@@ -268,7 +268,7 @@ func TestConvertTooLarge(t *testing.T) {
 			continue
 		}
 		check(t, err)
-		ck := must(openSafetensors(out))
+		ck := must(openFile(out, 0, -1))
 		v := widened(t, ck.tensors[len(ck.tensors)-1])
 		ck.close()
 		got := float64(v[len(v)-1])
@@ -511,7 +511,7 @@ func TestConvertPlainVocabulary(t *testing.T) {
 	folder := folderOf(t, files)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
 	must(convert(filepath.Join(folder, weightsFile), out, asStored, 0))
-	ck := must(openSafetensors(out))
+	ck := must(openFile(out, 0, -1))
 	defer ck.close()
 	if said := ck.meta[metaTokenizer]; strings.Count(said, "<") != 5000 || len(said) > 6000 {
 		t.Errorf("%d bytes: %.200s", len(said), said)

@@ -56,17 +56,18 @@ var unwrapped = strings.NewReplacer("_orig_mod.", "", "_fsdp_wrapped_module.", "
 // stands before all its names. Masks and a tied lm_head are taken away. A tensor that is left over,
 // such as an adapter's, is an error: the checkpoint is not the GPT-2 that it looks like.
 func canonicalTensors(tensors []Tensor, meta map[string]string) (*Parameters, error) {
-	byName := make(map[string]Tensor, len(tensors))
+	inFile := map[string]Tensor{}
 	for _, t := range tensors {
 		name := unwrapped(t.name)
-		if _, twice := byName[name]; twice {
+		if _, twice := inFile[name]; twice {
 			return nil, fmt.Errorf("tensor %s comes twice", quote(name))
 		}
-		byName[name] = t
+		inFile[name] = t
 	}
-	inFile := maps.Clone(byName)
-	for alias, name := range meta { // of names that are tied, safetensors' save_model keeps one
-		if t, ok := inFile[unwrapped(name)]; ok && inFile[unwrapped(alias)].shape == nil {
+	byName := maps.Clone(inFile)
+	for _, alias := range sortedKeys(meta) { // of tied names, safetensors' save_model keeps one
+		t, ok := inFile[unwrapped(meta[alias])]
+		if _, there := inFile[unwrapped(alias)]; ok && !there {
 			byName[unwrapped(alias)] = t
 		}
 	}
@@ -74,29 +75,27 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (*Parameters, er
 	if err := foreignTensor(names); err != nil {
 		return nil, err
 	}
-	p := &Parameters{tensors: map[string]Tensor{}}
 	ends := func(end string) []string {
 		return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 			return !strings.HasSuffix("."+name, "."+end)
 		})
 	}
-	tables, prefix := ends(wteWeight), ""
-	if heads, positions := ends(lmHead), ends("wpe.weight"); len(tables) == 0 &&
-		len(heads) == 1 && len(positions) == 1 {
+	p := &Parameters{tensors: map[string]Tensor{}}
+	tables, heads, positions := ends(wteWeight), ends(lmHead), ends("wpe.weight")
+	if len(tables) == 0 && len(heads) == 1 && len(positions) == 1 {
 		tables = []string{strings.TrimSuffix(positions[0], "wpe.weight") + wteWeight}
 		byName[tables[0]], p.headAlone = byName[heads[0]], true
 		names = append(names, tables[0])
 	}
-	switch len(tables) {
-	case 0:
+	if len(tables) == 0 {
 		return nil, fmt.Errorf("no tensor %q: these are not the weights of a GPT-2 (the first is "+
 			"%s)", wteWeight, quote(names[0]))
-	case 1:
-		prefix = strings.TrimSuffix(tables[0], wteWeight)
-	default:
+	}
+	if len(tables) > 1 {
 		return nil, fmt.Errorf("it holds several models: %s and %s", quote(tables[0]),
 			quote(tables[1]))
 	}
+	prefix := strings.TrimSuffix(tables[0], wteWeight)
 	for _, name := range names {
 		rest, ok := strings.CutPrefix(name, prefix)
 		outer, isHead := strings.CutSuffix(name, lmHead)
@@ -356,6 +355,11 @@ func (f Facts) read(tree any, from, below string) (err error) {
 				delete(config, key)
 			}
 		}
+		if values, _ := v[valuesName].([]any); len(values) > 1 {
+			err = fmt.Errorf("%s is an object of the class %s, whose values have no names: it may "+
+				"be a configuration. Save the state dict alone, with a config.json beside it", from,
+				shorten(fmt.Sprint(v[className])))
+		}
 		keys := sortedKeys(v)
 		if from == configJSON || slices.ContainsFunc(keys, isOwn) {
 			err = f.readConfig(v, from)
@@ -496,23 +500,27 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 	if d, _ := facts["n_embd"].value.(int); heads > 0 && d%heads != 0 {
 		note("%s: n_head is %d, which does not divide n_embd, %d", from, heads, d)
 	}
-	if _, ok := facts["activation_function"]; !ok {
-		tanh, exact := "gelu_new", "gelu"
-		switch {
-		case isHF: // transformers' own where nothing is said
-			facts["activation_function"] = Fact{tanh, from}
-		case is("nanoGPT") && has("bias"), is("GPTConfig") && (has("dropout") || has("bias")):
-			facts["activation_function"] = Fact{exact, "nanoGPT"}
-		case is("nanoGPT"): // from before that option
-			facts["activation_function"] = Fact{tanh, "nanoGPT"}
-		case is("GPTConfig"):
-			facts["activation_function"] = Fact{tanh, "build-nanogpt"}
-		case is("CfgNode"):
-			facts["activation_function"] = Fact{tanh, "minGPT"}
-		}
-	}
 	if isHF {
 		facts["model_type"] = Fact{"gpt2", from}
+	}
+	if _, ok := facts["activation_function"]; !ok { // each trainer has its own where none is said
+		const tanh, exact = "gelu_new", "gelu"
+		for _, k := range []struct {
+			known            bool
+			activation, from string
+		}{
+			{isHF, tanh, from},
+			{is("nanoGPT") && has("bias"), exact, "nanoGPT"},
+			{is("nanoGPT"), tanh, "nanoGPT"}, // from before that option
+			{is("GPTConfig") && (has("dropout") || has("bias")), exact, "nanoGPT"},
+			{is("GPTConfig"), tanh, "build-nanogpt"},
+			{is("CfgNode"), tanh, "minGPT"},
+		} {
+			if k.known {
+				facts["activation_function"] = Fact{k.activation, k.from}
+				break
+			}
+		}
 	}
 	return cmp.Or(fault, f.add(facts))
 }

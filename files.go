@@ -413,15 +413,6 @@ func readInput(path string, limit int64) (string, error) {
 	return text.String(), err
 }
 
-func firstBytes(path string, n int64) ([]byte, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, n))
-}
-
 // openRegular opens a file, but no folder, device or pipe, whose writer it would wait for.
 func openRegular(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {

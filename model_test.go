@@ -238,7 +238,7 @@ func holdToGolden(t *testing.T, m *Model, site Site, want *golden) {
 }
 
 func openTestModel(t testing.TB, path string) *Model {
-	ck := must(openSafetensors(path))
+	ck := must(openFile(path, 0, -1))
 	t.Cleanup(func() { ck.close() })
 	heads := 0
 	if ck.meta["n_head"] == "" { // onelayer.safetensors does not say it

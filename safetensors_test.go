@@ -223,7 +223,7 @@ func TestOpenInside(t *testing.T) {
 	for _, offset := range []int{0, 1, 3, 4095, 4096, 65535, 65536, 65537, 200001} {
 		outer := append(make([]byte, offset), inner...)
 		path := file(t, "outer", append(outer, "trailer"...))
-		ck := must(openSafetensorsAt(path, int64(offset), int64(len(inner))))
+		ck := must(openFile(path, int64(offset), int64(len(inner))))
 		if got := ck.tensors[0].data; !bytes.Equal(got, data) {
 			t.Errorf("offset %d: got %q", offset, got)
 		}
@@ -236,7 +236,7 @@ func TestOpenInside(t *testing.T) {
 }
 
 func TestOpenFaults(t *testing.T) {
-	ten, empty, dir := file(t, "ten", "0123456789"), file(t, "empty", ""), t.TempDir()
+	ten, empty, dir := file(t, "ten", "012345678\x00"), file(t, "empty", ""), t.TempDir()
 	for _, c := range []struct {
 		path           string
 		offset, length int64
@@ -253,18 +253,18 @@ func TestOpenFaults(t *testing.T) {
 			"9223372036854775807 on lie outside the file of 10 bytes"},
 		{ten, 9, 1, "truncated: 1 bytes are too few for a safetensors file"},
 	} {
-		_, err := openSafetensorsAt(c.path, c.offset, c.length)
+		_, err := openFile(c.path, c.offset, c.length)
 		wantWhole(t, c.path, err, c.path+": "+c.want)
 	}
 
 	absent := filepath.Join(dir, "absent")
-	if _, err := openSafetensors(absent); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := openFile(absent, 0, -1); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v, which is not recognised as an absent file", err)
 	} else if strings.Count(err.Error(), "absent") != 1 {
 		t.Errorf("%v, which names the file more than once", err)
 	}
 	if runtime.GOOS != "windows" {
-		_, err := openSafetensors(os.DevNull)
+		_, err := openFile(os.DevNull, 0, -1)
 		wantWhole(t, "a device", err, os.DevNull+": not a regular file")
 	}
 }
@@ -274,7 +274,7 @@ func TestOpenFaults(t *testing.T) {
 func TestMapped(t *testing.T) {
 	data := bytes.Repeat([]byte("weights "), 1<<15)
 	path := file(t, "x.safetensors", oneTensor(data))
-	ck := must(openSafetensors(path))
+	ck := must(openFile(path, 0, -1))
 	if ck.release == nil {
 		t.Skipf("files are not mapped on %s", runtime.GOOS)
 	}
@@ -341,7 +341,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 	var ck *Checkpoint
 	n := allocated(func() {
-		ck = must(openSafetensors(path))
+		ck = must(openFile(path, 0, -1))
 		m := must(loadModel(ck, 0))
 		if m.heads != 20 || m.wte.f32[len(m.wte.f32)-1] != 0 {
 			t.Error("the model is not the file's")
@@ -359,7 +359,7 @@ func BenchmarkOpen(b *testing.B) {
 	c := Config{12, 12, 12, 4, 8}
 	path := file(b, "x.safetensors", encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3))
 	for range b.N {
-		ck := must(openSafetensors(path))
+		ck := must(openFile(path, 0, -1))
 		must(loadModel(ck, 12))
 		ck.close()
 	}

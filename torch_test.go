@@ -58,7 +58,7 @@ func TestTorch(t *testing.T) {
 		"attributes-zip": "F32",
 	} {
 		t.Run(file, func(t *testing.T) {
-			ck := must(openTorch(torchGolden(file)))
+			ck := must(openFile(torchGolden(file), 0, -1))
 			defer ck.close()
 			m := must(loadModel(ck, 2))
 			if c := (Config{1, 2, 4, 3, 5}); m.Config != c {
@@ -94,7 +94,7 @@ func TestTorchRefused(t *testing.T) {
 		"dtensor-zip":         "a tensor that is spread over processes (DTensor)",
 		"exported":            "this is an exported program (torch.export)",
 	} {
-		_, err := openTorch(torchGolden(file))
+		_, err := openFile(torchGolden(file), 0, -1)
 		wantError(t, file, err, torchGolden(file)+": ")
 		wantError(t, file, err, want)
 	}
@@ -371,7 +371,7 @@ func TestOpenTorchErrors(t *testing.T) {
 	dir := t.TempDir()
 	text := file(t, "text", "a text of no great length")
 	for _, path := range []string{file(t, "empty", ""), text, dir, filepath.Join(dir, "absent")} {
-		if _, err := openTorch(path); err == nil || strings.Count(err.Error(), path) != 1 {
+		if _, err := openFile(path, 0, -1); err == nil || strings.Count(err.Error(), path) != 1 {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

@@ -73,16 +73,19 @@ func openModel(path string, offset, length int64, heads int) (*Model, *Checkpoin
 // openCheckpoint opens a file of weights of any kind, with what a config.json beside it says.
 func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if offset != 0 || length != 0 { // weights bundled into a program
-		return openSafetensorsAt(path, offset, length)
+		return openFile(path, offset, length)
 	}
-	open := openOne
-	if isIndex(path) {
-		open = openShards
-	} else if isPart(path) {
-		return nil, fmt.Errorf("%s: this is one part of a checkpoint in several: name its index "+
+	var ck *Checkpoint
+	var err error
+	switch {
+	case isIndex(path):
+		ck, err = openShards(path)
+	case isPart(path):
+		err = fmt.Errorf("%s: this is one part of a checkpoint in several: name its index "+
 			"(….index.json), or the folder with all of them", path)
+	default:
+		ck, err = openFile(path, 0, -1)
 	}
-	ck, err := open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -96,63 +99,47 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
+	yamls, _ := fs.Glob(os.DirFS(ck.folder), "*.y*ml")
+	for _, name := range yamls {
+		data, _ := readBounded(filepath.Join(ck.folder, name), 1<<20)
+		if word := wordIn(string(data)); word != "" {
+			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s speaks of %s and is not read: "+
+				"only a config.json is", quote(name), path, word))
+		}
+	}
 	return ck, nil
 }
 
-func openOne(path string) (*Checkpoint, error) {
-	head, err := firstBytes(path, 64)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, reason(err))
-	}
-	foreign := foreignForm([]string{filepath.Base(path)}, nil)
-	switch {
-	case foreign != "":
-	case isTorch(head):
-		return openTorch(path)
-	case len(head) > 8 && head[8] == '{':
-		return openSafetensors(path)
-	default:
-		foreign = foreignForm(nil, head)
-	}
-	if foreign != "" {
-		return nil, fmt.Errorf("%s: this is %s", path, foreign)
-	}
-	return openSafetensors(path) // which says what is wrong with it
-}
-
-// openSafetensors opens a safetensors file. The file is mapped into memory where the system can do
-// that: opening reads its header and nothing else, and a weight is read from the disk when it is
-// first used. Elsewhere the whole file is read.
+// openFile opens length bytes of a file from offset on, or with a negative length all that follows:
+// safetensors or a state dict of PyTorch's. The file is mapped into memory where the system can do
+// that: opening safetensors reads the header and nothing else, and a weight is read from the disk
+// when it is first used. Elsewhere all of it is read.
 //
 // A mapped file must not shrink while it is in use: the system ends a program that reads what is no
 // longer there. Replacing the file by renaming another one over it does no harm.
-func openSafetensors(path string) (*Checkpoint, error) {
-	return openSafetensorsAt(path, 0, -1)
-}
-
-// openSafetensorsAt is openSafetensors for length bytes of another file from offset on; a negative
-// length means all that follows.
-func openSafetensorsAt(path string, offset, length int64) (*Checkpoint, error) {
+func openFile(path string, offset, length int64) (*Checkpoint, error) {
 	data, release, err := readRange(path, offset, length)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
-	ck := &Checkpoint{source: path, release: release}
-	if ck.tensors, ck.meta, err = parseSafetensors(data); err != nil {
-		ck.close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+	ck := &Checkpoint{source: path, release: release, facts: Facts{}}
+	head := data[:min(64, len(data))]
+	foreign := ""
+	if offset == 0 {
+		foreign = foreignForm([]string{filepath.Base(path)}, nil)
 	}
-	return ck, nil
-}
-
-// openTorch opens a PyTorch file with a state dict in it.
-func openTorch(path string) (*Checkpoint, error) {
-	data, release, err := readRange(path, 0, -1)
+	if isSafetensors := len(head) > 8 && head[8] == '{'; !isSafetensors && !isTorch(head) {
+		foreign = cmp.Or(foreign, foreignForm(nil, head))
+	}
+	switch {
+	case foreign != "":
+		err = errors.New("this is " + foreign)
+	case isTorch(head):
+		err = ck.readTorch(data)
+	default:
+		ck.tensors, ck.meta, err = parseSafetensors(data)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, reason(err))
-	}
-	ck := &Checkpoint{source: path, release: release, torch: int64(len(data)), facts: Facts{}}
-	if err := ck.readTorch(data); err != nil {
 		ck.close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -169,7 +156,7 @@ func (ck *Checkpoint) readTorch(data []byte) error {
 	if err != nil {
 		return err
 	}
-	ck.factsErr = ck.facts.read(tree, inItself, "its ")
+	ck.torch, ck.factsErr = int64(len(data)), ck.facts.read(tree, inItself, "its ")
 	ck.tensors, err = tensorsOf(state, len(data))
 	return err
 }
@@ -227,7 +214,7 @@ func openShards(path string) (all *Checkpoint, err error) {
 	all = &Checkpoint{source: path, meta: map[string]string{}, facts: Facts{}, release: release}
 	holds := map[string]string{} // the file of each tensor
 	for _, file := range files {
-		part, err := openOne(filepath.Join(filepath.Dir(path), file))
+		part, err := openFile(filepath.Join(filepath.Dir(path), file), 0, -1)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%s: a part that the index names, %s, is missing", path, quote(file))
 		}

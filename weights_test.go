@@ -64,7 +64,7 @@ func TestLoadModel(t *testing.T) {
 			bf16},
 	} {
 		path := filepath.Join("testdata", c.file)
-		ck := must(openSafetensors(path))
+		ck := must(openFile(path, 0, -1))
 		m := must(loadModel(ck, 0))
 		if m.Config != c.config || m.source != path {
 			t.Errorf("%s: got %v, source %q, want %v", c.file, m.Config, m.source, c.config)
@@ -487,10 +487,13 @@ func TestConfigBeside(t *testing.T) {
 	} {
 		files := inFolder(t, "testdata/dialects/huggingface")
 		folder := folderOf(t, map[string]string{"my.safetensors": files[weightsFile],
-			"config.json": c.config})
-		_, ck, err := openModel(filepath.Join(folder, "my.safetensors"), 0, 0, 0)
-		if wantError(t, c.config, err, c.err); err == nil {
-			ck.close()
+			"config.json": c.config, "hparams.yaml": "n_head: 4"})
+		m, ck, err := openModel(filepath.Join(folder, "my.safetensors"), 0, 0, 0)
+		if wantError(t, c.config, err, c.err); err != nil {
+			continue
+		}
+		if ck.close(); !strings.Contains(fmt.Sprint(m.notes), `"hparams.yaml" beside`) {
+			t.Error(m.notes)
 		}
 	}
 }
