@@ -91,6 +91,15 @@ func TestEffects(t *testing.T) {
 	if got := r.effects(); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
+	// Of several panels the largest of each are listed.
+	r.panels = append(r.panels, Panel{title: "attn", at: func(row, column int) float64 {
+		return 1 + float64(row+column)/100
+	}})
+	for _, want := range []string{", : -3.00, corrupt 1.00\n", `(" b"), attn: 1.03, corrupt`} {
+		if got := r.effects(); !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
 	for want, row := range map[string][]float64{
 		"none: no cell changes":             {1, math.NaN()},
 		"none: no cell was run\n":           {math.NaN(), math.NaN()},
@@ -119,6 +128,26 @@ func TestText(t *testing.T) {
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// On a terminal all cells of a matrix have as many decimals as fit, and a plain minus, which is
+// also what -range takes.
+func TestTerminalCells(t *testing.T) {
+	for layers, want := range map[int]string{12: "  -15   19", 6: " -15.35  19.10"} {
+		r := &Result{rows: numberedHeader("layer", layers), columns: numberedHeader("head", 1)}
+		p := Panel{at: func(row, _ int) float64 { return []float64{-15.35, 19.1}[row%2] }}
+		r.panels = []Panel{p}
+		got := r.matrix(p, func(_ float64, s string) string { return s })
+		if !strings.Contains(got, strings.Repeat(want, layers/2)+"\n") {
+			t.Errorf("%d layers: no %q in\n%s", layers, want, got)
+		}
+	}
+	for _, s := range []string{"-5:-2.5", "−5:−2.5"} {
+		var p program
+		if err := p.parseRange(s); err != nil || p.low != -5 || p.high != -2.5 {
+			t.Errorf("-range %s: %g to %g, %v", s, p.low, p.high, err)
 		}
 	}
 }
