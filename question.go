@@ -546,6 +546,19 @@ func (s *Study) heads(m *Model) ([]Head, error) {
 	})
 }
 
+// attended says what heads the study looks at: "9.9, layer 5", "all heads".
+func (s *Study) attended() string {
+	parts := strings.Split(s.attention, ",")
+	for i, part := range parts {
+		if parts[i] = strings.TrimSpace(part); parts[i] == "all" {
+			parts[i] = "all heads"
+		} else if !strings.Contains(part, ".") {
+			parts[i] = "layer " + parts[i]
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 // parseHead reads a head: "9.6" is the head 6 of layer 9. Whether the model has it is seen later.
 func parseHead(s string) (Head, error) {
 	layer, head, dot := strings.Cut(s, ".")

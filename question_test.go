@@ -277,6 +277,10 @@ func TestHeadsNamed(t *testing.T) {
 	} {
 		s := Study{attention: c.list}
 		heads, err := s.heads(m)
+		if names := s.attended(); c.list == "1,2.1" && names != "layer 1, 2.1" ||
+			c.list == "all" && names != "all heads" {
+			t.Errorf("%q is called %s", c.list, names)
+		}
 		if got := fmt.Sprint(heads); (err != nil) != (c.want == "") || err == nil && got != c.want {
 			t.Errorf("%q: %s, %v, want %s", c.list, got, err, c.want)
 		}

@@ -221,7 +221,7 @@ func (s *Study) newReport(m *Model, q Question) (*Report, Plan, error) {
 	r.Rows, r.Columns = r.rows.unique(), r.columns.unique()
 	r.picture.title += strings.ReplaceAll(r.Metric, " - ", " − ")
 	if s.attention != "" {
-		r.picture.title = "attention of " + strings.ReplaceAll(s.attention, ",", ", ")
+		r.picture.title = "attention of " + s.attended()
 	}
 	return r, plan, nil
 }
