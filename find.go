@@ -248,14 +248,14 @@ func (f Found) open(heads int) (*Model, error) {
 		m.tokenizer = gpt2
 	}
 	// Nobody reads a file of weights for its checksum alone, but some say it: what the program has
-	// fetched was held to it, and the Hugging Face cache names files by it.
-	if end, err := filepath.EvalSymlinks(f.path); err == nil {
-		if sum := filepath.Base(end); len(sum) == 64 && isHex(sum) {
-			m.sum = sum
-		} else if info, err := os.Stat(end); f.how == "the program's cache" && err == nil &&
-			info.Size() == p.size {
-			m.sum = p.sum
-		}
+	// fetched was held to it, and the Hugging Face cache names files by it (and what those may be
+	// links to by another sum).
+	blob, _ := os.Readlink(f.path)
+	if sum := filepath.Base(blob); len(sum) == 64 && isHex(sum) {
+		m.sum = sum
+	} else if info, err := os.Stat(f.path); f.how == "the program's cache" && err == nil &&
+		info.Size() == p.size {
+		m.sum = p.sum
 	}
 	if f.name == "" { // bundled weights carry their own
 		m.name = cmp.Or(ck.meta["source"], nameOf(f.path))

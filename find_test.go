@@ -369,6 +369,23 @@ func TestFindBundle(t *testing.T) {
 	}
 }
 
+// TestSumOfBlob tells the checksum by which the Hugging Face cache names a file, and not that of
+// the store that several repositories share.
+func TestSumOfBlob(t *testing.T) {
+	weights := encodeCheckpoint(randomCheckpoint(Config{1, 1, 64, 8, 300}, 256, "F32"), 3)
+	sum, other := strings.Repeat("5a", 32), strings.Repeat("63", 32)
+	root := folderOf(t, map[string]string{
+		"blobs/63/" + other:         string(weights),
+		"models--o--r/blobs/" + sum: "-> ../../blobs/63/" + other,
+		"models--o--r/snapshots/" + commit + "/model.safetensors": "-> ../../blobs/" + sum,
+	})
+	found, err := findModel(filepath.Join(root, "models--o--r"), testEnv(t))
+	check(t, err)
+	if m := must(found.open(1)); m.sum != sum {
+		t.Errorf("the sum is %q", m.sum)
+	}
+}
+
 // TestFindModelAlone finds nothing where the system knows no folders at all, and does not look into
 // the root of the file system.
 func TestFindModelAlone(t *testing.T) {
