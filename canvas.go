@@ -14,6 +14,9 @@ import (
 	"unicode/utf8"
 )
 
+// The canvas knows about pixels, colours and letters, and how a PNG file is written; the scale
+// about numbers: where among the colours a value stands, and in how many digits it is written.
+
 // canvas is the picture. Its methods take pixels of scale 1, squares of scale × scale pixels of the
 // picture.
 type canvas struct {
@@ -31,53 +34,42 @@ func newCanvas(width, height, scale int, colorMap []uint32) *canvas {
 	return c
 }
 
-// pixels is a rectangle of the layout in pixels of the picture.
-func (c *canvas) pixels(r image.Rectangle) image.Rectangle {
-	return image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}.Intersect(c.picture.Rect)
-}
-
-// row is the part of one row of the picture that lies in r.
-func (c *canvas) row(r image.Rectangle, y int) []uint8 {
-	return c.picture.Pix[c.picture.PixOffset(r.Min.X, y):][:r.Dx()]
-}
-
-// fill paints a rectangle: one row by hand, the others as its copies.
+// fill paints a rectangle.
 func (c *canvas) fill(r image.Rectangle, color uint8) {
-	r = c.pixels(r)
-	if r.Empty() {
-		return
-	}
-	first := c.row(r, r.Min.Y)
-	for x := range first {
-		first[x] = color
-	}
-	for y := r.Min.Y + 1; y < r.Max.Y; y++ {
-		copy(c.row(r, y), first)
-	}
+	c.shade(r, func(row []uint8, _, _ int) {
+		for x := range row {
+			row[x] = color
+		}
+	})
 }
 
 // hatch paints a cell that has no value: slanted grey lines.
 func (c *canvas) hatch(cell image.Rectangle) {
-	r := c.pixels(cell)
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		row := c.row(r, y)
+	c.shade(cell, func(row []uint8, left, y int) {
 		for x := range row {
 			row[x] = hatchPaper
-			if (r.Min.X+x+y)/c.scale%8 == 0 {
+			if (left+x+y)/c.scale%8 == 0 {
 				row[x] = hatchLine
 			}
 		}
-	}
+	})
 }
 
 // gradient paints the colour bar, the end of the colour map on top.
 func (c *canvas) gradient(bar image.Rectangle) {
-	r := c.pixels(bar)
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		row := c.row(r, y)
+	bottom, steps := bar.Max.Y*c.scale-1, bar.Dy()*c.scale-1
+	c.shade(bar, func(row []uint8, _, y int) {
 		for x := range row {
-			row[x] = uint8(((r.Max.Y-1-y)*2*(mapSteps-1)/(r.Dy()-1) + 1) / 2)
+			row[x] = uint8(((bottom-y)*2*(mapSteps-1)/steps + 1) / 2)
 		}
+	})
+}
+
+// shade paints a rectangle row by row: of each the pixels, the place of the first and the row's.
+func (c *canvas) shade(r image.Rectangle, paint func(row []uint8, left, y int)) {
+	r = image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}.Intersect(c.picture.Rect)
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		paint(c.picture.Pix[c.picture.PixOffset(r.Min.X, y):][:r.Dx()], r.Min.X, y)
 	}
 }
 
@@ -92,13 +84,20 @@ func (c *canvas) pointer(x, y, labelY int, color uint8) {
 	}
 }
 
+// textRun is a piece of text in one colour, such as ink.
+type textRun struct {
+	text string
+	ink  uint8
+}
+
 // text writes runs one after the other, from (x, y), the lower left corner of the first letter.
 func (c *canvas) text(f *font, x, y int, runs ...textRun) {
 	for _, r := range runs {
 		for _, char := range r.text {
 			b := f.bitmap(char)
-			for i, level := range b.cover {
-				c.ink(x*c.scale+b.left+i%b.width, y*c.scale+b.top+i/b.width, level, r.ink)
+			for i, level := range b.Pix {
+				right, down := b.Rect.Min.X+i%b.Stride, b.Rect.Min.Y+i/b.Stride
+				c.ink(x*c.scale+right, y*c.scale+down, level, r.ink)
 			}
 			x += f.advance(char)
 		}
@@ -111,8 +110,9 @@ func (c *canvas) textUp(f *font, x, y int, runs ...textRun) {
 	for _, r := range runs {
 		for _, char := range r.text {
 			b := f.bitmap(char)
-			for i, level := range b.cover {
-				c.ink(x*c.scale+b.top+i/b.width, y*c.scale-1-b.left-i%b.width, level, r.ink)
+			for i, level := range b.Pix {
+				right, down := b.Rect.Min.X+i%b.Stride, b.Rect.Min.Y+i/b.Stride
+				c.ink(x*c.scale+down, y*c.scale-1-right, level, r.ink)
 			}
 			y -= f.advance(char)
 		}
@@ -230,13 +230,7 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 // anchorsOf are the evenly spaced anchors of the colour map of a name, 0xRRGGBB, from the lowest
 // value to the highest; nil if there is no such map.
 func anchorsOf(name string) []uint32 {
-	switch name {
-	case "viridis":
-		return viridis
-	case "rdbu":
-		return rdbu
-	}
-	return nil
+	return map[string][]uint32{"viridis": viridis, "rdbu": rdbu}[name]
 }
 
 // viridis is by Nathaniel Smith and Stéfan van der Walt (2015, in the public domain under CC0):
@@ -301,11 +295,6 @@ func luminance(c color.RGBA) float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
 }
 
-type textRun struct {
-	text string
-	ink  uint8
-}
-
 // legible makes a text that the font can show: what it lacks becomes escapes.
 func legible(text string) string { return escaped(text, drawable) }
 
@@ -329,7 +318,7 @@ func escaped(text string, keep func(char string) bool) string {
 // or a soft hyphen.
 func drawable(char string) bool {
 	r, _ := utf8.DecodeRuneInString(char)
-	_, _, found := findGlyph(r)
+	_, found := glyphs()[r]
 	return found && r != utf8.RuneError && r != '\u00a0' && r != '\u00ad'
 }
 
@@ -360,4 +349,144 @@ func runsWidth(f *font, runs []textRun) int {
 		sum += f.width(r.text)
 	}
 	return sum
+}
+
+// colorScale gives every value its place on the colour map, which spans low … high.
+type colorScale struct {
+	low, high float64
+}
+
+// newColorScale makes a scale that spans low … high. Where there is nothing to span (one value
+// only, or none) it makes room around it.
+func newColorScale(low, high float64) colorScale {
+	if low > high { // no value at all
+		low, high = 0, 1
+	}
+	const largest = 1e300 // so that high − low is finite
+	low, high = max(-largest, min(low, largest)), max(-largest, min(high, largest))
+	s := colorScale{low, high}
+	if size := s.size(); high-low <= 1e-9*size {
+		room := math.Max(size/10, 0.5)
+		if size > 0 && size < 0.01 {
+			room = size / 2
+		}
+		s = colorScale{low - room, high + room}
+	}
+	return s
+}
+
+func (s colorScale) size() float64 { return math.Max(math.Abs(s.low), math.Abs(s.high)) }
+
+// decimals is how many decimals its values are written with, and how many they must have at least
+// so that a 25th of the range, which the eye sees as another colour, is another number. Both are
+// negative for numbers with an exponent, as formatValue wants them.
+func (s colorScale) decimals() (usual, least int) {
+	power := func(x float64) int { return int(math.Floor(math.Log10(x))) }
+	usual, least = decimalsFor(s.size()), -power((s.high-s.low)/25)
+	if usual < 0 {
+		least = 1 - min(max(least+power(s.size()), 2), 15)
+	} else {
+		least = max(least, 0)
+	}
+	if usual < 0 || least > usual {
+		usual = least
+	}
+	return usual, least
+}
+
+// position is where a value lies on the scale, 0 … 1. Infinities lie at the ends.
+func (s colorScale) position(value float64) float64 {
+	return math.Max(0, math.Min(1, (value-s.low)/(s.high-s.low)))
+}
+
+// step is the place of a value among the colours of the palette.
+func (s colorScale) step(value float64) uint8 {
+	return uint8(math.Round(s.position(value) * (mapSteps - 1)))
+}
+
+// ticks gives round values between low and high, multiples of 1, 2, 2.5 or 5 · 10ⁿ, and their
+// texts: about most of them at most.
+func ticks(low, high float64, most int) (values []float64, texts []string) {
+	least := (high - low) / float64(max(most, 2)) // a step may not be smaller
+	power := math.Floor(math.Log10(least))
+	var step float64
+	decimals := -int(power)
+	for _, factor := range []float64{1, 2, 2.5, 5, 10} {
+		if step = factor * math.Pow(10, power); step >= least*(1-1e-9) {
+			if factor == 2.5 {
+				decimals++
+			} else if factor == 10 {
+				decimals--
+			}
+			break
+		}
+	}
+	decimals = max(decimals, 0)
+	if size := max(math.Abs(low), math.Abs(high)); decimalsFor(size) < 0 {
+		decimals = min(int(power)-int(math.Floor(math.Log10(size)))-1, -1)
+	}
+	for i := math.Ceil(low/step - 1e-9); i*step <= high+1e-9*step; i++ {
+		values, texts = append(values, i*step), append(texts, formatValue(i*step, decimals))
+	}
+	return values, texts
+}
+
+// decimalsFor is how many decimals show three digits of a number of this size: 2 for 3.14, 3 for
+// 0.314; but also 2 for 31.4, which may be a logit. −1 asks for an exponent.
+func decimalsFor(size float64) int {
+	switch {
+	case size == 0:
+		return 2
+	case size >= 1e6 || size < 1e-4:
+		return -1
+	case size >= 1 && size < 100:
+		return 2
+	}
+	return max(0, 2-int(math.Floor(math.Log10(size))))
+}
+
+// formatValue writes a value with a true minus sign; where decimals is negative, with an exponent
+// and 1 − decimals decimals.
+func formatValue(value float64, decimals int) string {
+	if math.IsInf(value, 0) {
+		return minus(value) + "∞"
+	}
+	if decimals < 0 {
+		return exponent(value, 1-decimals)
+	}
+	text := strconv.FormatFloat(math.Abs(value), 'f', decimals, 64)
+	if strings.Trim(text, "0.") == "" { // −0.00 is 0.00
+		return text
+	}
+	return minus(value) + text
+}
+
+// exponent writes a value such as −1.25e8, with at most so many decimals.
+func exponent(value float64, decimals int) string {
+	if value == 0 {
+		return "0"
+	}
+	text := strconv.FormatFloat(math.Abs(value), 'e', max(decimals, 1), 64)
+	mantissa, power, _ := strings.Cut(text, "e")
+	mantissa = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".")
+	n, _ := strconv.Atoi(power)
+	return minus(value) + mantissa + "e" + strings.Replace(strconv.Itoa(n), "-", "−", 1)
+}
+
+func minus(value float64) string {
+	if value < 0 {
+		return "−"
+	}
+	return ""
+}
+
+// nextRound continues 1, 2, 5, 10, 20, 50, …
+func nextRound(step int) int {
+	for unit := 1; ; unit *= 10 {
+		for _, digit := range []int{1, 2, 5} {
+			if digit*unit > step {
+				return digit * unit
+			}
+		}
+	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"image/color"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -58,6 +60,99 @@ func TestPalette(t *testing.T) {
 			if far := colorDistance(before, now); far > 9 || far == 0 {
 				t.Errorf("%s: steps %d and %d differ by %d", name, step-1, step, far)
 			}
+		}
+	}
+}
+
+func TestColorScale(t *testing.T) {
+	tests := []struct{ low, high, value, position float64 }{
+		{0, 10, 0, 0}, {0, 10, 10, 1}, {0, 10, 2.5, 0.25}, {-4, 4, 0, 0.5},
+		{0, 10, math.Inf(1), 1}, {0, 10, math.Inf(-1), 0}, {0, 10, 11, 1},
+		// one value only
+		{3, 3, 3, 0.5}, {0, 0, 0, 0.5}, {-1e12, -1e12, -1e12, 0.5}, {1e-9, 1e-9, 1e-9, 0.5},
+		{math.Inf(1), math.Inf(-1), 0.5, 0.5}, // none at all
+		{-math.MaxFloat64, math.MaxFloat64, 0, 0.5},
+		{-math.MaxFloat64, math.MaxFloat64, math.MaxFloat64, 1},
+	}
+	for _, test := range tests {
+		s := newColorScale(test.low, test.high)
+		if got := s.position(test.value); math.Abs(got-test.position) > 1e-9 {
+			t.Errorf("%g on %g … %g: at %g, want %g",
+				test.value, test.low, test.high, got, test.position)
+		}
+		if !(s.low < s.high) {
+			t.Errorf("the scale of %g … %g is %v", test.low, test.high, s)
+		}
+	}
+}
+
+func TestTicks(t *testing.T) {
+	tests := []struct {
+		low, high float64
+		most      int
+		want      []string
+	}{
+		{-3.4, 0.6, 13, []string{"−3.0", "−2.5", "−2.0", "−1.5", "−1.0", "−0.5", "0.0", "0.5"}},
+		{-3.4, 1.5, 5, []string{"−3", "−2", "−1", "0", "1"}},
+		{0, 1, 4, []string{"0.00", "0.25", "0.50", "0.75", "1.00"}},
+		{0, 1, 5, []string{"0.0", "0.2", "0.4", "0.6", "0.8", "1.0"}},
+		{0, 0.1, 5, []string{"0.00", "0.02", "0.04", "0.06", "0.08", "0.10"}},
+		{-25, 25, 4, []string{"−20", "0", "20"}},
+		{-250, 250, 4, []string{"−200", "0", "200"}},
+		{0, 95, 4, []string{"0", "25", "50", "75"}},
+		{1e8, 2e8, 4, []string{"1e8", "1.25e8", "1.5e8", "1.75e8", "2e8"}},
+		{1e8, 1e8 + 3, 3, []string{"1e8", "1.00000001e8", "1.00000002e8", "1.00000003e8"}},
+		{0, 2e-6, 4, []string{"0", "5e−7", "1e−6", "1.5e−6", "2e−6"}},
+	}
+	for _, test := range tests {
+		values, texts := ticks(test.low, test.high, test.most)
+		if !slices.Equal(texts, test.want) {
+			t.Errorf("%g … %g: %q, want %q", test.low, test.high, texts, test.want)
+		}
+		for _, v := range values {
+			if v < test.low-1e-9*math.Abs(test.low) || v > test.high+1e-9*math.Abs(test.high) {
+				t.Errorf("%g … %g: tick at %g", test.low, test.high, v)
+			}
+		}
+	}
+}
+
+// TestTicksEverywhere: every range has a few ticks, and no two have the same text.
+func TestTicksEverywhere(t *testing.T) {
+	for _, low := range []float64{0, -1, 0.37, -12.5, 999, 1e5, -1e7, 3e-5, 1e300} {
+		for _, width := range []float64{1e-7, 3e-3, 0.11, 1, 2.2, 7, 49, 1234, 8e6, 1e300} {
+			if math.Abs(low)*1e-9 > width {
+				continue
+			}
+			for most := 2; most < 30; most++ {
+				_, texts := ticks(low, low+width, most)
+				if len(texts) < 1 || len(texts) > most+2 || len(texts) < most/4 {
+					t.Errorf("%g + %g: %d ticks, want about %d", low, width, len(texts), most)
+				}
+				sorted := slices.Clone(texts)
+				slices.Sort(sorted)
+				if len(slices.Compact(sorted)) != len(texts) {
+					t.Errorf("%g + %g: two ticks are the same: %q", low, width, texts)
+				}
+			}
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	tests := []struct {
+		value float64
+		size  float64
+		want  string
+	}{
+		{-3.214, 3.3, "−3.21"}, {12.345, 25, "12.35"}, {-0.001, 3, "0.00"}, {0.3417, 0.9, "0.342"},
+		{math.Copysign(0, -1), 3, "0.00"}, {0.00123, 0.005, "0.00123"}, {1234.5, 2000, "1234"},
+		{123.45, 200, "123"}, {math.Inf(-1), 3, "−∞"}, {-1.2345e8, 1e9, "−1.23e8"},
+		{3e-7, 1e-6, "3e−7"}, {0, 0, "0.00"},
+	}
+	for _, test := range tests {
+		if got := formatValue(test.value, decimalsFor(test.size)); got != test.want {
+			t.Errorf("%s among %g: %s, want %s", fmt.Sprint(test.value), test.size, got, test.want)
 		}
 	}
 }

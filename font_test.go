@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"image"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,22 +26,21 @@ func TestEveryCharacterHasAGlyph(t *testing.T) {
 	for _, scale := range []int{1, 2} {
 		f := newFont(1, bodyPen, scale)
 		for _, r := range everyCharacter() {
-			if _, _, found := findGlyph(r); !found {
+			if _, found := glyphs()[r]; !found {
 				t.Errorf("%q: no glyph", r)
 				continue
 			}
-			b, advance := f.bitmap(r), f.advance(r)*scale
-			if blank := r == ' ' || r == '\u00a0'; blank != (b.width == 0) {
-				t.Errorf("%q: %d × %d pixels", r, b.width, b.height)
+			b, advance := f.bitmap(r).Rect, f.advance(r)*scale
+			if blank := r == ' ' || r == '\u00a0'; blank != b.Empty() {
+				t.Errorf("%q: %v pixels", r, b)
 			}
 			if advance < 3*scale {
 				t.Errorf("%q: advance %d", r, advance)
 			}
 			// A glyph may lean over to its neighbours a little, and must stay in its line.
-			right, bottom := b.left+b.width, b.top+b.height
-			if min(b.left, advance-right) < -3*scale || b.top < -16*scale || bottom > 4*scale {
-				t.Errorf("%q, scale %d: (%d, %d) to (%d, %d), advance %d",
-					r, scale, b.left, b.top, right, bottom, advance)
+			line := image.Rect(-3*scale, -16*scale, advance+3*scale, 4*scale)
+			if !b.In(line) {
+				t.Errorf("%q, scale %d: %v, advance %d", r, scale, b, advance)
 			}
 		}
 	}
@@ -53,7 +53,7 @@ func TestGlyphsDiffer(t *testing.T) {
 	seen := map[string]rune{}
 	for _, r := range everyCharacter() {
 		b := f.bitmap(r)
-		picture := fmt.Sprintln(b.left, b.top, b.width, b.cover)
+		picture := fmt.Sprintln(b.Rect, b.Pix)
 		if before, ok := seen[picture]; ok && !same[string([]rune{before, r})] {
 			t.Errorf("%q and %q look the same", before, r)
 		}
@@ -61,57 +61,46 @@ func TestGlyphsDiffer(t *testing.T) {
 	}
 }
 
+// The tables say each character once, and every stroke is points with one way to each: a closed loop
+// of control points, or none at its ends.
 func TestGlyphNotation(t *testing.T) {
-	word := regexp.MustCompile(`^-?\d+(\.\d+)?,-?\d+(\.\d+)?$`)
-	control := regexp.MustCompile(`^\((-?\d+(\.\d+)?,-?\d+(\.\d+)?)\)$`)
-	seen := map[rune]bool{}
-	for _, g := range glyphs {
+	number := `-?\d+(\.\d+)?`
+	point := number + "," + number
+	stroke := regexp.MustCompile(
+		"^(" + point + "([/~]" + point + ")*/" + point + "|" + point + "|(~" + point + "){4})$")
+	seen, texts := map[rune]bool{}, ""
+	for _, g := range drawings {
 		if seen[g.char] {
 			t.Errorf("%q is drawn twice", g.char)
 		}
 		seen[g.char] = true
-		for _, stroke := range strings.Split(g.strokes, "|") {
-			words := strings.Fields(stroke)
-			controls := 0
-			for _, w := range words {
-				if control.MatchString(w) {
-					controls++
-				} else if !word.MatchString(w) {
-					t.Errorf("%q: %q is no point", g.char, w)
-				}
-			}
-			if len(words) == 0 {
-				if g.strokes != "" {
-					t.Errorf("%q has an empty stroke", g.char)
-				}
-				continue
-			}
-			loop := words[0][0] == '(' || words[len(words)-1][0] == '('
-			if loop && controls != len(words) {
-				t.Errorf("%q: a stroke is neither open nor a closed loop: %s", g.char, stroke)
-			}
-		}
+		texts += " " + g.strokes
 	}
-	for _, a := range accented {
+	for _, a := range accents {
 		letters, with := []rune(a.letters), []rune(a.with)
-		if len(letters) != len(with) || !seen[a.accent] {
-			t.Fatalf("%q: %d letters are %d, or the accent is missing", a.accent, len(letters),
-				len(with))
+		if len(letters) != len(with) {
+			t.Fatalf("%s are %s", a.letters, a.with)
 		}
 		for i, char := range with {
 			if seen[char] || !seen[letters[i]] {
 				t.Errorf("%q is drawn and composed, or its letter is missing", char)
 			}
 		}
+		texts += " " + a.strokes
+	}
+	for _, word := range strings.Fields(texts) {
+		if !stroke.MatchString(word) {
+			t.Errorf("%s is no stroke", word)
+		}
 	}
 }
 
 // asciiArt shows a bitmap: how dark a pixel is in four steps.
-func asciiArt(b *bitmap) []string {
+func asciiArt(b *image.Alpha) []string {
 	var rows []string
-	for y := range b.height {
+	for levels := range slices.Chunk(b.Pix, b.Stride) {
 		row := ""
-		for _, level := range b.cover[y*b.width:][:b.width] {
+		for _, level := range levels {
 			row += string(" .:+#"[(level+1)/2])
 		}
 		rows = append(rows, "|"+row+"|")
@@ -158,8 +147,8 @@ func TestLettersAsDrawn(t *testing.T) {
 		b := f.bitmap(test.char)
 		got := strings.Join(asciiArt(b), "\n")
 		want := strings.TrimSpace(strings.ReplaceAll(test.want, "\t", ""))
-		if got != want || b.left != test.left || b.top != test.top {
-			t.Errorf("%q, left %d, top %d:\n%s", test.char, b.left, b.top, got)
+		if got != want || b.Rect.Min != image.Pt(test.left, test.top) {
+			t.Errorf("%q at %v:\n%s", test.char, b.Rect.Min, got)
 		}
 	}
 }
@@ -173,15 +162,7 @@ func TestScaleOnlyRefines(t *testing.T) {
 		if two.advance(r) != one.advance(r) {
 			t.Errorf("%q: advances differ", r)
 		}
-		at := func(b *bitmap, x, y int) int {
-			if x -= b.left; x < 0 || x >= b.width {
-				return 0
-			}
-			if y -= b.top; y < 0 || y >= b.height {
-				return 0
-			}
-			return int(b.cover[y*b.width+x])
-		}
+		at := func(b *image.Alpha, x, y int) int { return int(b.AlphaAt(x, y).A) }
 		for y := -16; y < 6; y++ {
 			for x := -4; x < 16; x++ {
 				sum, want := 0, at(coarse, x, y)

@@ -110,10 +110,7 @@ func (f *font) difference(picture *image.Paletted, char rune, x, y int, turned b
 	for i := range 18 * f.scale {
 		row := (i+10*f.scale)%(18*f.scale) - 14*f.scale
 		for column := range width {
-			want := 0
-			if i, j := column-b.left, row-b.top; i >= 0 && i < b.width && j >= 0 && j < b.height {
-				want = int(b.cover[j*b.width+i])
-			}
+			want := int(b.AlphaAt(column, row).A)
 			got := inkAt(picture, x*f.scale+column, y*f.scale+row)
 			if turned {
 				got = inkAt(picture, x*f.scale+row, y*f.scale-1-column)
