@@ -90,31 +90,24 @@ type textRun struct {
 	ink  uint8
 }
 
-// text writes runs one after the other, from (x, y), the lower left corner of the first letter.
-func (c *canvas) text(f *font, x, y int, runs ...textRun) {
+// text writes runs one after the other from (x, y), the lower left corner of the first letter. Up,
+// they are turned by 90 degrees to the left, and (x, y) is the first letter's lower right corner.
+func (c *canvas) text(f *font, x, y int, up bool, runs ...textRun) {
 	for _, r := range runs {
 		for _, char := range r.text {
 			b := f.bitmap(char)
 			for i, level := range b.Pix {
 				right, down := b.Rect.Min.X+i%b.Stride, b.Rect.Min.Y+i/b.Stride
+				if up {
+					right, down = down, -1-right
+				}
 				c.ink(x*c.scale+right, y*c.scale+down, level, r.ink)
 			}
-			x += f.advance(char)
-		}
-	}
-}
-
-// textUp writes runs turned by 90 degrees to the left, upwards from (x, y), the lower right corner
-// of the first letter.
-func (c *canvas) textUp(f *font, x, y int, runs ...textRun) {
-	for _, r := range runs {
-		for _, char := range r.text {
-			b := f.bitmap(char)
-			for i, level := range b.Pix {
-				right, down := b.Rect.Min.X+i%b.Stride, b.Rect.Min.Y+i/b.Stride
-				c.ink(x*c.scale+down, y*c.scale-1-right, level, r.ink)
+			if up {
+				y -= f.advance(char)
+			} else {
+				x += f.advance(char)
 			}
-			y -= f.advance(char)
 		}
 	}
 }
@@ -295,8 +288,25 @@ func luminance(c color.RGBA) float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
 }
 
-// legible makes a text that the font can show: what it lacks becomes escapes.
-func legible(text string) string { return escaped(text, drawable) }
+// legible makes runs of a text that the font can show, no longer than width: what it lacks becomes
+// an escape, in a token a space becomes an open box, and what does not fit an ellipsis.
+func legible(f *font, text string, color uint8, width int, token bool) (runs []textRun) {
+	for len(text) > 0 {
+		_, size := utf8.DecodeRuneInString(text)
+		run := textRun{text[:size], color}
+		switch {
+		case token && run.text == " ":
+			run = textRun{"␣", faintInk}
+		case !drawable(run.text):
+			run = textRun{escape(run.text), paleInk}
+		}
+		if width -= f.width(run.text); width < 0 {
+			return append(runs, textRun{"…", color})
+		}
+		runs, text = append(runs, run), text[size:]
+	}
+	return runs
+}
 
 // escaped puts escapes in place of the characters of a text, and the bytes that are none, that are
 // not to be kept.
@@ -326,21 +336,6 @@ func drawable(char string) bool {
 func escape(char string) string {
 	quoted := strconv.QuoteToASCII(char)
 	return quoted[1 : len(quoted)-1]
-}
-
-// clip shortens a text to a width; what was cut becomes an ellipsis.
-func clip(f *font, text string, width int) string {
-	if f.width(text) <= width {
-		return text
-	}
-	x := f.advance('…')
-	for i, char := range text {
-		x += f.advance(char)
-		if x > width {
-			return text[:i] + "…"
-		}
-	}
-	return text
 }
 
 func runsWidth(f *font, runs []textRun) int {
@@ -446,39 +441,21 @@ func decimalsFor(size float64) int {
 }
 
 // formatValue writes a value with a true minus sign; where decimals is negative, with an exponent
-// and 1 − decimals decimals.
+// and at most 1 − decimals decimals: −1.25e8.
 func formatValue(value float64, decimals int) string {
-	if math.IsInf(value, 0) {
-		return minus(value) + "∞"
+	text := strconv.FormatFloat(value, 'f', max(decimals, 0), 64)
+	switch {
+	case decimals < 0 && value != 0 && !math.IsInf(value, 0):
+		mantissa, power, _ := strings.Cut(strconv.FormatFloat(value, 'e', 1-decimals, 64), "e")
+		text = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".") + "e" + power
+	case strings.Trim(text, "-0.") == "": // −0.00 is 0.00
+		text = strings.TrimPrefix(text, "-")
 	}
-	if decimals < 0 {
-		return exponent(value, 1-decimals)
-	}
-	text := strconv.FormatFloat(math.Abs(value), 'f', decimals, 64)
-	if strings.Trim(text, "0.") == "" { // −0.00 is 0.00
-		return text
-	}
-	return minus(value) + text
+	return signs.Replace(text)
 }
 
-// exponent writes a value such as −1.25e8, with at most so many decimals.
-func exponent(value float64, decimals int) string {
-	if value == 0 {
-		return "0"
-	}
-	text := strconv.FormatFloat(math.Abs(value), 'e', max(decimals, 1), 64)
-	mantissa, power, _ := strings.Cut(text, "e")
-	mantissa = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".")
-	n, _ := strconv.Atoi(power)
-	return minus(value) + mantissa + "e" + strings.Replace(strconv.Itoa(n), "-", "−", 1)
-}
-
-func minus(value float64) string {
-	if value < 0 {
-		return "−"
-	}
-	return ""
-}
+var signs = strings.NewReplacer("+Inf", "∞", "-Inf", "−∞", "e+0", "e", "e+", "e", "e-0", "e−",
+	"-", "−")
 
 // nextRound continues 1, 2, 5, 10, 20, 50, …
 func nextRound(step int) int {

@@ -61,8 +61,8 @@ func TestGlyphsDiffer(t *testing.T) {
 	}
 }
 
-// The tables say each character once, and every stroke is points with one way to each: a closed loop
-// of control points, or none at its ends.
+// The tables say each character once, and every stroke is points with a way to each: a closed loop
+// of four control points, or none at its ends.
 func TestGlyphNotation(t *testing.T) {
 	number := `-?\d+(\.\d+)?`
 	point := number + "," + number

@@ -6,11 +6,10 @@ import (
 	"io"
 	"math"
 	"slices"
-	"unicode/utf8"
 )
 
-// This file paints heat maps: a layout says where everything goes, then it is painted. The canvas
-// knows about pixels, colours and letters, the scale about numbers.
+// This file paints heat maps: a layout chooses how large the cells are and says where everything
+// goes, then it is painted. It is made for a page, which it fits with letters that can be read.
 
 // Figure is everything that a heat map shows: one or more matrices of one shape on one colour
 // scale, the names of their rows and columns, and a colour bar.
@@ -18,7 +17,7 @@ type Figure struct {
 	title    string // the first line: the metric
 	subtitle string // the second line: what was done, and the model
 	panels   []Panel
-	across   int // how many panels stand side by side; 0 for all
+	across   int // as many panels belong together, side by side; 0 if each stands for itself
 	rows     Axis
 	columns  Axis
 	group    int     // the rows stand in groups of so many, a layer's heads; 0 for no groups
@@ -39,7 +38,7 @@ type Axis struct {
 }
 
 // Panel is one matrix [rows][columns] of a figure, whose shape is that of the figure's axes. NaN
-// stands for a cell that has no value.
+// stands for a cell that has no value. Without at, before a run, no cell has one.
 type Panel struct {
 	title string // "" for none
 	at    func(row, column int) float64
@@ -53,6 +52,7 @@ type Mark struct {
 }
 
 type style struct {
+	heading   *string // in place of the title; "" for no lines above the panels
 	colorMap  string  // "viridis" or "rdbu"
 	scale     int     // pixels of the picture for each pixel of the layout
 	low, high float64 // what the colours span, if low < high, also rdbu; else they span the values
@@ -60,15 +60,13 @@ type style struct {
 
 // Measures of the layout, in pixels at scale 1.
 const (
-	margin        = 20
+	margin        = 10
 	usualCell     = 48
 	largestCell   = 96   // where numbers need as many digits to be told apart
 	gridCell      = 20   // smaller cells touch each other
 	smallestValue = 22   // cells below have no room for a number
 	labelPitch    = 14   // lines of text closer than this run into each other
-	usualWidth    = 1440 // cells shrink to fit in here, as long as every column can have its label
-	largestWidth  = 4900 // beyond that labels are thinned
-	largestHeight = 2304
+	largestSide   = 4900 // of all cells: beyond that labels are thinned
 	groupGap      = 4
 	titleLine     = 20 // from a panel's title to the panel
 	tickLength    = 4
@@ -80,7 +78,7 @@ const (
 	mostTicks     = 14
 	panelGap      = 24
 	longestLabel  = 150
-	longestTitle  = 900
+	longestTitle  = 830
 	largestScale  = 8
 	bodyPen       = 1.25 // width of the strokes
 	titleSize     = 1.2  // times the size of all other text
@@ -88,154 +86,235 @@ const (
 	largestPixels = 100e6
 )
 
+// write paints the figure as a PNG file. It fails if the picture would be too large.
 func (f *Figure) write(w io.Writer) error {
-	picture, err := f.paint()
+	l, err := f.layout()
 	if err != nil {
 		return err
 	}
-	size := picture.Rect.Size().Div(f.scale)
-	return writePNG(w, picture, f.scale*density(size.X, size.Y), f.comments)
+	picture := f.paint(l)
+	return writePNG(w, picture, f.scale*density(l.width, l.height), f.comments)
+}
+
+// tooLarge tells whether the picture would be, also before any value is known.
+func (f *Figure) tooLarge() error {
+	_, err := f.layout()
+	return err
 }
 
 // density is how many pixels of scale 1 a metre of the printed picture has: so that its letters
 // have 9 points or, where that is too large for a page, that it fills a column of 16 × 24 cm.
 func density(width, height int) int {
-	const em, point = 14, 0.0254 / 72
-	return int(math.Ceil(max(em/(9*point), float64(width)/0.16, float64(height)/0.24)))
+	return max(lettersOf(9), int(math.Ceil(max(float64(width)/0.16, float64(height)/0.24))))
 }
 
-// paint draws the figure. It fails if the picture would be too large.
-func (f *Figure) paint() (*image.Paletted, error) {
-	l, err := f.layout()
-	if err != nil {
-		return nil, err
-	}
+// lettersOf is the density that letters of so many points have. A line of them is 14 pixels.
+func lettersOf(points float64) int { return int(14 / points * 72 / 0.0254) }
+
+// paint draws the figure as it is laid out.
+func (f *Figure) paint(l *layout) *image.Paletted {
 	c := newCanvas(l.width, l.height, f.scale, f.anchors())
-	c.text(l.large, l.left, l.titleY, textRun{l.title, ink})
-	c.text(l.body, l.left, l.subtitleY, textRun{l.subtitle, paleInk})
-	c.text(l.body, l.left, l.legendY, l.legend...)
-	for i := range f.panels {
-		f.paintPanel(c, l, i)
+	for i, frame := range l.panels {
+		c.fill(frame.Inset(-1), frameGrey)
+		c.fill(frame, white)
+		for row := range f.rows.names {
+			for column := range f.columns.names {
+				f.paintCell(c, l, f.cellAt(l, frame, row, column), f.panels[i].at(row, column))
+			}
+		}
 	}
-	f.paintBar(c, l)
-	return c.picture, nil
+	c.fill(l.bar.Inset(-1), frameGrey)
+	c.gradient(l.bar)
+	for _, m := range l.marks {
+		c.fill(image.Rect(l.bar.Min.X, m.y-1, l.bar.Max.X, m.y+2).Intersect(l.bar), white)
+		c.fill(image.Rect(l.bar.Min.X, m.y, l.bar.Max.X, m.y+1), ink+fullInk)
+		c.pointer(l.bar.Max.X+2, m.y, m.labelY, m.text.ink+fullInk)
+	}
+	for _, tick := range l.ticks {
+		c.fill(tick, frameGrey)
+	}
+	for _, t := range l.texts {
+		c.text(t.font, t.x, t.y, t.up, t.runs...)
+	}
+	return c.picture
+}
+
+func (f *Figure) paintCell(c *canvas, l *layout, cell image.Rectangle, value float64) {
+	if math.IsNaN(value) {
+		if !f.blank {
+			c.hatch(cell)
+		}
+		return
+	}
+	c.fill(cell, l.scale.step(value))
+	if l.decimals != noValues {
+		text := formatValue(value, l.decimals)
+		x := cell.Min.X + (cell.Dx()-l.body.width(text)+1)/2
+		c.text(l.body, x, cell.Min.Y+cell.Dy()/2+letterHeight/2, false, textRun{text, ink})
+	}
 }
 
 // layout says where everything goes, in pixels at scale 1.
 type layout struct {
-	width, height     int
 	body, large       *font
-	left              int // of the first panel
-	title, subtitle   string
-	titleY, subtitleY int // baselines
-	cell, gap         int // side of a cell with the white line beside it, width of that line
-	group             int // rows after which the gap between groups follows
-	across            int
-	panels            []image.Rectangle
-	rowLabels, labels [][]textRun // what stands beside a row or below a column, nil where thinned
-	upright           bool        // column labels so short that they need not be turned
-	legend            []textRun   // below the labels
-	legendY           int
-	decimals          int // of the values in the cells, noValues if they do not fit
 	scale             colorScale
-	bar               image.Rectangle
-	ticks             []barLabel
-	marks             []barLabel
+	rowLabels, labels [][]textRun // what stands beside a row or below a column
+	legend            []textRun   // below the labels: what they are
+
+	left, top, right, bottom int // what is free around the panels, their titles and labels
+	titleLine, widestTitle   int // of the panels
+	longest, text            int // column label; line above or below the panels
+	across, cell             int // panels side by side; side of a cell with the line beside it
+	decimals                 int // of the values in the cells, noValues if they do not fit
+
+	width, height int
+	panels        []image.Rectangle
+	bar           image.Rectangle
+	marks         []barLabel
+	ticks         []image.Rectangle
+	texts         []placedText
 }
 
+// placedText is a text at its lower left corner or, if it is turned upwards, its lower right one.
+type placedText struct {
+	font *font
+	x, y int
+	up   bool
+	runs []textRun
+}
+
+// barLabel is a text beside the colour bar, at the row of pixels y of its value. The middle of the
+// text is at labelY: elsewhere if two marks are close together.
 type barLabel struct {
-	text   string
-	y      int // the row of pixels of its value
-	labelY int // the middle of its text: elsewhere if two marks are close together
-	ink    uint8
-}
-
-func (f *Figure) layout() (*layout, error) {
-	rows, columns := len(f.rows.names), len(f.columns.names)
-	l := &layout{across: f.across, group: f.group, scale: f.colorScale()}
-	if l.across == 0 {
-		l.across = panelsAcross(len(f.panels), rows, columns)
-	}
-	if l.group == 0 {
-		l.group = rows
-	}
-	l.body = newFont(1, bodyPen, f.scale)
-	l.large = newFont(titleSize, titlePen, f.scale)
-	l.cell = cellSize(rows, columns*l.across)
-	if l.cell < 1 {
-		return nil, fmt.Errorf("heat map: %d × %d cells are too many for one picture "+
-			"(at most %d × %d)", rows, columns*l.across, largestHeight, largestWidth)
-	}
-	f.fitValues(l, rows, columns*l.across)
-	if l.cell >= gridCell {
-		l.gap = 1
-	}
-	l.labels = axisLabels(&f.columns, columns, l.cell, 0, l.body)
-	l.rowLabels = axisLabels(&f.rows, rows, l.cell, f.group, l.body)
-	l.legend = f.legendText()
-	f.placeDown(l, rows, columns)
-	f.labelBar(l)
-	f.placeAcross(l, columns)
-	scale := f.scale
-	if float64(l.width)*float64(l.height)*float64(scale*scale) > largestPixels {
-		return nil, fmt.Errorf("heat map: %d × %d pixels are too many for one picture: "+
-			"ask for less in one, or for a smaller scale", l.width*scale, l.height*scale)
-	}
-	return l, nil
-}
-
-// panelsAcross is how many panels stand side by side: all, or fewer where that would be too wide
-// and the lines of panels are not too high.
-func panelsAcross(panels, rows, columns int) int {
-	across := panels
-	for across > 1 && columns*across*labelPitch > usualWidth {
-		lines := (panels + across - 2) / (across - 1)
-		if lines*rows*cellSize(rows, columns*(across-1)) > largestHeight {
-			break
-		}
-		across--
-	}
-	return across
-}
-
-// cellSize is the side of a cell: as large as a number needs, smaller where there are many, and
-// smaller than a label only where it must be.
-func cellSize(rows, columns int) int {
-	if size := min(usualCell, usualWidth/columns, largestHeight/rows); size >= labelPitch {
-		return size
-	}
-	return min(labelPitch, largestWidth/columns, largestHeight/rows)
+	text      textRun
+	y, labelY int
 }
 
 // noValues is the number of decimals where cells are too small for their values.
 const noValues = math.MinInt
 
-// fitValues finds the decimals with which every value fits into its cell: as many as are usual, or
-// one less. Where it takes more digits to tell the colours apart, cells may grow.
-func (f *Figure) fitValues(l *layout, rows, columns int) {
-	l.decimals = noValues
-	if l.cell < smallestValue {
-		return
+func (f *Figure) layout() (*layout, error) {
+	l := &layout{scale: f.colorScale(), decimals: noValues}
+	l.body = newFont(1, bodyPen, f.scale)
+	l.large = newFont(titleSize, titlePen, f.scale)
+	f.measure(l)
+	if !f.choose(l) {
+		return nil, fmt.Errorf("heat map: %d of %d × %d cells, %d pixels for one, are too many "+
+			"for one picture: ask for less in one, or for a smaller scale", len(f.panels),
+			len(f.rows.names), len(f.columns.names), f.scale)
 	}
-	usual, least := l.scale.decimals()
-	for decimals := usual; decimals >= max(least, usual-1); decimals-- {
-		need, largest := f.widestValue(l.body, decimals)+6, l.cell
-		if decimals == least {
-			largest = max(l.cell, min(largestCell, usualWidth/columns, largestHeight/rows))
-		}
-		if need <= largest {
-			l.cell, l.decimals = max(l.cell, need), decimals
-			return
-		}
-	}
+	l.width, l.height = f.size(l, l.across, l.cell)
+	f.place(l)
+	f.labelBar(l)
+	return l, nil
 }
 
-func (f *Figure) widestValue(body *font, decimals int) int {
-	widest := 0
-	f.eachValue(func(v float64) {
-		widest = max(widest, body.width(formatValue(v, decimals)))
-	})
-	return widest
+// measure makes the texts, and finds how much room they take around the panels.
+func (f *Figure) measure(l *layout) {
+	l.rowLabels, l.labels = f.rows.labels(l.body), f.columns.labels(l.body)
+	l.longest = widestRuns(l.body, l.labels)
+	l.left = margin + widestRuns(l.body, l.rowLabels) + 5 + tickLength
+	if f.rows.title != "" {
+		l.left += labelPitch + 6
+	}
+	title, subtitle := f.heads()
+	l.top = margin
+	if title != "" {
+		l.top += 20
+	}
+	if subtitle != "" {
+		l.top += 16
+	}
+	if l.top > margin {
+		l.top += 14
+	}
+	for _, p := range f.panels {
+		if l.widestTitle = max(l.widestTitle, l.body.width(p.title)); p.title != "" {
+			l.titleLine = titleLine
+		}
+	}
+	decimals, _ := l.scale.decimals()
+	for _, v := range []float64{l.scale.low, l.scale.high} {
+		l.right = max(l.right, l.body.width(formatValue(v, decimals)))
+	}
+	for _, mark := range f.marks {
+		l.right = max(l.right, l.body.width(mark.label+" "+formatValue(mark.value, decimals)))
+	}
+	l.right += barWidth + barIndent + margin
+	l.legend, l.bottom = f.legend(), margin
+	if len(l.legend) > 0 {
+		l.bottom += 22
+	}
+	l.text = min(max(l.large.width(title), l.body.width(subtitle)), longestTitle)
+	l.text = max(l.text, runsWidth(l.body, l.legend))
+}
+
+// heads are the two lines above the panels.
+func (f *Figure) heads() (title, subtitle string) {
+	switch {
+	case f.heading == nil:
+		return f.title, f.subtitle
+	case *f.heading == "":
+		return "", ""
+	}
+	return *f.heading, f.subtitle
+}
+
+// choose finds how many panels stand side by side, and how large the cells are. In this order:
+// values stand in the cells, if there is room for them; every row and column has its label, or else
+// cells are large; on a page letters have 7 points, of several panels 6; values have all their
+// decimals; many panels stand side by side; cells are large. It fails if no picture is small.
+func (f *Figure) choose(l *layout) bool {
+	rows, columns, panels := len(f.rows.names), len(f.columns.names), len(f.panels)
+	legible := lettersOf(7)
+	if panels > 1 {
+		legible = lettersOf(6)
+	}
+	usual, _ := l.scale.decimals()
+	widths, least := f.valueWidths(l)
+	var best []int
+	for across := max(f.across, 1); across < panels+max(f.across, 1); across += max(f.across, 1) {
+		lines := (panels + across - 1) / across
+		for cell := 1; cell <= max(usualCell, least); cell++ {
+			width, height := f.size(l, across, cell)
+			pixels := float64(width*f.scale) * float64(height*f.scale)
+			wide, high := across*columns*cell, lines*rows*cell
+			if max(wide, high) > largestSide || pixels > largestPixels {
+				break
+			}
+			page := min(legible-density(width, height), 0)
+			rank, column, decimals := min(cell, labelPitch), page, noValues
+			for d, needed := range widths {
+				if needed <= cell && density(width, height) <= lettersOf(4.5) {
+					rank, column = labelPitch+1, min(legible-density(width, 0), 0)
+					decimals = max(decimals, d)
+				}
+			}
+			try := []int{rank, column, min(decimals, usual-1), page, across, decimals, cell}
+			if slices.Compare(try, best) > 0 {
+				best, l.across, l.cell, l.decimals = try, across, cell, decimals
+			}
+		}
+	}
+	return best != nil
+}
+
+// valueWidths says how large a cell must be for values with so many decimals: as many as are usual,
+// or fewer as long as colours that the eye tells apart are different numbers; and how large the
+// cells are that hold the fewest.
+func (f *Figure) valueWidths(l *layout) (widths map[int]int, fewest int) {
+	widths = map[int]int{}
+	usual, least := l.scale.decimals()
+	for decimals := least; decimals <= usual; decimals++ {
+		widest := 0
+		f.eachValue(func(v float64) {
+			widest = max(widest, l.body.width(formatValue(v, decimals)))
+		})
+		if widest > 0 && widest < largestCell {
+			widths[decimals] = max(widest+1, smallestValue)
+		}
+	}
+	return widths, widths[least]
 }
 
 // eachValue calls see for every cell of the panels that has a value.
@@ -243,6 +322,9 @@ func (f *Figure) eachValue(see func(v float64)) {
 	for _, p := range f.panels {
 		for row := range f.rows.names {
 			for column := range f.columns.names {
+				if p.at == nil {
+					return
+				}
 				if v := p.at(row, column); !math.IsNaN(v) {
 					see(v)
 				}
@@ -251,180 +333,120 @@ func (f *Figure) eachValue(see func(v float64)) {
 	}
 }
 
-// axisLabels gives the texts of the n rows or columns. Where labels would touch, those come first
-// for which the texts differ, then every second, fifth, tenth … one, or where they stand in groups
-// those that divide a group evenly.
-func axisLabels(a *Axis, n, cell, group int, body *font) [][]textRun {
-	step := 1
-	for step*cell < labelPitch {
-		step = nextStep(step, group)
-	}
-	chosen := make([]bool, n)
-	choose := func(wanted func(i int) bool) {
-		for i := range min(n, len(a.names)) {
-			if !wanted(i) {
-				continue
-			}
-			free := true
-			for near := max(0, i-step+1); near < min(n, i+step); near++ {
-				if chosen[near] && abs(near-i)*cell < labelPitch {
-					free = false
-				}
-			}
-			chosen[i] = free
-		}
-	}
-	differs := func(i int) bool { return i < len(a.beside) && a.beside[i] != "" }
-	choose(differs)
-	choose(func(i int) bool { return i%step == 0 && !chosen[i] })
-
-	labels := make([][]textRun, n)
-	for i := range labels {
-		switch {
-		case !chosen[i]:
-		case !a.tokens:
-			labels[i] = []textRun{{a.names[i], ink}}
-		default:
-			if differs(i) {
-				labels[i] = tokenRuns(body, a.beside[i], accent)
-				labels[i] = append(labels[i], textRun{"→", paleInk})
-			}
-			labels[i] = append(labels[i], tokenRuns(body, a.names[i], ink)...)
-		}
-	}
-	return labels
+// size is the picture's with so many panels side by side and cells so large.
+func (f *Figure) size(l *layout, across, cell int) (width, height int) {
+	panel, pitch := f.panelSize(l, cell)
+	lines := (len(f.panels) + across - 1) / across
+	width = l.left + max(across*pitch.X+l.right, l.text+margin)
+	height = lines*pitch.Y - panelGap + tickLength + 5 + l.depth(cell)
+	return width, l.top + max(height, l.titleLine+barHeight(panel)) + l.bottom
 }
 
-// tokenRuns makes a token visible: a space becomes an open box, what cannot be drawn an escape.
-// What is longer than longestLabel ends in an ellipsis.
-func tokenRuns(f *font, token string, color uint8) []textRun {
-	var runs []textRun
-	width := 0
-	for len(token) > 0 {
-		char, size := utf8.DecodeRuneInString(token)
-		piece := textRun{string(char), color}
-		switch {
-		case char == ' ':
-			piece = textRun{"␣", faintInk}
-		case !drawable(token[:size]):
-			piece = textRun{escape(token[:size]), paleInk}
-		}
-		width += f.width(piece.text)
-		if width > longestLabel {
-			return append(runs, textRun{"…", color})
-		}
-		runs = append(runs, piece)
-		token = token[size:]
+// panelSize is how large a panel is, and how far the next ones are.
+func (f *Figure) panelSize(l *layout, cell int) (size, pitch image.Point) {
+	rows, columns := len(f.rows.names), len(f.columns.names)
+	size = image.Pt(columns, rows).Mul(cell)
+	if f.group > 0 {
+		size.Y += (rows - 1) / f.group * groupGap
 	}
-	return runs
+	if cell >= gridCell {
+		size = size.Add(image.Pt(1, 1))
+	}
+	pitch = image.Pt(max(size.X, l.widestTitle)+panelGap, size.Y+l.titleLine+panelGap)
+	return size, pitch
 }
 
-// nextStep continues 1, 2, 5, 10, 20, 50, … or, among the rows of groups, the divisors of a group.
-func nextStep(step, group int) int {
-	for next := step + 1; next <= group; next++ {
-		if group%next == 0 {
-			return next
-		}
+func barHeight(panel image.Point) int { return min(max(panel.Y, smallestBar), largestBar) }
+
+// depth is how far the column labels reach down: they stand upright if they are short.
+func (l *layout) depth(cell int) int {
+	if l.longest <= cell-6 {
+		return letterHeight
 	}
-	return nextRound(step/max(group, 1)) * max(group, 1)
+	return l.longest
 }
 
-// legendText is the column title and, where the texts differ, the key to the labels.
-func (f *Figure) legendText() []textRun {
-	var legend []textRun
-	if f.columns.title != "" {
-		legend = append(legend, textRun{f.columns.title, ink})
+// cellAt is the place of a cell of the panel in frame, without the white lines around it.
+func (f *Figure) cellAt(l *layout, frame image.Rectangle, row, column int) image.Rectangle {
+	gap := 0
+	if l.cell >= gridCell {
+		gap = 1
 	}
-	if slices.ContainsFunc(f.columns.beside, func(s string) bool { return s != "" }) {
-		if legend != nil {
-			legend = append(legend, textRun{"; where they differ: ", paleInk})
-		}
-		arrow := textRun{"→", paleInk}
-		legend = append(legend, textRun{"clean", accent}, arrow, textRun{"corrupt", ink})
+	corner := frame.Min.Add(image.Pt(column*l.cell+gap, row*l.cell+gap))
+	if f.group > 0 {
+		corner.Y += row / f.group * groupGap
 	}
-	return legend
+	return image.Rectangle{corner, corner.Add(image.Pt(l.cell-gap, l.cell-gap))}
 }
 
-// placeDown places everything from top to bottom, at x = 0: titles, lines of panels with their
-// column labels and the colour bar beside the first, legend.
-func (f *Figure) placeDown(l *layout, rows, columns int) {
-	y := margin
-	if f.title != "" {
-		l.titleY = y + 13
+// place places everything: the lines above, the panels with their labels, the colour bar beside the
+// first line of them, the legend.
+func (f *Figure) place(l *layout) {
+	title, subtitle := f.heads()
+	y, room := margin, max(longestTitle, l.width-l.left-margin)
+	if title != "" {
+		l.write(l.large, l.left, y+13, false, legible(l.large, title, ink, room, false)...)
 		y += 20
 	}
-	if f.subtitle != "" {
-		l.subtitleY = y + 11
-		y += 16
-	}
-	if y > margin {
-		y += 14
-	}
-	titled := slices.ContainsFunc(f.panels, func(p Panel) bool { return p.title != "" })
-	panelHeight := rows*l.cell + l.gap + (rows-1)/l.group*groupGap
-	longest := widestRuns(l.body, l.labels)
-	if l.upright = longest <= l.cell-6; l.upright {
-		longest = letterHeight
-	}
-	for i := range f.panels {
+	l.write(l.body, l.left, y+11, false, legible(l.body, subtitle, paleInk, room, false)...)
+
+	size, pitch := f.panelSize(l, l.cell)
+	thin(l.rowLabels, f.rows.beside, l.cell, f.group)
+	thin(l.labels, f.columns.beside, l.cell, 0)
+	first := image.Pt(l.left, l.top+l.titleLine)
+	for i, p := range f.panels {
+		corner := first.Add(image.Pt(i%l.across*pitch.X, i/l.across*pitch.Y))
+		frame := image.Rectangle{corner, corner.Add(size)}
+		l.panels = append(l.panels, frame)
+		l.write(l.body, frame.Min.X, frame.Min.Y-8, false, textRun{p.title, ink})
 		if i%l.across == 0 {
-			if i > 0 {
-				y += panelGap
-			}
-			if titled {
-				y += titleLine
-			}
-			y += panelHeight + tickLength + 5 + longest
+			f.placeRowLabels(l, frame)
 		}
-		bottom := y - tickLength - 5 - longest
-		l.panels = append(l.panels, image.Rect(0, bottom-panelHeight, 0, bottom))
+		if i+l.across >= len(f.panels) { // nothing stands below it
+			f.placeColumnLabels(l, frame)
+		}
 	}
-	top := l.panels[0].Min.Y
-	l.bar = image.Rect(0, top, barWidth, top+min(max(panelHeight, smallestBar), largestBar))
-	if runsWidth(l.body, l.legend) > l.across*(columns*l.cell+l.gap+panelGap) {
-		y = max(y, l.bar.Max.Y) // the legend reaches below the colour bar
-	}
-	if l.legend != nil {
-		l.legendY = y + 18
-		y = l.legendY + 4
-	}
-	l.height = max(y, l.bar.Max.Y) + margin
+	corner := first.Add(image.Pt(l.across*pitch.X, 0))
+	l.bar = image.Rectangle{corner, corner.Add(image.Pt(barWidth, barHeight(size)))}
+	l.write(l.body, l.left, l.height-margin-4, false, l.legend...)
 }
 
-// placeAcross places everything from left to right: row title and labels, panels, colour bar.
-func (f *Figure) placeAcross(l *layout, columns int) {
-	x := margin
-	if f.rows.title != "" {
-		x += labelPitch + 6
+// write places a text.
+func (l *layout) write(f *font, x, y int, up bool, runs ...textRun) {
+	if runsWidth(f, runs) > 0 {
+		l.texts = append(l.texts, placedText{f, x, y, up, runs})
 	}
-	l.left = x + widestRuns(l.body, l.rowLabels) + 5 + tickLength
-	panelWidth := columns*l.cell + l.gap
-	pitch := panelWidth
-	for _, panel := range f.panels {
-		pitch = max(pitch, l.body.width(panel.title))
-	}
-	for i := range l.panels {
-		left := l.left + i%l.across*(pitch+panelGap)
-		l.panels[i].Min.X, l.panels[i].Max.X = left, left+panelWidth
-	}
-	l.bar = l.bar.Add(image.Pt(l.left+l.across*(pitch+panelGap), 0))
-	widest := 0
-	for _, label := range slices.Concat(l.ticks, l.marks) {
-		widest = max(widest, l.body.width(label.text))
-	}
-	right := l.bar.Max.X + barIndent + widest
-	l.title = clip(l.large, legible(f.title), max(longestTitle, right-l.left))
-	l.subtitle = clip(l.body, legible(f.subtitle), max(longestTitle, right-l.left))
-	text := max(l.large.width(l.title), l.body.width(l.subtitle), runsWidth(l.body, l.legend))
-	l.width = margin + max(right, l.left+text)
 }
 
-func widestRuns(body *font, labels [][]textRun) int {
-	widest := 0
-	for _, label := range labels {
-		widest = max(widest, runsWidth(body, label))
+func (f *Figure) placeRowLabels(l *layout, frame image.Rectangle) {
+	for row, label := range l.rowLabels {
+		if label != nil {
+			cell := f.cellAt(l, frame, row, 0)
+			x, y := frame.Min.X-1-tickLength, cell.Min.Y+cell.Dy()/2
+			l.ticks = append(l.ticks, image.Rect(x, y, x+tickLength, y+1))
+			x -= 3 + runsWidth(l.body, label)
+			l.write(l.body, x, y+letterHeight/2, false, label...)
+		}
 	}
-	return widest
+	width := l.body.width(f.rows.title)
+	y := max((frame.Min.Y+frame.Max.Y+width)/2, frame.Min.Y+width)
+	l.write(l.body, margin+11, y, true, textRun{f.rows.title, ink})
+}
+
+func (f *Figure) placeColumnLabels(l *layout, frame image.Rectangle) {
+	for column, label := range l.labels {
+		if label != nil {
+			cell := f.cellAt(l, frame, 0, column)
+			x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1
+			l.ticks = append(l.ticks, image.Rect(x, y, x+1, y+tickLength))
+			y += tickLength + 4
+			if width := runsWidth(l.body, label); l.longest <= l.cell-6 {
+				l.write(l.body, x-width/2, y+letterHeight, false, label...)
+			} else {
+				l.write(l.body, x+letterHeight/2, y+width, true, label...)
+			}
+		}
+	}
 }
 
 // labelBar places the ticks and the marks. Marks that would overlap are moved apart, and a tick in
@@ -440,116 +462,112 @@ func (f *Figure) labelBar(l *layout) {
 			continue
 		}
 		decimals, _ := l.scale.decimals()
-		text := mark.label + " " + formatValue(mark.value, decimals)
-		label := barLabel{text: text, y: at(mark.value), ink: ink}
+		text := textRun{mark.label + " " + formatValue(mark.value, decimals), ink}
 		if mark.label == "clean" {
-			label.ink = accent
+			text.ink = accent
 		}
-		l.marks = append(l.marks, label)
+		l.marks = append(l.marks, barLabel{text, at(mark.value), at(mark.value)})
 	}
 	slices.SortStableFunc(l.marks, func(a, b barLabel) int { return a.y - b.y })
-	for i := range l.marks {
-		l.marks[i].labelY = l.marks[i].y
-		if i > 0 {
-			l.marks[i].labelY = max(l.marks[i].y, l.marks[i-1].labelY+labelPitch+2)
-		}
+	for i := 1; i < len(l.marks); i++ {
+		l.marks[i].labelY = max(l.marks[i].y, l.marks[i-1].labelY+labelPitch+2)
 	}
+	lowest := l.bar.Max.Y - 1
 	for i := len(l.marks) - 1; i >= 0; i-- { // and not below the bar
-		lowest := l.bar.Max.Y - 1
-		if i+1 < len(l.marks) {
-			lowest = l.marks[i+1].labelY - labelPitch - 2
-		}
 		l.marks[i].labelY = min(l.marks[i].labelY, lowest)
+		lowest = l.marks[i].labelY - labelPitch - 2
 	}
+	x := l.bar.Max.X + barIndent
 	values, texts := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
 	for i, v := range values {
-		t := barLabel{texts[i], at(v), at(v), ink}
-		for _, m := range l.marks {
-			if abs(m.labelY-t.labelY) < labelPitch {
-				t.text = ""
-			}
+		y := at(v)
+		l.ticks = append(l.ticks, image.Rect(l.bar.Max.X+1, y, l.bar.Max.X+1+tickLength, y+1))
+		inTheWay := func(m barLabel) bool { return abs(m.labelY-y) < labelPitch }
+		if !slices.ContainsFunc(l.marks, inTheWay) {
+			l.write(l.body, x, y+letterHeight/2, false, textRun{texts[i], ink})
 		}
-		l.ticks = append(l.ticks, t)
-	}
-}
-
-func (f *Figure) paintPanel(c *canvas, l *layout, i int) {
-	frame, panel := l.panels[i], f.panels[i]
-	c.text(l.body, frame.Min.X, frame.Min.Y-8, textRun{panel.title, ink})
-	c.fill(frame.Inset(-1), frameGrey)
-	c.fill(frame, white)
-	for row := range f.rows.names {
-		for column := range f.columns.names {
-			f.paintCell(c, l, l.cellAt(frame, row, column), panel.at(row, column))
-		}
-	}
-	for column, label := range l.labels {
-		if label != nil {
-			cell := l.cellAt(frame, 0, column)
-			x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1
-			c.fill(image.Rect(x, y, x+1, y+tickLength), frameGrey)
-			if width := runsWidth(l.body, label); l.upright {
-				c.text(l.body, x-width/2, y+tickLength+4+letterHeight, label...)
-			} else {
-				c.textUp(l.body, x+letterHeight/2, y+tickLength+4+width, label...)
-			}
-		}
-	}
-	if i%l.across == 0 {
-		f.paintRowLabels(c, l, frame)
-	}
-}
-
-func (f *Figure) paintCell(c *canvas, l *layout, cell image.Rectangle, value float64) {
-	if math.IsNaN(value) {
-		if !f.blank {
-			c.hatch(cell)
-		}
-		return
-	}
-	c.fill(cell, l.scale.step(value))
-	if l.decimals != noValues {
-		text := formatValue(value, l.decimals)
-		x := cell.Min.X + (cell.Dx()-l.body.width(text)+1)/2
-		c.text(l.body, x, cell.Min.Y+cell.Dy()/2+letterHeight/2, textRun{text, ink})
-	}
-}
-
-// cellAt is the place of a cell of the panel in frame, without the white lines around it.
-func (l *layout) cellAt(frame image.Rectangle, row, column int) image.Rectangle {
-	x := frame.Min.X + column*l.cell + l.gap
-	y := frame.Min.Y + row*l.cell + l.gap + row/l.group*groupGap
-	return image.Rect(x, y, x+l.cell-l.gap, y+l.cell-l.gap)
-}
-
-func (f *Figure) paintRowLabels(c *canvas, l *layout, frame image.Rectangle) {
-	for row, label := range l.rowLabels {
-		if label != nil {
-			cell := l.cellAt(frame, row, 0)
-			y := cell.Min.Y + cell.Dy()/2
-			c.fill(image.Rect(frame.Min.X-1-tickLength, y, frame.Min.X-1, y+1), frameGrey)
-			x := frame.Min.X - tickLength - 4 - runsWidth(l.body, label)
-			c.text(l.body, x, y+letterHeight/2, label...)
-		}
-	}
-	width := l.body.width(f.rows.title)
-	y := max((frame.Min.Y+frame.Max.Y+width)/2, frame.Min.Y+width)
-	c.textUp(l.body, margin+11, y, textRun{f.rows.title, ink})
-}
-
-func (f *Figure) paintBar(c *canvas, l *layout) {
-	c.fill(l.bar.Inset(-1), frameGrey)
-	c.gradient(l.bar)
-	for _, t := range l.ticks {
-		c.fill(image.Rect(l.bar.Max.X+1, t.y, l.bar.Max.X+1+tickLength, t.y+1), frameGrey)
-		c.text(l.body, l.bar.Max.X+barIndent, t.labelY+letterHeight/2, textRun{t.text, t.ink})
 	}
 	for _, m := range l.marks {
-		c.fill(image.Rect(l.bar.Min.X, m.y-1, l.bar.Max.X, m.y+2).Intersect(l.bar), white)
-		c.fill(image.Rect(l.bar.Min.X, m.y, l.bar.Max.X, m.y+1), ink+fullInk)
-		c.pointer(l.bar.Max.X+2, m.y, m.labelY, m.ink+fullInk)
-		c.text(l.body, l.bar.Max.X+barIndent, m.labelY+letterHeight/2, textRun{m.text, m.ink})
+		l.write(l.body, x, m.labelY+letterHeight/2, false, m.text)
 	}
+}
+
+// labels gives the texts of the rows or columns.
+func (a *Axis) labels(body *font) [][]textRun {
+	labels := make([][]textRun, len(a.names))
+	for i, name := range a.names {
+		if !a.tokens {
+			labels[i] = []textRun{{name, ink}}
+			continue
+		}
+		if a.beside != nil && a.beside[i] != "" {
+			labels[i] = legible(body, a.beside[i], accent, longestLabel, true)
+			labels[i] = append(labels[i], textRun{"→", paleInk})
+		}
+		labels[i] = append(labels[i], legible(body, name, ink, longestLabel, true)...)
+	}
+	return labels
+}
+
+// thin leaves out labels that would touch others. First come those for which the texts differ, then
+// every second, fifth, tenth … one, or where they stand in groups those that divide a group evenly.
+func thin(labels [][]textRun, beside []string, cell, group int) {
+	step := 1
+	for step*cell < labelPitch {
+		step = nextStep(step, group)
+	}
+	chosen := make([]bool, len(labels))
+	choose := func(i int) {
+		near := chosen[max(0, i-step+1):min(len(labels), i+step)]
+		chosen[i] = chosen[i] || !slices.Contains(near, true)
+	}
+	for i, clean := range beside {
+		if clean != "" {
+			choose(i)
+		}
+	}
+	for i := 0; i < len(labels); i += step {
+		choose(i)
+	}
+	for i := range labels {
+		if !chosen[i] {
+			labels[i] = nil
+		}
+	}
+}
+
+// nextStep continues 1, 2, 5, 10, 20, 50, … or, among the rows of groups, the divisors of a group.
+func nextStep(step, group int) int {
+	for next := step + 1; next <= group; next++ {
+		if group%next == 0 {
+			return next
+		}
+	}
+	return nextRound(step/max(group, 1)) * max(group, 1)
+}
+
+// legend is the column title and, where the texts differ, the key to the labels.
+func (f *Figure) legend() []textRun {
+	var legend []textRun
+	if f.columns.title != "" {
+		legend = append(legend, textRun{f.columns.title, ink})
+	}
+	if slices.ContainsFunc(f.columns.beside, func(s string) bool { return s != "" }) {
+		if legend != nil {
+			legend = append(legend, textRun{"; where they differ: ", paleInk})
+		}
+		arrow := textRun{"→", paleInk}
+		legend = append(legend, textRun{"clean", accent}, arrow, textRun{"corrupt", ink})
+	}
+	return legend
+}
+
+func widestRuns(body *font, labels [][]textRun) int {
+	widest := 0
+	for _, label := range labels {
+		widest = max(widest, runsWidth(body, label))
+	}
+	return widest
 }
 
 // anchors is the colour map from the lowest value's colour to the highest one's.

@@ -8,7 +8,9 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -142,7 +144,7 @@ func TestEveryNumberCanBeRead(t *testing.T) {
 				continue // there are four times as many pixels to read
 			}
 			for position, value := range row {
-				cell := l.cellAt(l.panels[0], layer, position)
+				cell := f.cellAt(l, l.panels[0], layer, position)
 				want := formatValue(value, 2)
 				x := cell.Min.X + (cell.Dx()-l.body.width(want)+1)/2
 				got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, cell.Max.X-x)
@@ -155,6 +157,7 @@ func TestEveryNumberCanBeRead(t *testing.T) {
 	}
 }
 
+// Every text of the layout is in the picture, and the layout has every text that it should have.
 func TestEveryTextCanBeRead(t *testing.T) {
 	for _, scale := range []int{1, 2} {
 		f := exampleFigure()
@@ -164,46 +167,51 @@ func TestEveryTextCanBeRead(t *testing.T) {
 		f.panels = append(f.panels, f.panels[0])
 		f.panels[0].title, f.panels[1].title = "resid", "mlp"
 		picture, l := paintPNG(t, f)
-		check := func(what, got, want string) {
-			t.Helper()
-			if got != want {
-				t.Errorf("scale %d, %s: read %q, want %q", scale, what, got, want)
+		times := map[string]int{}
+		for _, text := range l.texts {
+			want := runsText(text.runs)
+			length := runsWidth(text.font, text.runs)
+			got := read(picture, text.font, text.x, text.y, text.up, length)
+			if times[want]++; got != want {
+				t.Errorf("scale %d: read %q, want %q", scale, got, want)
 			}
 		}
-		check("title", read(picture, l.large, l.left, l.titleY, false, 999), f.title)
-		check("subtitle", read(picture, l.body, l.left, l.subtitleY, false, 999), f.subtitle)
-		check("legend", read(picture, l.body, l.left, l.legendY, false, 999),
-			"token of the corrupt text; where they differ: clean→corrupt")
-		middle := (l.panels[0].Min.Y + l.panels[0].Max.Y + l.body.width("layer")) / 2
-		check("row title", read(picture, l.body, margin+11, middle, true, 999), "layer")
 		labels := []string{"Señor", "␣Jones→␣¿Qué", `\n`, `␣\u4e2d`, `\xe4\xb8`, `a\tb`, "{|}~",
 			"Ñandú", "Æøß", "␣internationalizationisa…", "␣Michelle"}
+		for _, text := range slices.Concat(labels, labels, f.rows.names, []string{
+			f.title, f.subtitle, "resid", "mlp", "layer", "clean −3.38", "corrupt 1.02", "−2.5",
+			"token of the corrupt text; where they differ: clean→corrupt"}) {
+			if times[text]--; times[text] < 0 {
+				t.Errorf("there is no %q", text)
+			}
+		}
+	}
+}
+
+// Of panels above each other the lowest have column labels, and the first of each line row labels.
+func TestLabelsOfAGrid(t *testing.T) {
+	f := kinds()["sites of 11"]
+	_, l := paintPNG(t, f)
+	if l.across != 2 || len(l.panels) != 5 {
+		t.Fatalf("%d panels, %d side by side", len(l.panels), l.across)
+	}
+	at := map[image.Point]int{} // how many labels stand below or left of a panel, by its number
+	for _, text := range l.texts {
 		for i, frame := range l.panels {
-			got := read(picture, l.body, frame.Min.X, frame.Min.Y-8, false, 999)
-			check("panel title", got, f.panels[i].title)
-			for column, want := range labels {
-				cell := l.cellAt(frame, 0, column)
-				y := frame.Max.Y + 1 + tickLength + 4 + l.body.width(want)
-				got := read(picture, l.body, cell.Min.X+cell.Dx()/2+5, y, true, 999)
-				check("column label", got, want)
-			}
-		}
-		for row, want := range f.rows.names {
-			cell := l.cellAt(l.panels[0], row, 0)
-			x := l.panels[0].Min.X - tickLength - 4 - l.body.width(want)
-			got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, 40)
-			check("row label", strings.TrimRight(got, " -"), want) // the tick that follows
-		}
-		for _, labels := range [][]barLabel{l.ticks, l.marks} {
-			for _, label := range labels {
-				if label.text == "" {
-					continue // a mark is in its way
+			if name := runsText(text.runs); name == "␣and" || name == "␣Mary" || name == "11" {
+				below := text.y > frame.Max.Y && text.y < frame.Max.Y+longestLabel &&
+					text.x > frame.Min.X && text.x < frame.Max.X
+				left := text.y > frame.Min.Y && text.y < frame.Max.Y && text.x < frame.Min.X &&
+					text.x > frame.Min.X-40
+				if below || left {
+					at[image.Pt(i, map[bool]int{true: 0, false: 1}[below])]++
 				}
-				x := l.bar.Max.X + barIndent
-				got := read(picture, l.body, x, label.labelY+5, false, 999)
-				check("colour bar", got, label.text)
 			}
 		}
+	}
+	want := map[image.Point]int{{0, 1}: 1, {2, 1}: 1, {4, 1}: 1, {3, 0}: 2, {4, 0}: 2}
+	if !maps.Equal(at, want) {
+		t.Errorf("labels: %v, want %v", at, want)
 	}
 }
 
@@ -219,7 +227,7 @@ func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
 			low, high := l.scale.low, l.scale.high
 			for layer, row := range matrix {
 				for position, value := range row {
-					cell := l.cellAt(l.panels[0], layer, position)
+					cell := f.cellAt(l, l.panels[0], layer, position)
 					corners := []image.Point{
 						cell.Min.Mul(scale), cell.Max.Mul(scale).Sub(image.Pt(1, 1)),
 						image.Pt(cell.Min.X, cell.Max.Y-1).Mul(scale),
@@ -273,24 +281,25 @@ func TestColourBar(t *testing.T) {
 			}
 		}
 		values, _ := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
-		if len(values) != len(l.ticks) || len(values) < 4 {
-			t.Fatalf("%d ticks for %v", len(l.ticks), values)
+		lines := l.ticks[len(l.ticks)-len(values):]
+		if len(values) < 4 {
+			t.Fatalf("ticks at %v", values)
 		}
-		for i, tick := range l.ticks {
-			if math.Abs(valueAt(tick.y)-values[i]) > pixel {
-				t.Errorf("the tick of %g is at %g", values[i], valueAt(tick.y))
+		for i, tick := range lines {
+			if y := tick.Min.Y; math.Abs(valueAt(y)-values[i]) > pixel {
+				t.Errorf("the tick of %g is at %g", values[i], valueAt(y))
 			}
-			if got := picture.ColorIndexAt(l.bar.Max.X+2, tick.y); got != frameGrey {
+			if got := picture.ColorIndexAt(l.bar.Max.X+2, tick.Min.Y); got != frameGrey {
 				t.Errorf("the tick of %g is not painted: colour %d", values[i], got)
 			}
 		}
 		texts := map[string]float64{"clean −3.38": -3.38, "corrupt 1.02": 1.02}
 		for _, mark := range l.marks {
 			at, painted := valueAt(mark.y), picture.ColorIndexAt(l.bar.Min.X+5, mark.y)
-			if math.Abs(at-texts[mark.text]) > pixel || painted != ink+fullInk {
-				t.Errorf("mark %q at %g, colour %d", mark.text, at, painted)
+			if math.Abs(at-texts[mark.text.text]) > pixel || painted != ink+fullInk {
+				t.Errorf("mark %q at %g, colour %d", mark.text.text, at, painted)
 			}
-			delete(texts, mark.text)
+			delete(texts, mark.text.text)
 		}
 		if len(texts) > 0 {
 			t.Errorf("not marked: %v", texts)
@@ -302,7 +311,7 @@ func TestDivergingMapIsCentred(t *testing.T) {
 	f := exampleFigure()
 	f.colorMap = "rdbu"
 	picture, l := paintPNG(t, f)
-	cell := l.cellAt(l.panels[0], 0, 0)
+	cell := f.cellAt(l, l.panels[0], 0, 0)
 	got, want := picture.At(cell.Min.X, cell.Min.Y), color.RGBA{0xf7, 0xf7, 0xf7, 255}
 	if got != want {
 		t.Errorf("the corrupt run's metric is %v, want %v", got, want)
@@ -329,11 +338,11 @@ func TestCloseMarks(t *testing.T) {
 	}
 	for _, mark := range l.marks {
 		got := read(picture, l.body, l.bar.Max.X+barIndent, mark.labelY+5, false, 999)
-		if got != mark.text {
-			t.Errorf("read %q, want %q", got, mark.text)
+		if got != mark.text.text {
+			t.Errorf("read %q, want %q", got, mark.text.text)
 		}
 		if mark.labelY >= l.bar.Max.Y || mark.labelY < l.bar.Min.Y {
-			t.Errorf("%q is beside the bar's end", mark.text)
+			t.Errorf("%q is beside the bar's end", mark.text.text)
 		}
 	}
 }
@@ -453,12 +462,12 @@ func wideFigure(rows, columns int) *Figure {
 func TestManyColumns(t *testing.T) {
 	for _, test := range []struct{ rows, columns, cell, widest, tallest int }{
 		{12, 11, 48, 900, 900},
-		{12, 30, 48, 1700, 900},
-		{12, 60, 24, 1700, 600},
+		{12, 30, 23, 907, 500},
+		{12, 60, 14, 1100, 400},
 		{12, 300, 14, 4500, 500},
 		{12, 1024, 4, 5000, 400},
 		{48, 1024, 4, 5000, 500},
-		{48, 11, 48, 900, 2600},
+		{48, 11, 24, 900, 1361},
 		{1, 1, 48, 500, 400},
 		{100, 4900, 1, 6000, 500},
 	} {
@@ -488,27 +497,95 @@ func TestManyColumns(t *testing.T) {
 func TestShortLabelsStandUpright(t *testing.T) {
 	f := wideFigure(12, 12)
 	f.columns = Axis{names: numbered(12)}
-	picture, l := paintPNG(t, f)
-	for column, want := range f.columns.names {
-		cell := l.cellAt(l.panels[0], 0, column)
-		x := cell.Min.X + cell.Dx()/2 - l.body.width(want)/2
-		y := l.panels[0].Max.Y + 1 + tickLength + 4 + letterHeight
-		if got := read(picture, l.body, x, y, false, cell.Max.X-x); got != want {
-			t.Errorf("read %q, want %q", got, want)
+	f.rows.names = make([]string, 12)
+	_, l := paintPNG(t, f)
+	upright := 0
+	for _, text := range l.texts {
+		if text.y > l.panels[0].Max.Y && !text.up {
+			upright++
 		}
+	}
+	if upright < 12 {
+		t.Errorf("%d labels stand upright", upright)
 	}
 }
 
 func TestFigureErrors(t *testing.T) {
-	large := wideFigure(600, 1024)
-	large.scale = 8
+	large := wideFigure(2000, 1024)
+	large.scale, large.panels = 8, []Panel{{}, {}, {}, {}} // before there are values
 	for want, f := range map[string]*Figure{
-		"heat map: 2 × 5000 cells are too many for one picture (at most 2304 × 4900)": wideFigure(2,
-			5000),
-		"heat map: 26368 × 16160 pixels are too many for one picture: ask for less in one, or " +
-			"for a smaller scale": large,
+		"heat map: 1 of 2 × 5000 cells, 1 pixels for one, are too many for one picture: ask for " +
+			"less in one, or for a smaller scale": wideFigure(2, 5000),
+		"heat map: 4 of 2000 × 1024 cells, 8 pixels for one, are too many for one picture: ask " +
+			"for less in one, or for a smaller scale": large,
 	} {
+		wantWhole(t, "too large", f.tooLarge(), want)
 		wantWhole(t, "too large", f.write(io.Discard), want)
+	}
+}
+
+// Set 16 cm wide, a picture of up to 21 tokens has letters of 7 points, of several panels 6; a grid
+// of heads has the shape of a page. Values stand in the cells as long as letters can be read.
+func TestPrintSizes(t *testing.T) {
+	all := kinds()
+	all["21 tokens"], all["21 negative"] = wideFigure(12, 21), wideFigure(12, 21)
+	at := all["21 negative"].panels[0].at
+	all["21 negative"].panels[0].at = func(r, c int) float64 { return -10 * at(r, c) }
+	all["three sites of 21"] = wideFigure(12, 21)
+	site := Panel{"resid", at}
+	all["three sites of 21"].panels = []Panel{site, site, site}
+	for name, n := range map[string]int{"12 heads": 12, "144 heads": 144} {
+		f := *all["attention of 11"]
+		f.panels = make([]Panel, 2*n)
+		for i := range f.panels {
+			f.panels[i] = Panel{"9.11, corrupt run", func(r, c int) float64 { return 0.35 }}
+		}
+		f.low, f.high = 0, 1
+		all[name] = &f
+	}
+	for name, want := range map[string]struct {
+		points float64 // of letters, 16 cm wide
+		shape  float64 // at most so many times as high as wide
+		values bool
+	}{
+		"21 tokens": {7, 1, true}, "21 negative": {7, 1, true}, "sites of 11": {6, 1.7, true},
+		"three sites of 21": {6, 2, true}, "direct": {6, 1.6, true},
+		"heads by position of 11": {6, 2.3, false}, // of 144 rows
+		"12 heads":                {5.9, 1.5, false}, "144 heads": {2.2, 1.7, false},
+	} {
+		l := must(all[name].layout())
+		points := 14 * 0.16 / 0.0254 * 72 / float64(l.width)
+		shape := float64(l.height) / float64(l.width)
+		if points < want.points || shape > want.shape || (l.decimals != noValues) != want.values {
+			t.Errorf("%s: %d × %d, letters of %.1f points, %d decimals", name, l.width, l.height,
+				points, l.decimals)
+		}
+	}
+}
+
+// A heading takes the place of the title, and an empty one of both lines.
+func TestHeading(t *testing.T) {
+	f := exampleFigure()
+	heights := []int{must(f.layout()).height}
+	for _, heading := range []string{"My figure", ""} {
+		f.heading = &heading
+		l := must(f.layout())
+		heights = append(heights, l.height)
+		above := 0
+		for _, text := range l.texts {
+			if text.y < l.panels[0].Min.Y {
+				above++
+			}
+			if runsText(text.runs) == f.title {
+				t.Error("the title is still there")
+			}
+		}
+		if above != map[string]int{"My figure": 2, "": 0}[heading] {
+			t.Errorf("%q: %d lines above the panels", heading, above)
+		}
+	}
+	if heights[1] != heights[0] || heights[2] != heights[0]-50 {
+		t.Errorf("heights: %v", heights)
 	}
 }
 
@@ -522,22 +599,19 @@ func FuzzFigure(f *testing.F) {
 	f.Add(uint8(2), uint8(2), uint8(1), uint8(1), false, 1e17, 1e17+64, "x", "x")
 	f.Fuzz(func(t *testing.T, rows, columns, panels, scale uint8, diverging bool, a, b float64,
 		text, label string) {
-		rows, columns = 1+rows%40, 1+columns%70
+		rows, columns = 1+rows%4, 1+columns%5
+		text, label = text[:min(len(text), 40)], label[:min(len(label), 40)]
 		figure := &Figure{title: text, subtitle: label, center: b,
-			style: style{colorMap: "viridis", scale: 1 + int(scale%2)}}
+			style: style{colorMap: "viridis", scale: 1 + int(scale%8/7)}}
 		if diverging {
 			figure.colorMap = "rdbu"
 		}
 		figure.marks = []Mark{{a, "clean"}, {b, "corrupt"}}
+		at := func(r, c int) float64 {
+			return []float64{a, b, a - b, math.NaN(), a * float64(r)}[(r+c)%5]
+		}
 		for range 1 + panels%3 {
-			matrix := make([][]float64, rows)
-			for r := range matrix {
-				matrix[r] = make([]float64, columns)
-				for c := range matrix[r] {
-					matrix[r][c] = []float64{a, b, a - b, math.NaN(), a * float64(r)}[(r+c)%5]
-				}
-			}
-			figure.panels = append(figure.panels, Panel{"resid", cells(matrix)})
+			figure.panels = append(figure.panels, Panel{"resid", at})
 		}
 		figure.columns = Axis{title: "position", tokens: true}
 		for range columns {
@@ -549,11 +623,8 @@ func FuzzFigure(f *testing.F) {
 			figure.rows.names = append(figure.rows.names, label)
 		}
 		figure.across, figure.group, figure.blank = int(panels%4), int(rows%5), scale%2 == 0
-		picture, err := figure.paint()
-		if err != nil && !strings.HasPrefix(err.Error(), "heat map: ") {
-			t.Fatal(err)
-		}
-		if picture != nil && (picture.Rect.Dx() > 2*7000 || picture.Rect.Dy() > 2*8000) {
+		picture := figure.paint(must(figure.layout()))
+		if picture.Rect.Dx() > 2*2000 || picture.Rect.Dy() > 2*2000 {
 			t.Fatalf("the picture is %v", picture.Rect)
 		}
 	})
@@ -562,7 +633,7 @@ func FuzzFigure(f *testing.F) {
 func BenchmarkPaint(b *testing.B) {
 	f := exampleFigure()
 	for range b.N {
-		must(f.paint())
+		f.paint(must(f.layout()))
 	}
 }
 
@@ -652,7 +723,7 @@ func TestNothingOverlaps(t *testing.T) {
 				t.Errorf("%s, scale %d: %v", name, f.scale, err)
 				continue
 			}
-			things := boxes(f, l)
+			things := boxes(l)
 			for a, box := range things {
 				if !box.In(image.Rect(0, 0, l.width, l.height)) {
 					t.Errorf("%s: %s at %v is outside", name, a, box)
@@ -668,50 +739,18 @@ func TestNothingOverlaps(t *testing.T) {
 }
 
 // boxes says where the layout puts everything, in pixels at scale 1.
-func boxes(f *Figure, l *layout) map[string]image.Rectangle {
-	line := func(x, y, width int) image.Rectangle { // y is the baseline
-		return image.Rect(x, y-letterHeight, x+width, y+3)
-	}
-	all := map[string]image.Rectangle{
-		"title":    line(l.left, l.titleY, l.large.width(l.title)),
-		"subtitle": line(l.left, l.subtitleY, l.body.width(l.subtitle)),
-		"legend":   line(l.left, l.legendY, runsWidth(l.body, l.legend)),
-		"bar":      l.bar,
-	}
-	for _, label := range append(l.ticks, l.marks...) {
-		if label.text != "" {
-			x, y := l.bar.Max.X+barIndent, label.labelY-labelPitch/2
-			width := l.body.width(label.text)
-			all["bar label "+label.text] = image.Rect(x, y, x+width, y+labelPitch)
-		}
-	}
+func boxes(l *layout) map[string]image.Rectangle {
+	all := map[string]image.Rectangle{"bar": l.bar}
 	for i, frame := range l.panels {
 		all[fmt.Sprint("panel ", i)] = frame.Inset(-1)
-		title := l.body.width(f.panels[i].title)
-		all[fmt.Sprint("panel title ", i)] = line(frame.Min.X, frame.Min.Y-8, title)
-		for c, label := range l.labels {
-			if label != nil {
-				cell, width := l.cellAt(frame, 0, c), runsWidth(l.body, label)
-				x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1+tickLength+4
-				box := image.Rect(x-labelPitch/2, y, x+labelPitch/2, y+width)
-				if l.upright {
-					box = line(x-width/2, y+letterHeight, width)
-				}
-				all[fmt.Sprintf("column label %d of %d", c, i)] = box
-			}
+	}
+	for i, text := range l.texts {
+		width := runsWidth(text.font, text.runs)
+		box := image.Rect(text.x, text.y-letterHeight, text.x+width, text.y+3)
+		if text.up {
+			box = image.Rect(text.x-letterHeight, text.y-width, text.x+3, text.y)
 		}
-		for r, label := range l.rowLabels {
-			if label != nil && i%l.across == 0 {
-				cell, width := l.cellAt(frame, r, 0), runsWidth(l.body, label)
-				y := cell.Min.Y + cell.Dy()/2 + letterHeight/2
-				box := line(frame.Min.X-tickLength-4-width, y, width)
-				all[fmt.Sprintf("row label %d of %d", r, i)] = box
-			}
-		}
-		if i%l.across == 0 {
-			y := frame.Min.Y
-			all[fmt.Sprint("row title ", i)] = image.Rect(margin, y, margin+14, frame.Max.Y)
-		}
+		all[fmt.Sprintf("text %d, %s", i, runsText(text.runs))] = box
 	}
 	return all
 }
@@ -723,7 +762,7 @@ func TestBlankCells(t *testing.T) {
 	for i := range f.panels {
 		for r, row := range cellsOf(f, i) {
 			for c, v := range row {
-				corner := l.cellAt(l.panels[i], r, c).Min
+				corner := f.cellAt(l, l.panels[i], r, c).Min
 				blank := picture.ColorIndexAt(corner.X, corner.Y) == white
 				if blank != math.IsNaN(v) {
 					t.Fatalf("panel %d, cell (%d, %d) of value %g is blank: %v", i, r, c, v, blank)
@@ -742,10 +781,10 @@ func TestFixedRange(t *testing.T) {
 		f.rows.names, f.panels[0].at = f.rows.names[:1], cells([][]float64{values})
 		f.low, f.high = -2, 2
 		picture, l := paintPNG(t, f)
-		if len(l.marks) != 1 || l.marks[0].text != "corrupt 1.02" { // the clean one is beyond
+		if len(l.marks) != 1 || l.marks[0].text.text != "corrupt 1.02" { // the clean one is beyond
 			t.Errorf("marks: %+v", l.marks)
 		}
-		corner := l.cellAt(l.panels[0], 0, 0).Min
+		corner := f.cellAt(l, l.panels[0], 0, 0).Min
 		return picture.ColorIndexAt(corner.X, corner.Y)
 	}
 	if a, b := colour(1, -7), colour(1, 99, 3); a != b || a != 3*(mapSteps-1)/4+1 {

@@ -160,8 +160,8 @@ func (p *program) commands() []Command {
 	const text = " model heads offline bos e json "
 	return []Command{
 		{"", "[…]", text + "ids top o csv site to layers positions lens attention direct metric " +
-			"pairs resume cmap scale range", p.patch},
-		{"mean", "RESULTS…", "o json cmap scale range", p.mean},
+			"pairs resume cmap scale title range", p.patch},
+		{"mean", "RESULTS…", "o json cmap scale title range", p.mean},
 		{"next", "TEXT.txt [ANSWER…]", text + "ids top", p.next},
 		{"tokens", "TEXT.txt", text, p.tokens},
 		{"fetch", "[NAME]", "o", p.fetch},
@@ -221,6 +221,11 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.StringVar(&p.colorMap, "cmap", "viridis",
 		"colours: viridis, or rdbu, centred on the corrupt run or on -range (`MAP`)")
 	f.IntVar(&p.scale, "scale", 1, "make the picture `N` times as sharp, for print")
+	f.Func("title", "the first line of the picture, by default the metric; \"\" for no lines "+
+		"above the panels (`TEXT`)", func(text string) error {
+		p.heading = &text
+		return nil
+	})
 	f.Func("range", "the numbers that the colours span, such as -5:5, so that pictures can "+
 		"be compared (`LOW:HIGH`)", p.parseRange)
 	f.StringVar(&p.dtype, "dtype", "",

@@ -566,7 +566,7 @@ func (r *Result) figure(s style) *Figure {
 	if s.low < s.high {
 		f.low, f.high = s.low, s.high
 	}
-	f.colorMap, f.scale = s.colorMap, s.scale
+	f.colorMap, f.scale, f.heading = s.colorMap, s.scale, s.heading
 	f.comments = [][2]string{{"Software", "mechpatch " + r.Version},
 		{"Comment", fmt.Sprintf("%q", r.Command)}}
 	return &f

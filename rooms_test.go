@@ -28,7 +28,7 @@ var rooms = []string{
 	// the story
 	"question.go", "look.go", "patch.go", "circuit.go",
 	// the picture
-	"heatmap.go", "scale.go", "canvas.go", "font.go",
+	"heatmap.go", "canvas.go", "font.go",
 	// the weights
 	"convert.go", "hub.go", "find.go",
 	"weights.go", "dialect.go",
