@@ -60,7 +60,7 @@ type style struct {
 
 // Measures of the layout, in pixels at scale 1.
 const (
-	margin        = 10
+	margin        = 8
 	usualCell     = 48
 	largestCell   = 96   // where numbers need as many digits to be told apart
 	gridCell      = 20   // smaller cells touch each other
@@ -76,7 +76,7 @@ const (
 	smallestBar   = 180
 	largestBar    = 900
 	mostTicks     = 14
-	panelGap      = 24
+	panelGap      = 20
 	longestLabel  = 150
 	longestTitle  = 830
 	largestScale  = 8
@@ -94,12 +94,6 @@ func (f *Figure) write(w io.Writer) error {
 	}
 	picture := f.paint(l)
 	return writePNG(w, picture, f.scale*density(l.width, l.height), f.comments)
-}
-
-// tooLarge tells whether the picture would be, also before any value is known.
-func (f *Figure) tooLarge() error {
-	_, err := f.layout()
-	return err
 }
 
 // density is how many pixels of scale 1 a metre of the printed picture has: so that its letters
@@ -193,6 +187,8 @@ type barLabel struct {
 // noValues is the number of decimals where cells are too small for their values.
 const noValues = math.MinInt
 
+// layout lays the figure out. It fails if the picture would be too large, also before a run, when
+// no value is known.
 func (f *Figure) layout() (*layout, error) {
 	l := &layout{scale: f.colorScale(), decimals: noValues}
 	l.body = newFont(1, bodyPen, f.scale)
@@ -311,7 +307,7 @@ func (f *Figure) valueWidths(l *layout) (widths map[int]int, fewest int) {
 			widest = max(widest, l.body.width(formatValue(v, decimals)))
 		})
 		if widest > 0 && widest < largestCell {
-			widths[decimals] = max(widest+1, smallestValue)
+			widths[decimals] = max(widest+2, smallestValue)
 		}
 	}
 	return widths, widths[least]

@@ -454,6 +454,14 @@ func (p *program) patchPair(words []string) error {
 	if err != nil {
 		return err
 	}
+	layOut, _, err := p.study.layOut(m, len(q.clean), m.tokenizer.tokens(q.clean),
+		m.tokenizer.tokens(q.corrupt))
+	if err == nil && p.image != "" {
+		_, err = layOut.figure(p.style).layout()
+	}
+	if err != nil {
+		return err
+	}
 	bar := newProgress(p.stderr)
 	r, err := p.study.run(m, q, bar.share)
 	bar.clear()
