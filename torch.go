@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -299,7 +300,7 @@ type pickleMachine struct {
 	at       int // the next byte
 	steps    int // done so far
 	stack    []any
-	marks    []int // heights of the stack
+	marks    []int // heights of the stack; the first is its bottom
 	memo     map[uint64]any
 	storages map[string]*storage // those that the pickle has named, by key
 }
@@ -326,7 +327,8 @@ const (
 // follow it. The storages that it names come to storages.
 func unpickle(data []byte, storages map[string]*storage) (object any, rest []byte) {
 	m := &pickleMachine{
-		program: data[:min(len(data), maxPickle)], memo: map[uint64]any{}, storages: storages,
+		program: data[:min(len(data), maxPickle)], marks: []int{0}, memo: map[uint64]any{},
+		storages: storages,
 	}
 	for ; m.steps < maxSteps; m.steps++ {
 		m.start = m.at
@@ -348,7 +350,7 @@ func (m *pickleMachine) fail(format string, args ...any) {
 }
 
 var opcodes = [256]func(m *pickleMachine){
-	opProto: (*pickleMachine).protocol,
+	opProto: func(m *pickleMachine) { m.take(1) }, // PROTO: what is not known is refused by itself
 	0x95:    func(m *pickleMachine) { m.take(8) }, // FRAME: how many bytes may be fetched at once
 
 	'N':  func(m *pickleMachine) { m.push(nil) },                             // NONE
@@ -393,30 +395,18 @@ var opcodes = [256]func(m *pickleMachine){
 	'Q':  func(m *pickleMachine) { m.push(m.persistent(m.popN(1)[0])) },    // BINPERSID
 }
 
-func (m *pickleMachine) protocol() {
-	if version := m.uint(1); version < 2 || version > 5 {
-		m.fail("protocol %d: only 2 to 5 are known", version)
-	}
-}
-
 // find pushes a name: module, name.
 func (m *pickleMachine) find(names pyTuple) {
-	module, ok1 := names[0].(string)
-	name, ok2 := names[1].(string)
-	if !ok1 || !ok2 || len(module)+len(name) > longestName {
-		m.fail("a name that is none")
+	module, name := arg[string](m, names[0]), arg[string](m, names[1])
+	if len(module)+len(name) > longestName {
+		m.fail("a name of %d bytes", len(module)+len(name))
 	}
 	m.push(pyName(module + "." + name))
 }
 
 // reduce pushes function(*args), for a function that the machine knows; any other ends the program.
 func (m *pickleMachine) reduce(call pyTuple) {
-	name, ok1 := call[0].(pyName)
-	args, ok2 := call[1].(pyTuple)
-	if !ok1 || !ok2 {
-		m.fail("a call of %s, with %s", pyKind(call[0]), pyKind(call[1]))
-	}
-	m.push(m.call(name, args))
+	m.push(m.call(arg[pyName](m, call[0]), arg[pyTuple](m, call[1])))
 }
 
 // call knows what a state dict needs, or what trainers keep beside it. Of objects that hold no
@@ -426,18 +416,12 @@ func (m *pickleMachine) call(function pyName, args pyTuple) any {
 	case "torch._utils._rebuild_tensor_v2":
 		return m.tensor(args)
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state":
-		if len(args) == 3 || len(args) == 4 { // tensor, requires_grad, hooks, attributes
-			if tensor, ok := args[0].(*strided); ok {
-				return tensor
-			}
-		}
-		m.fail("a parameter is not made of a tensor")
+		m.length(args, 3, 4) // tensor, requires_grad, hooks; attributes
+		return arg[*strided](m, args[0])
 	case "torch._tensor._rebuild_from_type_v2":
 		return m.tensorOfType(args)
 	case "collections.OrderedDict":
-		if len(args) > 0 {
-			m.fail("an OrderedDict is made of %d arguments, not 0", len(args))
-		}
+		m.length(args, 0, 0)
 		return pyDict{}
 	case "collections.defaultdict", "collections.Counter":
 		return pyDict{}
@@ -450,33 +434,29 @@ func (m *pickleMachine) call(function pyName, args pyTuple) any {
 		"torch.Size", "torch.device":
 		return nil
 	}
-	m.fail("it calls %.100q, which no state dict needs; nothing was run. Save the state dict "+
-		"alone, where the file came from: torch.save(model.state_dict(), FILE)", string(function))
+	m.fail("it calls %s, which no state dict needs; nothing was run. Save the state dict alone, "+
+		"where the file came from: torch.save(model.state_dict(), FILE)", quote(string(function)))
 	return nil
 }
 
 // persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
 // count of elements); the older form adds None, or what makes the storage a part of another one.
-func (m *pickleMachine) persistent(id any) any {
-	t, ok := id.(pyTuple)
-	if ok && len(t) == 4 && t[0] == "module" { // a class with its source, before version 1.6
-		return t[1]
+func (m *pickleMachine) persistent(value any) any {
+	id := arg[pyTuple](m, value)
+	if len(id) == 4 && id[0] == "module" { // a class with its source, before version 1.6
+		return id[1]
 	}
-	if !ok || len(t) != 5 && len(t) != 6 || t[0] != "storage" {
+	if m.length(id, 5, 6); id[0] != "storage" {
 		m.fail("a persistent id that is not a storage's")
 	}
-	class, ok1 := t[1].(pyName)
-	key, ok2 := t[2].(string)
-	count, ok3 := toInt(t[4])
+	class, key, count := arg[pyName](m, id[1]), arg[string](m, id[2]), m.count(id[4])
 	s := storage{format: storageFormats[class], count: count}
 	s.size = formatBits[s.format] / 8
 	switch {
-	case !ok1 || !ok2 || !ok3 || count > math.MaxInt/8:
-		m.fail(`a storage's persistent id is not ("storage", class, key, device, count)`)
 	case s.size == 0:
 		m.fail("storage %s is of %s, numbers of a quantized model (float8, qint8) or none: save "+
 			"the weights as float32, float16 or bfloat16", quote(key), quote(string(class)))
-	case len(t) == 6 && t[5] != nil:
+	case len(id) == 6 && id[5] != nil:
 		m.fail("storage %s is a part of another one, as only old versions of PyTorch wrote it: "+
 			"load and save it again with a newer one", quote(key))
 	}
@@ -493,21 +473,13 @@ func (m *pickleMachine) persistent(id any) any {
 
 // tensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, requires_grad,
 // hooks, metadata), the last of which newer versions have.
-func (m *pickleMachine) tensor(args pyTuple) any {
-	if len(args) != 6 && len(args) != 7 {
-		m.fail("a tensor is made of %d arguments, not 6 or 7", len(args))
-	}
-	s, ok1 := args[0].(*storage)
-	offset, ok2 := toInt(args[1])
-	shape, ok3 := dimensions(args[2])
-	stride, ok4 := dimensions(args[3])
-	if !ok1 || !ok2 || !ok3 || !ok4 || len(shape) != len(stride) {
-		m.fail("a tensor is not made of (storage, offset, shape, stride, …)")
-	}
-	if len(args) == 7 && args[6] != nil {
-		if flags, ok := args[6].(pyDict); !ok || len(flags) > 0 {
-			m.fail("a negated or conjugated view: save the tensor's clone()")
-		}
+func (m *pickleMachine) tensor(args pyTuple) *strided {
+	m.length(args, 6, 7)
+	s, offset := arg[*storage](m, args[0]), m.count(args[1])
+	shape, stride := m.counts(args[2]), m.counts(args[3])
+	m.length(args[3].(pyTuple), len(shape), len(shape))
+	if len(args) == 7 && args[6] != nil && len(arg[pyDict](m, args[6])) > 0 {
+		m.fail("a negated or conjugated view: save the tensor's clone()")
 	}
 	last, fits := offset, offset < s.count // where the last element is in the storage
 	for i, n := range shape {
@@ -526,52 +498,25 @@ func (m *pickleMachine) tensor(args pyTuple) any {
 // tensorOfType stands for torch._tensor._rebuild_from_type_v2(function, type, arguments, state): a
 // tensor with attributes, such as FSDP's, or of a class of its own.
 func (m *pickleMachine) tensorOfType(args pyTuple) any {
-	if len(args) != 4 {
-		m.fail("a tensor of a type is made of %d arguments, not 4", len(args))
-	}
-	function, ok1 := args[0].(pyName)
-	class, ok2 := args[1].(pyName)
-	inner, ok3 := args[2].(pyTuple)
-	switch {
-	case !ok1 || !ok2 || !ok3:
-		m.fail("a tensor of a type is not made of (function, type, arguments, state)")
-	case class == "torch.distributed.tensor.DTensor":
+	m.length(args, 4, 4)
+	function, class := arg[pyName](m, args[0]), arg[pyName](m, args[1])
+	switch class {
+	case "torch.Tensor", "torch.nn.parameter.Parameter":
+		return m.call(function, arg[pyTuple](m, args[2]))
+	case "torch.distributed.tensor.DTensor":
 		m.fail("a tensor that is spread over processes (DTensor): save its full_tensor(), or the " +
 			"state dict of get_model_state_dict with full_state_dict=True")
-	case class != "torch.Tensor" && class != "torch.nn.parameter.Parameter":
-		m.fail("a tensor of the class %.100s, not a plain one: save plain ones, such as its "+
-			"dequantize() or detach().clone()", class)
 	}
-	return m.call(function, inner)
-}
-
-// dimensions is a tuple of integers that are not negative, no longer than PyTorch's usual shapes.
-func dimensions(value any) (dims []int, ok bool) {
-	t, ok := value.(pyTuple)
-	dims = []int{}
-	for _, item := range t {
-		n, isInt := toInt(item)
-		dims, ok = append(dims, n), ok && isInt
-	}
-	return dims, ok && len(t) <= 8
-}
-
-// toInt is an integer that is not negative, and that this machine can count with.
-func toInt(value any) (n int, ok bool) {
-	x, ok := value.(int64)
-	return int(x), ok && x >= 0 && x <= math.MaxInt
+	m.fail("a tensor of the class %s, not a plain one: save plain ones, such as its dequantize() "+
+		"or detach().clone()", quote(string(class)))
+	return nil
 }
 
 // newObject pushes an object of a class. What Python would hand to the class is kept: a named
 // tuple's values.
 func (m *pickleMachine) newObject(of pyTuple) {
-	class, ok1 := of[0].(pyName)
-	args, ok2 := of[1].(pyTuple)
-	if !ok1 || !ok2 {
-		m.fail("an object is made of %s and %s", pyKind(of[0]), pyKind(of[1]))
-	}
-	object := pyDict{className: string(class)}
-	if len(args) > 0 {
+	object := pyDict{className: string(arg[pyName](m, of[0]))}
+	if args := arg[pyTuple](m, of[1]); len(args) > 0 {
 		object[valuesName] = args
 	}
 	m.push(object)
@@ -582,16 +527,13 @@ func (m *pickleMachine) newObject(of pyTuple) {
 // Nothing needs those of a plain dict, such as a module's state dict with the versions of the
 // modules that wrote it.
 func (m *pickleMachine) build(state any) {
-	object, ok := m.top().(pyDict)
-	if !ok {
-		m.fail("attributes of %s are set from %s", pyKind(m.top()), pyKind(state))
+	object := arg[pyDict](m, m.top())
+	if object[className] == nil {
+		return
 	}
 	parts, ok := state.(pyTuple)
 	if !ok {
 		parts = pyTuple{state}
-	}
-	if object[className] == nil {
-		return
 	}
 	for _, part := range parts {
 		attributes, ok := part.(pyDict)
@@ -604,24 +546,19 @@ func (m *pickleMachine) build(state any) {
 }
 
 func (m *pickleMachine) extend(items []any) {
-	switch object := m.top().(type) {
-	case pyList:
-		*object = append(*object, items...)
-	case pyDict:
-		if object[className] == nil {
-			m.fail("items are appended to a dict")
-		} // else an object that is a list, too
-	default:
-		m.fail("items are appended to %s", pyKind(object))
+	if d, ok := m.top().(pyDict); ok && d[className] != nil {
+		return // an object that is a list, too
 	}
+	list := arg[pyList](m, m.top())
+	*list = append(*list, items...)
 }
 
 // setItems puts key, value, key, value, … into the dict on top of the stack. A key that is no
 // simple value, such as a tuple, becomes "key 0", "key 1", …
 func (m *pickleMachine) setItems(items []any) {
-	d, ok := m.top().(pyDict)
-	if !ok || len(items)%2 != 0 {
-		m.fail("%d keys and values are set in %s", len(items), pyKind(m.top()))
+	d := arg[pyDict](m, m.top())
+	if len(items)%2 != 0 {
+		m.fail("%d keys and values", len(items))
 	}
 	for ; len(items) > 0; items = items[2:] {
 		switch key := items[0].(type) {
@@ -634,6 +571,42 @@ func (m *pickleMachine) setItems(items []any) {
 			d[fmt.Sprint("key ", len(d))] = items[1]
 		}
 	}
+}
+
+// arg is a value that must be of the type T.
+func arg[T any](m *pickleMachine, value any) T {
+	t, ok := value.(T)
+	if !ok {
+		m.fail("%s in place of %s", pyKind(value), pyKind(t))
+	}
+	return t
+}
+
+// length checks how many values a tuple has.
+func (m *pickleMachine) length(t pyTuple, least, most int) {
+	if len(t) < least || len(t) > most {
+		m.fail("a tuple of %d, not of %d to %d", len(t), least, most)
+	}
+}
+
+// count is an integer that is not negative, small enough for a count of bytes of such elements.
+func (m *pickleMachine) count(value any) int {
+	n := arg[int64](m, value)
+	if n < 0 || n > math.MaxInt/8 {
+		m.fail("%d is no count", n)
+	}
+	return int(n)
+}
+
+// counts is a tuple of them, no longer than PyTorch's usual shapes.
+func (m *pickleMachine) counts(value any) []int {
+	t := arg[pyTuple](m, value)
+	m.length(t, 0, 8)
+	n := make([]int, len(t))
+	for i := range t {
+		n[i] = m.count(t[i])
+	}
+	return n
 }
 
 func (m *pickleMachine) recall(slot uint64) {
@@ -667,7 +640,7 @@ func (m *pickleMachine) popN(n int) []any {
 
 // popMark pops everything above the last mark, and the mark.
 func (m *pickleMachine) popMark() []any {
-	if len(m.marks) == 0 {
+	if len(m.marks) == 1 {
 		m.fail("there is no mark")
 	}
 	items := m.popN(len(m.stack) - m.floor())
@@ -675,12 +648,7 @@ func (m *pickleMachine) popMark() []any {
 	return items
 }
 
-func (m *pickleMachine) floor() int {
-	if len(m.marks) == 0 {
-		return 0
-	}
-	return m.marks[len(m.marks)-1]
-}
+func (m *pickleMachine) floor() int { return m.marks[len(m.marks)-1] }
 
 func (m *pickleMachine) take(n uint64) []byte {
 	if n > uint64(len(m.program)-m.at) {
@@ -732,10 +700,15 @@ func plainTree(object any) map[string]any {
 	seen := map[uintptr]bool{}
 	var plain func(value any, depth int) any
 	plain = func(value any, depth int) any {
+		var items []any
 		dict, isDict := value.(pyDict)
-		items, isTuple := value.(pyTuple)
-		list, isList := value.(pyList)
-		if !isDict && !isTuple && !isList {
+		switch v := value.(type) {
+		case pyDict:
+		case pyList:
+			items = *v
+		case pyTuple:
+			items = v
+		default:
 			return value
 		}
 		if depth > deepest {
@@ -755,14 +728,11 @@ func plainTree(object any) map[string]any {
 		if isDict {
 			return dict
 		}
-		if isList {
-			items = *list
+		list := make([]any, len(items))
+		for i, item := range items {
+			list[i] = plain(item, depth+1)
 		}
-		plainList := []any{}
-		for _, item := range items {
-			plainList = append(plainList, plain(item, depth+1))
-		}
-		return plainList
+		return list
 	}
 	tree, ok := plain(object, 0).(map[string]any)
 	if !ok {
@@ -771,16 +741,14 @@ func plainTree(object any) map[string]any {
 	return tree
 }
 
-func pyKind(value any) string {
-	switch value.(type) {
-	case pyTuple:
-		return "a tuple"
-	case pyList:
-		return "a list"
-	case pyDict:
-		return "a dict"
-	case *strided:
-		return "a tensor"
-	}
-	return "a plain value"
+var pyKinds = map[reflect.Type]string{
+	reflect.TypeFor[pyTuple]():  "a tuple",
+	reflect.TypeFor[pyList]():   "a list",
+	reflect.TypeFor[pyDict]():   "a dict",
+	reflect.TypeFor[pyName]():   "a name",
+	reflect.TypeFor[string]():   "text",
+	reflect.TypeFor[*storage](): "a storage",
+	reflect.TypeFor[*strided](): "a tensor",
 }
+
+func pyKind(value any) string { return cmp.Or(pyKinds[reflect.TypeOf(value)], "a plain value") }
