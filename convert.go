@@ -318,8 +318,8 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", exe, reason(err))
 	}
-	windows := isPE(program)
-	if windows && !strings.HasSuffix(strings.ToLower(out), ".exe") {
+	isWindows := bytes.HasPrefix(program, []byte(windows))
+	if isWindows && !strings.HasSuffix(strings.ToLower(out), ".exe") {
 		return nil, fmt.Errorf("%s: a program for Windows: the name of the bundle must end in .exe",
 			exe)
 	}
@@ -339,7 +339,7 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	}
 	t := newTrailer(int64(len(program)), weights.size)
 	size := t.Offset + t.Length + trailerSize
-	if windows && size >= 1<<32 {
+	if isWindows && size >= 1<<32 {
 		return nil, fmt.Errorf("%s: the bundle would have %s, and Windows starts no program of "+
 			"4 GiB or more: `mechpatch convert -dtype f16` halves F32 weights, or carry program "+
 			"and weights side by side", out, bytesText(size))
@@ -347,17 +347,15 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 	if err := mark(program, size); err != nil {
 		return nil, fmt.Errorf("%s: %w", exe, err)
 	}
+	program = append(program, make([]byte, t.Offset-t.Program)...)
 	return notes, replaceFile(out, 0o755, size, func(w io.Writer) error {
-		if _, err := w.Write(program); err != nil {
-			return err
+		_, err := w.Write(program)
+		if err == nil {
+			err = weights.write(w)
 		}
-		if _, err := w.Write(make([]byte, t.Offset-t.Program)); err != nil {
-			return err
+		if err == nil {
+			_, err = w.Write(t.encode())
 		}
-		if err := weights.write(w); err != nil {
-			return err
-		}
-		_, err := w.Write(t.encode())
 		return err
 	})
 }
@@ -384,27 +382,20 @@ func readProgram(path string) ([]byte, error) {
 	if _, err := io.ReadFull(f, program); err != nil {
 		return nil, err
 	}
-	isA := func(magic string) bool { return bytes.HasPrefix(program, []byte(magic)) }
-	if !isA(elf) && !isA(machO) && !isPE(program) {
+	if !slices.ContainsFunc([]string{elf, windows, machO}, func(magic string) bool {
+		return bytes.HasPrefix(program, []byte(magic))
+	}) {
 		return nil, errors.New("not a program for Linux (ELF), Windows (PE) or macOS (Mach-O)")
 	}
 	return program, nil
 }
 
-// What a program for Linux, and one for macOS of 64 bits, begins with.
+// What a program begins with: for Linux, for Windows, and for macOS of 64 bits.
 const (
-	elf   = "\x7fELF"
-	machO = "\xcf\xfa\xed\xfe"
+	elf     = "\x7fELF"
+	windows = "MZ"
+	machO   = "\xcf\xfa\xed\xfe"
 )
-
-// isPE knows a Windows program: a DOS program, of which byte 60 says where the Windows part begins.
-func isPE(program []byte) bool {
-	if len(program) < 64 || !bytes.HasPrefix(program, []byte("MZ")) {
-		return false
-	}
-	at := uint64(binary.LittleEndian.Uint32(program[60:]))
-	return at < uint64(len(program)) && bytes.HasPrefix(program[at:], []byte("PE\x00\x00"))
-}
 
 // needsOf names what a program for Linux that is linked dynamically needs: the interpreter that its
 // first page names, and the newest version of the C library that it asks for.

@@ -112,7 +112,10 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (*Parameters, er
 				return nil, fmt.Errorf("tensor %s comes twice", quote(lmHead))
 			}
 			p.tensors[lmHead] = byName[name]
-		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"): // the causal mask
+		case ok && inLayer == "attn.bias" && !isCausal(byName[name]):
+			return nil, fmt.Errorf("tensor %s: a mask other than GPT-2's, by which a position "+
+				"attends to all before it and none behind", quote(name))
+		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"):
 			p.masks = true
 		case beside != "":
 			if !slices.Contains(p.notes, beside) {
@@ -135,6 +138,26 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (*Parameters, er
 	p.turned = len(attn) == 2 && len(wte.shape) == 2 && attn[1] == wte.shape[1] &&
 		attn[0] != attn[1]
 	return p, nil
+}
+
+// isCausal tells whether of a square mask [1, 1, T, T] the first row lets its first number alone
+// pass and the last row all, which is so for no other mask that is in use.
+func isCausal(mask Tensor) bool {
+	n := len(mask.shape)
+	if n < 2 || mask.shape[n-1] != mask.shape[n-2] || len(mask.data) == 0 {
+		return true // whatever it is, no mask
+	}
+	T := mask.shape[n-1]
+	size := len(mask.data) / (T * T)
+	passes := func(i int) bool {
+		return bytes.ContainsFunc(mask.data[i*size:][:size], func(r rune) bool { return r != 0 })
+	}
+	for i := range T {
+		if passes(i) != (i == 0) && T > 1 || !passes(T*T-T+i) {
+			return false
+		}
+	}
+	return true
 }
 
 // splitLayer divides h.11.attn.bias into 11 and attn.bias.

@@ -261,25 +261,12 @@ func TestTrainerFacts(t *testing.T) {
 		"build-nanogpt":   {dictOf("config", with("__main__.GPTConfig")), "gelu_new", ""},
 		"minGPT's object": {dictOf("cfg", with("mingpt.utils.CfgNode")), "gelu_new", ""},
 		"any object":      {dictOf("args", with("argparse.Namespace")), nil, ""},
-		"one level down":  {dictOf("hparams", dictOf("model", dictOf(sizes...))), nil, ""},
 		"transformers' own": {dictOf("c", with("a.GPT2Config", "activation_function", "relu")),
 			"relu", ""},
 		"a change": {dictOf("model_args", dictOf(append(sizes, "rope", true)...)), nil,
 			"its model_args: rope is true"},
 		"a change, an object": {dictOf("config", with("a.GPTConfig", "n_kv_head", int64(1))), nil,
 			"its config: n_kv_head is 1"},
-		"two that differ": {dictOf("a", dictOf(sizes...), "b", dictOf("n_head", int64(4), "n_embd",
-			int64(8))),
-			nil, "n_head is 2 in its a, but 4 in its b"},
-		"transformers' own as a dict": {dictOf("c", dictOf(append(sizes, "model_type", "gpt2",
-			"layer_norm_epsilon", 1e-3, "activation_function", "relu")...)), "relu", ""},
-		"a change, as a dict": {dictOf("c", dictOf(append(sizes, "model_type", "gpt2",
-			"attn_mult", 8.0)...)), nil, "its c: attn_mult is 8"},
-		"JSON": {dictOf("config", `{"n_head": 2, "activation_function": "relu"}`), "relu", ""},
-		"JSON of another model": {dictOf("config", `{"model_type": "llama"}`), nil,
-			`its config: model_type is "llama", not gpt2`},
-		"a bad number": {dictOf("a", dictOf("n_head", "x", "n_embd", int64(8))), nil,
-			`n_head is "x" in its a`},
 	} {
 		facts, err := factsAround(c.around)
 		wantError(t, name, err, c.err)
@@ -540,24 +527,6 @@ func TestShardFiles(t *testing.T) {
 		if fmt.Sprint(files) != c.want || !says(err, c.err) {
 			t.Errorf("%s: %v, %v", c.index, files, err)
 		}
-	}
-}
-
-// TestHeadsSaidAlone: who says how many heads there are is believed, whatever else is left out and
-// wherever it stands; who says two numbers is refused.
-func TestHeadsSaidAlone(t *testing.T) {
-	for _, key := range strings.Fields(headKeys) {
-		arguments := dictOf(key, int64(6))
-		for _, around := range []pyDict{
-			arguments, dictOf("args", arguments), dictOf("opt", arguments),
-			dictOf("hyper_parameters", dictOf("config", arguments)),
-		} {
-			if facts := must(factsAround(around)); facts["n_head"].value != 6 {
-				t.Errorf("%s in %v: %v", key, around, facts)
-			}
-		}
-		_, err := factsAround(dictOf("args", arguments, "n_head", int64(12)))
-		wantError(t, key, err, "n_head is 12 in the checkpoint itself, but 6 in its args")
 	}
 }
 

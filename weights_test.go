@@ -234,8 +234,18 @@ func TestLoadVariants(t *testing.T) {
 		}, ""},
 		{"masks", func(ck *Checkpoint) {
 			add(ck, "h.0.attn.bias", "BOOL", 1, 1, 3, 3)
+			copy(ck.tensors[len(ck.tensors)-1].data, "\x01\x00\x00\x01\x01\x00\x01\x01\x01")
 			add(ck, "h.1.attn.masked_bias", "F32")
 		}, ""},
+		{"a mask that lets nothing pass", func(ck *Checkpoint) {
+			add(ck, "h.0.attn.bias", "F32", 1, 1, 3, 3)
+		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
+			`all before it and none behind`},
+		{"a mask that lets the future pass", func(ck *Checkpoint) {
+			add(ck, "h.0.attn.bias", "U8", 2, 2)
+			copy(ck.tensors[len(ck.tensors)-1].data, "\x01\x01\x01\x01")
+		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
+			`all before it and none behind`},
 		{"tied lm_head", func(ck *Checkpoint) { tie(ck) }, ""},
 		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, ""},
 		{"lm_head that differs under a config that says tied", func(ck *Checkpoint) {
