@@ -195,8 +195,7 @@ func (s *Study) jsonFields(line string) (fields []string, own string, notes []st
 			notes = append(notes, fmt.Sprintf("its key %q is left out: "+
 				"results have one of that name", key))
 		default:
-			quoted, _ := json.Marshal(key)
-			own += fmt.Sprintf(",%s:%s", quoted, object[key])
+			own += fmt.Sprintf(",%s:%s", encodeJSON(key), object[key])
 		}
 	}
 	return fields, own, notes, nil
@@ -682,6 +681,10 @@ func readLogits(text []byte) (r Reading, err error) {
 
 // compare makes sure that a line is of the same study as those before it. The first one says which.
 func (s *Means) compare(line Line) error {
+	if line["version"] == nil || line["model"] == nil {
+		return errors.New("it is no line of results, or was written by an older mechpatch, " +
+			"which left out what a mean needs")
+	}
 	keys := []string{"model", "site", "to", "layers", "positions", "bos"}
 	for _, key := range keys {
 		if s.common != nil && !bytes.Equal(line[key], s.common[key]) {
@@ -690,10 +693,6 @@ func (s *Means) compare(line Line) error {
 	}
 	if s.common != nil {
 		return nil
-	}
-	if line["version"] == nil || line["model"] == nil {
-		return errors.New("it is no line of results, or was written by an older mechpatch, " +
-			"which left out what a mean needs")
 	}
 	s.common = Line{}
 	var model ModelReport
@@ -852,15 +851,14 @@ func (s *Means) writeMean(T int) error {
 		Columns []string    `json:"columns"`
 	}{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
 		mean.columns.names}
-	var text, origin bytes.Buffer
+	var text bytes.Buffer
 	b := bufio.NewWriter(&text)
 	b.WriteString(`{"mean":`)
-	err := cmp.Or(mean.writeObject(b, head), writeJSON(&origin, s.origin))
-	fmt.Fprintf(b, "},%s", origin.Bytes()[1:])
-	b.Flush()
-	if err != nil {
+	if err := mean.writeObject(b, head); err != nil {
 		return err
 	}
+	fmt.Fprintf(b, "},%s\n", encodeJSON(s.origin)[1:])
+	b.Flush()
 	return s.out.write(text.Bytes())
 }
 

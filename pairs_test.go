@@ -603,6 +603,7 @@ func TestOtherResults(t *testing.T) {
 		{`"matrix":`, `"matrix":[[1]],"matrix":`, "comes twice"},
 		{`"logits":{"clean":[`, `"logits":{"clean":[[1],`, "shape"},
 		{"}\n", "", errNoResult.Error()},
+		{`"version"`, `"v"`, "an older mechpatch"},
 		{`{"line":1,`, `{"line":1, `, errNoResult.Error()},
 		{`"ids":[`, `"ids":[5,`, "shape"},
 	} {

@@ -603,10 +603,21 @@ func (r *Result) writeCSV(w io.Writer) error {
 	return c.Error()
 }
 
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+// marshal is json.Marshal, but < and the like stay as they are.
+func marshal(v any) ([]byte, error) {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
+}
+
+func writeJSON(w io.Writer, v any) error {
+	text, err := marshal(v)
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
 }
 
 func (r *Report) writeJSON(w io.Writer) error {
@@ -620,11 +631,11 @@ func (r *Report) writeJSON(w io.Writer) error {
 
 // writeObject writes what a struct holds and then the numbers, as a JSON object without its end.
 func (r *Result) writeObject(b *bufio.Writer, small any) error {
-	var object bytes.Buffer
-	if err := writeJSON(&object, small); err != nil {
+	object, err := marshal(small)
+	if err != nil {
 		return err
 	}
-	b.Write(bytes.TrimSuffix(object.Bytes(), []byte("}\n")))
+	b.Write(object[:len(object)-1])
 	for _, f := range r.numbers {
 		fmt.Fprintf(b, ",%q:", f.key)
 		if err := r.writeValue(b, f.value); err != nil {
@@ -664,7 +675,7 @@ func (r *Result) writeValue(b *bufio.Writer, value any) error {
 		b.WriteByte(']')
 		return nil
 	}
-	data, err := json.Marshal(value)
-	b.Write(data)
+	text, err := marshal(value)
+	b.Write(text)
 	return err
 }

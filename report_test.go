@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
@@ -350,6 +351,13 @@ func TestNumbers(t *testing.T) {
 		if got := appendNumber(nil, v); string(got) != string(want) {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+	var text bytes.Buffer
+	b := bufio.NewWriter(&text)
+	err := (&Result{}).writeValue(b, map[string]any{"lens": []TopReport{{Token: " <&>"}}})
+	b.Flush()
+	if !strings.Contains(text.String(), `"token":" <&>"`) || err != nil {
+		t.Errorf("%s, %v", &text, err)
 	}
 }
 

@@ -175,15 +175,9 @@ func (r *Result) decimals() int {
 
 // eachValue calls f for every cell of the panels that has a value.
 func (r *Result) eachValue(f func(v float64)) {
-	for _, p := range r.panels {
-		for row := range r.rows.names {
-			for column := range r.columns.names {
-				if v := p.at(row, column); v == v {
-					f(v)
-				}
-			}
-		}
-	}
+	figure := Figure{panels: r.panels, rows: Axis{names: r.rows.names},
+		columns: Axis{names: r.columns.names}}
+	figure.eachValue(f)
 }
 
 // cellText is a value as other programs read it, with a plain minus. A cell that was not run is a
