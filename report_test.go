@@ -8,8 +8,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -310,27 +308,6 @@ func TestDirect(t *testing.T) {
 	f := r.figure(style{colorMap: "viridis", scale: 1})
 	if s := f.colorScale(); s.low != -s.high {
 		t.Errorf("the scale is %v", s)
-	}
-}
-
-// A result names the checksum of its weights where a cache knows it.
-func TestChecksum(t *testing.T) {
-	sum, folder := strings.Repeat("0f", 32), t.TempDir()
-	blob := filepath.Join(folder, "blobs", sum)
-	write(t, blob, smallGPT2())
-	link := filepath.Join(folder, "model.safetensors")
-	for path, want := range map[string]string{blob: sum, link: sum} {
-		if path == link && os.Symlink(blob, link) != nil {
-			continue
-		}
-		m := must(Found{name: "small", path: path}.open(0))
-		if got := newModelReport(m).Sum; got != want {
-			t.Errorf("%s: %s", path, got)
-		}
-	}
-	plain := file(t, "model.safetensors", smallGPT2())
-	if m := must(Found{path: plain}.open(0)); m.sum != "" {
-		t.Errorf("of a plain file: %s", m.sum)
 	}
 }
 
