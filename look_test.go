@@ -90,6 +90,10 @@ func TestDirectAddsUp(t *testing.T) {
 		if _, err := m.direct(pair, quiet); err == nil {
 			t.Error("a set of answers has no direction")
 		}
+		pair = randomPair(m, 7, 2, 4)
+		pair.clean[6], pair.corrupt[6] = m.vocab, m.vocab
+		_, err := m.direct(pair, quiet)
+		wantError(t, "a last token beyond the model's rows", err, "which has 60 rows")
 	}
 }
 
