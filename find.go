@@ -250,7 +250,10 @@ func (f Found) open(heads int) (*Model, error) {
 	// Nobody reads a file of weights for its checksum alone, but some say it: what the program has
 	// fetched was held to it, and the Hugging Face cache names files by it (and what those may be
 	// links to by another sum).
-	blob, _ := os.Readlink(f.path)
+	blob, err := os.Readlink(f.path)
+	if err != nil {
+		blob = f.path // no link
+	}
 	if sum := filepath.Base(blob); len(sum) == 64 && isHex(sum) {
 		m.sum = sum
 	} else if info, err := os.Stat(f.path); f.how == "the program's cache" && err == nil &&
