@@ -350,7 +350,7 @@ func (m *pickleMachine) fail(format string, args ...any) {
 }
 
 var opcodes = [256]func(m *pickleMachine){
-	opProto: func(m *pickleMachine) { m.take(1) }, // PROTO: what is not known is refused by itself
+	opProto: func(m *pickleMachine) { m.take(1) }, // PROTO: opcodes of later ones are refused
 	0x95:    func(m *pickleMachine) { m.take(8) }, // FRAME: how many bytes may be fetched at once
 
 	'N':  func(m *pickleMachine) { m.push(nil) },                             // NONE

@@ -610,6 +610,28 @@ func TestPickleBillionLaughs(t *testing.T) {
 	if _, _, err := unpickled(itself); err != nil {
 		t.Error(err)
 	}
+	// The tree has each of the lists once, where it is met first.
+	tree := must(parsePickle([]byte(program + "}K\x01h\x00s.")))
+	if list := tree["1"].([]any); len(list) != 10 || list[0] == nil || list[1] != nil {
+		t.Errorf("%.200v", tree)
+	}
+	deep := "\x80\x02}K\x01" + strings.Repeat("]", 101) + strings.Repeat("a", 100) + "s."
+	_, err := parsePickle([]byte(deep))
+	wantError(t, "depth", err, "nested more than 100 deep")
+}
+
+// A pickle by itself: nanoGPT's meta.pkl, as Python 3 writes it.
+func TestParsePickle(t *testing.T) {
+	const meta = "\x80\x04\x95>\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\nvocab_size\x94K\x02" +
+		"\x8c\x04itos\x94}\x94(K\x00\x8c\x01a\x94K\x01\x8c\x01\n\x94u" +
+		"\x8c\x04stoi\x94}\x94(h\x04K\x00h\x05K\x01uu."
+	want := dictOf("vocab_size", int64(2), "itos", dictOf(0, "a", 1, "\n"),
+		"stoi", dictOf("a", int64(0), "\n", int64(1)))
+	if tree := must(parsePickle([]byte(meta))); !reflect.DeepEqual(tree, want) {
+		t.Errorf("%v", tree)
+	}
+	_, err := parsePickle([]byte("\x80\x04]."))
+	wantWhole(t, "a list", err, "it holds a list, not a state dict")
 }
 
 func FuzzPickle(f *testing.F) {
