@@ -30,9 +30,9 @@ import (
 	_ "embed"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -68,23 +68,39 @@ type bpe struct {
 // UTF-8 counts as one character of the kind of U+FFFD (neither space nor letter nor number) and is
 // kept as it is, so that the tokens' bytes one after the other are always the text again.
 func (b *bpe) encode(text string) []int {
-	return b.appendText(nil, text)
+	return b.appendText(roomFor(text), text)
+}
+
+// roomFor is room for the ids of a text. English has about four bytes to a token. Of a long text
+// there is room for any: what is not used is never touched, and nothing is copied.
+func roomFor(text string) []int {
+	if len(text) > 1<<20 {
+		return make([]int, 0, len(text))
+	}
+	return make([]int, 0, len(text)/4+1)
 }
 
 // appendText appends the ids of a text.
 func (b *bpe) appendText(ids []int, text string) []int {
-	room := len(text)/4 + 1 // English has about four bytes to a token
-	if len(text) > 1<<20 {
-		room = len(text) // for any text; what is not used is never touched, and nothing is copied
-	}
-	ids = append(make([]int, 0, len(ids)+room), ids...)
+	var m merger // which all long words share
 	for len(text) > 0 {
 		n := len(text)
 		if !b.oneWord {
 			n = splitWord(text)
 		}
-		ids = b.appendWord(ids, text[:n])
+		word := text[:n]
 		text = text[n:]
+		if b.wholeWords {
+			if id := b.find(word); id != noToken {
+				ids = append(ids, int(id))
+				continue
+			}
+		}
+		if n <= shortWord {
+			ids = b.mergeShort(ids, word)
+		} else {
+			ids = b.mergeLong(&m, ids, word, mergeWindow)
+		}
 	}
 	return ids
 }
@@ -150,34 +166,33 @@ func firstKind(text string) (kind byte, size int) {
 		return charOther, 1
 	}
 	r, size := utf8.DecodeRuneInString(text)
-	return kindOf(r), size
-}
-
-// kindOf is the kind of any character.
-func kindOf(r rune) byte {
-	switch {
-	case unicode.IsLetter(r) || unicode.Is(newLetters, r):
-		return charLetter
-	case unicode.IsNumber(r) || unicode.Is(newNumbers, r):
-		return charNumber
-	case unicode.IsSpace(r):
-		return charSpace
+	if table := kindTable(); int(r) < len(table) {
+		kind = table[r]
 	}
-	return charOther
+	return kind, size
 }
 
-// appendWord appends the ids of one word.
-func (b *bpe) appendWord(ids []int, word string) []int {
-	if b.wholeWords {
-		if id := b.find(word); id != noToken {
-			return append(ids, int(id))
+// unicodeFile lists the letters, numbers and white space of Unicode 16.0, which GPT-2's tokenizers
+// know, whatever Unicode package unicode of the compiler is at: the ids hang on it.
+//
+//go:embed vocab/unicode.txt
+var unicodeFile string
+
+// kindTable is a table of the kind of each character, up to the last one in unicodeFile.
+var kindTable = sync.OnceValue(func() (table []byte) {
+	_, lines, _ := strings.Cut(unicodeFile, "\n")
+	for line := range strings.Lines(lines) { // such as "L 0041 005A"
+		kind := [...]byte{'L': charLetter, 'N': charNumber, 'S': charSpace}[line[0]]
+		first, last, _ := strings.Cut(strings.TrimSpace(line[1:]), " ")
+		from, _ := strconv.ParseUint(first, 16, 32)
+		to, _ := strconv.ParseUint(last, 16, 32)
+		table = append(table, make([]byte, int(from)-len(table))...)
+		for range to + 1 - from {
+			table = append(table, kind)
 		}
 	}
-	if len(word) <= shortWord {
-		return b.mergeShort(ids, word)
-	}
-	return b.mergeLong(ids, word, mergeWindow)
-}
+	return table
+})
 
 // merged is what two neighbours become: a token, and how early; the lowest rank comes first.
 type merged struct {
@@ -259,8 +274,7 @@ const mergeWindow = 1 << 16
 // possible in a·b, or in b·c, or, within b, in both: so it crosses neither boundary, and what
 // remains is such a word again. Where a window lacks that boundary, all is
 // done again with larger ones.
-func (b *bpe) mergeLong(ids []int, word string, window int) []int {
-	var m merger
+func (b *bpe) mergeLong(m *merger, ids []int, word string, window int) []int {
 	done := len(ids)
 	for rest, shared := word, 0; ; {
 		n := min(window, len(rest))
@@ -269,7 +283,7 @@ func (b *bpe) mergeLong(ids []int, word string, window int) []int {
 		end := m.boundary(start + 1)
 		switch {
 		case m.boundary(shared) != shared || end == n && n < len(rest):
-			return b.mergeLong(ids[:done], word, 2*window)
+			return b.mergeLong(m, ids[:done], word, 2*window)
 		case n == len(rest):
 			return m.appendIDs(ids, n)
 		}
@@ -447,7 +461,7 @@ const lastByteLetter = 0x143
 // token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
 // only a part of a UTF-8 sequence. An id that is no token's has none: "".
 func (b *bpe) token(id int) string {
-	if id < 0 || id+1 >= len(b.start)/4 {
+	if id < 0 || id >= len(b.start)/4-1 {
 		return ""
 	}
 	return b.bytes[b.start.at(id):b.start.at(id+1)]
@@ -483,28 +497,3 @@ func slotOf(s string) int {
 	}
 	return int((h>>slotBits ^ h) % (1 << slotBits))
 }
-
-// A tokenizer's \p{L} and \p{N} depend on the version of Unicode that it was built with. These
-// are the letters and numbers that Unicode 15.1 and 16.0 added: Go's package unicode stands at
-// 15.0 (in Go 1.22), OpenAI's tiktoken at 16.0. Characters of still later versions count as
-// letters and numbers as soon as Go knows them, and do not before.
-var (
-	newLetters = &unicode.RangeTable{
-		R16: []unicode.Range16{{0x1c89, 0x1c8a, 1}, {0xa7cb, 0xa7cd, 1}, {0xa7da, 0xa7dc, 1}},
-		R32: []unicode.Range32{
-			{0x105c0, 0x105f3, 1}, {0x10d4a, 0x10d65, 1}, {0x10d6f, 0x10d85, 1},
-			{0x10ec2, 0x10ec4, 1}, {0x11380, 0x11389, 1}, {0x1138b, 0x1138e, 3},
-			{0x11390, 0x113b5, 1}, {0x113b7, 0x113d1, 26}, {0x113d3, 0x113d3, 1},
-			{0x11bc0, 0x11be0, 1}, {0x13460, 0x143fa, 1}, {0x16100, 0x1611d, 1},
-			{0x16d40, 0x16d6c, 1}, {0x18cff, 0x18cff, 1}, {0x1e5d0, 0x1e5ed, 1},
-			{0x1e5f0, 0x1e5f0, 1}, {0x2ebf0, 0x2ee5d, 1},
-		},
-	}
-	newNumbers = &unicode.RangeTable{
-		R32: []unicode.Range32{
-			{0x10d40, 0x10d49, 1}, {0x116d0, 0x116e3, 1}, {0x11bf0, 0x11bf9, 1},
-			{0x16130, 0x16139, 1}, {0x16d70, 0x16d79, 1}, {0x1ccf0, 0x1ccf9, 1},
-			{0x1e5f1, 0x1e5fa, 1},
-		},
-	}
-)

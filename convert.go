@@ -25,15 +25,17 @@ const asStored Format = 0xff
 
 // convert writes the GPT-2 in the file in as a lean safetensors file, its numbers in the given
 // format or asStored. Numbers are rounded to the nearest, ties to even; one too large for the
-// format is an error. heads is the number of attention heads if the user says it, or else 0. notes
-// are what the user should know.
-func convert(in, out string, format Format, heads int) (notes []string, err error) {
+// format is an error. heads is the number of attention heads if the user says it, or else 0,
+// reading how the vocabulary is read (-tokenizer). notes are what the user should know.
+func convert(in, out string, format Format, heads int, reading string) (
+	notes []string, err error,
+) {
 	ck, err := openCheckpoint(in, 0, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer ck.close()
-	l, err := newLean(ck, format, heads)
+	l, err := newLean(ck, format, heads, reading)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +57,7 @@ type leanTensor struct {
 }
 
 // newLean plans a lean file. What it cannot open again is refused here.
-func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
+func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, error) {
 	p, err := readParameters(ck, heads)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
@@ -78,7 +80,9 @@ func newLean(ck *Checkpoint, format Format, heads int) (*lean, error) {
 	})
 
 	said := p.metadata()
-	maps.Copy(said, newTokenizer(ck.folder, ck.meta, p.vocab).metadata())
+	texts := newTokenizer(ck.folder, ck.meta, p.vocab)
+	texts.reading = reading
+	maps.Copy(said, texts.metadata())
 	said["format"], said["source"] = "pt", cmp.Or(ck.meta["source"], nameOf(ck.source))
 	l.header = fmt.Appendf(make([]byte, 8), `{"__metadata__":%s`, encodeJSON(said))
 	for _, t := range l.tensors {
@@ -312,8 +316,8 @@ func bundled(path string) (offset, length int64, ok bool, err error) {
 
 // bundle writes out: the program exe with the GPT-2 in the file model inside. exe may be built for
 // another system, and may be a bundle itself, of which the program alone is taken. The weights keep
-// their number format. heads and notes are convert's.
-func bundle(exe, model, out string, heads int) (notes []string, err error) {
+// their number format. heads, reading and notes are convert's.
+func bundle(exe, model, out string, heads int, reading string) (notes []string, err error) {
 	program, err := readProgram(exe)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", exe, reason(err))
@@ -328,7 +332,7 @@ func bundle(exe, model, out string, heads int) (notes []string, err error) {
 		return nil, err
 	}
 	defer ck.close()
-	weights, err := newLean(ck, asStored, heads)
+	weights, err := newLean(ck, asStored, heads, reading)
 	if err != nil {
 		return nil, err
 	}

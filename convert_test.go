@@ -158,12 +158,12 @@ func TestConvert(t *testing.T) {
 			t.Run(file+" "+want, func(t *testing.T) {
 				source := tinySource(t, file)
 				out := filepath.Join(t.TempDir(), "out.safetensors")
-				must(convert(source, out, format, 0))
+				must(convert(source, out, format, 0, ""))
 				checkLean(t, out, 0, -1, want, "tiny-gpt2")
 
 				// Again, from what was just written: the name and the heads are in it.
 				again := filepath.Join(t.TempDir(), "again.safetensors")
-				must(convert(out, again, asStored, 0))
+				must(convert(out, again, asStored, 0, ""))
 				if !bytes.Equal(must(os.ReadFile(out)), must(os.ReadFile(again))) {
 					t.Error("a lean file is not converted to itself")
 				}
@@ -176,7 +176,7 @@ func TestConvert(t *testing.T) {
 // of its size.
 func TestConvertMixed(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	must(convert(tinySource(t, "mixed-zip"), out, asStored, 0))
+	must(convert(tinySource(t, "mixed-zip"), out, asStored, 0, ""))
 	ck := must(openFile(out, 0, -1))
 	defer ck.close()
 	values := tinyValues(t)
@@ -211,7 +211,7 @@ func TestLeanFullDisk(t *testing.T) {
 	ck := must(openCheckpoint(tinySource(t, "module-zip"), 0, 0))
 	defer ck.close()
 	for _, format := range []Format{asStored, bf16} {
-		l := must(newLean(ck, format, 0))
+		l := must(newLean(ck, format, 0, ""))
 		size := int(l.size)
 		for room := range size {
 			if err := l.write(&fullDisk{room}); err == nil {
@@ -235,7 +235,7 @@ func checkAlone(t *testing.T, path string) {
 // before is kept.
 func TestConvertTooLarge(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "tiny.safetensors")
-	must(convert(tinySource(t, "shared-zip"), source, f32, 0))
+	must(convert(tinySource(t, "shared-zip"), source, f32, 0, ""))
 	whole := must(os.ReadFile(source))
 	last := whole[len(whole)-4:] // of ln_f.bias
 	out := file(t, "out.safetensors", "what was there before")
@@ -251,7 +251,7 @@ func TestConvertTooLarge(t *testing.T) {
 		binary.LittleEndian.PutUint32(last, math.Float32bits(float32(c.x)))
 		write(t, source, whole)
 		before, _ := os.ReadFile(out)
-		_, err := convert(source, out, c.to, 0)
+		_, err := convert(source, out, c.to, 0, "")
 		checkAlone(t, out)
 		if !c.ok {
 			wantError(t, fmt.Sprint(c), err, `tensor "ln_f.bias": the weight`)
@@ -286,14 +286,14 @@ func TestConvertErrors(t *testing.T) {
 		{good, dir, "not a regular file"},
 		{good, filepath.Join(dir, "absent", "out"), "out (2.4 kB): no such file"},
 	} {
-		_, err := convert(c.in, c.out, f32, 0)
+		_, err := convert(c.in, c.out, f32, 0, "")
 		if !says(err, c.want) || strings.Contains(err.Error(), ".tmp") {
 			t.Errorf("%s to %s: %v", c.in, c.out, err)
 		}
 	}
 	checkAlone(t, text)
 	if runtime.GOOS != "windows" {
-		_, err := convert(good, os.DevNull, f32, 0)
+		_, err := convert(good, os.DevNull, f32, 0, "")
 		wantError(t, "to a device", err, "not a regular file")
 	}
 }
@@ -325,10 +325,10 @@ func TestBundleRuns(t *testing.T) {
 	}
 	folder := t.TempDir()
 	first, second := filepath.Join(folder, "first.exe"), filepath.Join(folder, "second.exe")
-	must(bundle(thisProgram(t), tinySource(t, "module-zip"), first, 0))
+	must(bundle(thisProgram(t), tinySource(t, "module-zip"), first, 0, ""))
 	small := filepath.Join(t.TempDir(), "small.safetensors")
-	must(convert(tinySource(t, "module-zip"), small, f16, 0))
-	must(bundle(first, small, second, 0))
+	must(convert(tinySource(t, "module-zip"), small, f16, 0, ""))
+	must(bundle(first, small, second, 0, ""))
 	for path, format := range map[string]string{first: "F32", second: "F16"} {
 		offset, length, ok, err := bundled(path)
 		if err != nil || !ok || offset%bundleAlign != 0 {
@@ -426,15 +426,15 @@ func TestBundleErrors(t *testing.T) {
 		{exe, tinySource(t, "evil-zip"), out, "posix.system"},
 		{exe, model, folder, "not a regular file"},
 	} {
-		_, err := bundle(c.exe, c.model, c.out, 0)
+		_, err := bundle(c.exe, c.model, c.out, 0, "")
 		wantError(t, c.exe+" "+c.model+" "+c.out, err, c.want)
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("an error left a file")
 	}
 	out += ".exe"
-	if _, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out,
-		0); err != nil {
+	if _, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, 0,
+		""); err != nil {
 		t.Error(err)
 	}
 	if _, _, ok, err := bundled(out); !ok || err != nil {
@@ -464,7 +464,7 @@ func TestBundleTooLargeForWindows(t *testing.T) {
 	check(t, os.Truncate(model, int64(len(file0)+end)))
 	windows := "MZ and so on"
 	out := filepath.Join(t.TempDir(), "out.exe")
-	_, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, 1)
+	_, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, 1, "")
 	wantError(t, "4 GiB", err, "out.exe: the bundle would have 4.3 GB, and Windows starts no "+
 		"program of 4 GiB")
 	if entries := must(os.ReadDir(filepath.Dir(out))); len(entries) > 0 {
@@ -476,7 +476,7 @@ func TestBundleTooLargeForWindows(t *testing.T) {
 func TestConvertLargeHeader(t *testing.T) {
 	ck := randomCheckpoint(Config{1, 1, 4, 1, 1}, 4, "F32")
 	ck.meta["source"] = strings.Repeat("\x01", maxHeader/6)
-	_, err := newLean(ck, asStored, 1)
+	_, err := newLean(ck, asStored, 1, "")
 	wantError(t, "large", err, "its header, with the vocabulary, would have 100.0 MB")
 }
 
@@ -489,7 +489,7 @@ func TestConvertPlainVocabulary(t *testing.T) {
 		"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}`
 	folder := folderOf(t, files)
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	must(convert(filepath.Join(folder, weightsFile), out, asStored, 0))
+	must(convert(filepath.Join(folder, weightsFile), out, asStored, 0, ""))
 	ck := must(openFile(out, 0, -1))
 	defer ck.close()
 	if said := ck.meta[metaTokenizer]; strings.Count(said, "<") != 5000 || len(said) > 6000 {
@@ -500,7 +500,7 @@ func TestConvertPlainVocabulary(t *testing.T) {
 // A program that carries weights knows it, whatever is left of its end.
 func TestBundleTruncated(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.exe")
-	must(bundle(thisProgram(t), tinySource(t, "module-zip"), out, 0))
+	must(bundle(thisProgram(t), tinySource(t, "module-zip"), out, 0, ""))
 	info := must(os.Stat(out))
 	defer clear(bundleMark[markWords:])
 	if err := mark(bundleMark, info.Size()); err != nil { // as if this program were that one

@@ -57,7 +57,7 @@ func TestDialects(t *testing.T) {
 
 			folder := t.TempDir()
 			lean := filepath.Join(folder, "lean.safetensors")
-			must(convert(path, lean, asStored, 0))
+			must(convert(path, lean, asStored, 0, ""))
 			if again := check(lean, 0, 0); again.Config != m.Config || again.Variant != m.Variant ||
 				again.headsAssumed || again.notes != nil {
 				t.Errorf("converted: %v %v %q, want %v %v", again.Config, again.Variant,
@@ -65,7 +65,7 @@ func TestDialects(t *testing.T) {
 					m.Config, m.Variant)
 			}
 			out := filepath.Join(folder, "bundle")
-			must(bundle(program, path, out, 0))
+			must(bundle(program, path, out, 0, ""))
 			offset, length, ok, err := bundled(out)
 			if err != nil || !ok {
 				t.Fatal(ok, err)
@@ -84,7 +84,7 @@ func TestAdapterBeside(t *testing.T) {
 	m, ck, err := openModel(path, 0, 0, 0)
 	check(t, err)
 	ck.close()
-	notes, err := convert(path, filepath.Join(t.TempDir(), "lean"), asStored, 0)
+	notes, err := convert(path, filepath.Join(t.TempDir(), "lean"), asStored, 0, "")
 	for _, notes := range [][]string{m.notes, notes} {
 		if want := "an adapter lies beside " + path + ": it is not applied"; err != nil ||
 			!slices.Contains(notes, want) {

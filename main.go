@@ -70,7 +70,6 @@ type program struct {
 	help, version     bool
 	model             string
 	inline, offline   bool
-	numbers, bos      bool // -ids, -bos
 	heads             int
 	study             Study
 	image, json, csv  string
@@ -78,6 +77,7 @@ type program struct {
 	pairs, exe, dtype string
 	resume            bool
 	args              []string
+	textRules         // -ids, -bos, -special, -tokenizer
 	style
 }
 
@@ -157,7 +157,7 @@ type Command struct {
 // commands are all commands. The first, without a name, is the main one, which counts its arguments
 // itself.
 func (p *program) commands() []Command {
-	const text = " model heads offline bos e json "
+	const text = " model heads offline bos special tokenizer e json "
 	return []Command{
 		{"", "[…]", text + "ids top o csv site to layers positions lens attention direct metric " +
 			"pairs resume cmap scale title range", p.patch},
@@ -165,8 +165,8 @@ func (p *program) commands() []Command {
 		{"next", "TEXT.txt [ANSWER…]", text + "ids top", p.next},
 		{"tokens", "TEXT.txt", text, p.tokens},
 		{"fetch", "[NAME]", "o", p.fetch},
-		{"convert", "IN OUT.safetensors", "heads dtype", p.convert},
-		{"bundle", "MODEL OUT", "heads exe", p.bundle},
+		{"convert", "IN OUT.safetensors", "heads tokenizer dtype", p.convert},
+		{"bundle", "MODEL OUT", "heads tokenizer exe", p.bundle},
 	}
 }
 
@@ -181,13 +181,17 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.Func("heads", "how many attention heads the model has, where its files do not say it (`N`)",
 		p.parseHeads)
 	f.BoolVar(&p.offline, "offline", false, "do not use the network")
-	f.BoolVar(&p.bos, "bos", false,
+	f.BoolVar(&p.bosFirst, "bos", false,
 		"put the token that begins a text, GPT-2's <|endoftext|>, before each")
 	f.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
 	f.StringVar(&p.json, "json", "",
 		"write everything as JSON to this `FILE`; - is standard output")
 	f.BoolVar(&p.numbers, "ids", false,
 		"texts and answers are token ids, for a model with another kind of tokenizer")
+	f.BoolVar(&p.special, "special", false,
+		"find special tokens, such as <|endoftext|>, in the texts; else their characters are text")
+	f.Func("tokenizer", "where libraries differ in how they read a vocabulary: as its file "+
+		"says, or as the class of its tokenizer does (`file or class`)", p.parseReading)
 	f.IntVar(&p.study.top, "top", 20, "how many next tokens to list (`N`)")
 	f.StringVar(&p.image, "o", "", "paint the heat map into this `FILE`, by default heatmap.png; "+
 		"fetch: keep the weights in this file or folder, by default in the user's cache")
@@ -283,7 +287,7 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 		return nil, nil, errDone
 	case other != "":
 		return nil, nil, misuse("-%s does not go with %s", other, cmp.Or(c.name, "patching"))
-	case p.numbers && p.bos:
+	case p.numbers && p.bosFirst:
 		return nil, nil, misuse("-bos does not go with -ids: write that token's id yourself")
 	case p.study.top < 0:
 		return nil, nil, misuse("-top %d is negative", p.study.top)
@@ -338,12 +342,19 @@ func programVersion() string {
 
 // origin is what every result says about how it came about.
 func (p *program) origin() Origin {
-	return Origin{programVersion(), p.args, p.bos, p.study.layers, p.study.positions}
+	return Origin{programVersion(), p.args, p.bosFirst, p.study.layers, p.study.positions}
 }
 
 func (p *program) parseHeads(s string) (err error) {
 	if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
 		return errors.New("not a number of heads, such as 12")
+	}
+	return nil
+}
+
+func (p *program) parseReading(s string) error {
+	if p.reading = s; s != "file" && s != "class" {
+		return errors.New("it is file or class")
 	}
 	return nil
 }
@@ -685,7 +696,7 @@ func (p *program) convert(words []string) error {
 	if err != nil {
 		return err
 	}
-	notes, err := convert(in, words[1], format, p.heads)
+	notes, err := convert(in, words[1], format, p.heads, p.reading)
 	if err == nil {
 		p.notes(notes)
 	}
@@ -703,7 +714,7 @@ func (p *program) bundle(words []string) error {
 	if err != nil {
 		return err
 	}
-	notes, err := bundle(exe, in, words[1], p.heads)
+	notes, err := bundle(exe, in, words[1], p.heads, p.reading)
 	if err == nil {
 		p.notes(notes)
 	}
@@ -762,7 +773,8 @@ func (p *program) openModel() (*Model, error) {
 		if p.heads != 0 && p.heads != m.heads {
 			return nil, misuse("-heads %d: the built-in circuit has %d", p.heads, m.heads)
 		}
-		return m, p.setTokenizer(m)
+		m.tokenizer, err = m.tokenizer.obeys(p.textRules, m.vocab)
+		return m, err
 	}
 	if err := p.useModel(found.path); err != nil {
 		return nil, err
@@ -771,22 +783,11 @@ func (p *program) openModel() (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.setTokenizer(m); err != nil {
+	if m.tokenizer, err = m.tokenizer.obeys(p.textRules, m.vocab); err != nil {
 		return nil, err
 	}
 	p.notes(m.notes)
 	return m, nil
-}
-
-// setTokenizer gives a model the tokenizer that the flags ask for.
-func (p *program) setTokenizer(m *Model) (err error) {
-	if p.numbers {
-		m.tokenizer = &tokenizer{rows: m.vocab, numbers: true}
-	}
-	if err = m.tokenizer.refused(); err == nil && p.bos {
-		m.tokenizer, err = m.tokenizer.withBOS(m.vocab)
-	}
-	return err
 }
 
 // textTokenizer is the tokenizer of the model that is asked for. Where that can only be GPT-2's, no
@@ -796,10 +797,7 @@ func (p *program) textTokenizer() (*tokenizer, error) {
 	env.bundled = ownBundle()
 	_, asked, err := findAsked(p.model, env)
 	if _, ok := lookup(published, p.model); ok || err == nil && !asked {
-		if p.bos {
-			return gpt2.withBOS(vocabSize)
-		}
-		return gpt2, nil
+		return gpt2.obeys(p.textRules, vocabSize)
 	}
 	m, err := p.openModel()
 	if err != nil {
@@ -1023,7 +1021,7 @@ func checkEnding(flag, file string) error {
 func (p *program) useModel(path string) error {
 	files, folder := []string{path}, filepath.Dir(path)
 	for _, name := range []string{"config.json", "tokenizer.json", "vocab.json", "merges.txt",
-		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json"} {
+		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json", "meta.pkl"} {
 		files = append(files, filepath.Join(folder, name))
 	}
 	if isIndex(path) {

@@ -8,34 +8,46 @@ package main
 //	added_tokens.json         tokens that were added later: {"token": id, …}
 //	tokenizer_config.json, special_tokens_map.json, config.json    which token is which, and rules
 //
-// Tokens are spelt in the letters of vocab.bpe, one for each byte (bpe.go), but the ids are not the
-// order of the merges, two merges can make the same token, and no merge makes tokens such as <s>.
-// What the files say is computed exactly as the library does, or refused by name: a text that is
-// cut in another way than the model was trained on gives numbers that are wrong without a sign of
-// it. One thing is taken more literally: a special token's characters in a text are plain text, as
-// OpenAI's own tokenizer has it.
+// or, of characters, in the meta.pkl of nanoGPT. Tokens are spelt in the letters of vocab.bpe, one
+// for each byte (bpe.go), but the ids are not the order of the merges, two merges can make the same
+// token, and no merge makes tokens such as <s>. What the files say is computed exactly as the
+// libraries do, or refused by name: a text that is cut in another way than the model was trained on
+// gives numbers that are wrong without a sign of it. One thing is taken more literally: a special
+// token's characters in a text are plain text, as OpenAI's own tokenizer has it, unless -special
+// asks for the token.
 
 import (
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // tokenizer maps texts to token ids and back, as a model was trained. nil is GPT-2's own. It is
 // safe for concurrent use.
 type tokenizer struct {
-	read     func() *vocabulary // what lies beside the weights; read once, when it is first needed
-	rows     int                // of the model's embedding: ids end before it
-	numbers  bool               // texts are token ids (-ids)
-	bosFirst bool               // every text begins with the token for that (-bos)
+	read func() *vocabulary // what lies beside the weights; read once, when it is first needed
+	rows int                // of the model's embedding: ids end before it
+	textRules
+}
+
+// textRules are what the command line says about texts.
+type textRules struct {
+	numbers  bool   // they are token ids (-ids)
+	bosFirst bool   // each begins with the token for that (-bos)
+	special  bool   // special tokens are found in them (-special)
+	reading  string // which of two readings of a vocabulary counts: "file", "class" (-tokenizer)
 }
 
 // gpt2 is GPT-2's own tokenizer.
@@ -45,16 +57,38 @@ var gpt2 *tokenizer
 // else the files in its folder, either of which may be empty. They are read later, and refused
 // tells what is wrong with them.
 func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
-	return &tokenizer{rows: rows, read: sync.OnceValue(func() *vocabulary {
-		s, err := readSpec(folder, meta)
+	t := &tokenizer{rows: rows}
+	t.read = sync.OnceValue(func() *vocabulary {
+		s, err := readSpec(folder, meta, t.reading)
 		if err == nil {
 			var v *vocabulary
 			if v, err = s.build(rows); err == nil {
 				return v
 			}
 		}
-		return &vocabulary{bpe: gpt2BPE(), bos: noToken, refused: err}
-	})}
+		return s.refuse(err)
+	})
+	return t
+}
+
+// obeys has the tokenizer of a model with so many rows obey the command line. It is called before
+// the first text.
+func (t *tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
+	if t == nil {
+		t = &tokenizer{read: gpt2Vocabulary, rows: rows}
+	}
+	t.textRules = rules
+	if err := t.refused(); err != nil {
+		return nil, err
+	}
+	switch bos := t.read().bos; {
+	case rules.bosFirst && bos == noToken:
+		return nil, errors.New("-bos: nothing beside the weights says which token begins a text")
+	case rules.bosFirst && (bos < 0 || bos >= rows):
+		return nil, fmt.Errorf("-bos: the token that begins a text has the id %d, but the model "+
+			"has %d tokens", bos, rows)
+	}
+	return t, nil
 }
 
 func (t *tokenizer) vocabulary() *vocabulary {
@@ -64,39 +98,35 @@ func (t *tokenizer) vocabulary() *vocabulary {
 	return t.read()
 }
 
-// withBOS is t, but every text begins with the token for that.
-func (t *tokenizer) withBOS(rows int) (*tokenizer, error) {
-	v := t.vocabulary()
-	if v.bos == noToken {
-		return nil, errors.New("-bos: nothing beside the weights says which token begins a text")
+func (t *tokenizer) rules() textRules {
+	if t == nil {
+		return textRules{}
 	}
-	return &tokenizer{read: func() *vocabulary { return v }, rows: rows, bosFirst: true}, nil
+	return t.textRules
 }
 
 // refused is nil, or why texts cannot be encoded: one line that names the file.
 func (t *tokenizer) refused() error {
-	if t != nil && t.numbers {
+	err := t.vocabulary().refused
+	if err == nil || t.rules().numbers {
 		return nil
 	}
-	if err := t.vocabulary().refused; err != nil {
-		return fmt.Errorf("%w; with -ids the texts and answers are token ids", err)
-	}
-	return nil
+	return fmt.Errorf("%w; with -ids the texts and answers are token ids", err)
 }
 
 // encode returns the token ids of a whole text, with what stands before it where that is asked for.
 func (t *tokenizer) encode(text string) ([]int, error) {
-	if t != nil && t.numbers {
+	rules, v := t.rules(), t.vocabulary()
+	if rules.numbers {
 		return parseIDs(text, t.rows)
 	}
-	v := t.vocabulary()
-	ids, err := v.encode(text, v.prefixSpace)
+	ids, err := v.encode(text, v.prefixSpace, rules.special)
 	switch {
 	case err != nil:
 		return nil, err
 	case len(v.before) > 0:
 		return slices.Concat(v.before, ids), nil
-	case t != nil && t.bosFirst:
+	case rules.bosFirst:
 		return slices.Insert(ids, 0, v.bos), nil
 	}
 	return ids, nil
@@ -104,18 +134,19 @@ func (t *tokenizer) encode(text string) ([]int, error) {
 
 // encodeWord returns the token ids of a text, such as an answer, by itself.
 func (t *tokenizer) encodeWord(text string) ([]int, error) {
-	if t != nil && t.numbers {
+	if t.rules().numbers {
 		return parseIDs(text, t.rows)
 	}
-	return t.vocabulary().encode(text, false)
+	return t.vocabulary().encode(text, false, t.rules().special)
 }
 
-// token returns the bytes of one token, "#50300" for an id that has none.
+// token returns the bytes of one token, "#50300" for an id that has none. With -ids, GPT-2's tokens
+// do not name those of a model that has fewer, and no vocabulary beside it.
 func (t *tokenizer) token(id int) string {
-	if t == nil || !t.numbers {
-		if text := t.vocabulary().token(id); text != "" {
-			return text
-		}
+	v := t.vocabulary()
+	foreign := t.rules().numbers && v.file == "" && v.refused == nil && t.rows < endOfText
+	if text := v.token(id); text != "" && !foreign {
+		return text
 	}
 	return "#" + strconv.Itoa(id)
 }
@@ -130,25 +161,36 @@ func (t *tokenizer) tokens(ids []int) []string {
 
 // notes tell what a user may not expect of a text's tokens.
 func (t *tokenizer) notes(text string) (notes []string) {
-	if t != nil && t.numbers {
+	rules, v := t.rules(), t.vocabulary()
+	if rules.numbers {
 		return nil
 	}
-	for _, a := range t.vocabulary().special {
-		if strings.Contains(text, a.Content) {
+	var seen []int
+	for i := 0; i < len(text) && !rules.special && len(seen) < mostNotes; i++ {
+		for _, set := range v.added {
+			a := longestAt(text[i:], set)
+			if a == nil || !a.Special || slices.Contains(seen, a.ID) {
+				continue
+			}
+			seen = append(seen, a.ID)
 			notes = append(notes, fmt.Sprintf("it holds the characters %s, which are plain text "+
-				"here, not token %d (-bos puts the one that begins a text first)", a.Content, a.ID))
+				"here, not token %d: with -special they are the token, with -ids the text is "+
+				"written in token ids", a.Content, a.ID))
 		}
 	}
-	if strings.HasSuffix(text, " ") {
+	if strings.HasSuffix(text, " ") && v.spec.Base != characterBase {
 		notes = append(notes, "it ends in a space, but a word's token begins with its space, so "+
 			"the next token is hardly a word: leave the space out")
 	}
 	return notes
 }
 
+// mostNotes bounds how many special tokens of one text are told.
+const mostNotes = 5
+
 // notesOnModel tell that a model's vocabulary is hardly the one that its texts are cut by.
 func (t *tokenizer) notesOnModel() []string {
-	if t == nil || t.numbers || t.rows >= endOfText || t.vocabulary().merges != nil {
+	if t == nil || t.numbers || t.rows >= endOfText || t.vocabulary().bpe != gpt2BPE() {
 		return nil
 	}
 	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model "+
@@ -157,12 +199,7 @@ func (t *tokenizer) notesOnModel() []string {
 
 // metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
 func (t *tokenizer) metadata() map[string]string {
-	v := t.vocabulary()
-	carried := v.spec
-	if v.refused != nil {
-		carried = &vocabularySpec{Refused: v.refused.Error()}
-	}
-	s := encodeJSON(carried)
+	s := encodeJSON(t.vocabulary().spec)
 	if s == "{}" { // nothing is known: what a text is cut by is to be a guess again
 		return nil
 	}
@@ -190,15 +227,15 @@ func parseIDs(text string, rows int) ([]int, error) {
 type vocabulary struct {
 	*bpe
 	file        string          // where it was read, for errors; "" is GPT-2's own
+	rows        int             // ids of the model end before it
 	named       map[int]string  // the tokens that stand beside the BPE, such as <s>
-	special     []addedToken    // those of them that no text makes
-	added       [2][]addedToken // all of them, those that are looked for last behind
+	added       [2][]addedToken // all of them by their texts, those that are looked for last behind
 	before      []int           // stand before every text
 	prefixSpace bool            // a text that does not begin with a space gets one
 	bos         int             // the token that begins a text, noToken where none is known
 	lacking     bool            // whether some bytes have no token
 	spec        *vocabularySpec
-	refused     error // why there is none
+	refused     error // why no text is encoded: then it only names tokens
 }
 
 // gpt2Vocabulary is GPT-2's own.
@@ -215,34 +252,33 @@ func (v *vocabulary) token(id int) string {
 	return v.bpe.token(id)
 }
 
-// encode returns the token ids of a text, which with space begins with one. A byte that the
-// vocabulary has no token for is an error.
-func (v *vocabulary) encode(text string, space bool) ([]int, error) {
+// encode returns the token ids of a text, which with space begins with one.
+func (v *vocabulary) encode(text string, space, special bool) ([]int, error) {
 	if v.refused != nil {
 		return nil, v.refused
 	}
-	if v.lacking {
-		for i := range len(text) {
+	sets := v.added[:]
+	plain := func(a addedToken) bool { return !a.Special || special }
+	if !slices.ContainsFunc(v.added[0], plain) && !slices.ContainsFunc(v.added[1], plain) {
+		sets = nil // all is plain text
+	}
+	return v.appendAround(roomFor(text), text, space, special, sets)
+}
+
+// appendAround appends the ids of a text in which added tokens are looked for before anything else:
+// those of the first set, from left to right and the longest where several begin, then, in what
+// remains, those of the next. Where special is false a special token is found, but stays plain
+// text. A byte that the vocabulary has no token for is an error.
+func (v *vocabulary) appendAround(
+	ids []int, text string, space, special bool, sets [][]addedToken,
+) ([]int, error) {
+	if len(sets) == 0 {
+		for i := 0; v.lacking && i < len(text); i++ {
 			if v.letters[text[i]] == noToken {
 				return nil, fmt.Errorf("%s has no token for the byte 0x%02X, as in %q",
 					v.file, text[i], text[max(0, i-4):min(len(text), i+4)])
 			}
 		}
-	}
-	sets := v.added[:]
-	if len(v.special) == len(v.added[0])+len(v.added[1]) {
-		sets = nil // all is plain text
-	}
-	return v.appendAround(nil, text, space, sets)
-}
-
-// appendAround appends the ids of a text in which added tokens are looked for before anything else:
-// those of the first set, from left to right and the longest where several begin, then, in what
-// remains, those of the next. A special token is found, but stays plain text.
-func (v *vocabulary) appendAround(
-	ids []int, text string, space bool, sets [][]addedToken,
-) ([]int, error) {
-	if len(sets) == 0 {
 		if space && text != "" && text[0] != ' ' {
 			text = " " + text
 		}
@@ -256,42 +292,51 @@ func (v *vocabulary) appendAround(
 		case a == nil:
 			i++
 			continue
-		case a.Special:
+		case a.Special && !special:
 			i += len(a.Content)
 			continue
 		case a.SingleWord || a.LStrip || a.RStrip:
 			return nil, fmt.Errorf("the text holds %q, an added token with rules of its own in %s "+
 				"(single_word, lstrip, rstrip), which are not supported here", a.Content, v.file)
+		case a.ID >= v.rows:
+			return nil, fmt.Errorf("the text holds %q, token %d, but the model has %d rows: the "+
+				"tokenizer was given tokens after the model was trained (resize_token_embeddings)",
+				a.Content, a.ID, v.rows)
 		}
-		if ids, err = v.appendAround(ids, text[plain:i], space, sets[1:]); err != nil {
+		if ids, err = v.appendAround(ids, text[plain:i], space, special, sets[1:]); err != nil {
 			return nil, err
 		}
 		ids = append(ids, a.ID)
 		i += len(a.Content)
 		plain = i
 	}
-	return v.appendAround(ids, text[plain:], space, sets[1:])
+	return v.appendAround(ids, text[plain:], space, special, sets[1:])
 }
 
-// longestAt returns the longest of the tokens that the text begins with, nil for none.
-func longestAt(text string, tokens []addedToken) *addedToken {
-	var longest *addedToken
-	for i := range tokens {
-		a := &tokens[i]
-		if longest != nil && len(a.Content) <= len(longest.Content) {
-			continue
+// longestAt returns the longest token that the text begins with, nil for none. The tokens are in
+// the order of their texts, so that those that begin with the same bytes stand together.
+func longestAt(text string, tokens []addedToken) (longest *addedToken) {
+	for n := 0; len(tokens) > 0; n++ { // all of them begin with text[:n]
+		if len(tokens[0].Content) == n {
+			longest, tokens = &tokens[0], tokens[1:]
 		}
-		if strings.HasPrefix(text, a.Content) {
-			longest = a
+		if n == len(text) {
+			break
 		}
+		from := func(c int) int { // where those begin whose next byte is c or more
+			return sort.Search(len(tokens), func(i int) bool {
+				return int(tokens[i].Content[n]) >= c
+			})
+		}
+		tokens = tokens[from(int(text[n])):from(int(text[n])+1)]
 	}
 	return longest
 }
 
 // vocabularySpec is what the files say, and in JSON what a converted file's metadata carry.
 type vocabularySpec struct {
-	Base        string         `json:"base,omitempty"`  // "GPT-2", found to be its own
-	Vocab       map[string]int `json:"vocab,omitempty"` // in byte letters; none: GPT-2's
+	Base        string         `json:"base,omitempty"`  // gpt2Base, characterBase
+	Vocab       map[string]int `json:"vocab,omitempty"` // in byte letters; none: the base's
 	Merges      []mergePair    `json:"merges,omitempty"`
 	Added       []addedToken   `json:"added_tokens,omitempty"`
 	Before      []int          `json:"before,omitempty"`
@@ -303,6 +348,9 @@ type vocabularySpec struct {
 
 	file string
 }
+
+// What a spec calls GPT-2's own tokens and merges, and a vocabulary of added tokens alone.
+const gpt2Base, characterBase = "GPT-2", "characters"
 
 // addedToken is a token that stands beside the BPE.
 type addedToken struct {
@@ -345,38 +393,38 @@ func (m *mergePair) parse(line string) error {
 }
 
 // readSpec reads what a model's metadata say of its vocabulary, else the files in its folder;
-// GPT-2's where there are none.
-func readSpec(folder string, meta map[string]string) (*vocabularySpec, error) {
+// GPT-2's where there are none. Together with an error it returns what names tokens all the same.
+func readSpec(folder string, meta map[string]string, reading string) (*vocabularySpec, error) {
 	s := new(vocabularySpec)
 	if carried, ok := meta[metaTokenizer]; ok {
 		s.file = "the model's metadata"
 		if err := parseJSON([]byte(carried), s); err != nil {
-			return nil, fmt.Errorf("%s: not a vocabulary: %w", s.file, err)
+			return s, fmt.Errorf("%s: not a vocabulary: %w", s.file, err)
 		}
 		if s.Refused != "" {
-			return nil, errors.New(s.Refused)
+			return s, errors.New(s.Refused)
 		}
 		return s, nil
 	}
 	if folder == "" {
 		return s, nil
 	}
-	c := new(tokenizerConfig)
+	c := &tokenizerConfig{folder: folder}
 	for _, name := range []string{ // the last one has the last word
 		"config.json", "special_tokens_map.json", "tokenizer_config.json",
 	} {
-		if _, err := readJSON(folder, name, c); err != nil {
-			return nil, err
+		if err := readJSON(folder, name, c); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return s, err
 		}
 	}
-	read := readTokenizerJSON
-	if !isFile(filepath.Join(folder, "tokenizer.json")) {
-		read = readVocabAndMerges
+	if err := readJSON(folder, "added_tokens.json", &c.Later); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
+		return s, err
 	}
-	if err := read(s, folder, c); err != nil {
-		return nil, err
+	if isFile(filepath.Join(folder, "tokenizer.json")) {
+		return c.readTokenizerJSON(reading)
 	}
-	return s, s.addTokens(folder, c)
+	return c.readVocabAndMerges()
 }
 
 const mostTokens = 1 << 22
@@ -384,26 +432,34 @@ const mostTokens = 1 << 22
 // largestTokenizer bounds the files. Those of vocabularies with 50,000 tokens have 2 MB.
 const largestTokenizer = 32 << 20
 
-// readJSON reads a JSON file of a folder into a value. ok is false where there is none.
-func readJSON(folder, name string, into any) (ok bool, err error) {
+// readVocabularyFile reads a file of a folder.
+func readVocabularyFile(folder, name string, parse func(data []byte) error) error {
 	path := filepath.Join(folder, name)
 	data, err := readBounded(path, largestTokenizer)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+	if strings.HasPrefix(string(data), "version https://git-lfs") {
+		err = errors.New("this is a Git LFS pointer, not the file itself: fetch it with " +
+			"`git lfs pull`")
 	}
 	if err == nil {
-		err = parseJSON(data, into)
+		err = parse(data)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", path, reason(err))
+		return fmt.Errorf("%s: %w", path, reason(err))
 	}
-	return true, nil
+	return nil
+}
+
+func readJSON(folder, name string, into any) error {
+	return readVocabularyFile(folder, name, func(data []byte) error {
+		return parseJSON(data, into)
+	})
 }
 
 // tokenizerConfig is what decides the ids of a plain text in tokenizer_config.json,
-// special_tokens_map.json and config.json.
+// special_tokens_map.json, config.json and added_tokens.json.
 type tokenizerConfig struct {
 	Class       string                `json:"tokenizer_class"`
+	ModelType   string                `json:"model_type"`
 	PrefixSpace *bool                 `json:"add_prefix_space"`
 	AddBOS      *bool                 `json:"add_bos_token"`
 	AddEOS      bool                  `json:"add_eos_token"`
@@ -414,6 +470,9 @@ type tokenizerConfig struct {
 	Additional  []tokenName           `json:"additional_special_tokens"`
 	Decoder     map[string]addedToken `json:"added_tokens_decoder"`
 	BOSID       any                   `json:"bos_token_id"` // of several, a list
+
+	Later  map[string]int
+	folder string
 }
 
 // tokenName is the text of a token, which is written as "<s>" or {"content": "<s>", …}.
@@ -430,83 +489,119 @@ func (t *tokenName) fromJSON(v any) error {
 	return nil
 }
 
-// isGPT2 tells whether the tokenizer's class cuts texts as GPT-2 does.
-func (c *tokenizerConfig) isGPT2() bool {
-	return c.Class == "" || slices.Contains([]string{
-		"GPT2Tokenizer", "CodeGenTokenizer", "PreTrainedTokenizer", "TokenizersBackend",
-	}, strings.TrimSuffix(c.Class, "Fast"))
+// class is the class of tokenizer that transformers makes, without "Fast"; "" if nothing says it.
+func (c *tokenizerConfig) class() string {
+	if c.Class == "" && c.ModelType == "gpt2" {
+		return "GPT2Tokenizer"
+	}
+	return strings.TrimSuffix(c.Class, "Fast")
 }
 
-func readVocabAndMerges(s *vocabularySpec, folder string, c *tokenizerConfig) error {
-	const vocabName, mergesName = "vocab.json", "merges.txt"
-	s.file = filepath.Join(folder, vocabName)
-	hasVocab, hasMerges := isFile(s.file), isFile(filepath.Join(folder, mergesName))
+// The classes that rebuild a byte-level BPE of a tokenizer.json's tokens and merges in transformers
+// 5, and those that take the file as it is.
+var (
+	rebuilding = []string{"GPT2Tokenizer", "CodeGenTokenizer"}
+	plainClass = []string{"", "PreTrainedTokenizer", "TokenizersBackend"}
+)
+
+// readVocabAndMerges reads the older form, or finds what else there is in the folder.
+func (c *tokenizerConfig) readVocabAndMerges() (*vocabularySpec, error) {
+	const vocabName, mergesName, config = "vocab.json", "merges.txt", "tokenizer_config.json"
+	in := func(name string) string { return filepath.Join(c.folder, name) }
+	s := &vocabularySpec{file: in(vocabName)}
+	known := slices.Contains(slices.Concat(plainClass, rebuilding), c.class())
+	hasVocab, hasMerges := isFile(s.file), isFile(in(mergesName))
+	if hasVocab {
+		if err := readJSON(c.folder, vocabName, &s.Vocab); err != nil {
+			return s, err
+		}
+	}
 	if !hasVocab || !hasMerges {
-		for _, other := range []struct{ file, kind string }{
+		if isFile(in("meta.pkl")) {
+			return readCharacters(c.folder)
+		}
+		for _, other := range [][2]string{
 			{"spiece.model", "SentencePiece"}, {"tokenizer.model", "SentencePiece"},
 			{"sentencepiece.bpe.model", "SentencePiece"}, {"spm.model", "SentencePiece"},
 			{"vocab.txt", "WordPiece"},
 		} {
-			if path := filepath.Join(folder, other.file); isFile(path) {
-				return fmt.Errorf("%s: this vocabulary is of the kind %s, not a byte-level BPE",
-					path, other.kind)
+			if isFile(in(other[0])) {
+				return s, fmt.Errorf("%s: this vocabulary is of the kind %s, not a byte-level BPE",
+					in(other[0]), other[1])
 			}
 		}
 		switch {
-		case !c.isGPT2():
-			return fmt.Errorf("%s: the model was made for a %s, and no vocabulary lies beside it",
-				folder, shorten(c.Class))
+		case !known:
+			return s, fmt.Errorf("%s: the model was made for a %s, and no vocabulary lies beside "+
+				"it", c.folder, shorten(c.Class))
 		case hasVocab:
-			return fmt.Errorf("%s: without %s this is not a byte-level BPE", s.file, mergesName)
+			return s, fmt.Errorf("%s: without %s this is not a byte-level BPE", s.file, mergesName)
 		case hasMerges:
-			return fmt.Errorf("%s: without %s the tokens' ids are not known",
-				filepath.Join(folder, mergesName), vocabName)
+			return s, fmt.Errorf("%s: without %s the tokens' ids are not known", in(mergesName),
+				vocabName)
 		}
 		s.file = ""
-		return nil
-	}
-	if !c.isGPT2() {
-		return fmt.Errorf("%s: beside it tokenizer_class is %s, which cuts texts in another way "+
-			"than GPT-2's", s.file, shorten(c.Class))
-	}
-	if _, err := readJSON(folder, vocabName, &s.Vocab); err != nil {
-		return err
+		return s, s.addTokens(c)
 	}
 	if len(s.Vocab) == 0 {
-		return fmt.Errorf("%s: it holds no tokens", s.file)
+		return s, fmt.Errorf("%s: it holds no tokens", s.file)
 	}
-	mergesPath := filepath.Join(folder, mergesName)
-	data, err := readBounded(mergesPath, largestTokenizer)
-	if err == nil {
+	err := readVocabularyFile(c.folder, mergesName, func(data []byte) (err error) {
 		s.Merges, err = parseMerges(string(data))
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", mergesPath, reason(err))
-	}
+		return err
+	})
 	s.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
-	if c.AddEOS {
-		return fmt.Errorf("%s: add_eos_token asks for a token behind every text: not supported",
-			filepath.Join(folder, "tokenizer_config.json"))
+	bos, hasBOS := s.Vocab[string(c.BOS)]
+	addsBOS := c.AddBOS != nil && *c.AddBOS
+	switch {
+	case err != nil:
+		return s, err
+	case !known:
+		return s, fmt.Errorf("%s: beside it tokenizer_class is %s, which cuts texts in another "+
+			"way than GPT-2's", s.file, shorten(c.Class))
+	case c.AddEOS:
+		return s, fmt.Errorf("%s: add_eos_token asks for a token behind every text: not supported",
+			in(config))
+	case addsBOS && !hasBOS:
+		return s, fmt.Errorf("%s: add_bos_token is true, but bos_token, %s, is not in %s",
+			in(config), quote(string(c.BOS)), vocabName)
+	case addsBOS:
+		s.Before = []int{bos}
 	}
-	if c.AddBOS != nil && *c.AddBOS {
-		id, ok := s.Vocab[string(c.BOS)]
-		if !ok {
-			return fmt.Errorf("%s: add_bos_token is true, but bos_token, %s, is not in %s",
-				filepath.Join(folder, "tokenizer_config.json"), quote(string(c.BOS)), vocabName)
+	return s, s.addTokens(c)
+}
+
+// readCharacters reads nanoGPT's meta.pkl, a vocabulary of characters: a dict with a dict stoi from
+// each of them to its id.
+func readCharacters(folder string) (*vocabularySpec, error) {
+	s := &vocabularySpec{file: filepath.Join(folder, "meta.pkl")}
+	return s, readVocabularyFile(folder, "meta.pkl", func(data []byte) error {
+		meta, err := parsePickle(data)
+		if err != nil {
+			return err
 		}
-		s.Before = []int{id}
-	}
-	return nil
+		stoi, ok := meta["stoi"].(map[string]any)
+		if !ok {
+			return errors.New("it has no dict stoi of characters and ids")
+		}
+		for _, character := range slices.Sorted(maps.Keys(stoi)) {
+			id, err := strconv.Atoi(fmt.Sprint(stoi[character]))
+			if err != nil || utf8.RuneCountInString(character) != 1 {
+				return fmt.Errorf("its stoi is not of characters and ids: %s", quote(character))
+			}
+			s.Added = append(s.Added, addedToken{ID: id, Content: character})
+		}
+		s.Base = characterBase
+		return nil
+	})
 }
 
 // parseMerges reads merges.txt: "a b" on each line, perhaps after a line with a version.
 func parseMerges(data string) ([]mergePair, error) {
-	merges := []mergePair{}
-	data = strings.TrimSuffix(data, "\n")
-	for n := 1; data != ""; n++ {
-		var line string
-		line, data, _ = strings.Cut(data, "\n")
-		line = strings.TrimSuffix(line, "\r")
+	merges, n := []mergePair{}, 0
+	for line := range strings.Lines(data) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
 		if strings.HasPrefix(line, "#version") {
 			continue
 		}
@@ -521,20 +616,11 @@ func parseMerges(data string) ([]mergePair, error) {
 
 // tokenizerJSON is tokenizer.json, without truncation and padding, which are for batches of texts.
 type tokenizerJSON struct {
-	Added         []addedToken `json:"added_tokens"`
-	Normalizer    *stage       `json:"normalizer"`
-	PreTokenizer  *stage       `json:"pre_tokenizer"`
-	PostProcessor *stage       `json:"post_processor"`
-	Model         struct {
-		Type         string      `json:"type"`
-		Dropout      float64     `json:"dropout"`
-		Prefix       string      `json:"continuing_subword_prefix"`
-		Suffix       string      `json:"end_of_word_suffix"`
-		ByteFallback bool        `json:"byte_fallback"`
-		IgnoreMerges bool        `json:"ignore_merges"`
-		Vocab        any         `json:"vocab"`
-		Merges       []mergePair `json:"merges"`
-	} `json:"model"`
+	Added         []addedToken   `json:"added_tokens"`
+	Normalizer    *stage         `json:"normalizer"`
+	PreTokenizer  *stage         `json:"pre_tokenizer"`
+	PostProcessor *stage         `json:"post_processor"`
+	Model         map[string]any `json:"model"`
 }
 
 // stage is something that is done to a text, or several such things: "Sequence".
@@ -558,187 +644,260 @@ type template struct {
 	IDs []int  `json:"ids"`
 }
 
-func readTokenizerJSON(s *vocabularySpec, folder string, c *tokenizerConfig) error {
+// flat is the stages one after the other, without the sequences that hold them.
+func (p *stage) flat() (list []stage) {
+	if p == nil || p.Type != "Sequence" {
+		if p != nil {
+			list = append(list, *p)
+		}
+		return list
+	}
+	for _, inner := range slices.Concat(p.Normalizers, p.PreTokenizers, p.Processors) {
+		list = append(list, inner.flat()...)
+	}
+	return list
+}
+
+// readTokenizerJSON reads tokenizer.json in both ways that libraries read it: by the file, as
+// tokenizers does, and by the class of tokenizer, as transformers does. That takes add_prefix_space
+// from tokenizer_config.json, and in its version 5 GPT-2's class rebuilds the rest of tokens,
+// merges, added tokens and post_processor alone, where version 4 went by the file. Where the two
+// differ only the user can know which the model was trained with: then reading says it.
+func (c *tokenizerConfig) readTokenizerJSON(reading string) (*vocabularySpec, error) {
+	path, class := filepath.Join(c.folder, "tokenizer.json"), c.class()
 	var t tokenizerJSON
-	s.file = filepath.Join(folder, "tokenizer.json")
-	if _, err := readJSON(folder, "tokenizer.json", &t); err != nil {
-		return err
+	if err := readJSON(c.folder, "tokenizer.json", &t); err != nil {
+		return new(vocabularySpec), err
 	}
-	if err := s.fromTokenizerJSON(&t); err != nil {
-		return fmt.Errorf("%s: %w", s.file, err)
-	}
-	const differs = "%s: %s is %t, but %s says otherwise: it is not known which is right"
-	config := filepath.Join(folder, "tokenizer_config.json")
-	isGPT2 := strings.TrimSuffix(c.Class, "Fast") == "GPT2Tokenizer" // it goes by the config
+	s, err := t.spec(path, c, t.Added)
+	byClass, classErr := s, err
 	switch {
-	case c.PrefixSpace != nil && *c.PrefixSpace != s.PrefixSpace:
-		return fmt.Errorf(differs, config, "add_prefix_space", *c.PrefixSpace, s.file)
-	case c.PrefixSpace == nil && s.PrefixSpace && isGPT2:
-		return fmt.Errorf(differs, config, "add_prefix_space", false, s.file)
-	case c.AddBOS != nil && *c.AddBOS != (s.Before != nil):
-		return fmt.Errorf(differs, config, "add_bos_token", *c.AddBOS, s.file)
-	case c.AddEOS:
-		return fmt.Errorf(differs, config, "add_eos_token", true, s.file)
+	case slices.Contains(rebuilding, class):
+		prefix := c.PrefixSpace != nil && *c.PrefixSpace
+		model := map[string]any{"type": t.Model["type"], "vocab": t.Model["vocab"],
+			"merges": t.Model["merges"]}
+		rebuilt := tokenizerJSON{PostProcessor: t.PostProcessor, Model: model,
+			PreTokenizer: &stage{Type: "ByteLevel", PrefixSpace: &prefix}}
+		if c.Decoder == nil {
+			rebuilt.Added = slices.SortedStableFunc(slices.Values(t.Added), byID)
+		}
+		byClass, classErr = rebuilt.spec(path, c, rebuilt.Added)
+	case !slices.Contains(plainClass, class):
+		classErr = fmt.Errorf("%s: its tokenizer_class, %s, has rules of its own in transformers "+
+			"5, such as <s> and </s> around every text, which are not computed here", path,
+			shorten(c.Class))
+	case err == nil && class != "TokenizersBackend" &&
+		(c.PrefixSpace != nil || class == "PreTrainedTokenizer"):
+		copied := *s
+		copied.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
+		byClass = &copied
 	}
-	return nil
+	differ := differences(s, byClass)
+	config := filepath.Join(c.folder, "tokenizer_config.json")
+	switch {
+	case reading == "file" || err != nil && classErr != nil:
+		return s, err
+	case reading == "class":
+		return byClass, classErr
+	case err != nil:
+		return s, fmt.Errorf("%w; but transformers 5 leaves that out, by the class %s: with "+
+			"-tokenizer class it is left out here", err, class)
+	case classErr != nil:
+		return s, fmt.Errorf("%w; tokenizers and transformers 4 go by the file: -tokenizer file",
+			classErr)
+	case len(differ[0]) > 0:
+		return s, fmt.Errorf("%s: to tokenizers it is %s in this file, to transformers 5 %s, by "+
+			"its class %s: -tokenizer file or -tokenizer class says which the model was trained "+
+			"with", path, strings.Join(differ[0], ", "), strings.Join(differ[1], ", "),
+			cmp.Or(class, "and tokenizer_config.json"))
+	case c.AddBOS != nil && *c.AddBOS != (s.Before != nil) || c.AddEOS:
+		return s, fmt.Errorf("%s: add_bos_token or add_eos_token says otherwise than %s, which "+
+			"counts in transformers: -tokenizer file, if it did for the model", config, path)
+	}
+	return s, nil
 }
 
-// fromTokenizerJSON takes over what can be computed here, and refuses the rest by name.
-func (s *vocabularySpec) fromTokenizerJSON(t *tokenizerJSON) error {
-	m := &t.Model
-	vocab, hasVocab := m.Vocab.(map[string]any)
-	switch {
-	case m.Type != "BPE" && m.Type != "": // old files do not name it
-		return fmt.Errorf("its model is %s, not a byte-level BPE", shorten(m.Type))
-	case !hasVocab:
-		return errors.New("its model has no vocab of tokens and ids")
-	case m.Dropout != 0:
-		return errors.New("its model has dropout: the same text has other tokens each time")
-	case m.Prefix != "":
-		return errors.New("its model has a continuing_subword_prefix: not a byte-level BPE")
-	case m.Suffix != "":
-		return errors.New("its model has an end_of_word_suffix: not a byte-level BPE")
-	case m.ByteFallback:
-		return errors.New("its model has byte_fallback: not a byte-level BPE")
-	}
-	if err := fill(reflect.ValueOf(&s.Vocab).Elem(), vocab, "vocab"); err != nil {
-		return err
-	}
-	if len(s.Vocab) == 0 {
-		return errors.New("its vocab holds no tokens")
-	}
-	s.Merges, s.WholeWords, s.Added = m.Merges, m.IgnoreMerges, t.Added
-	if name := t.Normalizer.other(""); name != "" {
-		return fmt.Errorf("its normalizer, %s, changes texts in a way that is not supported", name)
-	}
-	p := t.PreTokenizer
-	if p != nil && p.Type == "Sequence" && len(p.PreTokenizers) == 1 {
-		p = &p.PreTokenizers[0]
-	}
-	if name := p.other("ByteLevel"); name != "" {
-		return fmt.Errorf("its pre_tokenizer, %s, splits texts in another way than ByteLevel", name)
-	}
-	if p == nil || p.Type != "ByteLevel" {
-		return errors.New("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
-	}
-	if p.PrefixSpace == nil {
-		return errors.New("its pre_tokenizer lacks add_prefix_space")
-	}
-	s.PrefixSpace, s.OneWord = *p.PrefixSpace, p.UseRegex != nil && !*p.UseRegex
-	var err error
-	s.Before, err = t.PostProcessor.before()
-	return err
-}
-
-// other returns the name of the first stage that is not of a known kind, "" for none. Sequences of
-// nothing are nothing.
-func (p *stage) other(known string) string {
-	switch {
-	case p == nil || p.Type == known:
-		return ""
-	case p.Type != "Sequence":
-		return shorten(p.Type)
-	}
-	for _, list := range [][]stage{p.Normalizers, p.PreTokenizers} {
-		for i := range list {
-			if name := list[i].other(known); name != "" {
-				return name
+// differences tell what two readings of a file have that differs: as the one has it, as the other.
+func differences(a, b *vocabularySpec) (differ [2][]string) {
+	for _, d := range []struct {
+		name string
+		has  [2]any
+	}{
+		{"add_prefix_space", [2]any{a.PrefixSpace, b.PrefixSpace}},
+		{"use_regex", [2]any{!a.OneWord, !b.OneWord}},
+		{"ignore_merges", [2]any{a.WholeWords, b.WholeWords}},
+		{"added tokens", [2]any{fmt.Sprint(a.Added), fmt.Sprint(b.Added)}},
+	} {
+		for i, has := range d.has {
+			if d.has[0] != d.has[1] {
+				differ[i] = append(differ[i], d.name+" "+shorten(fmt.Sprint(has)))
 			}
 		}
-		if len(list) > 1 {
-			return "a Sequence"
+	}
+	return differ
+}
+
+// spec is what the file says that can be computed here, with these tokens beside the BPE. The rest
+// is refused by name.
+func (t *tokenizerJSON) spec(
+	path string, c *tokenizerConfig, added []addedToken,
+) (*vocabularySpec, error) {
+	s := &vocabularySpec{file: path}
+	refuse := func(format string, args ...any) (*vocabularySpec, error) {
+		return s, fmt.Errorf("%s: "+format, append([]any{path}, args...)...)
+	}
+	m := t.Model
+	pieces, isList := m["vocab"].([]any) // Unigram's: tokens and scores
+	if isList {
+		s.Vocab = map[string]int{}
+	}
+	for id, piece := range pieces {
+		if pair, ok := piece.([]any); ok && len(pair) > 0 {
+			s.Vocab[fmt.Sprint(pair[0])] = id
 		}
 	}
-	return ""
+	if kind := m["type"]; kind != "BPE" && kind != nil { // old files do not name it
+		fill(reflect.ValueOf(&s.Vocab).Elem(), m["vocab"], "")
+		return refuse("its model is %s, not a byte-level BPE", shorten(fmt.Sprint(kind)))
+	}
+	for _, from := range []struct {
+		key  string
+		into any
+	}{{"vocab", &s.Vocab}, {"merges", &s.Merges}, {"ignore_merges", &s.WholeWords}} {
+		if err := fill(reflect.ValueOf(from.into).Elem(), m[from.key], from.key); err != nil {
+			return refuse("%w", err)
+		}
+	}
+	if len(s.Vocab) == 0 {
+		return refuse("its model has no vocab of tokens and ids")
+	}
+	for _, key := range []string{
+		"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
+	} {
+		unset := []any{nil, "", false, json.Number("0"), json.Number("0.0")}
+		if !slices.Contains(unset, m[key]) {
+			return refuse("its model has %s, as no byte-level BPE of GPT-2's kind has", key)
+		}
+	}
+	for _, p := range t.Normalizer.flat() {
+		return refuse("its normalizer, %s, changes texts in a way that is not supported",
+			shorten(p.Type))
+	}
+	splits := 0
+	for _, p := range t.PreTokenizer.flat() {
+		if splits++; p.Type != "ByteLevel" || splits > 1 {
+			return refuse("its pre_tokenizer, %s, splits texts in another way than one ByteLevel",
+				shorten(p.Type))
+		}
+		if p.PrefixSpace == nil {
+			return refuse("its pre_tokenizer lacks add_prefix_space")
+		}
+		s.PrefixSpace, s.OneWord = *p.PrefixSpace, p.UseRegex != nil && !*p.UseRegex
+	}
+	if splits == 0 {
+		return refuse("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
+	}
+	for _, p := range t.PostProcessor.flat() {
+		before, err := p.before()
+		if err != nil {
+			return refuse("%w", err)
+		}
+		s.Before = slices.Concat(before, s.Before)
+	}
+	return s, s.addTokens(c, added...)
 }
 
 // before returns the tokens that a post_processor puts before a text.
-func (p *stage) before() ([]int, error) {
-	if p == nil || p.Type == "ByteLevel" { // that one is about offsets alone
+func (p *stage) before() (before []int, err error) {
+	if p.Type == "ByteLevel" { // that one is about offsets alone
 		return nil, nil
 	}
-	var before []int
-	switch p.Type {
-	case "Sequence":
-		for i := range p.Processors {
-			ids, err := p.Processors[i].before()
-			if err != nil {
-				return nil, err
-			}
-			before = slices.Concat(ids, before)
-		}
-		return before, nil
-	case "TemplateProcessing":
-		texts := 0
-		for _, piece := range p.Single {
-			switch {
-			case piece.Sequence != nil && piece.Sequence.ID == "A":
-				texts++
-			case piece.SpecialToken != nil && texts == 0:
-				before = append(before, p.SpecialTokens[piece.SpecialToken.ID].IDs...)
-			case piece.SpecialToken != nil:
-				return nil, fmt.Errorf("its post_processor puts %s behind every text, which is "+
-					"not supported here", quote(piece.SpecialToken.ID))
-			}
-		}
-		if texts != 1 {
-			return nil, errors.New("its post_processor does not keep texts as they are")
-		}
-		return before, nil
+	if p.Type != "TemplateProcessing" {
+		return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is "+
+			"not supported here", shorten(p.Type))
 	}
-	return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is "+
-		"not supported here", shorten(p.Type))
+	texts := 0
+	for _, piece := range p.Single {
+		switch {
+		case piece.Sequence != nil && piece.Sequence.ID == "A":
+			texts++
+		case piece.SpecialToken != nil && texts == 0:
+			before = append(before, p.SpecialTokens[piece.SpecialToken.ID].IDs...)
+		case piece.SpecialToken != nil:
+			return nil, fmt.Errorf("its post_processor puts %s behind every text, which is "+
+				"not supported here", quote(piece.SpecialToken.ID))
+		}
+	}
+	if texts != 1 {
+		return nil, errors.New("its post_processor does not keep texts as they are")
+	}
+	return before, nil
 }
 
-// addTokens adds to the tokens of tokenizer.json that stand beside the BPE those of
-// tokenizer_config.json and added_tokens.json, and notes which are special and which begins a text.
-func (s *vocabularySpec) addTokens(folder string, c *tokenizerConfig) error {
-	var later map[string]int
-	if _, err := readJSON(folder, "added_tokens.json", &later); err != nil {
-		return err
-	}
-	known := map[string]int{} // where in s.Added
-	add := func(a addedToken) {
-		if _, ok := known[a.Content]; !ok {
-			known[a.Content] = len(s.Added)
-			s.Added = append(s.Added, a)
-		}
-	}
-	added := s.Added
-	s.Added = nil
-	for _, a := range added {
-		add(a)
-	}
-	for id, a := range c.Decoder {
-		var err error
-		if a.ID, err = strconv.Atoi(id); err != nil {
+// addTokens adds the tokens that stand beside the BPE: those given, which are tokenizer.json's,
+// then those of tokenizer_config.json or else added_tokens.json. It notes which are special and
+// which begins a text. As in the libraries, one that the vocabulary lacks has the next id from the
+// count of its entries on, whatever id the file gives it.
+func (s *vocabularySpec) addTokens(c *tokenizerConfig, added ...addedToken) error {
+	var more []addedToken
+	for key, a := range c.Decoder {
+		id, err := strconv.Atoi(key)
+		if a.ID = id; err != nil {
 			return fmt.Errorf("%s: added_tokens_decoder: %s is not a token id",
-				filepath.Join(folder, "tokenizer_config.json"), quote(id))
+				filepath.Join(c.folder, "tokenizer_config.json"), quote(key))
 		}
-		add(a)
+		more = append(more, a)
 	}
-	for content, id := range later {
-		add(addedToken{ID: id, Content: content})
-	}
-	for _, name := range append(c.Additional, c.BOS, c.EOS, c.UNK, c.PAD) {
-		if id, ok := s.Vocab[string(name)]; ok && name != "" {
-			add(addedToken{ID: id, Content: string(name)})
-		}
-		if i, ok := known[string(name)]; ok {
-			s.Added[i].Special = true
+	for content, id := range c.Later {
+		if c.Decoder == nil {
+			more = append(more, addedToken{ID: id, Content: content, Normalized: true})
 		}
 	}
-	sortTokens(s.Added)
-	for _, a := range s.Added {
-		if a.Content == string(c.BOS) && a.Content != "" {
+	slices.SortFunc(more, byID)
+	names := append(slices.Clone(c.Additional), c.BOS, c.EOS, c.UNK, c.PAD)
+	for _, name := range names {
+		if id, ok := s.Vocab[string(name)]; ok {
+			more = append(more, addedToken{ID: id, Content: string(name)})
+		}
+	}
+	next := len(s.Vocab)
+	if s.Vocab == nil {
+		next = vocabSize
+	}
+	known := map[string]bool{"": true}
+	for _, a := range append(slices.Clone(added), more...) {
+		if a.ID < 0 || a.ID >= mostTokens {
+			return fmt.Errorf("%s: the added token %s has the id %d, which no model has",
+				cmp.Or(s.file, c.folder), quote(a.Content), a.ID)
+		}
+		if known[a.Content] {
+			continue
+		}
+		known[a.Content] = true
+		id, ok := s.Vocab[a.Content]
+		if s.Vocab == nil && a.Content == "<|endoftext|>" {
+			id, ok = endOfText, true
+		}
+		if a.ID = id; !ok {
+			a.ID = next
+		}
+		next = max(next, a.ID+1)
+		if slices.Contains(names, tokenName(a.Content)) {
+			a.Special, a.Normalized = true, a.Normalized && c.Later[a.Content] == 0
+		}
+		if a.Content == string(c.BOS) {
 			s.BOS = &a.ID
 		}
+		s.Added = append(s.Added, a)
 	}
+	slices.SortFunc(s.Added, byID)
 	if s.BOS == nil && fill(reflect.ValueOf(&s.BOS).Elem(), c.BOSID, "") != nil {
 		s.BOS = nil
 	}
 	return nil
 }
+
+func byID(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) }
 
 // build makes the vocabulary of a model with so many rows of embedding.
 func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
@@ -746,30 +905,53 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 		s.toGPT2()
 	}
 	v := &vocabulary{
-		bpe: gpt2BPE(), file: s.file, named: map[int]string{},
+		bpe: gpt2BPE(), file: s.file, rows: rows, named: map[int]string{},
 		before: s.Before, prefixSpace: s.PrefixSpace, bos: noToken, spec: s,
 	}
-	if s.Vocab != nil {
+	added := s.Added
+	switch {
+	case s.Base == characterBase || s.Vocab != nil:
 		var err error
 		if v.bpe, err = s.newBPE(rows); err != nil {
 			return nil, fmt.Errorf("%s: %w", s.file, err)
 		}
 		v.lacking = slices.Contains(v.letters[:], noToken)
+	default:
+		v.bos = endOfText
+		isEnd := func(a addedToken) bool { return a.ID == endOfText }
+		if !slices.ContainsFunc(added, isEnd) {
+			end := addedToken{ID: endOfText, Content: "<|endoftext|>", Special: true}
+			added = append(slices.Clone(added), end)
+		}
 	}
-	for _, a := range s.Added {
+	for _, id := range s.Before {
+		if id < 0 || id >= rows {
+			return nil, fmt.Errorf("%s: every text begins with token %d, but the model has %d",
+				s.file, id, rows)
+		}
+	}
+	for _, a := range added {
 		id, ok := s.Vocab[a.Content]
-		text := v.bpe.token(a.ID)
-		if a.ID < 0 || ok && id != a.ID || !ok && text != "" && text != a.Content {
+		text := v.token(a.ID)
+		if a.ID < 0 || a.ID >= mostTokens || ok && id != a.ID ||
+			!ok && text != "" && text != a.Content {
 			return nil, fmt.Errorf("%s: the added token %s has the id %d, which is another "+
 				"token's, or it has two", s.file, quote(a.Content), a.ID)
 		}
-		v.add(a)
-	}
-	if s.Vocab == nil {
-		v.bos = endOfText
-		if v.named[endOfText] == "" {
-			v.add(addedToken{ID: endOfText, Content: "<|endoftext|>", Special: true})
+		if a.Content == "" {
+			continue
 		}
+		if text == "" {
+			v.named[a.ID] = a.Content
+		}
+		set := &v.added[0]
+		if a.Normalized {
+			set = &v.added[1]
+		}
+		*set = append(*set, a)
+	}
+	for _, set := range v.added {
+		slices.SortFunc(set, func(a, b addedToken) int { return cmp.Compare(a.Content, b.Content) })
 	}
 	if s.BOS != nil {
 		v.bos = *s.BOS
@@ -782,25 +964,23 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 	return v, nil
 }
 
-func (v *vocabulary) add(a addedToken) {
-	if a.Content == "" {
-		return
+// refuse is a vocabulary that encodes nothing, for a reason, and names the tokens that are known.
+func (s *vocabularySpec) refuse(why error) *vocabulary {
+	v := &vocabulary{bpe: new(bpe), bos: noToken, named: map[int]string{}, refused: why,
+		spec: &vocabularySpec{Vocab: s.Vocab, Added: s.Added, Refused: why.Error()}}
+	_, inLetters := s.Vocab["Ġ"]
+	for _, token := range slices.Sorted(maps.Keys(s.Vocab)) {
+		text, ok := bytesOfLetters(token)
+		if !ok || !inLetters {
+			text = token
+		}
+		v.named[s.Vocab[token]] = text
 	}
-	if v.bpe.token(a.ID) == "" {
+	for _, a := range s.Added {
 		v.named[a.ID] = a.Content
 	}
-	if a.Special {
-		v.special = append(v.special, a)
-	}
-	set := 0
-	if a.Normalized {
-		set = 1
-	}
-	v.added[set] = append(v.added[set], a)
+	return v
 }
-
-// gpt2Base is what a spec calls GPT-2's own tokens and merges.
-const gpt2Base = "GPT-2"
 
 // isGPT2 tells whether the tokens and merges are GPT-2's own, perhaps with more tokens behind.
 func (s *vocabularySpec) isGPT2() bool {
@@ -842,37 +1022,22 @@ func (s *vocabularySpec) toGPT2() {
 			s.Added = append(s.Added, addedToken{ID: id, Content: content, Special: true})
 		}
 	}
-	sortTokens(s.Added)
+	slices.SortFunc(s.Added, byID)
 	s.Base, s.Vocab, s.Merges = gpt2Base, nil, nil
-}
-
-func sortTokens(tokens []addedToken) {
-	slices.SortFunc(tokens, func(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // newBPE makes the BPE of a vocabulary that is not GPT-2's.
 func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
-	rows = min(rows, mostTokens) // which a file of weights merely claims
-	spelt := map[int]string{}    // the tokens by their ids, as the file spells them
-	size := 0
-	for token, id := range s.Vocab {
-		if id < 0 || id >= rows {
-			return nil, fmt.Errorf("the token %s has the id %d, but the model has %d tokens: "+
-				"this is not the vocabulary of these weights", quote(token), id, rows)
-		}
-		if other, taken := spelt[id]; taken {
-			return nil, fmt.Errorf("two tokens, %s and %s, have the id %d",
-				quote(min(other, token)), quote(max(other, token)), id)
-		}
-		spelt[id] = token
-		size = max(size, id+1)
+	spelt, err := s.spelling(min(rows, mostTokens)) // which a file of weights merely claims
+	if err != nil {
+		return nil, err
 	}
 	b := &bpe{
 		merges:     make(map[[2]int32]merged, len(s.Merges)),
 		words:      map[string]int32{},
 		wholeWords: s.WholeWords,
 	}
-	literal := make([]bool, size) // tokens such as <s>, whose characters are no byte letters
+	literal := make([]bool, len(spelt)) // tokens such as <s>, whose characters are no byte letters
 	for _, a := range s.Added {
 		if id, ok := s.Vocab[a.Content]; ok {
 			literal[id] = true
@@ -890,14 +1055,12 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 		b.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
 		literal[ids[2]] = false
 	}
-
 	for i := range b.letters {
 		b.letters[i] = noToken
 	}
 	var bytes []byte
-	start := make([]byte, 4, 4*(size+1))
-	for id := range size {
-		token := spelt[id]
+	start := make([]byte, 4, 4*(len(spelt)+1))
+	for id, token := range spelt {
 		text, ok := bytesOfLetters(token)
 		if ok && len(text) == 1 {
 			b.letters[text[0]] = int32(id)
@@ -914,6 +1077,28 @@ func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
 	}
 	b.bytes, b.start = string(bytes), uint32s(start)
 	return b, nil
+}
+
+// spelling is the tokens by their ids, as the file spells them, of a model with so many rows.
+func (s *vocabularySpec) spelling(rows int) ([]string, error) {
+	var spelt []string
+	taken := map[int]bool{}
+	for _, token := range slices.Sorted(maps.Keys(s.Vocab)) {
+		id := s.Vocab[token]
+		if id < 0 || id >= rows {
+			return nil, fmt.Errorf("the token %s has the id %d, but the model has %d tokens: "+
+				"this is not the vocabulary of these weights", quote(token), id, rows)
+		}
+		if id >= len(spelt) {
+			spelt = append(spelt, make([]string, id+1-len(spelt))...)
+		}
+		if taken[id] {
+			return nil, fmt.Errorf("two tokens, %s and %s, have the id %d", quote(spelt[id]),
+				quote(token), id)
+		}
+		spelt[id], taken[id] = token, true
+	}
+	return spelt, nil
 }
 
 // bytesOfLetters returns the bytes of a token; ok is false where not all of it are byte letters.
