@@ -73,8 +73,12 @@ func (t *TextReport) tokenization() string {
 // memory.
 func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 	var b []byte
-	for i := range ids {
-		b = append(b[:0], visible(token(i))...)
+	shown := map[int]string{} // each token's text is made once
+	for i, id := range ids {
+		if _, ok := shown[id]; !ok {
+			shown[id] = visible(token(i))
+		}
+		b = append(b[:0], shown[id]...)
 		if i+1 < len(ids) {
 			b = append(b, '/')
 		}

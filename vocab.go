@@ -910,6 +910,9 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 	}
 	added := s.Added
 	switch {
+	case s.Base == characterBase && len(added) != rows:
+		return nil, fmt.Errorf("%s: it has %d characters, but the model has %d tokens: this is "+
+			"not the vocabulary of these weights", s.file, len(added), rows)
 	case s.Base == characterBase || s.Vocab != nil:
 		var err error
 		if v.bpe, err = s.newBPE(rows); err != nil {

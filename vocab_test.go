@@ -452,6 +452,177 @@ func TestTextNotes(t *testing.T) {
 	}
 }
 
+// TestVocabularyReadings holds the ids where libraries differ to those of tokenizers 0.23 (as the
+// file says) and of transformers 5.24 (by the class): without -tokenizer there are none.
+func TestVocabularyReadings(t *testing.T) {
+	level := func(prefix, regex bool) map[string]any {
+		return map[string]any{"pre_tokenizer": map[string]any{"type": "ByteLevel",
+			"add_prefix_space": prefix, "use_regex": regex}}
+	}
+	added := map[string]any{"added_tokens": []any{
+		map[string]any{"id": 500, "content": "<x>"}, map[string]any{"id": 430, "content": "<y>"},
+	}}
+	lower := map[string]any{"normalizer": map[string]any{"type": "Lowercase"}}
+	whole := map[string]any{"ignore_merges": true}
+	const plain = "[39 78 223 30 90 32 30 91 32]"
+	for _, c := range []struct {
+		patch, model       map[string]any
+		class              string
+		either, file, byIt string // the ids of "El <x><y>", or what refuses it
+	}{
+		{nil, nil, "GPT2TokenizerFast", plain, plain, plain},
+		{level(true, true), nil, "GPT2TokenizerFast", "it is add_prefix_space true in this file, " +
+			"to transformers 5 add_prefix_space false", "[358" + plain[3:], plain},
+		{level(true, true), nil, "PreTrainedTokenizerFast", "add_prefix_space", "[358" + plain[3:],
+			plain},
+		{level(true, true), nil, "TokenizersBackend", "[358" + plain[3:], "[358", "[358"},
+		{level(false, false), nil, "GPT2Tokenizer", "use_regex false", plain, plain},
+		{nil, whole, "GPT2Tokenizer", "ignore_merges true", plain, plain},
+		{lower, nil, "GPT2Tokenizer", "with -tokenizer class it is left out", "Lowercase", plain},
+		{added, nil, "GPT2Tokenizer", "added tokens", "[39 78 223 420 421]", "[39 78 223 421 420]"},
+		{nil, nil, "RobertaTokenizer", "-tokenizer file", plain, "</s> around"},
+	} {
+		folder := folderOf(t, map[string]string{
+			"tokenizer.json":        patched(t, c.patch, c.model),
+			"tokenizer_config.json": fmt.Sprintf(`{"tokenizer_class": %q}`, c.class),
+		})
+		by := map[string]string{"": c.either, "file": c.file, "class": c.byIt}
+		for reading, want := range by {
+			tok := newTokenizer(folder, nil, smallVocabulary+2)
+			tok.reading = reading
+			ids, err := tok.encode("El <x><y>")
+			if got := fmt.Sprint(ids, err); !strings.Contains(got, want) {
+				t.Errorf("%v %v %s, reading %q: %s, want %s", c.patch, c.model, c.class, reading,
+					got, want)
+			}
+		}
+	}
+}
+
+// TestSpecialTokens finds special tokens in texts where -special asks for it, of GPT-2 and of
+// another vocabulary, but none for which the model has no row.
+func TestSpecialTokens(t *testing.T) {
+	for _, c := range []struct{ args, says string }{
+		{"tokens/-special/-e/a<|endoftext|>b", "3 tokens: 64 50256 65\n"},
+		{"tokens/-e/a<|endoftext|>b", "with -special they are the token"},
+		{"next/-ids/-model/circuit/-e/15496 50256", "Hello/<|endoftext|>\n"},
+		{"next/-model/circuit/-special/-e/<|endoftext|>a", "2 tokens: 50256 64\n"},
+	} {
+		_, stdout, stderr := command(t, strings.Split(c.args, "/")...)
+		if !strings.Contains(stdout+stderr, c.says) {
+			t.Errorf("%s: %s%s", c.args, stdout, stderr)
+		}
+	}
+	folder := folderOf(t, map[string]string{"tokenizer.json": patched(t, map[string]any{
+		"added_tokens": []any{map[string]any{"id": 0, "content": "<s>", "special": true},
+			map[string]any{"id": 9, "content": "<x>"}},
+	}, nil)})
+	tok := newTokenizer(folder, nil, smallVocabulary)
+	tok.special = true
+	if ids := must(tok.encode("El<s>l")); !slices.Equal(ids, []int{39, 78, 0, 78}) {
+		t.Errorf("ids %v", ids)
+	}
+	_, err := tok.encode("El <x>")
+	wantError(t, "beyond the rows", err, "token 420, but the model has 420 rows")
+}
+
+// TestLabels names tokens of vocabularies that encode nothing, also after metadata carried them.
+func TestLabels(t *testing.T) {
+	for name, content := range map[string]string{
+		"tokenizer.json": `{"model": {"type": "WordLevel", "vocab": {"é": 0, "C4": 1}}}`,
+		"vocab.json":     `{"é": 0, "C4": 1}`,
+	} {
+		tok := newTokenizer(folderOf(t, map[string]string{name: content}), nil, 3)
+		for _, tok := range []*tokenizer{tok, newTokenizer("", tok.metadata(), 3)} {
+			tok.numbers = true
+			got := fmt.Sprint(tok.tokens([]int{0, 1, 2}))
+			if got != "[é C4 #2]" || tok.refused() != nil {
+				t.Errorf("%s: %s, %v", name, got, tok.refused())
+			}
+		}
+	}
+	alone := newTokenizer(t.TempDir(), nil, 32) // GPT-2's tokens do not name those of another model
+	alone.numbers = true
+	if got := alone.token(15); got != "#15" {
+		t.Errorf("token 15 is %s", got)
+	}
+}
+
+// TestCharacters reads nanoGPT's meta.pkl as Python's pickle writes it, of the characters a, b, é.
+func TestCharacters(t *testing.T) {
+	const meta = "\x80\x04}(\x8c\x0avocab_sizeK\x03\x8c\x04stoi}(\x8c\x01aK\x00\x8c\x01bK" +
+		"\x01\x8c\x02\xc3\xa9K\x02uu."
+	folder := folderOf(t, map[string]string{"meta.pkl": meta})
+	tok := newTokenizer(folder, nil, 3)
+	for _, tok := range []*tokenizer{tok, newTokenizer("", tok.metadata(), 3)} {
+		ids := must(tok.encode("béa"))
+		if !slices.Equal(ids, []int{1, 2, 0}) || tok.token(2) != "é" {
+			t.Errorf("ids %v, token 2 is %s", ids, tok.token(2))
+		}
+		_, err := tok.encode("abc")
+		wantError(t, "c", err, "no token for the byte 0x63")
+	}
+	wantError(t, "other weights", newTokenizer(folder, nil, 50304).refused(),
+		"3 characters, but the model has 50304")
+}
+
+// TestIDsBeyond checks ids where they are read: the largest of all is refused.
+func TestIDsBeyond(t *testing.T) {
+	const large = "9223372036854775807"
+	own := vocabularyFile("tokenizer.json")
+	for _, c := range []struct{ name, content, says string }{
+		{"tokenizer_config.json", `{"added_tokens_decoder": {"` + large + `": {"content": "x"}}}`,
+			"which no model has"},
+		{"config.json", `{"bos_token_id": ` + large + `}`, "begins a text has the id " + large},
+		{"", `{"added_tokens": [{"id": ` + large + `, "content": "x"}]}`, "another token's"},
+		{"", `{"bos": ` + large + `}`, "has the id " + large},
+		{"", `{"before": [` + large + `]}`, "begins with token " + large},
+	} {
+		tok := newTokenizer("", map[string]string{metaTokenizer: c.content}, smallVocabulary)
+		if c.name != "" {
+			files := map[string]string{"tokenizer.json": own, c.name: c.content}
+			tok = newTokenizer(folderOf(t, files), nil, smallVocabulary)
+		}
+		_, err := tok.obeys(textRules{bosFirst: true}, smallVocabulary)
+		wantError(t, c.content, err, c.says)
+	}
+}
+
+// A pointer that Git LFS has left in place of a file is told from damage.
+func TestPointersInPlaceOfVocabularies(t *testing.T) {
+	for _, name := range []string{"tokenizer.json", "vocab.json", "merges.txt"} {
+		files := map[string]string{"vocab.json": vocabularyFile("vocab.json"),
+			"merges.txt": vocabularyFile("merges.txt")}
+		files[name] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+		checkRefused(t, files, "git lfs pull")
+	}
+}
+
+// TestLongestAt holds the search for added tokens to its definition.
+func TestLongestAt(t *testing.T) {
+	random := rand.New(rand.NewSource(1))
+	for range 2000 {
+		text, tokens, want := "", []addedToken{}, ""
+		for range random.Intn(12) {
+			text += string("ab\xff"[random.Intn(3)])
+			tokens = append(tokens, addedToken{Content: text[random.Intn(len(text)):]})
+		}
+		for _, a := range tokens {
+			if strings.HasPrefix(text, a.Content) && len(a.Content) > len(want) {
+				want = a.Content
+			}
+		}
+		slices.SortFunc(tokens, func(a, b addedToken) int {
+			return strings.Compare(a.Content, b.Content)
+		})
+		tokens = slices.Compact(tokens)
+		got := longestAt(text, tokens)
+		if got == nil && want != "" || got != nil && got.Content != want {
+			t.Fatalf("%q among %v: %v, want %q", text, tokens, got, want)
+		}
+	}
+}
+
 // FuzzTokenizerJSON, FuzzVocabJSON and FuzzMerges read damaged vocabularies: each is refused, or it
 // encodes a text so that the tokens' bytes are the text again.
 func FuzzTokenizerJSON(f *testing.F) {
