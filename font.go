@@ -35,15 +35,17 @@ type font struct {
 	size  float64 // pixels of scale 1 for each unit of the glyphs' grid
 	pen   float64 // width of the pen, pixels of scale 1
 	scale int
-	drawn map[rune]*image.Alpha
 }
+
+// drawn holds the characters that were drawn, each font's own.
+var drawn sync.Map
 
 // levels is the number of steps from paper to ink: enough for a smooth edge, few enough for a
 // palette.
 const levels = 8
 
 func newFont(size, pen float64, scale int) *font {
-	return &font{size, pen, scale, map[rune]*image.Alpha{}}
+	return &font{size, pen, scale}
 }
 
 // width is the length of a text in pixels of scale 1.
@@ -63,10 +65,17 @@ func (f *font) advance(char rune) int {
 // bitmap draws a character, once: how many of the levels of each pixel the pen covers. The origin
 // of its coordinates is the character's, their y grows downwards.
 func (f *font) bitmap(char rune) *image.Alpha {
-	if f.drawn[char] == nil {
-		f.drawn[char] = f.draw(findGlyph(char).strokes)
+	type character struct {
+		font
+		rune
 	}
-	return f.drawn[char]
+	key := character{*f, char}
+	if b, found := drawn.Load(key); found {
+		return b.(*image.Alpha)
+	}
+	b := f.draw(findGlyph(char).strokes)
+	drawn.Store(key, b)
+	return b
 }
 
 type point struct{ x, y float64 }

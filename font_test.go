@@ -185,12 +185,3 @@ func TestMissingGlyphIsABox(t *testing.T) {
 		t.Error("a character that the font lacks is not the box")
 	}
 }
-
-func BenchmarkFont(b *testing.B) {
-	for range b.N {
-		f := newFont(1, bodyPen, 1)
-		for r := ' '; r <= '~'; r++ {
-			f.bitmap(r)
-		}
-	}
-}

@@ -592,14 +592,13 @@ func TestHeading(t *testing.T) {
 func FuzzFigure(f *testing.F) {
 	f.Add(uint8(12), uint8(11), uint8(1), uint8(1), false, 1.02, 0.3, " Smith\n\xe4中", "clean")
 	f.Add(uint8(1), uint8(1), uint8(3), uint8(2), true, math.Inf(1), math.NaN(), "", "")
-	long := strings.Repeat("ñ", 500)
-	f.Add(uint8(39), uint8(3), uint8(2), uint8(1), true, 1e308, -1e308, long, "corrupt")
+	f.Add(uint8(39), uint8(3), uint8(2), uint8(1), true, 1e308, -1e308, "ññññññññ", "corrupt")
 	f.Add(uint8(2), uint8(69), uint8(1), uint8(1), false, 5e-324, 1e-300, "\ufffd\u00a0", "x")
 	f.Add(uint8(2), uint8(2), uint8(1), uint8(1), false, 1e17, 1e17+64, "x", "x")
 	f.Fuzz(func(t *testing.T, rows, columns, panels, scale uint8, diverging bool, a, b float64,
 		text, label string) {
 		rows, columns = 1+rows%4, 1+columns%5
-		text, label = text[:min(len(text), 40)], label[:min(len(label), 40)]
+		text, label = text[:min(len(text), 9)], label[:min(len(label), 9)]
 		figure := &Figure{title: text, subtitle: label, center: b,
 			style: style{colorMap: "viridis", scale: 1 + int(scale%8/7)}}
 		if diverging {
