@@ -273,6 +273,27 @@ func TestPublishedWeights(t *testing.T) {
 				i+1, top.ID, got, want[i].id, want[i].prob)
 		}
 	}
+
+	// The heat map of the example, as others have published it.
+	corrupt := slices.Clone(exampleIDs)
+	corrupt[1] = 4176
+	sweep := must(m.sweep(Pair{exampleIDs, corrupt, []int{5437}, []int{4176}},
+		patching(siteResid), quiet))
+	clean, corrupted, cells := sweep.clean, sweep.corrupt, sweep.matrices[0]
+	for _, c := range []struct {
+		what            string
+		got, want, most float64
+	}{
+		{"clean", metricDiff.of(clean, clean, corrupted), -4.12408, 1e-3},
+		{"corrupt", metricDiff.of(corrupted, clean, corrupted), 5.65624, 1e-3},
+		{"layer 0, position 1", metricRestored.of(cells[0][1], clean, corrupted), 0.99438, 1e-4},
+		{"layer 1, position 1", metricRestored.of(cells[1][1], clean, corrupted), 0.994191, 1e-4},
+		{"layer 11, position 10", metricRestored.of(cells[11][10], clean, corrupted), 1, 1e-6},
+	} {
+		if !(math.Abs(c.got-c.want) <= c.most) {
+			t.Errorf("%s: %g, want %g", c.what, c.got, c.want)
+		}
+	}
 }
 
 // The number of threads changes no bit of a sweep.
