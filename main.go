@@ -21,7 +21,7 @@ import (
 	"unicode/utf8"
 )
 
-const version = "1.0"
+const version = "1.1"
 
 const usage = `mechpatch: activation patching on GPT-2
 
