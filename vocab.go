@@ -726,10 +726,10 @@ func differences(a, b *vocabularySpec) (differ [2][]string) {
 		{"add_prefix_space", [2]any{a.PrefixSpace, b.PrefixSpace}},
 		{"use_regex", [2]any{!a.OneWord, !b.OneWord}},
 		{"ignore_merges", [2]any{a.WholeWords, b.WholeWords}},
-		{"added tokens", [2]any{fmt.Sprint(a.Added), fmt.Sprint(b.Added)}},
+		{"added tokens", [2]any{a.Added, b.Added}},
 	} {
 		for i, has := range d.has {
-			if d.has[0] != d.has[1] {
+			if !reflect.DeepEqual(d.has[0], d.has[1]) {
 				differ[i] = append(differ[i], d.name+" "+shorten(fmt.Sprint(has)))
 			}
 		}
