@@ -555,10 +555,8 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 		if d.quick && !d.begun {
 			within, most = start, 1
 		}
-		ctx, cancel := context.WithCancelCause(context.Background())
-		watchdog := time.AfterFunc(within, func() {
-			cancel(fmt.Errorf("too slow: less than %s within %s", bytesText(worth), within))
-		})
+		ctx, cancel := context.WithCancel(context.Background())
+		watchdog := time.AfterFunc(within, cancel)
 		brought := 0
 		err := try(ctx, func(n int) {
 			if brought += n; brought >= worth {
@@ -568,10 +566,11 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 		})
 		watchdog.Stop()
 		f, ok := errors.AsType[*failure](err)
-		if cause := context.Cause(ctx); ok && cause != nil {
-			f.error, f.again = cause, true
+		if ok && ctx.Err() != nil {
+			f.error, f.again = fmt.Errorf("too slow: less than %s within %s", bytesText(worth),
+				within), true
 		}
-		cancel(nil)
+		cancel()
 		if !ok {
 			return err
 		}
