@@ -492,7 +492,7 @@ func TestConvertPlainVocabulary(t *testing.T) {
 	must(convert(filepath.Join(folder, weightsFile), out, asStored, 0, ""))
 	ck := must(openFile(out, 0, -1))
 	defer ck.close()
-	if said := ck.meta[metaTokenizer]; strings.Count(said, "<") != 5000 || len(said) > 6000 {
+	if said := ck.meta[metaTokenizer]; strings.Count(said, "<") < 5000 || len(said) > 6000 {
 		t.Errorf("%d bytes: %.200s", len(said), said)
 	}
 }

@@ -83,7 +83,8 @@ func (t *tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
 	}
 	switch bos := t.read().bos; {
 	case rules.bosFirst && bos == noToken:
-		return nil, errors.New("-bos: nothing beside the weights says which token begins a text")
+		return nil, errors.New("-bos: nothing beside the weights says which token begins a text, " +
+			"or the class of tokenizer and config.json's bos_token_id say two")
 	case rules.bosFirst && (bos < 0 || bos >= rows):
 		return nil, fmt.Errorf("-bos: the token that begins a text has the id %d, but the model "+
 			"has %d tokens", bos, rows)
@@ -257,6 +258,12 @@ func (v *vocabulary) encode(text string, space, special bool) ([]int, error) {
 	if v.refused != nil {
 		return nil, v.refused
 	}
+	for _, token := range sortedKeys(v.spec.Unsure) {
+		if special && strings.Contains(text, token) {
+			return nil, fmt.Errorf("-special: the text holds %s, which %s; with -ids the texts "+
+				"and answers are token ids", quote(token), v.spec.Unsure[token])
+		}
+	}
 	sets := v.added[:]
 	plain := func(a addedToken) bool { return !a.Special || special }
 	if !slices.ContainsFunc(v.added[0], plain) && !slices.ContainsFunc(v.added[1], plain) {
@@ -346,6 +353,10 @@ type vocabularySpec struct {
 	WholeWords  bool           `json:"ignore_merges,omitempty"`
 	Refused     string         `json:"refused,omitempty"`
 
+	// Unsure are texts that are special tokens to transformers, or not, otherwise than here, and
+	// why: a text that holds one is refused where special tokens are looked for.
+	Unsure map[string]string `json:"unsure,omitempty"`
+
 	file string
 }
 
@@ -413,8 +424,13 @@ func readSpec(folder string, meta map[string]string, reading string) (*vocabular
 	for _, name := range []string{ // the last one has the last word
 		"config.json", "special_tokens_map.json", "tokenizer_config.json",
 	} {
-		if err := readJSON(folder, name, c); err != nil && !errors.Is(err, os.ErrNotExist) {
+		var said map[string]any
+		err := cmp.Or(readJSON(folder, name, c), readJSON(folder, name, &said))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return s, err
+		}
+		if name != "config.json" {
+			c.said = append(c.said, said)
 		}
 	}
 	if err := readJSON(folder, "added_tokens.json", &c.Later); err != nil &&
@@ -472,6 +488,7 @@ type tokenizerConfig struct {
 	BOSID       any                   `json:"bos_token_id"` // of several, a list
 
 	Later  map[string]int
+	said   []map[string]any // all of special_tokens_map.json and of tokenizer_config.json
 	folder string
 }
 
@@ -503,6 +520,47 @@ var (
 	rebuilding = []string{"GPT2Tokenizer", "CodeGenTokenizer"}
 	plainClass = []string{"", "PreTrainedTokenizer", "TokenizersBackend"}
 )
+
+// standardToken is the bos_token, eos_token and unk_token of the rebuilding classes where no file
+// says another or null.
+const standardToken = "<|endoftext|>"
+
+// standard tells whether one of these keys is left to the class. What special_tokens_map.json says
+// does not count beside an added_tokens_decoder.
+func (c *tokenizerConfig) standard(keys ...string) bool {
+	left := func(key string) bool {
+		_, inMap := c.said[0][key]
+		_, inConfig := c.said[1][key]
+		return !inConfig && (!inMap || c.Decoder != nil)
+	}
+	return slices.Contains(rebuilding, c.class()) && slices.ContainsFunc(keys, left)
+}
+
+// tokensNamed are the tokens that a key of a configuration makes special: one, a list, or an object
+// of them by names.
+func tokensNamed(key string, value any) (tokens []string) {
+	lists := []string{"additional_special_tokens", "extra_special_tokens",
+		"model_specific_special_tokens"}
+	if !strings.HasSuffix(key, "_token") && !slices.Contains(lists, key) {
+		return nil
+	}
+	switch value := value.(type) {
+	case string:
+		tokens = append(tokens, value)
+	case []any:
+		for _, inner := range value {
+			tokens = append(tokens, tokensNamed(key, inner)...)
+		}
+	case map[string]any:
+		if content, ok := value["content"].(string); ok {
+			return []string{content}
+		}
+		for _, name := range sortedKeys(value) {
+			tokens = append(tokens, tokensNamed(key, value[name])...)
+		}
+	}
+	return tokens
+}
 
 // readVocabAndMerges reads the older form, or finds what else there is in the folder.
 func (c *tokenizerConfig) readVocabAndMerges() (*vocabularySpec, error) {
@@ -726,15 +784,51 @@ func differences(a, b *vocabularySpec) (differ [2][]string) {
 		{"add_prefix_space", [2]any{a.PrefixSpace, b.PrefixSpace}},
 		{"use_regex", [2]any{!a.OneWord, !b.OneWord}},
 		{"ignore_merges", [2]any{a.WholeWords, b.WholeWords}},
-		{"added tokens", [2]any{a.Added, b.Added}},
 	} {
 		for i, has := range d.has {
-			if !reflect.DeepEqual(d.has[0], d.has[1]) {
-				differ[i] = append(differ[i], d.name+" "+shorten(fmt.Sprint(has)))
+			if d.has[0] != d.has[1] {
+				differ[i] = append(differ[i], fmt.Sprint(d.name, " ", has))
 			}
 		}
 	}
+	if slices.Equal(a.Added, b.Added) {
+		return differ
+	}
+	n := 0
+	for n < len(a.Added) && n < len(b.Added) && a.Added[n] == b.Added[n] {
+		n++
+	}
+	// They are in the order of ids, so that the first that differs is nowhere in the other.
+	first := slices.MinFunc(slices.Concat(a.Added[n:], b.Added[n:]), byID)
+	for i, added := range [][]addedToken{a.Added, b.Added} {
+		is := "none"
+		for _, t := range added {
+			if t.Content == first.Content {
+				is = fmt.Sprint(t.ID, t.rules())
+			}
+		}
+		is = fmt.Sprintf("added token %s: %s", quote(first.Content), is)
+		differ[i] = append(differ[i], is)
+	}
 	return differ
+}
+
+// rules tell how a token is looked for: " (lstrip, special)".
+func (a addedToken) rules() string {
+	var rules []string
+	for _, r := range []struct {
+		is   bool
+		name string
+	}{{a.SingleWord, "single_word"}, {a.LStrip, "lstrip"}, {a.RStrip, "rstrip"},
+		{a.Normalized, "normalized"}, {a.Special, "special"}} {
+		if r.is {
+			rules = append(rules, r.name)
+		}
+	}
+	if rules == nil {
+		return ""
+	}
+	return " (" + strings.Join(rules, ", ") + ")"
 }
 
 // spec is what the file says that can be computed here, with these tokens beside the BPE. The rest
@@ -855,6 +949,9 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added ...addedToken) erro
 	}
 	slices.SortFunc(more, byID)
 	names := append(slices.Clone(c.Additional), c.BOS, c.EOS, c.UNK, c.PAD)
+	if c.standard("bos_token", "eos_token", "unk_token") {
+		names = append(names, standardToken)
+	}
 	for _, name := range names {
 		if id, ok := s.Vocab[string(name)]; ok {
 			more = append(more, addedToken{ID: id, Content: string(name)})
@@ -894,7 +991,57 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added ...addedToken) erro
 	if s.BOS == nil && fill(reflect.ValueOf(&s.BOS).Elem(), c.BOSID, "") != nil {
 		s.BOS = nil
 	}
+	if id, ok := s.Vocab[standardToken]; s.BOS != nil && s.Vocab != nil &&
+		c.standard("bos_token") && !(ok && id == *s.BOS) {
+		s.BOS = new(noToken) // config.json says one, the class another
+	}
+	s.doubt(c, added)
 	return nil
+}
+
+// doubt notes which texts are special tokens to transformers otherwise than here. There any token
+// that a file names is one, with an id behind the vocabulary where that lacks it. What
+// special_tokens_map.json says is the last word, or nothing beside an added_tokens_decoder. With
+// split_special_tokens none is found.
+func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
+	s.Unsure = map[string]string{}
+	special := map[string]bool{"": true, standardToken: s.Vocab == nil}
+	given := map[string]bool{} // special whatever the configuration names
+	for _, a := range s.Added {
+		special[a.Content] = special[a.Content] || a.Special
+	}
+	for _, a := range slices.Concat(added, slices.Collect(maps.Values(c.Decoder))) {
+		given[a.Content] = a.Special
+	}
+	doubt := func(token, who string) {
+		why := who + " makes a special token, but the vocabulary has no such token"
+		if _, ok := s.Vocab[token]; ok {
+			why = who + " makes a special token, but nothing else does"
+		}
+		s.Unsure[token] = why
+	}
+	for i, file := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
+		path := filepath.Join(c.folder, file)
+		for _, key := range sortedKeys(c.said[i]) {
+			tokens := tokensNamed(key, c.said[i][key])
+			other, both := c.said[1-i][key]
+			contested := both && !slices.Equal(tokens, tokensNamed(key, other)) ||
+				!both && file == "special_tokens_map.json" && c.Decoder != nil
+			for _, token := range tokens {
+				if !special[token] || contested && !given[token] && token != "" {
+					doubt(token, path)
+				}
+			}
+		}
+		for _, a := range s.Added {
+			if a.Special && c.said[i]["split_special_tokens"] == true {
+				s.Unsure[a.Content] = path + " keeps from being a token: split_special_tokens"
+			}
+		}
+	}
+	if c.standard("bos_token", "eos_token", "unk_token") && !special[standardToken] {
+		doubt(standardToken, c.class())
+	}
 }
 
 func byID(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) }

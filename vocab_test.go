@@ -479,7 +479,8 @@ func TestVocabularyReadings(t *testing.T) {
 		{level(false, false), nil, "GPT2Tokenizer", "use_regex false", plain, plain},
 		{nil, whole, "GPT2Tokenizer", "ignore_merges true", plain, plain},
 		{lower, nil, "GPT2Tokenizer", "with -tokenizer class it is left out", "Lowercase", plain},
-		{added, nil, "GPT2Tokenizer", "added tokens", "[39 78 223 420 421]", "[39 78 223 421 420]"},
+		{added, nil, "GPT2Tokenizer", "<x>\": 420 in this file, to transformers 5 " +
+			"added token \"<x>\": 421", "[39 78 223 420 421]", "[39 78 223 421 420]"},
 		{nil, nil, "RobertaTokenizer", "-tokenizer file", plain, "</s> around"},
 	} {
 		folder := folderOf(t, map[string]string{
@@ -524,6 +525,52 @@ func TestSpecialTokens(t *testing.T) {
 	}
 	_, err := tok.encode("El <x>")
 	wantError(t, "beyond the rows", err, "token 420, but the model has 420 rows")
+
+	// As AutoTokenizer of transformers 5.24 has it, or refused. The vocabulary has no <x> and <y>.
+	const class, inMap = `{"tokenizer_class": "GPT2Tokenizer"`, "special_tokens_map.json"
+	whole := map[string]string{"tokenizer.json": vocabularyFile("tokenizer.json")}
+	older := map[string]string{"merges.txt": vocabularyFile("merges.txt"), "vocab.json": strings.
+		Replace(vocabularyFile("vocab.json"), "<s>", standardToken, 1)}
+	for _, c := range []struct {
+		files              map[string]string
+		config, special    string
+		text, plain, found string // the ids without -special and with it, or what refuses it
+	}{
+		{older, class + `}`, `{}`, standardToken + "l", "[30 94 392 81 72 266 90 86 94 32 78]",
+			"[0 78]"},
+		{older, class + `, "bos_token": null, "eos_token": null, "unk_token": null}`, `{}`,
+			standardToken + "l", "[30 94 392 81 72 266 90 86 94 32 78]",
+			"[30 94 392 81 72 266 90 86 94 32 78]"},
+		{whole, class + `}`, `{}`, standardToken, "[30 94 ", "which GPT2Tokenizer makes a special"},
+		{whole, class + `, "pad_token": "<x>"}`, `{}`, "<x>", "[30 90 32]", "no such token"},
+		{whole, class + `, "pad_token": "<x>"}`, `{}`, "l<", "[78 30]", "[78 30]"},
+		{whole, class + `}`, `{"mask_token": {"content": "<x>"}}`, "<x>", "[30 90 32]", inMap},
+		{whole, class + `, "extra_special_tokens": ["<y>", "<x>"]}`, `{}`, "<x>", "[30 90 32]",
+			`holds "<x>"`},
+		{whole, class + `, "extra_special_tokens": {"a": "<x>"}}`, `{}`, "<x>", "[30 90 32]",
+			"tokenizer_config.json"},
+		{whole, class + `, "model_specific_special_tokens": {"a": {"content": "<x>"}}}`, `{}`,
+			"<x>", "[30 90 32]", "-ids"},
+		{older, class + `}`, `{"additional_special_tokens": ["<x>"]}`, "<x>", "[30 90 32]", inMap},
+		{older, class + `, "sep_token": "l"}`, `{}`, "El", "[39 78]", "but nothing else does"},
+		{older, class + `, "pad_token": "E"}`, `{"pad_token": "l"}`, "E", "[39]", "a special"},
+		{whole, class + `, "bos_token": "<s>", "split_special_tokens": true}`, `{}`, "<s>",
+			"[30 85 32]", "split_special_tokens"},
+	} {
+		files := map[string]string{"tokenizer_config.json": c.config, inMap: c.special}
+		maps.Copy(files, c.files)
+		tok := newTokenizer(folderOf(t, files), nil, smallVocabulary)
+		for _, tok := range []*tokenizer{tok, newTokenizer("", tok.metadata(), smallVocabulary)} {
+			for special, want := range map[bool]string{false: c.plain, true: c.found} {
+				tok.special = special
+				ids, err := tok.encode(c.text)
+				if got := fmt.Sprint(ids, err); !strings.Contains(got, want) {
+					t.Errorf("%s %s, special %t: %q is %s, want %s", c.config, c.special, special,
+						c.text, got, want)
+				}
+			}
+		}
+	}
 }
 
 // TestLabels names tokens of vocabularies that encode nothing, also after metadata carried them.
@@ -574,6 +621,7 @@ func TestIDsBeyond(t *testing.T) {
 		{"tokenizer_config.json", `{"added_tokens_decoder": {"` + large + `": {"content": "x"}}}`,
 			"which no model has"},
 		{"config.json", `{"bos_token_id": ` + large + `}`, "begins a text has the id " + large},
+		{"config.json", `{"model_type": "gpt2", "bos_token_id": 0}`, "bos_token_id say two"},
 		{"", `{"added_tokens": [{"id": ` + large + `, "content": "x"}]}`, "another token's"},
 		{"", `{"bos": ` + large + `}`, "has the id " + large},
 		{"", `{"before": [` + large + `]}`, "begins with token " + large},
