@@ -227,8 +227,10 @@ func stateDict(tree map[string]any) (map[string]any, error) {
 	most, whole := 0, false
 	const deepest = 3 // dicts within dicts
 	level := []place{{dict: tree}}
+	var found []place
 	for depth := 0; depth <= deepest; depth++ {
-		var found, next []place
+		var next []place
+		above := len(found)
 		for _, p := range level {
 			isGPT2, tensors := false, 0
 			for _, key := range sortedKeys(p.dict) {
@@ -249,9 +251,9 @@ func stateDict(tree map[string]any) (map[string]any, error) {
 			whole = whole || p.dict["_modules"] != nil
 		}
 		// Of several, an average of the weights beside the model for one, the usual name decides.
-		for _, name := range []string{"model", "state_dict", "model_state_dict", "module"} {
+		for _, name := range []string{"", "model", "state_dict", "model_state_dict", "module"} {
 			for _, p := range found {
-				if p.key == name || len(found) == 1 {
+				if p.key == name && above == 0 {
 					return p.dict, nil
 				}
 			}
@@ -263,6 +265,8 @@ func stateDict(tree map[string]any) (map[string]any, error) {
 		level = next
 	}
 	switch {
+	case len(found) == 1:
+		return found[0].dict, nil
 	case whole:
 		return nil, errors.New("it holds a model saved whole, which only its own program can " +
 			"open: save it again there, as torch.save(model.state_dict(), FILE)")
@@ -304,7 +308,7 @@ func (f Facts) add(others Facts) (err error) {
 }
 
 // headKeys are the names under which trainers say how many heads a layer has.
-const headKeys = "n_head num_attention_heads n_heads num_heads"
+const headKeys = "n_head num_attention_heads n_heads num_heads heads"
 
 // factKeys are the keys that are understood, by all their names: the type of what is said as value,
 // and as from the first of the names, which is config.json's.
@@ -338,13 +342,56 @@ var factKeys = sync.OnceValue(func() map[string]Fact {
 var sizeKeys = []string{"n_layer", "n_embd", "n_positions", "vocab_size", "n_inner"}
 
 // ownWords are the keys that nothing but the architecture of a model has: a dict with one of them
-// is a configuration, and a text that gives one of them a value may be one.
-var ownWords = strings.Fields(headKeys + " n_layer n_embd n_positions n_inner layer_norm_epsilon " +
-	"activation_function scale_attn_weights scale_attn_by_inverse_layer_idx " +
-	"tie_word_embeddings model_type architectures")
+// is a configuration, and a text that gives one of them a value may be one. (A vocabulary's size is
+// the data's as well.)
+var ownWords = sync.OnceValue(func() []string {
+	return append(slices.DeleteFunc(sortedKeys(factKeys()), func(word string) bool {
+		return word == "vocab_size"
+	}), "activation", "act_fn", "nonlinearity", "model_type", "architecture", "architectures")
+})
 
 // lastPart is a key without what flattened configurations put before it: "model.n_head".
-func lastPart(key string) string { return key[strings.LastIndexAny(key, "./")+1:] }
+func lastPart(key string) string {
+	key = strings.ReplaceAll(key, "__", ".")
+	key = key[strings.LastIndexAny(key, "./:")+1:]
+	for _, prefix := range []string{"model_", "config_"} {
+		rest, _ := strings.CutPrefix(key, prefix)
+		if _, ok := factKeys()[rest]; ok {
+			return rest
+		}
+	}
+	return key
+}
+
+// What is said of the heads but is no count of them: how wide one is, and what is not understood.
+const (
+	headWidth   = "d_head"
+	headsUnread = "heads that are not understood"
+)
+
+// noteHeads keeps a number that a key in any dict gives the heads: where nothing says how many
+// there are, their width does, and anything else forbids to assume it.
+func (f Facts) noteHeads(key string, value any, from string) {
+	name := lastPart(key)
+	_, known := factKeys()[name]
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return r == '_' || r == '-'
+	})
+	n, err := strconv.Atoi(fmt.Sprint(value))
+	if known || err != nil || n < 1 || !slices.ContainsFunc(words, func(word string) bool {
+		return slices.Contains(strings.Fields("head heads nhead nheads dhead headdim"), word)
+	}) || slices.Contains(words, "lm") {
+		return
+	}
+	about, said := headsUnread, any(true)
+	if slices.Contains(strings.Fields("d_head head_dim head_size dim_head"), name) {
+		about, said = headWidth, n
+	}
+	if old, twice := f[about]; twice && old.value != said {
+		about, said = headsUnread, true
+	}
+	f[about] = Fact{said, from + " (" + key + ")"}
+}
 
 // bare is a key as all spellings of it are alike: nHead, N_HEAD and n-head.
 func bare(key string) string {
@@ -353,7 +400,7 @@ func bare(key string) string {
 
 var bareWords = sync.OnceValue(func() map[string]string {
 	words := map[string]string{}
-	for _, word := range ownWords {
+	for _, word := range ownWords() {
 		words[bare(word)] = word
 	}
 	return words
@@ -388,6 +435,7 @@ func (f Facts) read(tree any, from, below string) (err error) {
 			err = f.readConfig(v, from)
 		}
 		for _, key := range keys {
+			f.noteHeads(key, v[key], from)
 			place := below + shorten(key)
 			err = cmp.Or(err, f.read(v[key], place, place+"."))
 		}
@@ -431,7 +479,7 @@ func (f Facts) readMetadata(meta map[string]string) error {
 // command lines do; "" if there is none.
 func wordIn(text string) string {
 	text = strings.ReplaceAll(text, "-", "_")
-	for _, word := range ownWords {
+	for _, word := range ownWords() {
 		pieces := strings.Split(text, word)
 		for i, after := range pieces[1:] {
 			after = strings.TrimLeft(after, `'"\ `)
@@ -459,6 +507,9 @@ func parseConfig(data []byte, from string) (Facts, error) {
 var minGPTs = map[string]int{"gpt": 0, "openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16,
 	"gpt2-large": 20, "gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
 
+// gptNames are parts of the names that an architecture which can be computed goes by.
+var gptNames = []string{"gpt2", "nanogpt", "mingpt"}
+
 // readConfig adds what one dict says about a GPT-2.
 func (f Facts) readConfig(said map[string]any, from string) error {
 	class, _ := said[className].(string)
@@ -474,6 +525,10 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 	note := func(format string, args ...any) {
 		fault = cmp.Or(fault, fmt.Errorf(format, args...))
 	}
+	if name, ok := said["architecture"].(string); ok && !slices.ContainsFunc(gptNames,
+		func(known string) bool { return strings.Contains(bare(name), known) }) {
+		note("%s: architecture is %s, not gpt2", from, quote(name))
+	}
 	if kind != nil && !isHF && !isMinGPT {
 		note("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(kind)))
 	}
@@ -488,7 +543,8 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 				shorten(key), ownWord(key))
 			continue
 		case !ok:
-			if from != inItself && !harmless(key, value) {
+			_, isDict := value.(map[string]any) // in the outermost dict, parts of another kind
+			if !(from == inItself && isDict) && !harmless(key, value) {
 				text, _ := json.Marshal(value)
 				note("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
 					shorten(key), shorten(string(text)))
@@ -500,7 +556,7 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 			}
 			continue
 		case size == "gpt2" && isHF && !has(known.from) &&
-			strings.Contains(" n_heads num_heads hidden_act ", " "+key+" "): // read by nobody
+			strings.Contains(" n_heads num_heads heads hidden_act ", " "+key+" "): // read by nobody
 			note("%s: of a gpt2, %s is called %s", from, key, known.from)
 			continue
 		}
@@ -512,7 +568,12 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 		if err == nil {
 			err = facts.put(known.from, value, where)
 		} else if fault == nil {
-			err = fmt.Errorf("%s is %s in %s, %w", key, quote(fmt.Sprint(said[key])), from, err)
+			text := quote(fmt.Sprint(said[key]))
+			switch said[key].(type) {
+			case *strided, map[string]any:
+				text = pyKind(said[key])
+			}
+			err = fmt.Errorf("%s is %s in %s, %w", key, text, from, err)
 		}
 		fault = cmp.Or(fault, err)
 	}
@@ -629,13 +690,15 @@ func (f Facts) otherThan(others Facts) string {
 
 // Of keys that are not known, those with one of innerWorkings in their names, between underscores
 // or not, change what a GPT-2 computes, unless one of harmlessParts shows that they do not:
-// dropout, the heads of classifiers, how training goes, and how, not what, is computed.
+// dropout, the heads of classifiers, how training goes, and how, not what, is computed. Those with
+// one of trueParts must not be false.
 var (
 	innerWorkings = strings.Fields("attn attention mult scale scaling mup rotary rope alibi " +
 		"position pos_emb norm rms ln_ residual gate gating moe expert quant window sparse " +
-		"activation _act_ _afn_ glu softcap soft_cap causal direction prefix_lm pruned adapter " +
-		"encoder_decoder kv_ parallel")
-	harmlessParts = strings.Fields("__ drop _summary_ flash reorder_and_upcast_attn " +
+		"activation _act_ _afn_ nonlinearity _eps_ _epsilon_ glu softcap soft_cap " +
+		"causal direction prefix_lm pruned adapter encoder_decoder kv_ parallel")
+	trueParts     = strings.Fields("pre_ln pre_norm prenorm causal pos_emb positional")
+	harmlessParts = strings.Fields("__ drop adam _summary_ flash reorder_and_upcast_attn " +
 		"output_attentions attn_implementation grad loss optim batch precision data_ _lr_ " +
 		"multi_gpu multiproc clip_norm norm_clip")
 )
@@ -648,6 +711,13 @@ func harmless(key string, value any) bool {
 	list, isList := value.([]any)
 	_, isTensor := value.(*strided)
 	switch {
+	case value == false && slices.ContainsFunc(trueParts, in):
+		return strings.Contains(key, "drop")
+	case key == "eps" || key == "epsilon": // of the layer norms, or the optimizer's
+		epsilon, err := parseFact(0.0, value)
+		return value == nil || err == nil && epsilon == openAIs.epsilon
+	case isDict && len(dict) == 1 && dict["version"] != nil: // of a module, beside a state dict
+		return true
 	case value == nil, value == false, isTensor, isDict && len(dict) == 0, isList && len(list) == 0,
 		slices.ContainsFunc(harmlessParts, in):
 		return true

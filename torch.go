@@ -313,8 +313,14 @@ type (
 	pyName  string           // of a function or class
 )
 
-// Among an object's attributes are its class, and what it holds that has no name.
-const className, valuesName = "__class__", "__values__"
+// Among an object's attributes are its class, what it holds that has no name, and, of one that is a
+// list too, the items. A plain dict may have attributes as well, such as an OrderedDict's.
+const (
+	className      = "__class__"
+	valuesName     = "__values__"
+	itemsName      = "__items__"
+	attributesName = "__dict__"
+)
 
 const (
 	maxSteps  = 1 << 20  // opcodes in a pickle: GPT-2 XL's state dict has some 25,000
@@ -524,11 +530,12 @@ func (m *pickleMachine) newObject(of pyTuple) {
 
 // build sets the attributes of an object: from a dict, or from a pair of dicts of which the second
 // holds those that have slots; what else a class may take for its state is kept as its values.
-// Nothing needs those of a plain dict, such as a module's state dict with the versions of the
-// modules that wrote it.
+// Those of a plain dict, such as a state dict with the versions of the modules that wrote it, are
+// kept apart from what it holds.
 func (m *pickleMachine) build(state any) {
 	object := arg[pyDict](m, m.top())
 	if object[className] == nil {
+		object[attributesName] = state
 		return
 	}
 	parts, ok := state.(pyTuple)
@@ -547,7 +554,12 @@ func (m *pickleMachine) build(state any) {
 
 func (m *pickleMachine) extend(items []any) {
 	if d, ok := m.top().(pyDict); ok && d[className] != nil {
-		return // an object that is a list, too
+		if d[itemsName] == nil { // an object that is a list, too
+			d[itemsName] = new([]any)
+		}
+		list := arg[pyList](m, d[itemsName])
+		*list = append(*list, items...)
+		return
 	}
 	list := arg[pyList](m, m.top())
 	*list = append(*list, items...)

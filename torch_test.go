@@ -480,7 +480,7 @@ func TestPickleValues(t *testing.T) {
 			int64(5), nil)},
 		{"ctorch\nFloatStorage\n.", pyName("torch.FloatStorage")},
 		{"}]K\x01s)K\x02s.", dictOf("key 0", int64(1), "key 1", int64(2))}, // keys of no name
-		{"}K\x01b.", dictOf()},
+		{"}K\x01b.", dictOf(attributesName, int64(1))},
 		{"c__builtin__\neval\n.", pyName("__builtin__.eval")}, // a name is but a name
 		{"\x80\x04C\x02abB\x01\x00\x00\x00c\x86.", pyTuple{"ab", "c"}},
 		{"\x80\x04\x8f(K\x01\x90.", listOf(int64(1))},
@@ -490,14 +490,15 @@ func TestPickleValues(t *testing.T) {
 		{"ca\nB\n)\x81K\x05b.", objectOf("a.B", valuesName, int64(5))},
 		{"c_codecs\nencode\nX\x01\x00\x00\x00{X\x06\x00\x00\x00latin1\x86R.", "{"},
 		{"c__builtin__\nset\n](K\x05e\x85R.", listOf(int64(5))},
-		{"ca\nB\n)\x81(K\x01e.", objectOf("a.B")},
+		{"ca\nB\n)\x81(K\x01e.", objectOf("a.B", itemsName, listOf(int64(1)))},
 		{"ca\nB\n)\x81}X\x01\x00\x00\x00xK\x01sb.",
 			objectOf("a.B", "x", int64(1))},
 		{"ca\nB\n)\x81N}X\x01\x00\x00\x00xK\x01s\x86b.",
 			objectOf("a.B", "x", int64(1))},
 		{"ccollections\nOrderedDict\n)R.", dictOf()},
 		{"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R.", dictOf()},
-		{"ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.", dictOf()},
+		{"ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.", dictOf(attributesName,
+			dictOf("a", nil))},
 		// the memo: PUT and GET with short and long slots, MEMOIZE into the next one
 		{"K\x07q\x05K\x08r\x06\x00\x00\x00h\x05j\x06\x00\x00\x00\x87K\x09\x86.",
 			pyTuple{pyTuple{int64(8), int64(7), int64(8)}, int64(9)}},

@@ -99,8 +99,13 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
-	yamls, _ := fs.Glob(os.DirFS(ck.folder), "*.y*ml")
-	for _, name := range yamls {
+	besides, _ := fs.Glob(os.DirFS(ck.folder), "*.y*ml")
+	besides = append(besides, "args.json", "params.json", "model_config.json", "config.toml",
+		"config.py", "../hparams.yaml")
+	if ck.config == nil {
+		besides = append(besides, "../config.json")
+	}
+	for _, name := range besides {
 		data, _ := readBounded(filepath.Join(ck.folder, name), 1<<20)
 		if word := wordIn(string(data)); word != "" {
 			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s speaks of %s and is not read: "+
@@ -563,7 +568,18 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 // heads are assumed to be 64 wide, at the widths of OpenAI's own models only.
 func (p *Parameters) settleHeads(facts Facts, other string) error {
 	said, ok := facts["n_head"]
+	wide, isWide := facts[headWidth]
+	unread, odd := facts[headsUnread]
+	if d, _ := wide.value.(int); isWide && !ok && !odd {
+		said, ok = Fact{p.width / d, wide.from}, p.width%d == 0
+		unread, odd = wide, !ok
+	}
 	if !ok {
+		if odd {
+			return fmt.Errorf("the number of attention heads is not known, and what is said of "+
+				"them in %s is not understood: say it as -heads N, or put a config.json with "+
+				"n_head beside the file", unread.from)
+		}
 		switch p.width {
 		case 768, 1024, 1280, 1600:
 			p.heads, p.headsAssumed = p.width/64, true

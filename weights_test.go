@@ -455,6 +455,36 @@ func TestHeads(t *testing.T) {
 	}
 }
 
+// TestHeadsInOtherWords reads the heads' width where nothing says how many there are, and assumes
+// nothing beside what it does not understand.
+func TestHeadsInOtherWords(t *testing.T) {
+	for _, c := range []struct {
+		said string
+		want int // 0: refused
+	}{
+		{`{"a": {"d_head": 128}}`, 6},
+		{`{"a": {"dim": 768, "head_size": 128}}`, 6},
+		{`{"n_head": 3, "head_dim": 64}`, 3},
+		{`{"a": {"heads": 6}}`, 6},
+		{`{"lm_head": 5, "a": {"head_lr": 0.1, "value_head": false, "overhead": 3}}`, 12},
+		{`{"a": {"num_attn_heads": 6}}`, 0},
+		{`{"a": {"n_attention_heads": "6"}}`, 0},
+		{`{"a": {"d_head": 100}}`, 0},
+		{`{"a": {"d_head": 128}, "b": {"dim_head": 64}}`, 0},
+	} {
+		facts := must(parseConfig([]byte(c.said), "config.json"))
+		p := &Parameters{Config: Config{width: 768}}
+		err := p.settleHeads(facts, "")
+		want := "and what is said of them in config.json"
+		if c.want > 0 {
+			want = ""
+		}
+		if wantError(t, c.said, err, want); p.heads != c.want {
+			t.Errorf("%s: %d heads, want %d", c.said, p.heads, c.want)
+		}
+	}
+}
+
 // TestOtherWeightsIn finds the weights of a folder without the usual names, or says where they are.
 func TestOtherWeightsIn(t *testing.T) {
 	for _, c := range []struct{ files, want, err string }{
@@ -497,12 +527,13 @@ func TestConfigBeside(t *testing.T) {
 	} {
 		files := inFolder(t, "testdata/dialects/huggingface")
 		folder := folderOf(t, map[string]string{"my.safetensors": files[weightsFile],
-			"config.json": c.config, "hparams.yaml": "n_head: 4"})
+			"config.json": c.config, "hparams.yaml": "n_head: 4", "config.py": "n_head = 4"})
 		m, ck, err := openModel(filepath.Join(folder, "my.safetensors"), 0, 0, 0)
 		if wantError(t, c.config, err, c.err); err != nil {
 			continue
 		}
-		if ck.close(); !strings.Contains(fmt.Sprint(m.notes), `"hparams.yaml" beside`) {
+		if ck.close(); !strings.Contains(fmt.Sprint(m.notes), `"hparams.yaml" beside`) ||
+			!strings.Contains(fmt.Sprint(m.notes), `"config.py" beside`) {
 			t.Error(m.notes)
 		}
 	}
