@@ -151,7 +151,8 @@ func memoryLeft(root string) (left uint64, ok bool) {
 	}
 	if most, known := number("proc/self/limits", "Max address space"); known {
 		pages, _ := number("proc/self/statm", "")
-		limit(most, pages*uint64(os.Getpagesize()))
+		const arenas = 128 << 20 // Go's heap takes addresses in pieces of 64 MB
+		limit(most, pages*uint64(os.Getpagesize())+arenas)
 	}
 	return left, ok
 }

@@ -163,7 +163,7 @@ func TestMemoryLeft(t *testing.T) {
 			"sys/fs/cgroup/memory.max": "500000\n", "sys/fs/cgroup/memory.current": "400000\n"},
 			100000, true},
 		"ulimit -v": {map[string]string{"proc/meminfo": meminfo,
-			"proc/self/limits": limits("900000"),
+			"proc/self/limits": limits("135117728"), // arenas and 900,000
 			"proc/self/statm":  "10 5 1 1 0 2 0\n"}, 900000 - 10*uint64(os.Getpagesize()), true},
 		"more than the limit": {map[string]string{"proc/self/limits": limits("9"),
 			"proc/self/statm": "10 5"}, 0, true},

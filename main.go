@@ -547,6 +547,9 @@ func (p *program) mean(words []string) error {
 	for i := 0; i < len(words) && err == nil; i++ {
 		err = means.readResults(words[i])
 	}
+	if err == nil && means.pairs == 0 {
+		err = errors.New("mean: there is no result of a pair in these files")
+	}
 	return p.endMeans(means, err)
 }
 

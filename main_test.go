@@ -536,7 +536,7 @@ func TestRefusedCombinations(t *testing.T) {
 		{"a b Jones Smith/is -direct", "but Smith/is is a set"},
 		{"a b is/Jones Jones/was", `both answers are "Jones": they must differ`},
 		{"a b is/is Smith", `the clean answer: "is/is" has "is" twice`},
-		{"a b #x Smith", `the clean answer: "#x" is not a token id, such as #5437`},
+		{"a b #x Smith", `the clean answer: "#x" is not a token id, such as '#5437'`},
 		{"a b Jones =", "the corrupt answer: it is empty"},
 		{"a a Jones Smith", `"a" is both texts`},
 		{"next a #-1", `the answer "#-1": "#-1" is not a token id`},

@@ -429,7 +429,8 @@ type Means struct {
 	origin        Origin
 	out           *lineFile
 	note          func(error)
-	kinds         map[string]int // how many notes there were of each kind
+	kinds         map[string]int    // of how many pairs there were notes of each kind
+	last          map[string]string // where the last one was
 	pairs, failed int
 	common        Line // what all lines have in common
 	study         Study
@@ -802,7 +803,14 @@ func (s *Means) tell(where string, notes ...string) {
 		if i := strings.IndexAny(note, "\"0123456789"); i > 0 {
 			kind = note[:i] + "…"
 		}
-		if s.kinds[kind]++; s.kinds[kind] <= fewNotes {
+		if s.last == nil {
+			s.last = map[string]string{}
+		}
+		if s.last[kind] != where { // a pair counts once
+			s.last[kind] = where
+			s.kinds[kind]++
+		}
+		if s.kinds[kind] <= fewNotes {
 			s.note(fmt.Errorf("%s: %s", where, note))
 		}
 	}

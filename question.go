@@ -133,8 +133,8 @@ func members(answer string) (words []string, err error) {
 		case part == "" || part == "=":
 			return nil, errors.New("it is empty: name one token, such as Jones")
 		case part[0] == '#' && err != nil:
-			return nil, fmt.Errorf("%q is not a token id, such as #5437 "+
-				"(for a text that begins with #, write =#…)", part)
+			return nil, fmt.Errorf("%q is not a token id, such as '#5437' "+
+				"(for a text that begins with #, write '=#…')", part)
 		}
 		for _, word := range numbersIn(part) {
 			if slices.Contains(words, word) {

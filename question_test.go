@@ -152,7 +152,7 @@ func TestAdvice(t *testing.T) {
 		"n't":   `which is what the model predicts, as n or '#299', or another word`,
 		"=x y":  `which is what the model predicts, as '=x' or '#87', or another word`,
 		"=$'b":  `which is what the model predicts, as '=$' or '#3', or another word`,
-		"#/a":   `"#" is not a token id, such as #5437`,
+		"#/a":   `"#" is not a token id, such as '#5437'`,
 		"-tell": `as '= -' or '#532', or another word`,
 	} {
 		_, err := answerTokens(m, answer)
