@@ -214,9 +214,13 @@ func answerToken(m *Model, word string) (int, error) {
 		return ids[0], nil
 	}
 	advice := "which is what the model predicts, as " + typed(t, ids[0])
-	if without, _ := t.encodeWord(word); !exact && len(without) > 0 &&
-		(len(without) == 1 || strings.TrimSpace(t.token(ids[0])) == "") {
+	without, _ := t.encodeWord(word)
+	switch {
+	case exact || len(without) == 0:
+	case len(without) == 1 || strings.TrimSpace(t.token(ids[0])) == "":
 		advice = "without the space, as " + typed(t, without[0])
+	case strings.Contains(word, "'"): // such as n't, which follows a word without a space
+		advice = "as " + typed(t, ids[0]) + ", or without the space, as " + typed(t, without[0])
 	}
 	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, %s, or another word",
 		text, len(ids), joined(t.tokens(ids)), advice)

@@ -149,7 +149,7 @@ func TestAdvice(t *testing.T) {
 		"'s":    `without the space, as "='s" or '#338', or another word`,
 		"の":     `without the space, as '=の' or '#5641', or another word`,
 		"首":     `which is what the model predicts, as '#16268', or another word`,
-		"n't":   `which is what the model predicts, as n or '#299', or another word`,
+		"n't":   `as n or '#299', or without the space, as '=n' or '#77', or another word`,
 		"=x y":  `which is what the model predicts, as '=x' or '#87', or another word`,
 		"=$'b":  `which is what the model predicts, as '=$' or '#3', or another word`,
 		"#/a":   `"#" is not a token id, such as '#5437'`,
