@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode/utf8"
 )
 
 // readRange returns length bytes of a file from offset on, mapped into memory, and the function
@@ -38,31 +36,29 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	size := info.Size()
+	size, before := info.Size(), offset%mapGranule
 	if length < 0 {
 		length = size - offset
 	}
-	if offset < 0 || length < 0 || offset > size || length > size-offset {
+	switch {
+	case offset < 0 || length < 0 || offset > size-length:
 		return nil, nil, fmt.Errorf("%d bytes from byte %d on lie outside the file of %d bytes",
 			length, offset, size)
-	}
-	if length == 0 {
+	case length == 0:
 		return nil, nil, nil
-	}
-	before := offset % mapGranule
-	if length > math.MaxInt-before {
+	case length > math.MaxInt-before:
 		return nil, nil, fmt.Errorf("%d bytes are more than a program of %d bits can address",
 			length, strconv.IntSize)
 	}
 	view, unmap, err := mapFile(f, offset-before, int(before+length))
-	if err == nil {
+	switch {
+	case err == nil:
 		mappings.Store(&view[0], view)
 		return view[before:], func() error {
 			mappings.Delete(&view[0])
 			return unmap()
 		}, nil
-	}
-	if errors.Is(err, errNoMemory) {
+	case errors.Is(err, errNoMemory):
 		return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
 	}
 	if err := enoughMemory(uint64(length), "a file that cannot be mapped"); err != nil {
@@ -73,9 +69,13 @@ func readRange(path string, offset, length int64) ([]byte, func() error, error) 
 	return data, nil, err
 }
 
-// A mapping must begin at a multiple of mapGranule: Windows' rule, and a multiple of every page
-// size in use.
-const mapGranule = 64 << 10
+const (
+	// A mapping must begin at a multiple of mapGranule: Windows' rule, and a multiple of every page
+	// size in use.
+	mapGranule = 64 << 10
+	// hugePage is the size of Linux' huge pages on most processors, in bytes.
+	hugePage = 2 << 20
+)
 
 // mapFile is mapView, and in tests a file system that refuses.
 var mapFile = mapView
@@ -99,18 +99,42 @@ func touch(data []byte) (sum byte) {
 // what GPT-2 XL takes to be converted from PyTorch's form.
 const maxMemory = 32 << 30
 
-// enoughMemory is an error if what needs more bytes of memory than the bound, or than this machine
-// has left, where it tells.
+// enoughMemory is an error if what needs more bytes of memory than a run can have.
 func enoughMemory(need uint64, what string) error {
-	have, where := uint64(maxMemory), "and the most that is taken here is %s"
-	if left, ok := memoryAtFirst(); ok && left < have && need <= have {
-		have, where = left, "and this machine has %s left"
+	if have := memoryAtFirst(); need > have {
+		return fmt.Errorf("%s needs %s of memory, and a run can have %s here", what,
+			bytesText(int64(min(need, 1<<62))), bytesText(int64(have)))
 	}
-	if need <= have {
-		return nil
+	return nil
+}
+
+// memoryAtFirst is what was left when it was first asked for: what the program has taken since, it
+// uses again.
+var memoryAtFirst = sync.OnceValue(func() uint64 { return memoryLeft("/") })
+
+// memoryLeft is how many bytes of memory a run can get: no more than maxMemory, nor than what Linux
+// tells below root to be free on the machine, in its container, and under a limit as of ulimit -v.
+func memoryLeft(root string) uint64 {
+	number := func(file, label string, otherwise uint64) uint64 {
+		data, _ := readBounded(filepath.Join(root, file), 1<<16)
+		_, rest, _ := strings.Cut("\n"+string(data), "\n"+label)
+		n, err := strconv.ParseUint(append(strings.Fields(rest), "")[0], 10, 64)
+		if err != nil {
+			return otherwise
+		}
+		return n
 	}
-	return fmt.Errorf("%s needs %s of memory, "+where, what, bytesText(int64(min(need, 1<<62))),
-		bytesText(int64(have)))
+	const unlimited = 1 << 53
+	free := number("proc/meminfo", "MemAvailable:", unlimited) // kB
+	free += number("proc/meminfo", "SwapFree:", 0)
+	contained := number("sys/fs/cgroup/memory.max", "", unlimited)
+	inUse := number("sys/fs/cgroup/memory.current", "", 0)
+	addresses := number("proc/self/limits", "Max address space", unlimited)
+	pages := number("proc/self/statm", "", 0)
+	const arenas = 128 << 20 // Go's heap takes addresses in pieces of 64 MB
+	taken := pages*uint64(os.Getpagesize()) + arenas
+	return min(maxMemory, free<<10, contained-min(inUse, contained),
+		addresses-min(taken, addresses))
 }
 
 // bytesText is a number of bytes for people: "548.1 MB".
@@ -123,167 +147,35 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// memoryAtFirst is what was left when it was first asked for: what the program has taken since, it
-// uses again.
-var memoryAtFirst = sync.OnceValues(func() (uint64, bool) { return memoryLeft("/") })
-
-// memoryLeft is how many bytes of memory a program can still get, as Linux tells below root: what
-// is free on the machine, in its container, and under a limit such as ulimit -v. ok is false where
-// nothing tells.
-func memoryLeft(root string) (left uint64, ok bool) {
-	number := func(file, label string) (n uint64, known bool) {
-		data, _ := readBounded(filepath.Join(root, file), 1<<16)
-		_, rest, _ := strings.Cut("\n"+string(data), "\n"+label)
-		n, err := strconv.ParseUint(append(strings.Fields(rest), "")[0], 10, 64)
-		return n, err == nil
+// absolute is the file that a path leads to in the end, which need not exist, from the root on.
+func absolute(path string) string {
+	if end, err := throughLinks(path); err == nil {
+		path = end
 	}
-	left = math.MaxUint64
-	limit := func(most, used uint64) {
-		left, ok = min(left, most-min(used, most)), true
+	folder, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		folder = filepath.Dir(path)
 	}
-	if free, known := number("proc/meminfo", "MemAvailable:"); known {
-		swap, _ := number("proc/meminfo", "SwapFree:")
-		limit((free+swap)<<10, 0)
+	if whole, err := filepath.Abs(folder); err == nil {
+		folder = whole
 	}
-	if most, known := number("sys/fs/cgroup/memory.max", ""); known {
-		used, _ := number("sys/fs/cgroup/memory.current", "")
-		limit(most, used)
-	}
-	if most, known := number("proc/self/limits", "Max address space"); known {
-		pages, _ := number("proc/self/statm", "")
-		const arenas = 128 << 20 // Go's heap takes addresses in pieces of 64 MB
-		limit(most, pages*uint64(os.Getpagesize())+arenas)
-	}
-	return left, ok
+	return filepath.Join(folder, filepath.Base(path))
 }
 
-// sameName tells whether two names that are not there yet will be one file: a name in one folder,
-// which on Windows and Macs is the same in capitals, and on Windows with dots and blanks behind it.
+// sameName tells whether two names that are not there yet will be one file: on Windows and Macs
+// capitals do not count, and on Windows dots and blanks at the end.
 func sameName(a, b string) bool {
-	place := func(name string) (fs.FileInfo, string) {
-		if end, err := throughLinks(name); err == nil {
-			name = end
-		}
-		folder, _ := os.Stat(filepath.Dir(name))
-		base := filepath.Base(name)
+	fold := func(name string) string {
+		name = absolute(name)
 		if runtime.GOOS == "windows" {
-			base = strings.TrimRight(base, ". ")
+			name = strings.TrimRight(name, ". ")
 		}
 		if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
-			base = strings.ToLower(base)
+			name = strings.ToLower(name)
 		}
-		return folder, base
+		return name
 	}
-	folder, base := place(a)
-	other, otherBase := place(b)
-	return base == otherBase && folder != nil && other != nil && os.SameFile(folder, other)
-}
-
-// writeFile is replaceFile for a result. What is there but is no file, such as /dev/null, is
-// written to as it is.
-func writeFile(name string, write func(io.Writer) error) error {
-	if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() {
-		return replaceFile(name, 0o666, 0, write)
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY, 0)
-	if err == nil {
-		err = errors.Join(write(f), f.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return nil
-}
-
-// writable is the error in which writing a result under this name would end, as far as it can be
-// known before there is one.
-func writable(name string) error {
-	if info, err := os.Stat(name); err == nil && !info.IsDir() && !info.Mode().IsRegular() {
-		return nil // a device or a pipe: whether it takes anything is seen when it is written to
-	}
-	f, _, err := beginFile(name, 0o666)
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	discard(f)
-	return nil
-}
-
-// replaceFile writes a file under a temporary name in the same folder, and renames it once it is
-// whole. Whatever fails, and whatever signal ends the program, what was there before is still
-// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed.
-// size is that of a large file, which is on the disk before it gets its name, and 0 for a small
-// one. An error of write's own is returned as it is.
-func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
-	f, path, err := beginFile(name, mode)
-	if err == nil {
-		defer discard(f)
-		w := bufio.NewWriterSize(f, 1<<18)
-		failure := write(w)
-		err = w.Flush() // the first error of the file itself, also if write met it
-		if err == nil && failure != nil {
-			return failure
-		}
-	}
-	if err == nil && size > 0 {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = f.Close()
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil && size > 0 {
-		name += " (" + bytesText(size) + ")"
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return nil
-}
-
-// beginFile makes a temporary file for path, the file that is written if name is. It must be
-// discarded in the end, also where it has got its name by then.
-func beginFile(name string, mode fs.FileMode) (f *os.File, path string, err error) {
-	path, err = throughLinks(name)
-	if err != nil {
-		return nil, "", err
-	}
-	info, statErr := os.Stat(path)
-	if statErr == nil && !info.Mode().IsRegular() {
-		return nil, "", errNotRegular
-	}
-	if statErr == nil { // a program stays one that can be started by whoever may read it
-		kept := info.Mode().Perm()
-		mode = kept | mode&0o111&(kept>>2)
-	}
-	folder, _ := filepath.Split(path)
-	unfinished.Lock()
-	defer unfinished.Unlock()
-	f, err = os.OpenFile(folder+".mechpatch-"+rand.Text()+".tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL,
-		mode)
-	if err == nil {
-		unfinished.files[f] = true
-	}
-	if err == nil && statErr == nil {
-		f.Chmod(mode) // the umask has no say in the mode of a file that was there
-	}
-	return f, path, err
-}
-
-// unfinished are the temporary files of this moment.
-var unfinished = struct {
-	sync.Mutex
-	files map[*os.File]bool
-}{files: map[*os.File]bool{}}
-
-func discard(f *os.File) {
-	unfinished.Lock()
-	defer unfinished.Unlock()
-	f.Close() // Windows removes no open file
-	os.Remove(f.Name())
-	delete(unfinished.files, f)
+	return fold(a) == fold(b)
 }
 
 // throughLinks is the file that is written if name is: where links lead, also if nothing is there.
@@ -303,14 +195,122 @@ func throughLinks(name string) (string, error) {
 	return "", errors.New("too many links")
 }
 
-// beside is path with a suffix. Where that leaves a name of more than 255 bytes, path's is cut.
-func beside(path, suffix string) string {
-	folder, name := filepath.Split(path)
-	for len(name)+len(suffix) > 255 {
-		_, last := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-last]
+// inOrder does one thing after the other, up to the first that fails.
+func inOrder(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	return folder + name + suffix
+	return nil
+}
+
+// writeFile is replaceFile for a result. What is there but is no file, such as /dev/null, is
+// written to as it is.
+func writeFile(name string, write func(io.Writer) error) error {
+	if !isDevice(name) {
+		return replaceFile(name, 0o666, 0, write)
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err == nil {
+		err = errors.Join(write(f), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	return nil
+}
+
+func isDevice(name string) bool { // or a pipe
+	info, err := os.Stat(name)
+	return err == nil && !info.Mode().IsRegular() && !info.IsDir()
+}
+
+// writable is the error in which writing a result under this name would end, as far as it can be
+// known before there is one: not whether a device takes anything.
+func writable(name string) error {
+	trial := errors.New("only tried")
+	if isDevice(name) {
+		return nil
+	}
+	if err := replaceFile(name, 0o666, 0, func(io.Writer) error { return trial }); err != trial {
+		return err
+	}
+	return nil
+}
+
+// replaceFile writes a file under a temporary name in the same folder, and renames it once it is
+// whole. Whatever fails, and whatever signal ends the program, what was there before is still
+// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed.
+// size is that of a large file, which is on the disk before it gets its name, and 0 for a small
+// one. An error of write's own is returned as it is.
+func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
+	f, path, err := createTemporary(name, mode)
+	if err == nil {
+		defer discard(f)
+		w := bufio.NewWriterSize(f, 1<<18)
+		failure := write(w)
+		err = w.Flush() // the first error of the file itself, also if write met it
+		if err == nil && failure != nil {
+			return failure
+		}
+	}
+	if err == nil && size > 0 {
+		err = f.Sync()
+	}
+	if err == nil { // Windows renames no open file
+		err = inOrder(f.Close, func() error { return os.Rename(f.Name(), path) })
+	}
+	if err != nil && size > 0 {
+		name += " (" + bytesText(size) + ")"
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, reason(err))
+	}
+	return nil
+}
+
+// createTemporary makes a temporary file beside path, the file that is written if name is. It must
+// be discarded in the end, also where it has got its name by then.
+func createTemporary(name string, mode fs.FileMode) (f *os.File, path string, err error) {
+	if path, err = throughLinks(name); err != nil {
+		return nil, "", err
+	}
+	old, err := regular(path)
+	if err == errNotRegular {
+		return nil, "", err
+	}
+	if old != nil { // a program stays one that can be started by whoever may read it
+		kept := old.Mode().Perm()
+		mode = kept | mode&0o111&(kept>>2)
+	}
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	folder, _ := filepath.Split(path)
+	f, err = os.OpenFile(folder+".mechpatch-"+rand.Text()+".tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL,
+		mode)
+	if err != nil {
+		return nil, "", err
+	}
+	unfinished.files[f] = true
+	if old != nil {
+		f.Chmod(mode) // the umask has no say in the mode of a file that was there
+	}
+	return f, path, nil
+}
+
+// unfinished are the temporary files of this moment.
+var unfinished = struct {
+	sync.Mutex
+	files map[*os.File]bool
+}{files: map[*os.File]bool{}}
+
+func discard(f *os.File) {
+	unfinished.Lock()
+	defer unfinished.Unlock()
+	f.Close() // Windows removes no open file
+	os.Remove(f.Name())
+	delete(unfinished.files, f)
 }
 
 // endCleanly has the temporary files removed before a signal ends the program. The signal ends it
@@ -320,7 +320,9 @@ func beside(path, suffix string) string {
 func endCleanly() {
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 1)
-	for _, s := range endingSignals {
+	for _, s := range []os.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+	} {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}
@@ -336,16 +338,12 @@ func endCleanly() {
 			s = syscall.SIGTERM
 		}
 		signal.Reset(s)
-		if process, err := os.FindProcess(os.Getpid()); err == nil && process.Signal(s) == nil {
+		if self, err := os.FindProcess(os.Getpid()); err == nil && self.Signal(s) == nil {
 			time.Sleep(time.Second)
 		}
 		os.Exit(1)
 	}()
 }
-
-// endingSignals are the signals that end a program unless it takes care of them. Windows knows two
-// of them: Ctrl-C, and the closing of the window or of the session.
-var endingSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
 
 // openLocked opens a file that one process at a time may write, for reading and writing, and makes
 // it if it is not there. If another process has it, the error is errInUse. The lock ends with the
@@ -376,8 +374,8 @@ func openLocked(path string, mode fs.FileMode) (*os.File, error) {
 			return nil, errInUse
 		}
 		mine, err := f.Stat()
-		there, statErr := root.Lstat(name)
-		if err == nil && statErr == nil && os.SameFile(mine, there) {
+		there, goneErr := root.Lstat(name)
+		if err == nil && goneErr == nil && os.SameFile(mine, there) {
 			return f, nil
 		}
 		f.Close() // whoever had it gave it another name, or removed it
@@ -388,8 +386,8 @@ var errInUse = errors.New("another run is writing it")
 
 // readBounded reads a file whole, and refuses one of more than limit bytes, and a pipe.
 func readBounded(path string, limit int64) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, errNotRegular)
+	if _, err := regular(path); err != nil {
+		return nil, err
 	}
 	text, err := readInput(path, limit)
 	return []byte(text), err
@@ -414,31 +412,38 @@ func readInput(path string, limit int64) (string, error) {
 	return text.String(), err
 }
 
-// openRegular opens a file, but no folder, device or pipe, whose writer it would wait for.
-func openRegular(path string) (*os.File, error) {
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, errNotRegular)
+// regular is what the system tells of a file, but of no folder, device or pipe, whose writer an
+// opening would wait for.
+func regular(path string) (fs.FileInfo, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, errNotRegular
 	}
-	return os.Open(path)
+	return info, err
 }
 
 var errNotRegular = errors.New("not a regular file")
 
+func openRegular(path string) (*os.File, error) {
+	if _, err := regular(path); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
 // isFile tells whether path is a file, or a link that leads to one.
 func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
+	_, err := regular(path)
+	return err == nil
 }
 
 // reason is what went wrong with a file, without the operation and the paths that the os package
 // puts before it.
 func reason(err error) error {
-	var inPath *fs.PathError
-	var inLink *os.LinkError
-	switch {
-	case errors.As(err, &inPath):
+	if inPath, ok := errors.AsType[*fs.PathError](err); ok {
 		return inPath.Err
-	case errors.As(err, &inLink):
+	}
+	if inLink, ok := errors.AsType[*os.LinkError](err); ok {
 		return inLink.Err
 	}
 	return err
@@ -450,9 +455,8 @@ func quote(name string) string {
 }
 
 func shorten(s string) string {
-	const most = 80
-	if len(s) > most {
-		return s[:most] + "…"
+	if len(s) > 80 {
+		return s[:80] + "…"
 	}
 	return s
 }

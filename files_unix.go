@@ -36,9 +36,6 @@ func lockFile(f *os.File) bool {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != syscall.EWOULDBLOCK
 }
 
-// hugePage is the size of Linux' huge pages on most processors, in bytes.
-const hugePage = 2 << 20
-
 // useHugePages asks Linux to back memory that nobody has touched yet by huge pages, as many as lie
 // in it whole. They come in four times as fast as pages of 4 KB.
 func useHugePages(data []byte) {

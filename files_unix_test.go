@@ -119,8 +119,9 @@ func TestSignals(t *testing.T) {
 		command.Env = append(os.Environ(), "MECHPATCH_TEST_WRITES="+path, "GOCOVERDIR="+t.TempDir())
 		return command
 	}
-	for _, ending := range endingSignals {
-		s := ending.(syscall.Signal)
+	for _, s := range []syscall.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+	} {
 		for _, ignored := range []string{"PIPE", "HUP"} {
 			path := file(t, "out", "old")
 			command := run(path, ignored)

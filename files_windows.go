@@ -45,9 +45,6 @@ func lockFile(f *os.File) bool {
 	return ok != 0 || err != lockViolation
 }
 
-// hugePage is the size that large memory is aligned to.
-const hugePage = 2 << 20
-
 // useHugePages does nothing: here the system chooses the size of pages.
 func useHugePages([]byte) {}
 

@@ -417,7 +417,7 @@ type partialFile struct {
 
 // claim opens the partial file of dest as soon as no other process writes it.
 func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
-	name := beside(dest, "."+f.sum[:16]+".partial")
+	name := dest + "." + f.sum[:16] + ".partial"
 	file, err := openLocked(name, 0o644)
 	if err == errInUse {
 		d.note(fmt.Sprintf("another mechpatch is fetching %s: waiting for it", dest))

@@ -573,7 +573,7 @@ func (p *program) newMeans(name string, clear func()) (*Means, error) {
 	if p.json == "" || p.json == "-" {
 		return means, nil
 	}
-	partial := beside(absolute(p.json), ".partial")
+	partial := absolute(p.json) + ".partial"
 	err := p.use(fileUse{"-json's", partial, true})
 	if err == nil {
 		means.out, err = openLines(p.json, p.resume)
@@ -1070,21 +1070,6 @@ func (f fileUse) name() string {
 		return "standard output"
 	}
 	return f.path
-}
-
-// absolute is the file that a path leads to in the end, which need not exist, from the root on.
-func absolute(path string) string {
-	if end, err := throughLinks(path); err == nil {
-		path = end
-	}
-	folder, err := filepath.EvalSymlinks(filepath.Dir(path))
-	if err != nil {
-		folder = filepath.Dir(path)
-	}
-	if whole, err := filepath.Abs(folder); err == nil {
-		folder = whole
-	}
-	return filepath.Join(folder, filepath.Base(path))
 }
 
 type usageError struct{ error }

@@ -262,7 +262,7 @@ func openLines(name string, resume bool) (l *lineFile, err error) {
 	if statErr == nil {
 		mode = info.Mode().Perm()
 	}
-	l.partial = beside(l.target, ".partial")
+	l.partial = l.target + ".partial"
 	if l.file, err = openLocked(l.partial, mode); err != nil {
 		return nil, err
 	}
