@@ -450,8 +450,7 @@ func (f Facts) read(tree any, from, below string) (err error) {
 			err = cmp.Or(err, f.read(item, place, place+"."))
 		}
 	case string:
-		var inner map[string]any
-		if strings.HasPrefix(strings.TrimSpace(v), "{") && parseJSON([]byte(v), &inner) == nil {
+		if inner, err := parseJSON([]byte(v)); err == nil {
 			return f.read(inner, from, from+".")
 		}
 		if word := wordIn(v); word != "" {
@@ -495,9 +494,9 @@ func wordIn(text string) string {
 // parseConfig reads what a config.json, which messages call from, says about a GPT-2; the error is
 // why that cannot be computed.
 func parseConfig(data []byte, from string) (Facts, error) {
-	var tree map[string]any
+	tree, err := parseJSON(data)
 	facts := Facts{}
-	if err := parseJSON(data, &tree); err != nil {
+	if err != nil {
 		return facts, fmt.Errorf("%s: %w", from, err)
 	}
 	return facts, facts.read(tree, from, from+"'s ")

@@ -2,7 +2,8 @@ package main
 
 // JSON that others wrote: keys count as they are spelt, and what is wrong is said in plain words.
 // The standard library would take "CLEAN" for "clean", let the last of two equal keys win, and put
-// U+FFFD in place of what is no character.
+// U+FFFD in place of what is no character. So it only tells whether a text is JSON at all; the
+// values of one that is are read here.
 
 import (
 	"bytes"
@@ -10,9 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,27 +23,30 @@ const (
 	mostValues = 1 << 23 // in one text: a tokenizer.json of half a million tokens has 4 million
 )
 
-// parseJSON reads a JSON object into what into points to: a map, or a struct whose tags have the
-// keys. Other keys are left out, null leaves a field as it is, and what has the type any becomes a
-// string, bool, json.Number, []any or map[string]any.
-func parseJSON(data []byte, into any) (err error) {
-	if !utf8.Valid(data) {
-		return errors.New("not UTF-8")
-	}
-	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
-		return errors.New("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
-	}
+// parseJSON reads a JSON object. A value in it is a string, bool, json.Number, []any,
+// map[string]any, or nil for null.
+func parseJSON(data []byte) (object map[string]any, err error) {
 	defer catchFault(&err)
-	r := jsonReader{Decoder: json.NewDecoder(bytes.NewReader(data)), data: data}
-	r.UseNumber()
-	tree, ok := r.value(0).(map[string]any)
+	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
+		fail("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
+	}
+	if !utf8.Valid(data) {
+		fail("not UTF-8")
+	}
+	if !json.Valid(data) {
+		at := int64(len(data))
+		err := json.Unmarshal(data, new(any))
+		if wrong, ok := errors.AsType[*json.SyntaxError](err); ok {
+			at = wrong.Offset
+		}
+		fail("not JSON, or cut short, at byte %d", at)
+	}
+	r := jsonReader{rest: string(data)}
+	object, ok := r.value(0).(map[string]any)
 	if !ok {
-		return errors.New("not a JSON object, {…}")
+		fail("not a JSON object, {…}")
 	}
-	if _, err := r.Token(); err != io.EOF {
-		return errors.New("more follows its JSON object")
-	}
-	return fill(reflect.ValueOf(into).Elem(), tree, "")
+	return object, nil
 }
 
 // A fault is what a reader stops with, however deep it is: fail panics with one, and catchFault,
@@ -63,9 +65,9 @@ func catchFault(err *error) {
 	}
 }
 
+// jsonReader reads a text that is known to be JSON: its commas and colons tell nothing more.
 type jsonReader struct {
-	*json.Decoder
-	data   []byte
+	rest   string
 	values int // read so far
 }
 
@@ -75,132 +77,127 @@ func (r *jsonReader) value(depth int) any {
 		fail("its JSON is nested more than %d deep, or has more than %d values", mostDepth,
 			mostValues)
 	}
-	start := r.next()
-	switch start {
-	case json.Delim('['):
-		list := []any{}
-		for r.More() {
-			list = append(list, r.value(depth+1))
-		}
-		r.next() // ]
-		return list
-	case json.Delim('{'):
+	switch r.next() {
+	case '{':
 		object := map[string]any{}
-		for r.More() {
-			key, _ := r.next().(string)
+		for r.rest = r.rest[1:]; r.next() != '}'; {
+			key := r.text()
 			if _, twice := object[key]; twice {
 				fail("the key %s comes twice in an object", quote(key))
 			}
 			object[key] = r.value(depth + 1)
 		}
-		r.next() // }
+		r.rest = r.rest[1:]
 		return object
+	case '[':
+		list := []any{}
+		for r.rest = r.rest[1:]; r.next() != ']'; {
+			list = append(list, r.value(depth+1))
+		}
+		r.rest = r.rest[1:]
+		return list
+	case '"':
+		return r.text()
 	}
-	return start
+	n := 0
+	for n < len(r.rest) && !strings.ContainsRune(" \t\r\n,]}", rune(r.rest[n])) {
+		n++
+	}
+	word := r.rest[:n]
+	r.rest = r.rest[n:]
+	switch word {
+	case "null":
+		return nil
+	case "true", "false":
+		return word == "true"
+	}
+	return json.Number(word)
 }
 
-// next reads the next token. The decoder would read half a surrogate pair as U+FFFD.
-func (r *jsonReader) next() json.Token {
-	start := r.InputOffset()
-	token, err := r.Token()
-	end := r.InputOffset()
-	if err != nil {
-		fail("not JSON, or cut short, at byte %d", end)
+// next is the first byte of the next value, or the end of an object or a list.
+func (r *jsonReader) next() byte {
+	r.rest = strings.TrimLeft(r.rest, " \t\r\n,:")
+	return r.rest[0]
+}
+
+// text reads a string. The standard library would read half a surrogate pair as U+FFFD.
+func (r *jsonReader) text() (s string) {
+	n := 1
+	for ; r.rest[n] != '"'; n++ {
+		if r.rest[n] == '\\' {
+			n++
+		}
 	}
+	written := r.rest[:n+1]
+	r.rest = r.rest[n+1:]
+	if !strings.Contains(written, `\`) {
+		return written[1:n]
+	}
+	json.Unmarshal([]byte(written), &s)
 	const replacement = "\ufffd"
-	if s, ok := token.(string); ok && strings.Contains(s, replacement) {
-		written := strings.ReplaceAll(string(r.data[start:end]), `\\`, "")
-		n := strings.Count(written, replacement) +
-			strings.Count(strings.ToLower(written), `\ufffd`)
-		if strings.Count(s, replacement) > n {
-			fail("half a surrogate pair, which is no character, before byte %d", end)
-		}
+	plain := strings.ToLower(strings.ReplaceAll(written, `\\`, ""))
+	if strings.Count(s, replacement) >
+		strings.Count(plain, replacement)+strings.Count(plain, `\ufffd`) {
+		fail("half a surrogate pair, which is no character, in %s", shorten(written))
 	}
-	return token
+	return s
 }
 
-// fill puts a value that was read, found at a path of keys, into a Go value. A type may do it by
-// itself: with a method fromJSON.
-func fill(into reflect.Value, v any, path string) (err error) {
-	defer catchFault(&err)
-	assign(into, v, path)
-	return nil
-}
-
-func assign(into reflect.Value, v any, path string) {
-	if v == nil {
-		return
-	}
-	if own, ok := into.Addr().Interface().(interface{ fromJSON(v any) error }); ok {
-		if err := own.fromJSON(v); err != nil {
-			fail("%s: %w", path, err)
-		}
-		return
-	}
-	within := func(key string) string { return strings.TrimPrefix(path+"."+shorten(key), ".") }
-	switch into.Kind() {
-	case reflect.Interface:
-		into.Set(reflect.ValueOf(v))
-	case reflect.Pointer:
-		into.Set(reflect.New(into.Type().Elem()))
-		assign(into.Elem(), v, path)
-	case reflect.Struct:
-		object := as[map[string]any](v, path, "an object")
-		for i := range into.NumField() {
-			key, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ",")
-			if inner, ok := object[key]; ok && key != "" {
-				assign(into.Field(i), inner, within(key))
-			}
-		}
-	case reflect.Map:
-		object := as[map[string]any](v, path, "an object")
-		into.Set(reflect.MakeMapWithSize(into.Type(), len(object)))
-		for _, key := range sortedKeys(object) {
-			inner := reflect.New(into.Type().Elem()).Elem()
-			assign(inner, object[key], within(key))
-			into.SetMapIndex(reflect.ValueOf(key), inner)
-		}
-	case reflect.Slice:
-		list := as[[]any](v, path, "a list")
-		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
-		for i, inner := range list {
-			assign(into.Index(i), inner, path)
-		}
-	case reflect.String:
-		into.SetString(as[string](v, path, "text"))
-	case reflect.Bool:
-		into.SetBool(as[bool](v, path, "true or false"))
-	case reflect.Int:
-		n, err := strconv.Atoi(string(as[json.Number](v, path, "a whole number")))
-		if err != nil {
-			mismatch(v, path, "a whole number")
-		}
-		into.SetInt(int64(n))
-	default:
-		x, err := strconv.ParseFloat(string(as[json.Number](v, path, "a number")), 64)
-		if err != nil {
-			mismatch(v, path, "a number")
-		}
-		into.SetFloat(x)
-	}
-}
-
-// as is a value that must be of the type T, called want.
-func as[T any](v any, path, want string) T {
+// as is a value, found at a path of keys, that must be of the type T. Of null it is the zero value.
+func as[T any](v any, path string) T {
 	t, ok := v.(T)
-	if !ok {
-		mismatch(v, path, want)
+	if !ok && v != nil {
+		fail("%s: %s in place of %s", path, kindOfJSON(v), kindOfJSON(t))
 	}
 	return t
 }
 
-func mismatch(v any, path, want string) {
-	is := map[reflect.Kind]string{reflect.Map: "an object", reflect.Slice: "a list",
-		reflect.String: "text", reflect.Bool: "true or false"}[reflect.TypeOf(v).Kind()]
-	if number, ok := v.(json.Number); ok {
-		is = shorten(string(number))
+// asInt is a value that must be a whole number.
+func asInt(v any, path string) int {
+	number, _ := v.(json.Number)
+	n, err := strconv.Atoi(string(number))
+	if err != nil && v != nil {
+		fail("%s: %s in place of a whole number", path, kindOfJSON(v))
 	}
-	fail("%s", strings.TrimPrefix(path+": "+is+" in place of "+want, ": "))
+	return n
+}
+
+// asList is a value that must be a list of what item makes of each; of null it is nil.
+func asList[T any](v any, path string, item func(v any, path string) T) (list []T) {
+	if v != nil {
+		list = []T{}
+	}
+	for _, inner := range as[[]any](v, path) {
+		list = append(list, item(inner, path))
+	}
+	return list
+}
+
+// asMap is a value that must be an object of what item makes of each value; of null it is nil.
+func asMap[T any](v any, path string, item func(v any, path string) T) map[string]T {
+	if v == nil {
+		return nil
+	}
+	object := as[map[string]any](v, path)
+	made := make(map[string]T, len(object))
+	for key, inner := range object {
+		made[key] = item(inner, path+"."+shorten(key))
+	}
+	return made
+}
+
+func kindOfJSON(v any) string {
+	switch v := v.(type) {
+	case string:
+		return "text"
+	case bool:
+		return "true or false"
+	case json.Number:
+		return cmp.Or(shorten(string(v)), "a number")
+	case []any:
+		return "a list"
+	}
+	return "an object"
 }
 
 // sortedKeys is the keys of a map in order.

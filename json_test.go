@@ -9,74 +9,81 @@ import (
 	"unicode/utf8"
 )
 
-// What is wrong with JSON is said in words that are not Go's.
+// Keys count as they are spelt, and what is wrong with JSON is said in words that are not Go's.
 func TestParseJSON(t *testing.T) {
-	var v struct {
-		Text   string         `json:"text"`
-		Number int            `json:"number"`
-		Float  float64        `json:"float"`
-		Switch *bool          `json:"switch"`
-		List   []string       `json:"list"`
-		Map    map[string]int `json:"map"`
-		Any    any            `json:"any"`
-		Inner  struct {
-			Name tokenName `json:"name"`
-		} `json:"inner"`
-	}
+	deep := strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200)
 	for _, c := range []struct{ text, want string }{
-		{` {"text": "ñ", "number": 1, "float": 1e9, "any": [{"a": 1}, {"a": 2}]} `, ""},
-		{`{"text": null, "a": {"text": 1}, "b": "text", "c": ["text", "text"]}`, ""},
-		{`{"text": 1}`, "text: 1 in place of text"},
-		{`{"number": "1"}`, "number: text in place of a whole number"},
-		{`{"number": 1.5}`, "number: 1.5 in place of a whole number"},
-		{`{"float": {}}`, "float: an object in place of a number"},
-		{`{"switch": []}`, "switch: a list in place of true or false"},
-		{`{"list": true}`, "list: true or false in place of a list"},
-		{`{"list": ["", 1]}`, "list: 1 in place of text"},
-		{`{"inner": {"name": 1}}`, "inner.name: neither text nor a token"},
-		{`{"inner": {"name": []}}`, "inner.name: neither text nor a token"},
-		{`{"number": 9223372036854775808}`, "9223372036854775808 in place of a whole number"},
-		{`{"float": 1e999}`, "float: 1e999 in place of a number"},
-		{`{"text": "\ud83d"}`, "half a surrogate pair"},
-		{`{"text": "\\ufffd\ud83d"}`, "half a surrogate pair"},
-		{`{"text": "\\\ufffd\ud83d\ude00�"}`, ""},
-		{`{"map": "x"}`, "map: text in place of an object"},
-		{`{"map": {"x": []}}`, "map.x: a list in place of a whole number"},
+		{` {"text": "ñ", "number": 1e999, "any": [{"a": 1}, {"a": 2}]} `, ""},
+		{`{"CLEAN": "a", "clean": "b", "Clean": 3, "ſ": 1, "": 1}`, ""},
+		{`{"a": {"a": 1}, "b": "a", "c": ["a", "a"], "d": "\\\ufffd\ud83d\ude00�"}`, ""},
+		{`{"a": "\ud83d"}`, "half a surrogate pair"},
+		{`{"a": "\\ufffd\ud83d"}`, "half a surrogate pair"},
+		{`{"\udc00": 1}`, "half a surrogate pair"},
 		{`[]`, "not a JSON object, {…}"},
 		{`"{"`, "not a JSON object, {…}"},
+		{`1`, "not a JSON object, {…}"},
 		{``, "not JSON, or cut short, at byte 0"},
-		{`{"text": "`, "not JSON, or cut short"},
-		{`{"text": 'x'}`, "not JSON, or cut short"},
-		{`{} []`, "more follows its JSON object"},
-		{"{\"text\": \"\xe4\"}", "not UTF-8"},
-		{`{"any": [{"a\"": 1, "b": {"a\"": 2}, "a\u0022" : 3}]}`, `the key "a\"" comes twice`},
+		{`{"a": "`, "not JSON, or cut short, at byte 7"},
+		{`{"a": 'x'}`, "not JSON, or cut short, at byte 7"},
+		{`{} []`, "not JSON"},
+		{"{\"a\": \"\xe4\"}", "not UTF-8"},
+		{"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"},
+		{`{"b": [{"a\"": 1, "b": {"a\"": 2}, "a\u0022" : 3}]}`, `the key "a\"" comes twice`},
+		{deep, "nested more than 100 deep"},
 	} {
-		err := parseJSON([]byte(c.text), &v)
-		if !says(err, c.want) || says(err, "unmarshal") {
+		if _, err := parseJSON([]byte(c.text)); !says(err, c.want) {
 			t.Errorf("%s: %v, want %q", c.text, err, c.want)
 		}
 	}
 }
 
-// Keys count as they are spelt, and a type may read itself.
-func TestJSONKeys(t *testing.T) {
-	var v struct {
-		Clean string           `json:"clean"`
-		Names []tokenName      `json:"names"`
-		Map   map[string][]int `json:"map"`
-		file  string
-	}
-	check(t, parseJSON([]byte(`{"CLEAN": "a", "clean": "b", "Clean": 3, "ſ": 1, "file": "x", "": 1,
-		"names": ["c", {"content": "d", "Content": "e"}], "map": {"a": [1], "A": [2, 3]}}`), &v))
-	if v.Clean != "b" || v.Names[1] != "d" || len(v.Map["A"]) != 2 || v.file != "" {
-		t.Errorf("%+v", v)
-	}
-	if err := parseJSON([]byte(`{"CLEAN": "a"}`), &v); err != nil || v.Clean != "b" {
-		t.Errorf("%+v, %v", v, err)
-	}
-	deep := strings.Repeat(`{"a":`, 200) + "1" + strings.Repeat("}", 200)
-	if err := parseJSON([]byte(deep), &v); !says(err, "nested more than 100 deep") {
-		t.Error(err)
+// A value of another type than it should have is named with its keys.
+func TestJSONTypes(t *testing.T) {
+	o := must(parseJSON([]byte(`{"text": "a", "yes": true, "null": null, "object": {"x": "1"},
+		"number": 1, "half": 1.5, "large": 9223372036854775808, "list": ["", 1],
+		"none": []}`)))
+	for _, c := range []struct {
+		read func() any
+		want string // of another type than asked for
+		is   any
+	}{
+		{func() any { return as[string](o["text"], "text") }, "", "a"},
+		{func() any { return as[string](o["null"], "null") }, "", ""},
+		{func() any { return as[bool](o["yes"], "yes") }, "", true},
+		{func() any { return asInt(o["number"], "number") }, "", 1},
+		{func() any { return asInt(o["null"], "null") }, "", 0},
+		{func() any { return asList(o["none"], "none", asInt) }, "", []int{}},
+		{func() any { return asList(o["null"], "null", asInt) }, "", []int(nil)},
+		{func() any { return asMap(o["object"], "object", as[string]) }, "",
+			map[string]string{"x": "1"}},
+		{func() any { return as[string](o["number"], "number") },
+			"number: 1 in place of text", nil},
+		{func() any { return as[bool](o["object"], "object") },
+			"object: an object in place of true or false", nil},
+		{func() any { return asInt(o["text"], "text") },
+			"text: text in place of a whole number", nil},
+		{func() any { return asInt(o["half"], "half") },
+			"half: 1.5 in place of a whole number", nil},
+		{func() any { return asInt(o["large"], "large") },
+			"large: 9223372036854775808 in place of a whole number", nil},
+		{func() any { return asList(o["yes"], "yes", asInt) },
+			"yes: true or false in place of a list", nil},
+		{func() any { return asList(o["list"], "list", as[string]) },
+			"list: 1 in place of text", nil},
+		{func() any { return asMap(o["list"], "list", as[string]) },
+			"list: a list in place of an object", nil},
+		{func() any { return asMap(o["object"], "object", asInt) },
+			"object.x: text in place of a whole number", nil},
+	} {
+		var got any
+		err := func() (err error) {
+			defer catchFault(&err)
+			got = c.read()
+			return nil
+		}()
+		if !says(err, c.want) || !reflect.DeepEqual(got, c.is) {
+			t.Errorf("%#v, %v, want %#v, %s", got, err, c.is, c.want)
+		}
 	}
 }
 
@@ -86,15 +93,16 @@ func FuzzParseJSON(f *testing.F) {
 	for _, s := range []string{
 		`{"a": {"a": [1, "a", {"b": null}]}, "b": "\"a\":"}`, `{"\u0061": 1, "a": 2}`, `[{"a":1}]`,
 		`{"a": "\\", "a": 1}`, `{"": {}, "" : 0}`, `"a"`, `{"a": "\ud83d"}`, `{"a": "\uFFFD�"}`,
+		`{"a":[true,false , -1.5e+9]}`, `{"a":"\\\"\/\u00e9,]}:"}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var got, want map[string]any
-		err := parseJSON(data, &got)
+		got, err := parseJSON(data)
 		if err != nil && len(err.Error()) > 500 {
 			t.Error(err)
 		}
+		var want map[string]any
 		d := json.NewDecoder(bytes.NewReader(data))
 		d.UseNumber()
 		wantErr := d.Decode(&want)

@@ -167,25 +167,17 @@ const resultKeys = " line model metric site to answer clean corrupt rows columns
 // answer that the metric does without may be missing. Other keys are a user's own: own is what they
 // are in the result, as they were written.
 func (s *Study) jsonFields(line string) (fields []string, own string, notes []string, err error) {
-	var pair struct {
-		Clean         *string `json:"clean"`
-		Corrupt       *string `json:"corrupt"`
-		CleanAnswer   *string `json:"clean_answer"`
-		CorruptAnswer *string `json:"corrupt_answer"`
-	}
-	var object map[string]json.RawMessage
-	err = cmp.Or(parseJSON([]byte(line), &pair), json.Unmarshal([]byte(line), &object))
-	if err != nil {
+	defer catchFault(&err)
+	said, err := parseJSON([]byte(line))
+	var object map[string]json.RawMessage // as it is written
+	if err = cmp.Or(err, json.Unmarshal([]byte(line), &object)); err != nil {
 		return nil, "", nil, err
 	}
 	keys := []string{"clean", "corrupt", "clean_answer", "corrupt_answer"}
 	fields = make([]string, 4)
-	values := []*string{pair.Clean, pair.Corrupt, pair.CleanAnswer, pair.CorruptAnswer}
-	for i, value := range values {
-		if value != nil {
-			fields[i] = *value
-		} else if i < 2+s.metric.answers() {
-			return nil, "", nil, fmt.Errorf("it has no %q", keys[i])
+	for i, key := range keys {
+		if fields[i] = as[string](said[key], key); said[key] == nil && i < 2+s.metric.answers() {
+			return nil, "", nil, fmt.Errorf("it has no %q", key)
 		}
 	}
 	for _, key := range sortedKeys(object) {

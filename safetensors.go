@@ -5,10 +5,8 @@ package main
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -39,12 +37,11 @@ const maxHeader = 100_000_000
 func parseSafetensors(file []byte) (tensors []Tensor, meta map[string]string, err error) {
 	defer catchFault(&err)
 	header, data := splitHeader(file)
-	var entries map[string]any
-	if err := parseJSON(header, &entries); err != nil {
+	entries, err := parseJSON(header)
+	if err != nil {
 		fail("its header: %w", err)
 	}
-	meta = map[string]string{}
-	assign(reflect.ValueOf(&meta).Elem(), entries["__metadata__"], "__metadata__")
+	meta = asMap(entries["__metadata__"], "__metadata__", as[string])
 	delete(entries, "__metadata__")
 	var all []placed
 	for _, name := range sortedKeys(entries) {
@@ -100,35 +97,31 @@ type placed struct {
 // place reads a tensor's entry in the header and checks it against itself and against the data that
 // there are.
 func place(name string, entry any, data []byte) placed {
-	var said struct {
-		Format  string `json:"dtype"`
-		Shape   []int  `json:"shape"`
-		Offsets []int  `json:"data_offsets"`
+	said := as[map[string]any](entry, "tensor "+quote(name))
+	within := "tensor " + quote(name) + ": "
+	format := as[string](said["dtype"], within+"dtype")
+	shape := asList(said["shape"], within+"shape", asInt)
+	offsets := asList(said["data_offsets"], within+"data_offsets", asInt)
+	if format == "" || shape == nil || len(offsets) != 2 {
+		fail("%sit needs a dtype, a shape and two data_offsets", within)
 	}
-	err := fill(reflect.ValueOf(&said).Elem(), entry, "")
-	if err == nil && (said.Format == "" || said.Shape == nil || len(said.Offsets) != 2) {
-		err = errors.New("it needs a dtype, a shape and two data_offsets")
-	}
-	if err != nil {
-		fail("tensor %s: %w", quote(name), err)
-	}
-	start, end := said.Offsets[0], said.Offsets[1]
-	size, err := sizeOf(said.Format, said.Shape)
+	start, end := offsets[0], offsets[1]
+	size, err := sizeOf(format, shape)
 	switch {
 	case err != nil:
 	case start < 0 || start > end:
 		err = fmt.Errorf("its data end at byte %d, before they begin at byte %d", end, start)
 	case end-start != size:
-		err = fmt.Errorf("%d bytes of data, but %s %s is %d bytes", end-start, said.Format,
-			shapeString(said.Shape), size)
+		err = fmt.Errorf("%d bytes of data, but %s %s is %d bytes", end-start, format,
+			shapeString(shape), size)
 	case end > len(data):
 		err = fmt.Errorf("its data end at byte %d, but the file holds only %d bytes of data: it "+
 			"is truncated", end, len(data))
 	}
 	if err != nil {
-		fail("tensor %s: %w", quote(name), err)
+		fail("%s%w", within, err)
 	}
-	return placed{Tensor{name, said.Format, said.Shape, data[start:end:end]}, start, end}
+	return placed{Tensor{name, format, shape, data[start:end:end]}, start, end}
 }
 
 // formatBits is how many bits a number takes in each of safetensors' formats.

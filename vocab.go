@@ -409,7 +409,11 @@ func readSpec(folder string, meta map[string]string, reading string) (*vocabular
 	s := new(vocabularySpec)
 	if carried, ok := meta[metaTokenizer]; ok {
 		s.file = "the model's metadata"
-		if err := parseJSON([]byte(carried), s); err != nil {
+		said, err := parseJSON([]byte(carried))
+		if err == nil {
+			err = fill(reflect.ValueOf(s).Elem(), said, "")
+		}
+		if err != nil {
 			return s, fmt.Errorf("%s: not a vocabulary: %w", s.file, err)
 		}
 		if s.Refused != "" {
@@ -467,7 +471,11 @@ func readVocabularyFile(folder, name string, parse func(data []byte) error) erro
 
 func readJSON(folder, name string, into any) error {
 	return readVocabularyFile(folder, name, func(data []byte) error {
-		return parseJSON(data, into)
+		said, err := parseJSON(data)
+		if err != nil {
+			return err
+		}
+		return fill(reflect.ValueOf(into).Elem(), said, "")
 	})
 }
 
@@ -1262,4 +1270,60 @@ func bytesOfLetters(token string) (text string, ok bool) {
 		bytes = append(bytes, b)
 	}
 	return string(bytes), true
+}
+
+// fill puts a value that was read, found at a path of keys, into a Go value. A type may do it by
+// itself: with a method fromJSON.
+func fill(into reflect.Value, v any, path string) (err error) {
+	defer catchFault(&err)
+	assign(into, v, path)
+	return nil
+}
+
+func assign(into reflect.Value, v any, path string) {
+	if v == nil {
+		return
+	}
+	if own, ok := into.Addr().Interface().(interface{ fromJSON(v any) error }); ok {
+		if err := own.fromJSON(v); err != nil {
+			fail("%s: %w", path, err)
+		}
+		return
+	}
+	within := func(key string) string { return strings.TrimPrefix(path+"."+shorten(key), ".") }
+	switch into.Kind() {
+	case reflect.Interface:
+		into.Set(reflect.ValueOf(v))
+	case reflect.Pointer:
+		into.Set(reflect.New(into.Type().Elem()))
+		assign(into.Elem(), v, path)
+	case reflect.Struct:
+		object := as[map[string]any](v, path)
+		for i := range into.NumField() {
+			key, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ",")
+			if inner, ok := object[key]; ok && key != "" {
+				assign(into.Field(i), inner, within(key))
+			}
+		}
+	case reflect.Map:
+		object := as[map[string]any](v, path)
+		into.Set(reflect.MakeMapWithSize(into.Type(), len(object)))
+		for _, key := range sortedKeys(object) {
+			inner := reflect.New(into.Type().Elem()).Elem()
+			assign(inner, object[key], within(key))
+			into.SetMapIndex(reflect.ValueOf(key), inner)
+		}
+	case reflect.Slice:
+		list := as[[]any](v, path)
+		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
+		for i, inner := range list {
+			assign(into.Index(i), inner, path)
+		}
+	case reflect.String:
+		into.SetString(as[string](v, path))
+	case reflect.Bool:
+		into.SetBool(as[bool](v, path))
+	case reflect.Int:
+		into.SetInt(int64(asInt(v, path)))
+	}
 }

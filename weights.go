@@ -267,8 +267,8 @@ const maxShards = 1000 // files
 
 // parseIndex reads {"weight_map": {tensor: file}}.
 func parseIndex(data []byte) (places map[string]string, files []string, err error) {
-	var index map[string]any
-	if err := parseJSON(data, &index); err != nil {
+	index, err := parseJSON(data)
+	if err != nil {
 		return nil, nil, err
 	}
 	weightMap, _ := index["weight_map"].(map[string]any)
