@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode/utf8"
 )
 
 const version = "1.1"
@@ -66,6 +65,7 @@ type program struct {
 	stderr   io.Writer
 	terminal bool // whether a person looks at stdout
 	files    []fileUse
+	failed   bool // in part, as a note has said
 
 	help, version     bool
 	model             string
@@ -105,29 +105,31 @@ func execute(args []string, stdout, stderr io.Writer) int {
 
 // end reports how the run ended, and returns the exit code.
 func (p *program) end(err error) int {
-	flushed := p.stdout.Flush()
-	if flushed != nil && !errors.Is(flushed, syscall.EPIPE) {
-		err = fmt.Errorf("writing to standard output: %w", reason(flushed))
+	code := 1
+	if flushed := p.stdout.Flush(); flushed != nil {
+		if errors.Is(flushed, syscall.EPIPE) && (err == nil || errors.Is(err, syscall.EPIPE)) {
+			return code // and no word: whoever was reading, such as head, has had enough
+		}
+		if !errors.Is(flushed, syscall.EPIPE) {
+			err = fmt.Errorf("writing to standard output: %w", reason(flushed))
+		}
 	}
 	var wrong usageError
 	var broken *crash
 	switch {
-	case flushed != nil && (err == nil || errors.Is(err, syscall.EPIPE)):
-		return 1 // and no word: whoever was reading, such as head, has had enough
-	case err == nil || err == errDone:
-		return 0
-	case err == errTold:
-		return 1
+	case err == nil && p.failed:
+	case err == nil:
+		code = 0
 	case errors.As(err, &wrong):
 		p.note(fmt.Errorf("%s (mechpatch -h shows how)", err))
-		return 2
+		code = 2
 	case errors.As(err, &broken):
 		p.note(fmt.Errorf("this is a fault of the program, please report it: %v", broken.cause))
 		fmt.Fprintf(p.stderr, "%s", broken.stack)
-		return 1
+	default:
+		p.note(err)
 	}
-	p.note(err)
-	return 1
+	return code
 }
 
 // withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the
@@ -154,13 +156,12 @@ type Command struct {
 	run                    func(words []string) error
 }
 
-// commands are all commands. The first, without a name, is the main one, which counts its arguments
-// itself.
+// commands are all commands. The first, without a name, is the main one.
 func (p *program) commands() []Command {
 	const text = " model heads offline bos special tokenizer e json "
 	return []Command{
-		{"", "[…]", text + "ids top o csv site to layers positions lens attention direct metric " +
-			"pairs resume cmap scale title range", p.patch},
+		{"", p.patchArguments(), text + "ids top o csv site to layers positions lens attention " +
+			"direct metric pairs resume cmap scale title range", p.patch},
 		{"mean", "RESULTS…", "o json cmap scale title range", p.mean},
 		{"next", "TEXT.txt [ANSWER…]", text + "ids top", p.next},
 		{"tokens", "TEXT.txt", text, p.tokens},
@@ -170,73 +171,99 @@ func (p *program) commands() []Command {
 	}
 }
 
+// patchArguments are those of the main command, which depend on its metric.
+func (p *program) patchArguments() string {
+	if p.pairs != "" {
+		return "" // they are in the file
+	}
+	arguments := strings.Fields("CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
+	for i := 2 + p.study.metric.row().answers; i < len(arguments); i++ {
+		arguments[i] = "[" + arguments[i] + "]"
+	}
+	return strings.Join(arguments, " ")
+}
+
 // newFlags declares all flags of all commands.
 func (p *program) newFlags() *flag.FlagSet {
 	f := flag.NewFlagSet("mechpatch", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
+	choice := func(to *string, name, usage string, values ...string) {
+		*to = values[0]
+		f.Func(name, usage, func(value string) error {
+			if *to = strings.ToLower(value); slices.Contains(values, *to) {
+				return nil
+			}
+			return errors.New("it is one of " + strings.TrimSpace(strings.Join(values, " ")))
+		})
+	}
 	f.BoolVar(&p.help, "h", false, "show this")
 	f.BoolVar(&p.version, "version", false, "print the version")
-	f.StringVar(&p.model, "model", "", "a file of weights or its folder, a name such as "+
-		"gpt2-medium or ORG/NAME, or circuit (`MODEL`)")
-	f.Func("heads", "how many attention heads the model has, where its files do not say it (`N`)",
-		p.parseHeads)
+	f.StringVar(&p.model, "model", "", "the `MODEL`: a file of weights or its folder, a name such "+
+		"as gpt2-medium or ORG/NAME, or circuit")
+	f.IntVar(&p.heads, "heads", 0, "the model has `N` attention heads, where its files do not say")
 	f.BoolVar(&p.offline, "offline", false, "do not use the network")
-	f.BoolVar(&p.bosFirst, "bos", false,
-		"put the token that begins a text, GPT-2's <|endoftext|>, before each")
+	f.BoolVar(&p.bosFirst, "bos", false, "put the token that begins a text, GPT-2's "+
+		"<|endoftext|>, before each")
 	f.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
-	f.StringVar(&p.json, "json", "",
-		"write everything as JSON to this `FILE`; - is standard output")
-	f.BoolVar(&p.numbers, "ids", false,
-		"texts and answers are token ids, for a model with another kind of tokenizer")
-	f.BoolVar(&p.special, "special", false,
-		"find special tokens, such as <|endoftext|>, in the texts; else their characters are text")
-	f.Func("tokenizer", "where libraries differ in how they read a vocabulary: as its file "+
-		"says, or as the class of its tokenizer does (`file or class`)", p.parseReading)
-	f.IntVar(&p.study.top, "top", 20, "how many next tokens to list (`N`)")
-	f.StringVar(&p.image, "o", "", "paint the heat map into this `FILE`, by default heatmap.png; "+
+	f.StringVar(&p.json, "json", "", "write all as JSON to this `FILE`; - is standard output")
+	f.BoolVar(&p.numbers, "ids", false, "texts and answers are token ids, for a model with "+
+		"another kind of tokenizer")
+	f.BoolVar(&p.special, "special", false, "find special tokens, such as <|endoftext|>, in the "+
+		"texts; else their characters are text")
+	choice(&p.reading, "tokenizer", "where libraries differ in how they read a vocabulary: by its "+
+		"`file`, or by the class of its tokenizer", "", "file", "class")
+	f.IntVar(&p.study.top, "top", 20, "list `N` next tokens")
+	f.StringVar(&p.image, "o", "", "paint the heat map into this `FILE`, by default heatmap.png;\n"+
 		"fetch: keep the weights in this file or folder, by default in the user's cache")
 	f.StringVar(&p.csv, "csv", "", "write the numbers as CSV to this `FILE`; - is standard output")
-	f.StringVar(&p.study.site, "site", "",
-		"what is put in: at a position, resid_pre, resid_mid, resid, attn or mlp; of a head, "+
-			"z (also head), q, k, v or pattern; of the head 9.6 each entry of its pattern, "+
-			"9.6.pattern; with commas between, a panel each; all is resid,attn,mlp and heads is "+
-			"z,q,k,v,pattern; by default resid (`LIST`)")
-	f.StringVar(&p.study.to, "to", "",
-		"who sees it: logits, or inputs of heads such as 9.9.q,10.0.v (path patching from every "+
-			"head); by default everything that follows (`LIST`)")
-	f.StringVar(&p.study.layers, "layers", "",
-		"only these layers, such as 0:6 for 0 to 5 (`LIST`)")
-	f.StringVar(&p.study.positions, "positions", "",
-		"only these positions: 1,10: is 1 and all from 10 on; 1..3 is 1, 2 and 3 together; a head "+
-			"is patched at all positions unless some are named, : for each (`LIST`)")
-	f.BoolVar(&p.study.lens, "lens", false,
-		"do not patch, but read both runs after every layer (the logit lens)")
-	f.StringVar(&p.study.attention, "attention", "",
-		"do not patch, but show where heads attend to in both runs: those such as 9.9,10.7, of "+
-			"the layer 5 all, or all (`LIST`)")
-	f.BoolVar(&p.study.direct, "direct", false,
-		"do not patch, but show what each part of the model adds to the difference of the "+
-			"answers' logits (direct logit attribution)")
-	f.StringVar((*string)(&p.study.metric), "metric", "diff",
-		"what is shown: diff, logit, prob, restored, logprob or kl (`METRIC`)")
+	f.StringVar(&p.study.site, "site", "", "a `LIST` of what is put in, a panel each, by default "+
+		"resid;\nat a position: resid_pre, resid_mid, resid, attn, mlp; all is resid,attn,mlp;\n"+
+		"of a head: z (also head), q, k, v, pattern; heads is z,q,k,v,pattern;\n"+
+		"each entry of the pattern of the head 9.6: 9.6.pattern")
+	f.StringVar(&p.study.to, "to", "", "a `LIST` of who sees it: logits, or inputs of heads such "+
+		"as 9.9.q,10.0.v (path patching\nfrom every head); by default everything that follows")
+	f.StringVar(&p.study.layers, "layers", "", "a `LIST` of layers, such as 0:6 for 0 to 5")
+	f.StringVar(&p.study.positions, "positions", "", "a `LIST` of positions: 1,10: is 1 and all "+
+		"from 10 on; 1..3 is 1, 2 and 3 together;\n"+
+		"a head is patched at all positions unless some are named, : for each")
+	f.BoolVar(&p.study.lens, "lens", false, "do not patch, but read both runs after every layer "+
+		"(the logit lens)")
+	f.StringVar(&p.study.attention, "attention", "", "do not patch, but show where a `LIST` of "+
+		"heads attends to in both runs: 9.9,10.7, 5 for all of layer 5, or all")
+	f.BoolVar(&p.study.direct, "direct", false, "do not patch, but show what each part of the "+
+		"model adds to the difference of the answers'\nlogits (direct logit attribution)")
+	choice((*string)(&p.study.metric), "metric", "the `METRIC` that is shown: diff (by default), "+
+		"logit, prob, restored, logprob or kl", metricNames()...)
 	f.StringVar(&p.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
-	f.BoolVar(&p.resume, "resume", false,
-		"go on with the -json FILE of a run over -pairs that broke off, if it has its lines")
-	f.StringVar(&p.colorMap, "cmap", "viridis",
-		"colours: viridis, or rdbu, centred on the corrupt run or on -range (`MAP`)")
+	f.BoolVar(&p.resume, "resume", false, "go on with the -json FILE of a run over -pairs that "+
+		"broke off, if it has its lines")
+	choice(&p.colorMap, "cmap", "a `MAP` of colours: viridis (by default), or rdbu, centred on "+
+		"the corrupt run or on -range", "viridis", "rdbu")
 	f.IntVar(&p.scale, "scale", 1, "make the picture `N` times as sharp, for print")
-	f.Func("title", "the first line of the picture, by default the metric; \"\" for no lines "+
-		"above the panels (`TEXT`)", func(text string) error {
+	f.Func("title", "the first line of the picture is this `TEXT`, by default the metric; \"\" is "+
+		"for no lines above the panels", func(text string) error {
 		p.heading = &text
 		return nil
 	})
-	f.Func("range", "the numbers that the colours span, such as -5:5, so that pictures can "+
-		"be compared (`LOW:HIGH`)", p.parseRange)
-	f.StringVar(&p.dtype, "dtype", "",
-		"the numbers' format: f32, f16 or bf16, by default as they are (`FORMAT`)")
-	f.StringVar(&p.exe, "exe", "",
-		"the mechpatch to copy, built for any system, by default this one (`PROGRAM`)")
+	f.Func("range", "the colours span `LOW:HIGH`, such as -5:5, so that pictures can be compared",
+		p.parseRange)
+	choice(&p.dtype, "dtype", "the numbers' `FORMAT`: f32, f16 or bf16, by default as they are",
+		"", "f32", "f16", "bf16")
+	f.StringVar(&p.exe, "exe", "", "the `PROGRAM` to copy, a mechpatch for any system, by default "+
+		"this one")
 	return f
+}
+
+func (p *program) parseRange(s string) (err error) {
+	low, high, _ := strings.Cut(strings.ReplaceAll(s, "−", "-"), ":") // as pictures write it
+	var errHigh error
+	p.low, err = strconv.ParseFloat(low, 64)
+	p.high, errHigh = strconv.ParseFloat(high, 64)
+	// The difference of what is no number, or has no end, has none either.
+	if gap := p.high - p.low; err != nil || errHigh != nil || gap-gap != 0 || gap <= 0 {
+		return errors.New("it is two numbers, the lower one first, such as -5:5")
+	}
+	return nil
 }
 
 // parse reads the command line: flags, wherever they stand, and words. The first word may name a
@@ -251,8 +278,9 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 		words = append(words, flags.Arg(0))
 		err = flags.Parse(flags.Args()[1:])
 	}
-	c := p.commands()[0]
-	for _, named := range p.commands()[1:] {
+	commands := p.commands()
+	c := commands[0]
+	for _, named := range commands[1:] {
 		if len(words) > 0 && words[0] == named.name {
 			c, words = named, words[1:]
 			break
@@ -262,71 +290,66 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 	takes := func(f *flag.Flag) bool {
 		return slices.Contains(strings.Fields(c.flags+" version"), f.Name)
 	}
-	var other string // a flag that is another command's
+	given, other := map[string]bool{}, "" // and a flag that is another command's
 	flags.Visit(func(f *flag.Flag) {
-		if !takes(f) {
+		if given[f.Name] = true; !takes(f) {
 			other = f.Name
 		}
-		p.imageAsked = p.imageAsked || f.Name == "o"
 	})
-	if (c.name == "" || c.name == "mean") && !p.imageAsked {
-		p.image = "heatmap.png"
-	}
-	switch {
-	case p.help || errors.Is(err, flag.ErrHelp):
-		p.print(usage)
-		p.printFlags(flags, takes)
-		return nil, nil, errDone
-	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
-		return nil, nil, misuse("%w; a word that begins with - is a flag unless it comes after --",
-			err)
-	case err != nil:
-		return nil, nil, misuse("%s", strings.TrimSuffix(err.Error(), ": parse error"))
-	case p.version:
-		p.print("mechpatch " + programVersion() + "\n")
-		return nil, nil, errDone
-	case other != "":
-		return nil, nil, misuse("-%s does not go with %s", other, cmp.Or(c.name, "patching"))
-	case p.numbers && p.bosFirst:
-		return nil, nil, misuse("-bos does not go with -ids: write that token's id yourself")
-	case p.study.top < 0:
-		return nil, nil, misuse("-top %d is negative", p.study.top)
-	}
 	most := len(strings.Fields(c.arguments))
 	least := most - strings.Count(c.arguments, "[")
 	if strings.Contains(c.arguments, "…") {
 		most = len(words)
 	}
-	if len(words) < least || len(words) > most {
-		return nil, nil, wrongArguments(len(words), c.arguments)
+	switch {
+	case p.help || errors.Is(err, flag.ErrHelp):
+		return func([]string) error { return p.printUsage(flags, takes) }, nil, nil
+	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
+		err = fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)
+	case err != nil:
+	case p.version:
+		run = func([]string) error { return p.print("mechpatch " + programVersion() + "\n") }
+		return run, nil, nil
+	case other != "":
+		err = fmt.Errorf("-%s does not go with %s", other, cmp.Or(c.name, "patching"))
+	case p.numbers && p.bosFirst:
+		err = errors.New("-bos does not go with -ids: write that token's id yourself")
+	case p.study.top < 0:
+		err = fmt.Errorf("-top %d is negative", p.study.top)
+	case p.heads < 1 && given["heads"]:
+		err = fmt.Errorf("-heads %d: a model has one head at least", p.heads)
+	case p.scale < 1 || p.scale > largestScale:
+		err = fmt.Errorf("-scale %d is not between 1 and %d", p.scale, largestScale)
+	case p.pairs != "" && len(words) > 0:
+		err = errors.New("-pairs takes the texts and answers from its file: " +
+			"there are no arguments beside it")
+	case len(words) < least || len(words) > most:
+		err = fmt.Errorf("%s; expected: %s", count(len(words), "argument"), c.arguments)
+		if c.name == "" && len(words) == 2 {
+			err = fmt.Errorf("%w; a # begins a comment in a shell: write '#5437'", err)
+		}
+	}
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	if p.imageAsked = given["o"]; !p.imageAsked && takes(flags.Lookup("cmap")) {
+		p.image = "heatmap.png"
 	}
 	return c.run, words, nil
 }
 
-func wrongArguments(n int, expected string) error {
-	return misuse("%s; expected: %s", count(n, "argument"), expected)
-}
-
-func (p *program) printFlags(flags *flag.FlagSet, takes func(*flag.Flag) bool) {
+func (p *program) printUsage(flags *flag.FlagSet, takes func(*flag.Flag) bool) error {
+	var text strings.Builder
+	text.WriteString(usage)
+	own := flag.NewFlagSet("", flag.ContinueOnError)
+	own.SetOutput(&text)
 	flags.VisitAll(func(f *flag.Flag) {
-		if !takes(f) {
-			return
+		if takes(f) {
+			own.Var(f.Value, f.Name, f.Usage)
 		}
-		value, what := flag.UnquoteUsage(f)
-		what = strings.TrimSuffix(what, " ("+value+")")
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
-			what += ", by default " + f.DefValue
-		}
-		line := fmt.Sprintf("  %-17s", strings.TrimSpace("-"+f.Name+" "+value))
-		for _, word := range strings.Fields(what) {
-			if len(line)+len(word) > 95 {
-				p.print(line + "\n")
-				line = strings.Repeat(" ", 19)
-			}
-			line += " " + word
-		}
-		p.print(line + "\n")
 	})
+	own.PrintDefaults()
+	return p.print(strings.ReplaceAll(text.String(), "\t", "  "))
 }
 
 // programVersion is the version, with the commit that the binary was built from where it knows.
@@ -345,105 +368,55 @@ func (p *program) origin() Origin {
 	return Origin{programVersion(), p.args, p.bosFirst, p.study.layers, p.study.positions}
 }
 
-func (p *program) parseHeads(s string) (err error) {
-	if p.heads, err = strconv.Atoi(s); err != nil || p.heads < 1 {
-		return errors.New("not a number of heads, such as 12")
+// patch is the main command. Without an -o it does without the picture where it cannot write one.
+func (p *program) patch(words []string) error {
+	words = append(words, "", "", "", "")[:4]
+	if err := cmp.Or(p.study.check(), p.check(words)); err != nil {
+		return usageError{err}
 	}
-	return nil
-}
-
-func (p *program) parseReading(s string) error {
-	if p.reading = s; s != "file" && s != "class" {
-		return errors.New("it is file or class")
+	if !p.imageAsked {
+		if err := writable(p.image); err != nil {
+			p.note(fmt.Errorf("%w: there will be no picture, unless -o says where", err))
+			p.image, p.failed = "", true
+		}
 	}
-	return nil
-}
-
-func (p *program) parseRange(s string) (err error) {
-	low, high, _ := strings.Cut(strings.ReplaceAll(s, "−", "-"), ":") // as pictures write it
-	var errHigh error
-	p.low, err = strconv.ParseFloat(low, 64)
-	p.high, errHigh = strconv.ParseFloat(high, 64)
-	// The difference of what is no number, or has no end, has none either.
-	if gap := p.high - p.low; err != nil || errHigh != nil || gap-gap != 0 {
-		return errors.New("not a pair of numbers LOW:HIGH, such as -5:5")
+	if err := p.useOutputs(); err != nil {
+		return err
 	}
-	if p.low >= p.high {
-		return errors.New("write the lower number first, such as -5:5")
+	if p.pairs != "" {
+		return p.patchPairs()
 	}
-	return nil
+	return p.patchPair(words)
 }
 
 // check checks the main command's flags against each other and against the arguments.
 func (p *program) check(words []string) error {
-	if err := p.study.check(); err != nil {
-		return err
+	single := p.study.views()
+	if p.csv != "" {
+		single = append(single, "-csv")
 	}
-	arguments := strings.Fields("CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER")
-	least := 2 + p.study.metric.answers()
-	if err := p.checkStyle(); err != nil {
-		return err
+	if p.image == "-" {
+		single = append(single, "-o -")
 	}
-	switch views := p.study.views(); {
+	switch {
 	case p.image == "-" && p.terminal:
 		return errors.New("-o -: a terminal cannot show a picture: send it to a file or a program")
-	case p.pairs != "" && len(views) > 0:
-		return fmt.Errorf("%s looks at one pair: -pairs does not go with it", views[0])
-	case p.pairs != "" && len(words) > 0:
-		return errors.New("-pairs takes the texts and answers from its file: " +
-			"there are no arguments beside it")
-	case p.pairs != "" && p.csv != "":
-		return errors.New("-csv is for one pair: with -pairs the matrices are in the JSON")
-	case p.pairs != "" && p.image == "-":
-		return errors.New("-o - is for one pair: with -pairs there may be several pictures")
+	case p.pairs != "" && len(single) > 0:
+		return fmt.Errorf("%s is for one pair: -pairs, which gives JSON and mean pictures, does "+
+			"not go with it", single[0])
 	case p.resume && (p.pairs == "" || p.json == "" || p.json == "-"):
 		return errors.New("-resume goes on with the results of -pairs: name their file with -json")
 	case p.pairs != "":
 		return nil
-	case len(words) < least || len(words) > 4:
-		expected := strings.Join(arguments[:least], " ")
-		for _, optional := range arguments[least:] {
-			expected += " [" + optional + "]"
-		}
-		if len(words) == 2 {
-			expected += "; a # begins a comment in a shell: write '#5437'"
-		}
-		return wrongArguments(len(words), expected)
 	case words[0] == words[1]:
 		return fmt.Errorf("%s is both texts: they must differ", quote(words[0]))
+	case words[2] == words[3] && words[2] != "":
+		return fmt.Errorf("both answers are %q: they must differ", words[2])
 	}
-	words = append(words, "", "")
-	return p.study.checkAnswers(words[2], words[3])
-}
-
-func (p *program) checkStyle() error {
-	switch {
-	case anchorsOf(p.colorMap) == nil:
-		return fmt.Errorf("-cmap %s: the maps are viridis and rdbu", p.colorMap)
-	case p.scale < 1 || p.scale > largestScale:
-		return fmt.Errorf("-scale %d is not between 1 and %d", p.scale, largestScale)
-	}
-	return nil
-}
-
-func (p *program) patch(words []string) error {
-	if err := p.check(words); err != nil {
-		return usageError{err}
-	}
-	var told error
-	if !p.imageAsked {
-		if err := writable(p.image); err != nil {
-			p.note(fmt.Errorf("%w: there will be no picture, unless -o says where", err))
-			p.image, told = "", errTold
-		}
-	}
-	if err := p.useOutputs("-o", p.image, "-json", p.json, "-csv", p.csv); err != nil {
+	return eachAnswer(p.study.metric, [2]string(words[2:]), func(_ int, answer string) error {
+		_, err := members(answer)
 		return err
-	}
-	if p.pairs != "" {
-		return cmp.Or(p.patchPairs(), told)
-	}
-	return cmp.Or(p.patchPair(append(words, "", "")[:4]), told)
+	})
 }
 
 // patchPair runs one pair and shows all of the result. The files come first: they are written
@@ -465,16 +438,15 @@ func (p *program) patchPair(words []string) error {
 	if err != nil {
 		return err
 	}
-	layOut, _, err := p.study.layOut(m, len(q.clean), m.tokenizer.tokens(q.clean),
-		m.tokenizer.tokens(q.corrupt))
+	r, _, err := p.study.newReport(m, q)
 	if err == nil && p.image != "" {
-		_, err = layOut.figure(p.style).layout()
+		_, err = r.figure(p.style).layout() // better known now than when all is computed
 	}
 	if err != nil {
 		return err
 	}
 	bar := newProgress(p.stderr)
-	r, err := p.study.run(m, q, bar.share)
+	r, err = p.study.run(m, q, bar.share)
 	bar.clear()
 	if err != nil {
 		return err
@@ -515,7 +487,7 @@ func (p *program) patchPairs() error {
 	if err != nil {
 		return err
 	}
-	if _, err := selection(p.study.layers, m.layers); err != nil {
+	if _, err := spans("-layers", p.study.layers, m.layers); err != nil {
 		return err
 	}
 	bar := newProgress(p.stderr)
@@ -529,10 +501,7 @@ func (p *program) patchPairs() error {
 
 // mean joins results of many runs over pairs.
 func (p *program) mean(words []string) error {
-	if err := p.checkStyle(); err != nil {
-		return usageError{err}
-	}
-	if err := p.useOutputs("-o", p.image, "-json", p.json); err != nil {
+	if err := p.useOutputs(); err != nil {
 		return err
 	}
 	for _, name := range words {
@@ -573,8 +542,7 @@ func (p *program) newMeans(name string, clear func()) (*Means, error) {
 	if p.json == "" || p.json == "-" {
 		return means, nil
 	}
-	partial := absolute(p.json) + ".partial"
-	err := p.use(fileUse{"-json's", partial, true})
+	err := p.use(fileUse{"-json's", absolute(p.json) + ".partial", true})
 	if err == nil {
 		means.out, err = openLines(p.json, p.resume)
 	}
@@ -609,19 +577,13 @@ func (p *program) next(words []string) error {
 			return misuse("the answer %q: %w", answer, err)
 		}
 	}
-	if err := p.useOutputs("-json", p.json); err != nil {
-		return err
-	}
-	text, err := p.text(words[0], "the text")
-	if err != nil {
-		return err
-	}
-	m, err := p.openModel()
-	if err != nil {
-		return err
-	}
-	t := m.tokenizer
-	ids, err := text.encode(t)
+	var m *Model
+	t, text, ids, err := p.oneText(words[0], func() (_ *tokenizer, err error) {
+		if m, err = p.openModel(); err != nil {
+			return nil, err
+		}
+		return m.tokenizer, nil
+	})
 	if err != nil {
 		return err
 	}
@@ -629,9 +591,8 @@ func (p *program) next(words []string) error {
 	if err != nil {
 		return err
 	}
-	p.notes(text.notes(t), t.notesOnModel())
-	top := topTokens(t, logits, p.study.top)
-	r := NextReport{newModelReport(m), newTextReport(t, text.text, ids), top, nil, p.origin()}
+	r := NextReport{newModelReport(m), newTextReport(t, text, ids),
+		topTokens(t, logits, p.study.top), nil, p.origin()}
 	for _, answer := range words[1:] {
 		ids, err := answerTokens(m, answer)
 		if err != nil {
@@ -643,26 +604,15 @@ func (p *program) next(words []string) error {
 	if p.json != "-" {
 		p.print(r.text())
 	}
-	return p.outputJSON(p.json, r)
+	return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
 }
 
+// tokens shows the tokens of one text.
 func (p *program) tokens(words []string) error {
-	if err := p.useOutputs("-json", p.json); err != nil {
-		return err
-	}
-	text, err := p.text(words[0], "the text")
+	t, text, ids, err := p.oneText(words[0], p.textTokenizer)
 	if err != nil {
 		return err
 	}
-	t, err := p.textTokenizer()
-	if err != nil {
-		return err
-	}
-	ids, err := text.encode(t)
-	if err != nil {
-		return err
-	}
-	p.notes(text.notes(t), t.notesOnModel())
 	if p.json != "-" {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 	}
@@ -670,39 +620,55 @@ func (p *program) tokens(words []string) error {
 		return writeJSON(w, struct {
 			TextReport
 			Origin
-		}{newTextReport(t, text.text, ids), p.origin()})
+		}{newTextReport(t, text, ids), p.origin()})
 	})
 }
 
+// oneText reads and encodes the text of a command that has one, by the tokenizer that open gives.
+func (p *program) oneText(arg string, open func() (*tokenizer, error)) (
+	t *tokenizer, text string, ids []int, err error) {
+	var read Text
+	err = inOrder(p.useOutputs, func() (err error) {
+		read, err = p.text(arg, "the text")
+		return err
+	}, func() (err error) {
+		t, err = open()
+		return err
+	}, func() (err error) {
+		ids, err = read.encode(t)
+		return err
+	})
+	if err == nil {
+		p.notes(read.notes(t), t.notesOnModel())
+	}
+	return t, read.text, ids, err
+}
+
+// fetch downloads a model, and prints where it lies.
 func (p *program) fetch(words []string) error {
 	name := append(words, "gpt2")[0]
 	if _, err := parseRepository(name); err != nil {
 		return misuse("fetching %s: %w", name, err)
 	}
 	path, err := p.download(systemEnv(false), name, p.image, false)
-	if err == nil {
-		p.print(path + "\n")
+	if err != nil {
+		return err
 	}
-	return err
+	return p.print(path + "\n")
 }
 
 // convert makes a lean safetensors file of whatever GPT-2 is published as.
 func (p *program) convert(words []string) error {
-	format, ok := formatOf(strings.ToUpper(p.dtype))
-	if p.dtype == "" {
-		format, ok = asStored, true
-	}
-	if !ok {
-		return misuse("-dtype %s: the formats are f32, f16 and bf16", p.dtype)
-	}
 	in, err := p.source(words[0], words[1], systemEnv(true))
 	if err != nil {
 		return err
 	}
-	notes, err := convert(in, words[1], format, p.heads, p.reading)
-	if err == nil {
-		p.notes(notes)
+	format, ok := formatOf(strings.ToUpper(p.dtype))
+	if !ok {
+		format = asStored
 	}
+	notes, err := convert(in, words[1], format, p.heads, p.reading)
+	p.notes(notes)
 	return err
 }
 
@@ -718,9 +684,7 @@ func (p *program) bundle(words []string) error {
 		return err
 	}
 	notes, err := bundle(exe, in, words[1], p.heads, p.reading)
-	if err == nil {
-		p.notes(notes)
-	}
+	p.notes(notes)
 	return err
 }
 
@@ -748,49 +712,38 @@ func (p *program) openModel() (*Model, error) {
 	env := systemEnv(p.offline)
 	env.bundled = ownBundle()
 	found, err := findModel(p.model, env)
+	if err == nil && found.download {
+		_, err = p.download(env, found.name, "", !found.named)
+		failed, isFailure := errors.AsType[*failure](err)
+		if isFailure && !failed.begun && !found.named {
+			p.note(err)
+			found, err = circuitFound("built in"), nil
+		} else if err == nil {
+			found, err = findModel(p.model, env) // where it lies depends on the commit
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if found.download {
-		_, err := p.download(env, found.name, "", !found.named)
-		failed, isFailure := errors.AsType[*failure](err)
-		switch {
-		case isFailure && !failed.begun && !found.named:
-			p.note(err)
-			found = circuitFound("built in")
-		case err != nil:
-			return nil, err
-		default: // where it lies depends on the commit
-			if found, err = findModel(p.model, env); err != nil {
-				return nil, err
-			}
-		}
-	}
+	var m *Model
 	if found.circuit {
-		if !found.named {
-			p.note(errors.New("this is the built-in circuit, not GPT-2, whose weights are not on " +
-				"this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" makes " +
-				"a copy to carry over"))
-		}
-		m := newCircuit()
-		if p.heads != 0 && p.heads != m.heads {
+		if m = newCircuit(); p.heads != 0 && p.heads != m.heads {
 			return nil, misuse("-heads %d: the built-in circuit has %d", p.heads, m.heads)
 		}
-		m.tokenizer, err = m.tokenizer.obeys(p.textRules, m.vocab)
-		return m, err
+		if !found.named {
+			m.notes = []string{"this is the built-in circuit, not GPT-2, whose weights are not " +
+				"on this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" " +
+				"makes a copy to carry over"}
+		}
+	} else if err = p.useModel(found.path); err == nil {
+		m, err = found.open(p.heads)
 	}
-	if err := p.useModel(found.path); err != nil {
-		return nil, err
-	}
-	m, err := found.open(p.heads)
 	if err != nil {
-		return nil, err
-	}
-	if m.tokenizer, err = m.tokenizer.obeys(p.textRules, m.vocab); err != nil {
 		return nil, err
 	}
 	p.notes(m.notes)
-	return m, nil
+	m.tokenizer, err = m.tokenizer.obeys(p.textRules, m.vocab)
+	return m, err
 }
 
 // textTokenizer is the tokenizer of the model that is asked for. Where that can only be GPT-2's, no
@@ -818,9 +771,8 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 		p.note(fmt.Errorf("fetching %s: %s", name, line))
 	}
 	d.progress = bar.bytes
-	path, err := d.fetch(name, file)
-	bar.clear()
-	return path, err
+	defer bar.clear()
+	return d.fetch(name, file)
 }
 
 // text reads a file, without the byte-order mark and the line break that editors add; or takes the
@@ -868,44 +820,35 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 	if err := write(&text); err != nil {
 		return err
 	}
-	p.print(text.String())
+	return p.print(text.String())
+}
+
+// print prints text on standard output, whose errors wait there. All that a person reads passes
+// through here or through note: a model, a file or a token may be named by a stranger, and no name
+// may move the cursor, change the terminal's title or pass for a line of the program's own. What
+// passes are the ends of lines, and the colours of cellPainter.
+func (p *program) print(text string) error {
+	for i, part := range strings.Split(text, "\x1b[") {
+		if code, rest, ok := strings.Cut(part, "m"); i > 0 && ok &&
+			strings.Trim(code, "0123456789;") == "" {
+			p.stdout.WriteString("\x1b[" + code + "m")
+			part = rest
+		} else if i > 0 {
+			part = "\x1b[" + part
+		}
+		for j, line := range strings.Split(part, "\n") {
+			if j > 0 {
+				p.stdout.WriteByte('\n')
+			}
+			p.stdout.WriteString(inOneLine(line))
+		}
+	}
 	return nil
 }
 
-func (p *program) outputJSON(name string, result any) error {
-	return p.output(name, func(w io.Writer) error { return writeJSON(w, result) })
-}
-
-// print prints text on standard output. All that a person reads passes through here or through
-// note: a model, a file or a token may be named by a stranger, and no name may move the cursor,
-// change the terminal's title or pass for a line of the program's own.
-func (p *program) print(text string) {
-	end := 0
-	for i := range len(text) {
-		if n := formatting(text[i:]); n > 0 {
-			p.stdout.WriteString(inOneLine(text[end:i]) + text[i:i+n])
-			end = i + n
-		}
-	}
-	p.stdout.WriteString(inOneLine(text[end:]))
-}
-
-// formatting is the length of what begins a text and is no character: the end of a line, or a
-// colour of cellPainter's.
-func formatting(text string) int {
-	if text[0] == '\n' {
-		return 1
-	}
-	if code, ok := strings.CutPrefix(text, "\x1b["); ok {
-		code = strings.TrimLeft(code, "0123456789;")
-		if strings.HasPrefix(code, "m") {
-			return len(text) - len(code) + 1
-		}
-	}
-	return 0
-}
-
-// note prints one line on standard error; of errors that are joined, one for each.
+// note prints one line on standard error; of errors that are joined, one for each. A line that
+// quotes what somebody typed, or sent, without end is cut: what is told of it comes first, and what
+// to do last.
 func (p *program) note(what error) {
 	if several, ok := what.(interface{ Unwrap() []error }); ok {
 		for _, one := range several.Unwrap() {
@@ -913,25 +856,12 @@ func (p *program) note(what error) {
 		}
 		return
 	}
-	lines := []string{"mechpatch: " + what.Error()}
-	var more detailed
-	if errors.As(what, &more) {
-		lines = append(lines, more.lines...)
-	}
-	for _, line := range lines {
-		fmt.Fprintln(p.stderr, shortened(inOneLine(line)))
-	}
-}
-
-// shortened cuts a line that quotes what somebody typed, or sent, without end: what is told of it
-// comes first, and what to do last.
-func shortened(line string) string {
 	const first, last = 1000, 400
-	if utf8.RuneCountInString(line) <= first+last {
-		return line
+	line := []rune("mechpatch: " + inOneLine(what.Error()))
+	if n := len(line); n > first+last {
+		line = slices.Concat(line[:first], []rune(" … "), line[n-last:])
 	}
-	all := []rune(line)
-	return string(all[:first]) + " … " + string(all[len(all)-last:])
+	fmt.Fprintln(p.stderr, string(line))
 }
 
 func (p *program) notes(lists ...[]string) {
@@ -973,15 +903,19 @@ func (p *program) use(file fileUse) error {
 		if !file.written && !other.written || !file.is(other) {
 			continue
 		}
-		if file.written && other.written {
-			return misuse("%s and %s would both be written to %s: name two files", other.what,
-				file.what, file.name())
-		}
 		in, out := other, file
 		if other.written {
 			in, out = file, other
 		}
-		return misuse("%s %s would overwrite %s: name another file", out.what, out.name(), in.what)
+		name := out.path
+		if name == "-" {
+			name = "standard output"
+		}
+		if in.written {
+			return misuse("%s and %s would both be written to %s: name two files", out.what,
+				in.what, name)
+		}
+		return misuse("%s %s would overwrite %s: name another file", out.what, name, in.what)
 	}
 	p.files = append(p.files, file)
 	if file.written && file.path != "-" {
@@ -990,34 +924,50 @@ func (p *program) use(file fileUse) error {
 	return nil
 }
 
-// useOutputs notes the files that flags name for results: a flag, its file, and so on.
-func (p *program) useOutputs(outputs ...string) error {
-	for i := 0; i < len(outputs); i += 2 {
-		flag, file := outputs[i], outputs[i+1]
-		if err := checkEnding(flag, file); err != nil {
-			return err
+// is tells whether two uses are of one file, perhaps through links. Many can write to what is no
+// file, such as a terminal or /dev/null.
+func (f fileUse) is(other fileUse) bool {
+	if f.path == "-" && other.path == "-" {
+		return f.written == other.written
+	}
+	stat := func(f fileUse) (os.FileInfo, error) {
+		switch {
+		case f.path != "-":
+			return os.Stat(f.path)
+		case f.written:
+			return os.Stdout.Stat()
 		}
-		if err := p.use(fileUse{flag, file, true}); err != nil {
+		return os.Stdin.Stat()
+	}
+	mine, err := stat(f)
+	theirs, otherErr := stat(other)
+	if err == nil && otherErr == nil {
+		return mine.Mode().IsRegular() && os.SameFile(mine, theirs)
+	}
+	return err != nil && otherErr != nil && sameName(f.path, other.path)
+}
+
+// useOutputs notes the files that flags name for results. One whose name promises another format
+// than the flag writes is refused: it would fail where somebody opens it, long after the run.
+func (p *program) useOutputs() error {
+	const others = " .png .pdf .svg .eps .ps .jpg .jpeg .gif .tif .tiff .bmp .webp .json .jsonl " +
+		".csv .tsv "
+	for _, out := range []struct{ flag, file, format, endings string }{
+		{"-o", p.image, "PNG", ".png"},
+		{"-json", p.json, "JSON", ".json .jsonl"},
+		{"-csv", p.csv, "CSV", ".csv"},
+	} {
+		ending := filepath.Ext(out.file)
+		low, right := strings.ToLower(ending), strings.Fields(out.endings)
+		if strings.Contains(others, " "+low+" ") && !slices.Contains(right, low) {
+			return misuse("%s writes %s: name it %s", out.flag, out.format,
+				strings.TrimSuffix(out.file, ending)+right[0])
+		}
+		if err := p.use(fileUse{out.flag, out.file, true}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// checkEnding refuses a file whose name promises another format than the flag writes: it would
-// fail where somebody opens it, long after the run.
-func checkEnding(flag, file string) error {
-	const others = " .png .pdf .svg .eps .ps .jpg .jpeg .gif .tif .tiff .bmp .webp .json .jsonl " +
-		".csv .tsv "
-	format := map[string]string{"-o": "png", "-json": "json", "-csv": "csv"}[flag]
-	ending := filepath.Ext(file)
-	low := strings.ToLower(ending)
-	if low == "."+format || flag == "-json" && low == ".jsonl" || ending == "" ||
-		!strings.Contains(others, " "+low+" ") {
-		return nil
-	}
-	return misuse("%s writes %s: name it %s.%s", flag, strings.ToUpper(format),
-		strings.TrimSuffix(file, ending), format)
 }
 
 // useModel notes the use of a model's weights and of what belongs to them.
@@ -1041,41 +991,6 @@ func (p *program) useModel(path string) error {
 	return nil
 }
 
-// is tells whether two uses are of one file, perhaps through links. Many can write to what is no
-// file, such as a terminal or /dev/null.
-func (f fileUse) is(other fileUse) bool {
-	if f.path == "-" && other.path == "-" {
-		return f.written == other.written
-	}
-	mine, err := f.stat()
-	theirs, otherErr := other.stat()
-	if err == nil && otherErr == nil {
-		return mine.Mode().IsRegular() && os.SameFile(mine, theirs)
-	}
-	return err != nil && otherErr != nil && sameName(f.path, other.path)
-}
-
-func (f fileUse) stat() (os.FileInfo, error) {
-	switch {
-	case f.path != "-":
-		return os.Stat(f.path)
-	case f.written:
-		return os.Stdout.Stat()
-	}
-	return os.Stdin.Stat()
-}
-
-func (f fileUse) name() string {
-	if f.path == "-" {
-		return "standard output"
-	}
-	return f.path
-}
-
 type usageError struct{ error }
 
 func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// errDone says that all that the command line asked for has been printed already, and errTold that
-// the run has failed in part, as a note has said.
-var errDone, errTold = errors.New("done"), errors.New("told")

@@ -152,11 +152,11 @@ const (
 	siteResid                // the residual stream after the block, [R, d]
 )
 
-func (s Site) String() string {
-	return [...]string{
-		"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid",
-	}[s]
+var siteNames = []string{
+	"resid_pre", "z", "q", "k", "v", "pattern", "attn", "resid_mid", "mlp", "resid",
 }
+
+func (s Site) String() string { return siteNames[s] }
 
 // ofHead reports whether each head has such activations of its own.
 func (s Site) ofHead() bool { return siteZ <= s && s <= sitePattern }

@@ -176,7 +176,8 @@ func (s *Study) jsonFields(line string) (fields []string, own string, notes []st
 	keys := []string{"clean", "corrupt", "clean_answer", "corrupt_answer"}
 	fields = make([]string, 4)
 	for i, key := range keys {
-		if fields[i] = as[string](said[key], key); said[key] == nil && i < 2+s.metric.answers() {
+		fields[i] = as[string](said[key], key)
+		if said[key] == nil && i < 2+s.metric.row().answers {
 			return nil, "", nil, fmt.Errorf("it has no %q", key)
 		}
 	}
@@ -196,7 +197,7 @@ func (s *Study) jsonFields(line string) (fields []string, own string, notes []st
 // tabFields splits a line at its tabs. A metric that needs fewer answers does with fewer fields.
 func (s *Study) tabFields(line string) (fields, notes []string, err error) {
 	fields = strings.Split(line, "\t")
-	if len(fields) >= 2+s.metric.answers() && len(fields) < 4 {
+	if len(fields) >= 2+s.metric.row().answers && len(fields) < 4 {
 		fields = append(fields, "", "")[:4]
 	}
 	if len(fields) == 1 && strings.HasPrefix(line, `{"`) {
@@ -738,7 +739,7 @@ func (s *Means) meanFor(line Line) (*Mean, error) {
 	if len(r.panels) == 1 {
 		mean.numbers = []field{{"matrix", r.panels[0].at}}
 	}
-	mean.picture.reversed = Metric(metricRestored).highIsClean()
+	mean.picture.reversed = metricRestored.row().highIsClean
 	mean.picture.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
 	s.of[T] = mean
 	return mean, nil

@@ -26,7 +26,7 @@ type Pair struct {
 // Plan says which cells of a sweep to run.
 type Plan struct {
 	targets []Target
-	layers  []bool // which layers; nil for all
+	layers  []Span // each layer, and whether to run it; nil: all
 	spans   []Span // the columns by position; nil: each position, or for a head all together
 	full    bool   // whether the readings need all logits: logSum and kl
 }
@@ -139,15 +139,23 @@ var metrics = []metricRow{
 		func(r, _, _ Reading) float64 { return r.kl }},
 }
 
-func (k Metric) row() metricRow {
-	return metrics[slices.IndexFunc(metrics, func(m metricRow) bool { return m.name == k })]
+// row is the metric's row; of no metric, nothing.
+func (k Metric) row() (row metricRow) {
+	for _, m := range metrics {
+		if m.name == k {
+			row = m
+		}
+	}
+	return row
 }
 
-func (k Metric) answers() int { return k.row().answers }
-
-func (k Metric) full() bool { return k.row().full }
-
-func (k Metric) highIsClean() bool { return k.row().highIsClean }
+// metricNames are their names, that of the usual one first.
+func metricNames() (names []string) {
+	for _, row := range metrics {
+		names = append(names, string(row.name))
+	}
+	return names
+}
 
 func (k Metric) of(r, clean, corrupt Reading) float64 { return k.row().of(r, clean, corrupt) }
 
@@ -364,7 +372,7 @@ func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 		for h := 0; h < heads; h++ {
 			row := make([]Cell, len(spans))
 			for i, span := range spans {
-				picked := plan.layers == nil || plan.layers[l]
+				picked := plan.layers == nil || plan.layers[l].run
 				span.run = span.run && picked && (len(t.to) == 0 || t.reaches(l))
 				row[i] = Cell{Target: t, Head: Head{l, h}, Span: span}
 			}

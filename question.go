@@ -72,12 +72,16 @@ func newQuestion(
 		q.notes = append(q.notes, text.notes(m.tokenizer)...)
 	}
 	if len(q.clean) != len(q.corrupt) {
-		return q, detailed{
-			fmt.Errorf("%s has %s and %s %d: they must have equally many, "+
-				"so change a word where they part",
-				clean.name, count(len(q.clean), "token"), corrupt.name, len(q.corrupt)),
-			aligned(q.tokenizer.tokens(q.clean), q.tokenizer.tokens(q.corrupt)),
+		part := 0 // where they do
+		for q.clean[part] == q.corrupt[part] && part+1 < min(len(q.clean), len(q.corrupt)) {
+			part++
 		}
+		around := func(ids []int) string {
+			return joined(m.tokenizer.tokens(ids[max(0, part-6):min(len(ids), part+12)]))
+		}
+		return q, fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word "+
+			"where they part: clean is %s, corrupt is %s", clean.name, count(len(q.clean), "token"),
+			corrupt.name, len(q.corrupt), around(q.clean), around(q.corrupt))
 	}
 	if slices.Equal(q.clean, q.corrupt) {
 		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them",
@@ -89,24 +93,23 @@ func newQuestion(
 			"in it before")
 	}
 	ids = [2]*[]int{&q.cleanAnswer, &q.corruptAnswer}
-	err := eachAnswer(metric, q.answers, func(i int, answer string) (err error) {
+	return q, eachAnswer(metric, q.answers, func(i int, answer string) (err error) {
 		*ids[i], err = answerTokens(m, answer)
+		for _, id := range *ids[i] {
+			if i == 1 && slices.Contains(q.cleanAnswer, id) {
+				return fmt.Errorf("both answers are the token %q: they must differ",
+					q.tokenizer.token(id))
+			}
+		}
 		return err
 	})
-	for _, id := range q.cleanAnswer {
-		if err == nil && slices.Contains(q.corruptAnswer, id) {
-			err = fmt.Errorf("both answers are the token %q: they must differ",
-				q.tokenizer.token(id))
-		}
-	}
-	return q, err
 }
 
 // eachAnswer calls f for the clean answer and the corrupt one, as far as they were typed or the
 // metric cannot do without.
 func eachAnswer(metric Metric, answers [2]string, f func(i int, answer string) error) error {
 	for i, name := range []string{"clean", "corrupt"} {
-		if strings.Join(answers[i:], "") == "" && metric.answers() <= i {
+		if strings.Join(answers[i:], "") == "" && metric.row().answers <= i {
 			continue
 		}
 		if err := f(i, answers[i]); err != nil {
@@ -342,58 +345,23 @@ type Study struct {
 
 // check finds what is wrong with a study whatever the model and the texts are.
 func (s *Study) check() error {
-	var names []string
-	for _, row := range metrics {
-		names = append(names, string(row.name))
-	}
-	last, views := len(names)-1, s.views()
+	views := s.views()
 	switch {
-	case !slices.Contains(names, string(s.metric)):
-		return fmt.Errorf("-metric %s: the metrics are %s and %s", s.metric,
-			strings.Join(names[:last], ", "), names[last])
 	case len(views) > 1:
 		return fmt.Errorf("%s and %s make a picture each: ask for one at a time",
 			views[0], views[1])
+	case len(views) > 0 && s.site+s.to+s.layers+s.positions != "":
+		return fmt.Errorf("%s looks at the two runs and patches nothing: -site, -to, -layers and "+
+			"-positions do not go with it", views[0])
 	case s.lens && s.metric == metricKL:
 		return errors.New("-lens has no -metric kl, which compares whole runs")
 	case s.direct && s.metric != metricDiff:
 		return fmt.Errorf("-direct divides up the difference of two logits: "+
 			"-metric %s does not go with it", s.metric)
 	}
-	for _, flag := range []struct{ name, value string }{
-		{"-site", s.site}, {"-to", s.to}, {"-layers", s.layers}, {"-positions", s.positions},
-	} {
-		if len(views) > 0 && flag.value != "" {
-			return fmt.Errorf("%s looks at the two runs and patches nothing: "+
-				"%s does not go with it", views[0], flag.name)
-		}
-	}
-	_, errHeads := s.heads(nil)
-	_, errPositions := spans("-positions", s.positions, 0)
-	_, errLayers := selection(s.layers, 0)
-	targets, errTargets := s.targets()
-	if err := cmp.Or(errHeads, errPositions, errLayers, errTargets); err != nil {
-		return err
-	}
-	return s.checkSenders(targets[0].to, 0)
-}
-
-// checkAnswers finds what is wrong with a pair's answers whatever the vocabulary is.
-func (s *Study) checkAnswers(clean, corrupt string) error {
-	var words [2][]string
-	err := eachAnswer(s.metric, [2]string{clean, corrupt}, func(i int, answer string) (err error) {
-		if words[i], err = members(answer); err == nil && s.direct && len(words[i]) > 1 {
-			err = fmt.Errorf("-direct divides up the difference of two logits, but %s is a set",
-				answer)
-		}
-		return err
-	})
-	for _, word := range words[0] {
-		if err == nil && slices.Contains(words[1], word) {
-			err = fmt.Errorf("both answers are %q: they must differ", word)
-		}
-	}
-	return err
+	_, errHeads := s.heads(Config{})
+	_, errPlan := s.plan(Config{}, 0)
+	return cmp.Or(errHeads, errPlan)
 }
 
 // views are the flags that look at the two runs in place of patching.
@@ -409,33 +377,32 @@ func (s *Study) views() (flags []string) {
 	return flags
 }
 
-// plan is the plan of the study's sweep over a model and texts of T tokens.
-func (s *Study) plan(m *Model, T int) (plan Plan, err error) {
-	if plan.targets, err = s.targets(); err != nil {
+// plan is the plan of the study's sweep over a model and texts of T tokens. Where the model is not
+// known yet, and T is 0, the words are checked.
+func (s *Study) plan(c Config, T int) (plan Plan, err error) {
+	plan.full = s.metric.row().full
+	err = inOrder(func() error {
+		plan.targets, err = s.targets()
+		return err
+	}, func() error {
+		plan.layers, err = spans("-layers", s.layers, c.layers)
+		return err
+	}, func() error {
+		plan.spans, err = spans("-positions", s.positions, T)
+		return err
+	})
+	if err != nil {
 		return plan, err
 	}
-	if plan.layers, err = selection(s.layers, m.layers); err != nil {
-		return plan, err
+	first := max(0, slices.IndexFunc(plan.layers, func(layer Span) bool { return layer.run }))
+	if t := plan.targets[0]; len(t.to) > 0 && !t.reaches(first) {
+		which := "no head"
+		if s.layers != "" {
+			which = "no head of -layers " + s.layers
+		}
+		err = fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
 	}
-	if plan.spans, err = spans("-positions", s.positions, T); err != nil {
-		return plan, err
-	}
-	plan.full = s.metric.full()
-	return plan, s.checkSenders(plan.targets[0].to, max(0, slices.Index(plan.layers, true)))
-}
-
-// checkSenders is an error if no head of the first chosen layer, or a later one, comes before any
-// receiver.
-func (s *Study) checkSenders(receivers []Receiver, first int) error {
-	after := func(r Receiver) bool { return r.layer > first }
-	if receivers == nil || slices.ContainsFunc(receivers, after) {
-		return nil
-	}
-	which := "no head"
-	if s.layers != "" {
-		which = "no head of -layers " + s.layers
-	}
-	return fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
+	return plan, err
 }
 
 // targets are what the study patches, a panel of the picture for each.
@@ -444,17 +411,14 @@ func (s *Study) targets() ([]Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	site := "resid"
+	site := cmp.Or(s.site, "resid")
 	if s.to != "" {
-		site = "z"
+		site = cmp.Or(s.site, "z")
 	}
-	site = cmp.Or(s.site, site)
 	targets, err := parseList("-site", site, parseSite)
 	for i := range targets {
 		t, first := &targets[i], targets[0]
 		switch {
-		case err != nil:
-			return nil, err
 		case s.to != "" && t.site != siteZ:
 			err = fmt.Errorf("-to follows the outputs of heads: -site z goes with it, but not %s",
 				t)
@@ -480,23 +444,20 @@ func parseSite(name string) (targets []Target, err error) {
 		h, err := parseHead(head)
 		return []Target{{site: sitePattern, of: &h}}, err
 	}
-	groups := map[string][]Site{
+	sites := map[string][]Site{
 		"all":   {siteResid, siteAttn, siteMLP},
 		"heads": {siteZ, siteQ, siteK, siteV, sitePattern},
 		"head":  {siteZ},
-	}
-	sites := groups[name]
-	for s := siteResidPre; s <= siteResid; s++ {
-		if s.String() == name {
-			sites = []Site{s}
-		}
+	}[name]
+	if site := slices.Index(siteNames, name); site >= 0 {
+		sites = []Site{Site(site)}
 	}
 	for _, site := range sites {
 		targets = append(targets, Target{site: site})
 	}
 	if sites == nil {
-		err = fmt.Errorf("%q is not a site: they are resid_pre, resid_mid, resid, attn and mlp, "+
-			"z (or head), q, k, v and pattern, all and heads, and 9.6.pattern for a head", name)
+		err = fmt.Errorf("%q is not a site: they are %s, all and heads, and 9.6.pattern for a head",
+			name, strings.Join(siteNames, ", "))
 	}
 	return targets, err
 }
@@ -516,8 +477,8 @@ func (s *Study) receivers() ([]Receiver, error) {
 	}
 	return parseList("-to", s.to, func(name string) ([]Receiver, error) {
 		dot := strings.LastIndex(name, ".")
-		site, ok := map[string]Site{".q": siteQ, ".k": siteK, ".v": siteV}[name[max(0, dot):]]
-		if !ok {
+		site := Site(slices.Index(siteNames, name[dot+1:]))
+		if dot < 0 || site < siteQ || site > siteV {
 			return nil, errors.New("the receivers are logits, and heads' q, k and v " +
 				"such as 9.9.q, with commas between")
 		}
@@ -527,23 +488,21 @@ func (s *Study) receivers() ([]Receiver, error) {
 }
 
 // heads are those whose attention the study looks at: 9.6, all of layer 9 for 9, all for all.
-// Without a model the names are read, no more.
-func (s *Study) heads(m *Model) ([]Head, error) {
+// Whether the model has them is seen later.
+func (s *Study) heads(c Config) ([]Head, error) {
 	return parseList("-attention", s.attention, func(name string) (heads []Head, err error) {
-		layer, errLayer := strconv.ParseUint(name, 10, 31)
-		switch {
-		case errLayer != nil && name != "all":
-			h, err := parseHead(name)
-			return []Head{h}, err
-		case m == nil:
-			return nil, nil
-		case name != "all" && int(layer) >= m.layers:
-			return nil, fmt.Errorf("%s has no layer %d: its layers are 0 to %d", m.name, layer,
-				m.layers-1)
+		first, last := 0, c.layers-1
+		if name != "all" {
+			layer, err := strconv.ParseUint(name, 10, 16)
+			if err != nil {
+				h, err := parseHead(name)
+				return []Head{h}, err
+			}
+			first, last = int(layer), int(layer)
 		}
-		for i := range m.layers * m.heads {
-			if h := (Head{i / m.heads, i % m.heads}); name == "all" || h.layer == int(layer) {
-				heads = append(heads, h)
+		for l := first; l <= last; l++ {
+			for h := range c.heads {
+				heads = append(heads, Head{l, h})
 			}
 		}
 		return heads, nil
@@ -608,6 +567,8 @@ func spans(flag, list string, n int) ([]Span, error) {
 	all, err := parseList(flag, list, func(text string) ([]Span, error) {
 		s, together, err := parseSpan(text, n)
 		switch {
+		case err == nil && together && flag == "-layers":
+			return nil, errors.New("layers are patched one by one: write 1:4 for 1 to 3")
 		case err != nil || n == 0:
 			return nil, err
 		case together:
@@ -635,25 +596,27 @@ func spans(flag, list string, n int) ([]Span, error) {
 
 // parseSpan reads "3", "0:6", "6:" or "1..3", which is patched together.
 func parseSpan(text string, n int) (s Span, together bool, err error) {
-	low, high, isRange := strings.Cut(text, ":")
-	first, last, together := strings.Cut(text, "..")
-	if together {
-		low, high, isRange = first, last, false
-	} else if !isRange {
-		high = low
+	low, high, together := strings.Cut(text, "..")
+	isRange := false
+	if !together {
+		if low, high, isRange = strings.Cut(text, ":"); !isRange {
+			high = low
+		}
 	}
 	s = Span{0, cmp.Or(n, math.MaxInt), true}
 	ends := []*int{&s.lo, &s.hi}
 	for i, number := range []string{low, high} {
-		v, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
-		switch {
-		case err == nil && v < 0:
-			*ends[i] = int(v) + n
-		case err == nil:
-			*ends[i] = int(v)
-		case !isRange || strings.TrimSpace(number) != "":
+		number = strings.TrimSpace(number)
+		if isRange && number == "" {
+			continue
+		}
+		v, err := strconv.ParseInt(number, 10, 32)
+		if err != nil {
 			return s, together, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, "+
 				"or 6: for all from 6 on", number)
+		}
+		if *ends[i] = int(v); v < 0 {
+			*ends[i] += n
 		}
 	}
 	if !isRange {
@@ -665,25 +628,6 @@ func parseSpan(text string, n int) (s Span, together bool, err error) {
 		err = fmt.Errorf("%q lies outside 0 to %d", text, n-1)
 	}
 	return s, together, err
-}
-
-// selection says of each of n layers whether a list has it; nil stands for all.
-func selection(list string, n int) (chosen []bool, err error) {
-	if strings.Contains(list, "..") {
-		return nil, fmt.Errorf("-layers %s: layers are patched one by one: write 1:4 for 1 to 3",
-			list)
-	}
-	layers, err := spans("-layers", list, n)
-	for _, layer := range layers {
-		chosen = append(chosen, layer.run)
-	}
-	return chosen, err
-}
-
-// detailed is an error with more to show below its line.
-type detailed struct {
-	error
-	lines []string
 }
 
 // count is "1 token", "2 tokens".
@@ -704,26 +648,6 @@ func joined(tokens []string) string {
 		}
 	}
 	return strings.Join(shown, "/")
-}
-
-// aligned shows two tokenizations one under the other, from a few tokens before they part.
-func aligned(clean, corrupt []string) []string {
-	part := 0
-	for part < min(len(clean), len(corrupt)) && clean[part] == corrupt[part] {
-		part++
-	}
-	shown := func(tokens []string) string {
-		lo, hi := max(0, part-6), min(len(tokens), part+12)
-		s := joined(tokens[lo:hi])
-		if lo > 0 {
-			s = "…" + s
-		}
-		if hi < len(tokens) {
-			s += "…"
-		}
-		return s
-	}
-	return []string{"  clean    " + shown(clean), "  corrupt  " + shown(corrupt)}
 }
 
 // visible makes a token fit for a line of text: control characters and broken UTF-8 become escapes.

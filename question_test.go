@@ -7,22 +7,6 @@ import (
 	"testing"
 )
 
-func TestAligned(t *testing.T) {
-	words := func(s string) []string { return strings.Split(s, "|") }
-	for _, c := range []struct{ clean, corrupt, want string }{
-		{"a| b| c", "a| Sm|ith| c", "  clean    a/ b/ c\n  corrupt  a/ Sm/ith/ c"},
-		{"a| b", "a| | b", "  clean    a/ b\n  corrupt  a/␣/ b"},
-		{"a|b", "a|b|c", "  clean    a/b\n  corrupt  a/b/c"},
-		{"1|2|3|4|5|6|7|8|x|1|2|3|4|5|6|7|8|9|10|11|12", "1|2|3|4|5|6|7|8|y",
-			"  clean    …3/4/5/6/7/8/x/1/2/3/4/5/6/7/8/9/10/11…\n  corrupt  …3/4/5/6/7/8/y"},
-	} {
-		got := strings.Join(aligned(words(c.clean), words(c.corrupt)), "\n")
-		if got != c.want {
-			t.Errorf("%s, %s:\n%q, want\n%q", c.clean, c.corrupt, got, c.want)
-		}
-	}
-}
-
 func TestVisible(t *testing.T) {
 	holds(t, visible, map[string]string{
 		" a": " a", "\n": `\n`, "\"": `"`, "\xe4": `\xe4`, "ñ": "ñ", "\u200b": `\u200b`, `\`: `\\`,
@@ -36,45 +20,26 @@ func TestInOneLine(t *testing.T) {
 	})
 }
 
-func TestSelection(t *testing.T) {
-	for _, c := range []struct {
-		list string
-		want string // of five
-	}{
-		{"0", "x----"}, {"1,3:", "-x-xx"}, {"0:2", "xx---"}, {":3", "xxx--"}, {"-1", "----x"},
-		{"-2:", "---xx"}, {" 1 , 2 ", "-xx--"}, {":", "xxxxx"},
-		{"5", ""}, {"3:3", ""}, {"4:2", ""}, {"0:6", ""}, {"-6", ""}, {"a", ""}, {"1,", ""},
-		{"1:2:3", ""}, {"99999999999999999999", ""},
-	} {
-		chosen, err := selection(c.list, 5)
-		got := ""
-		for _, x := range chosen {
-			got += map[bool]string{true: "x", false: "-"}[x]
-		}
-		if got != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("%q chooses %q, %v, want %q", c.list, got, err, c.want)
-		}
-	}
-	if chosen, err := selection("", 5); chosen != nil || err != nil {
-		t.Error("no list does not stand for all")
-	}
-}
-
-// TestSpans checks which columns a choice of positions gives: the first and the last position of
-// those that are run, - for one that is not.
+// TestSpans checks which columns a choice of positions or layers gives: the first and the last
+// position of those that are run, - for one that is not.
 func TestSpans(t *testing.T) {
 	for _, c := range []struct {
 		list string
-		want string // of six positions
+		want string // of five positions
 	}{
-		{"1..3", "- [1 3] - -"}, {"1..3,5", "- [1 3] - [5 5]"}, {"-2..-1", "- - - - [4 5]"},
-		{"0..5", "[0 5]"}, {"2", "- - [2 2] - - -"}, {"1:3", "- [1 1] [2 2] - - -"},
-		{"1..3,2", "- [1 3] [2 2] - -"}, {"1..3,2..4", "- [1 3] [2 4] -"},
-		{"2..2,2", "- - [2 2] - - -"}, {":", "[0 0] [1 1] [2 2] [3 3] [4 4] [5 5]"},
-		{"3..1", ""}, {"1..6", ""}, {"-7..2", ""}, {"..3", ""}, {"1..", ""}, {"1..3,", ""},
-		{"1..2..3", ""}, {"x", ""},
+		{"1..3", "- [1 3] -"}, {"1..3,4", "- [1 3] [4 4]"}, {"-2..-1", "- - - [3 4]"},
+		{"0..4", "[0 4]"}, {"2", "- - [2 2] - -"}, {"1:3", "- [1 1] [2 2] - -"},
+		{"1..3,2", "- [1 3] [2 2] -"}, {"1..3,2..4", "- [1 3] [2 4]"},
+		{"2..2,2", "- - [2 2] - -"}, {":", "[0 0] [1 1] [2 2] [3 3] [4 4]"}, {"", ""},
+		{"0", "[0 0] - - - -"}, {"1,3:", "- [1 1] - [3 3] [4 4]"}, {"-1", "- - - - [4 4]"},
+		{":2", "[0 0] [1 1] - - -"}, {"-2:", "- - - [3 3] [4 4]"}, {"-4:2", "- [1 1] - - -"},
+		{" 1 , 2 ", "- [1 1] [2 2] - -"}, {" 1 : 2 ", "- [1 1] - - -"},
+		{"3..1", "no"}, {"1..5", "no"}, {"-6..2", "no"}, {"..3", "no"}, {"1..", "no"},
+		{"1..3,", "no"}, {"1..2..3", "no"}, {"x", "no"}, {"5", "no"}, {"3:3", "no"},
+		{"4:2", "no"}, {"0:6", "no"}, {"-6", "no"}, {"1:2:3", "no"},
+		{"99999999999999999999", "no"},
 	} {
-		columns, err := spans("-positions", c.list, 6)
+		columns, err := spans("-positions", c.list, 5)
 		var got []string
 		for _, s := range columns {
 			if s.run {
@@ -83,12 +48,13 @@ func TestSpans(t *testing.T) {
 				got = append(got, strings.Repeat("-", s.hi-s.lo))
 			}
 		}
-		if shown := strings.Join(got, " "); shown != c.want || (err != nil) != (c.want == "") {
-			t.Errorf("%q gives %q, %v, want %q", c.list, shown, err, c.want)
+		shown := strings.Join(got, " ")
+		if err != nil {
+			shown = "no"
 		}
-	}
-	if columns, err := spans("-positions", "", 6); columns != nil || err != nil {
-		t.Error("no list does not stand for all")
+		if shown != c.want {
+			t.Errorf("%q gives %s, %v, want %s", c.list, shown, err, c.want)
+		}
 	}
 }
 
@@ -269,14 +235,13 @@ func TestCircuitGuesses(t *testing.T) {
 
 // TestHeadsNamed checks which heads -attention names.
 func TestHeadsNamed(t *testing.T) {
-	m := &Model{Config: Config{layers: 3, heads: 2}}
 	for _, c := range []struct{ list, want string }{
 		{"2.1, 0.0 ", "[2.1 0.0]"}, {"1", "[1.0 1.1]"}, {"1,2.1", "[1.0 1.1 2.1]"},
-		{"all", "[0.0 0.1 1.0 1.1 2.0 2.1]"}, {"3", ""},
+		{"all", "[0.0 0.1 1.0 1.1 2.0 2.1]"}, {"3", "[3.0 3.1]"},
 		{"1,1.0", ""}, {"all,0", ""}, {"1.", ""}, {"x", ""}, {"-1", ""}, {"1,", ""},
 	} {
 		s := Study{attention: c.list}
-		heads, err := s.heads(m)
+		heads, err := s.heads(Config{layers: 3, heads: 2})
 		if names := s.attended(); c.list == "1,2.1" && names != "layer 1, 2.1" ||
 			c.list == "all" && names != "all heads" {
 			t.Errorf("%q is called %s", c.list, names)
@@ -297,7 +262,7 @@ func TestSpacesInLists(t *testing.T) {
 	if targets := must(s.targets()); len(targets) != 2 || targets[1].site != siteAttn {
 		t.Error(targets)
 	}
-	if heads := must(s.heads(newCircuit())); len(heads) != 2 || heads[1] != (Head{6, 3}) {
+	if heads := must(s.heads(Config{})); len(heads) != 2 || heads[1] != (Head{6, 3}) {
 		t.Error(heads)
 	}
 	s = Study{to: "9.9.q, 6.3.k"}

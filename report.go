@@ -168,14 +168,14 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report,
 	switch {
 	case s.lens:
 		var lens *Lens
-		if lens, err = m.lens(q.Pair, q.metric.full(), progress); err == nil {
+		if lens, err = m.lens(q.Pair, q.metric.row().full, progress); err == nil {
 			runs, fill = lens.Baselines, func() { r.addLens(lens, q.metric) }
 		}
 	case s.attention != "":
 		var heads []Head
 		var patterns *Patterns
-		if heads, err = s.heads(m); err == nil {
-			patterns, err = m.patterns(q.Pair, heads, q.metric.full(), progress)
+		if heads, err = s.heads(m.Config); err == nil {
+			patterns, err = m.patterns(q.Pair, heads, q.metric.row().full, progress)
 		}
 		if err == nil {
 			runs, fill = patterns.Baselines, func() { r.addPatterns(patterns, heads) }
@@ -250,7 +250,7 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan
 		r.columns.title = "token at this position"
 	case s.attention != "":
 		var heads []Head
-		heads, err = s.heads(m)
+		heads, err = s.heads(m.Config)
 		r.site = "attention"
 		r.picture = Figure{subtitle: "both runs as they are", across: 2, blank: true,
 			style: style{low: 0, high: 1}}
@@ -268,7 +268,7 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan
 			names: slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
 				[]string{"attn_bias", "mlp", "ln_f_bias"})}
 	default:
-		if plan, err = s.plan(m, T); err == nil {
+		if plan, err = s.plan(m.Config, T); err == nil {
 			r.layOutSweep(s, m, plan, positions)
 		}
 	}
@@ -383,7 +383,7 @@ func (r *Report) logits() map[string]func(Reading) float64 {
 // they are computed from beside them, of several panels by their names.
 func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 	clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
-	r.picture.reversed, r.picture.center = metric.highIsClean(), corrupt
+	r.picture.reversed, r.picture.center = metric.row().highIsClean, corrupt
 	r.picture.marks = []Mark{{clean, "clean"}, {corrupt, "corrupt"}}
 	matrices, logits := map[string]any{}, map[string]any{}
 	for i := range r.panels {
