@@ -66,7 +66,7 @@ func TestFetchPlanted(t *testing.T) {
 // TestRefsPlanted puts links in the place of what a fetch writes into the program's cache, which
 // several people may share: nothing is written where they lead.
 func TestRefsPlanted(t *testing.T) {
-	repo := "mechpatch/models--o--r/"
+	repo := "models--o--r/"
 	for planted, target := range map[string]string{
 		repo + "refs/main": "VICTIM/notes", repo + "refs/main.new": "VICTIM/notes",
 		repo + "refs":      "VICTIM",
@@ -86,7 +86,7 @@ func TestRefsPlanted(t *testing.T) {
 		}
 		if isLink := strings.HasSuffix(target, "notes"); (err == nil) != isLink {
 			t.Errorf("%s: %v", planted, err)
-		} else if found, _ := findHere(Published{repo: "o/r"}, "", d.env); isLink &&
+		} else if found, _ := findHere(Repository{id: "o/r"}, d.env); isLink &&
 			filepath.Dir(found.path) != folder {
 			t.Errorf("%s: found %+v", planted, found)
 		}
@@ -201,7 +201,7 @@ func TestPipes(t *testing.T) {
 	// What is no file is no model: the next place is looked at.
 	env := testEnv(t)
 	put(t, filepath.Dir(env.home), map[string]string{weights: "x", "cache/mechpatch/other": ""})
-	check(t, syscall.Mkfifo(cacheFile("gpt2", env), 0o644))
+	check(t, syscall.Mkfifo(cacheFile(env), 0o644))
 	if found := must(findModel("", env)); found.how != "the Hugging Face cache" {
 		t.Errorf("beside a pipe: %+v", found)
 	}

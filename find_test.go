@@ -65,10 +65,8 @@ func (f Found) shown(root string) string {
 	switch {
 	case f.circuit:
 		return "circuit, " + f.how
-	case f.download && f.path == "":
-		return "download of " + f.name
 	case f.download:
-		return fmt.Sprintf("download of %s to %s", f.name, path)
+		return "download of " + f.name
 	case f.length > 0:
 		return fmt.Sprintf("bytes %d+%d of %s, %s", f.offset, f.length, path, f.how)
 	}
@@ -103,8 +101,9 @@ func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, er
 			return value, set
 		},
 		dir:  filepath.Join(root, "work"),
-		exe:  func() string { return filepath.Join(root, "bin", "mechpatch") },
-		home: filepath.Join(root, "home"), cache: filepath.Join(root, "cache"), bundled: bundled,
+		exe:  filepath.Join(root, "bin", "mechpatch"),
+		home: filepath.Join(root, "home"), cache: filepath.Join(root, "cache", "mechpatch"),
+		bundled: bundled,
 	}
 	put(t, root, c.files)
 	// The file system's clock may stand still between two snapshots.
@@ -134,7 +133,7 @@ func TestFindModel(t *testing.T) {
 		hub        = "home/.cache/huggingface/hub/"
 		gpt2Repo   = hub + "models--openai-community--gpt2"
 		inSnapshot = "/snapshots/" + commit + "/model.safetensors"
-		download   = "download of gpt2 to cache/mechpatch/gpt2.safetensors"
+		download   = "download of gpt2"
 		repo       = hub + "models--o--r"
 		circuit    = "circuit, built in"
 		cached     = "cache/mechpatch/gpt2.safetensors"
@@ -284,7 +283,7 @@ func TestFindModel(t *testing.T) {
 		"its repository": {spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
 			want: inHub},
 		"a name to be fetched": {spec: "gpt2-medium",
-			want: "download of gpt2-medium to cache/mechpatch/gpt2-medium.safetensors"},
+			want: "download of gpt2-medium"},
 		"a name that may not be fetched": {spec: "gpt2-medium", offline: true,
 			want: `error: -model gpt2-medium: it is not on this machine, and this run does not ` +
 				`use the network; on a connected one, "mechpatch fetch -o ` +
@@ -390,7 +389,7 @@ func TestSumOfBlob(t *testing.T) {
 // the root of the file system.
 func TestFindModelAlone(t *testing.T) {
 	nothing := func(string) (string, bool) { return "", false }
-	env := Env{lookup: nothing, exe: func() string { return "" }, dir: t.TempDir()}
+	env := Env{lookup: nothing, dir: t.TempDir()}
 	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
 		if found := must(findModel(spec, env)); found.shown("") != "download of "+want {
 			t.Errorf("%+v", found)
@@ -415,6 +414,7 @@ func TestParseRepository(t *testing.T) {
 		"o/r": "o/r", "DeepESP/gpt2-spanish@v1.0": "DeepESP/gpt2-spanish@v1.0",
 		"o/r@a/b":        "o/r@a/b",
 		"gpt2@" + commit: "openai-community/gpt2@" + commit, "o_1/r.2-x": "o_1/r.2-x",
+		"gpt2-small": "gpt2", "openai-community/gpt2": "gpt2",
 		"r": "", "o/r/s": "", "/o/r": "", "o/": "", "./o": "", "../r": "", "~/r": "", "o/..": "",
 		"o--x/r": "", "o/r.git": "", "o/r.pt": "", "o/ü": "", "o/r@": "", "o/r@/x": "",
 		"o/r@x/":   "",

@@ -16,11 +16,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -28,10 +30,12 @@ import (
 
 // Downloader fetches models from the hub, or from a mirror that answers as the hub does.
 type Downloader struct {
-	env      Env
-	table    []Published
-	hub      *url.URL
-	client   *http.Client
+	env    Env
+	client *http.Client
+	hub    *url.URL
+
+	token, tokenFrom string // the user's, and where it is from
+
 	progress func(done, total int64) // is told how many bytes are there, also of an earlier run
 	note     func(line string)       // is told what begins, and why something is tried again
 
@@ -56,7 +60,7 @@ func newDownloader(env Env, quick bool) *Downloader {
 	}
 	transport.Protocols.SetHTTP1(true) // a broken HTTP/2 connection would be used again
 	return &Downloader{
-		env: env, table: published, quick: quick,
+		env: env, quick: quick,
 		client:   &http.Client{Transport: transport, CheckRedirect: checkRedirect},
 		progress: func(int64, int64) {}, note: func(string) {},
 	}
@@ -73,12 +77,19 @@ func newDownloader(env Env, quick bool) *Downloader {
 // fetch fails or is ended, and the next one goes on from it, unless it is wrong or cannot be
 // written. Only one process at a time fetches a file; another waits for it, and then uses its file.
 func (d *Downloader) fetch(name, dest string) (path string, err error) {
-	p, ok := lookup(d.table, name)
-	if ok {
-		name = p.name
-		path, err = d.fetchPublished(p, dest)
-	} else {
-		path, err = d.fetchRepository(name, dest)
+	repo, err := parseRepository(name)
+	if err == nil {
+		err = d.online()
+	}
+	switch {
+	case err != nil:
+	case dest == "" && d.env.cache == "":
+		err = errors.New("this system names no cache folder; \"mechpatch fetch -o FILE\" puts " +
+			"the file elsewhere")
+	case repo.name != "":
+		path, err = d.fetchPublished(repo, dest)
+	default:
+		path, err = d.fetchRepository(repo, dest)
 	}
 	if err != nil {
 		return "", fmt.Errorf("fetching %s: %w", name, err)
@@ -86,93 +97,92 @@ func (d *Downloader) fetch(name, dest string) (path string, err error) {
 	return path, nil
 }
 
-func (d *Downloader) fetchPublished(p Published, dest string) (string, error) {
-	if err := d.online(); err != nil {
-		return "", err
-	}
-	if dest == "" {
-		if dest = cacheFile(p.name, d.env); dest == "" {
-			return "", errNoCache
-		}
-		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
-			return "", unwritable(dest, err)
-		}
-	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
-		dest = filepath.Join(dest, p.name+".safetensors")
-	} else if target, err := throughLinks(dest); err == nil {
-		dest = target
-	}
-	f, err := hubFile{p.repo, p.revision, weightsFile, p.size, p.sum}, error(nil)
-	if f.sum == "" {
-		f, err = d.announced(f)
-	}
-	if err != nil {
-		return "", err
-	}
-	return dest, d.fetchFile(f, dest)
-}
-
-var errNoCache = errors.New("this system names no cache folder; " +
-	"\"mechpatch fetch -o FILE\" puts the file elsewhere")
-
 // online finds out the hub's address, $HF_ENDPOINT or the hub itself, and whether the network may
 // be used and the user's token can be sent.
 func (d *Downloader) online() (err error) {
 	if by := d.env.offlineBy(); by != "" {
 		return errors.New(by)
 	}
-	token, from := d.token()
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return &failure{error: fmt.Errorf("the token in %s holds a space, a line break or another "+
-			"character that no token has", from)}
+	d.token, d.tokenFrom = hubToken(d.env)
+	if strings.ContainsFunc(d.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return failed("the token in %s holds a space, a line break or another character that no "+
+			"token has", d.tokenFrom)
 	}
-	d.hub, err = url.Parse(cmp.Or(d.env.getenv("HF_ENDPOINT"), "https://huggingface.co"))
+	d.hub, err = url.Parse(cmp.Or(d.env.get("HF_ENDPOINT", ""), "https://huggingface.co"))
 	if err != nil || d.hub.Scheme != "https" && d.hub.Scheme != "http" || d.hub.Host == "" {
 		return errors.New("HF_ENDPOINT is not an address such as https://huggingface.co")
 	}
 	return nil
 }
 
-// token is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN, else
-// the file that "hf auth login" writes. White space around it is no part of it.
-func (d *Downloader) token() (token, from string) {
-	if d.env.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+// hubToken is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN,
+// else the file that "hf auth login" writes. White space around it is no part of it.
+func hubToken(env Env) (token, from string) {
+	if env.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
 		return "", ""
 	}
 	from = "HF_TOKEN"
-	if d.env.getenv(from) == "" {
+	if env.get(from, "") == "" {
 		from = "HUGGING_FACE_HUB_TOKEN"
 	}
-	if token := strings.TrimSpace(d.env.getenv(from)); token != "" {
+	if token = strings.TrimSpace(env.get(from, "")); token != "" {
 		return token, from
 	}
-	from = d.env.expand(d.env.setting("HF_TOKEN_PATH", filepath.Join(hubHome(d.env), "token")))
+	from = env.expand(env.get("HF_TOKEN_PATH", filepath.Join(hubHome(env), "token")))
 	data, _ := readBounded(from, 1<<16)
 	return strings.TrimSpace(string(data)), from
+}
+
+func (d *Downloader) fetchPublished(repo Repository, dest string) (_ string, err error) {
+	name := repo.name + ".safetensors"
+	if dest == "" {
+		dest = filepath.Join(d.env.cache, name)
+		err = unwritable(d.env.cache, os.MkdirAll(d.env.cache, 0o755))
+	} else if info, statErr := os.Stat(dest); statErr == nil && info.IsDir() {
+		dest = filepath.Join(dest, name)
+	} else if end, linkErr := throughLinks(dest); linkErr == nil {
+		dest = end
+	}
+	f := hubFile{repo.id, repo.revision, weightsFile, repo.size, repo.sum}
+	if err == nil && f.sum == "" {
+		f, err = d.announced(f)
+	}
+	if err == nil {
+		err = d.fetchFile(f, dest)
+	}
+	return dest, err
+}
+
+// unwritable says in which folder an error of writing came up; nil is none.
+func unwritable(folder string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
+		"elsewhere, and -model FILE uses it from there", folder, reason(err))
 }
 
 // repositoryFetch is the fetch of a repository's files into a folder. After the first error nothing
 // more is done.
 type repositoryFetch struct {
 	*Downloader
-	repo   Repository
-	commit string   // "" until the first answer tells it: all files are of one commit
-	folder string   // where the files go; "" until then, for the program's cache
-	cache  *os.Root // the program's cache; nil if the files go elsewhere
-	err    error
+	repo    Repository
+	inCache bool     // or in a folder of the user's
+	folder  string   // where the files go
+	root    *os.Root // it, or the program's cache around it
+	commit  string   // "" until the first answer tells it: all files are of one commit
+	err     error
 }
 
 // fetchRepository brings a model of the hub and returns its folder. Its config.json is the first
 // file, so that a model which cannot be computed is refused before its weights are fetched, and the
 // weights are the last: where they are, the vocabulary is too. Where that is no byte-level BPE, the
 // files by which other kinds are known come along, so that a run can name the kind.
-func (d *Downloader) fetchRepository(name, dest string) (string, error) {
-	repo, err := parseRepository(name)
-	if info, statErr := os.Stat(dest); err == nil && dest != "" && (statErr == nil &&
-		!info.IsDir() || strings.HasSuffix(dest, ".safetensors")) {
-		err = fmt.Errorf("%s cannot be a folder, and this model is several files", dest)
+func (d *Downloader) fetchRepository(repo Repository, folder string) (string, error) {
+	if isFile(folder) || filepath.Ext(folder) == ".safetensors" {
+		return "", fmt.Errorf("%s cannot be a folder, and this model is several files", folder)
 	}
-	f := &repositoryFetch{Downloader: d, repo: repo, folder: dest, err: cmp.Or(err, d.online())}
+	f := &repositoryFetch{Downloader: d, repo: repo, folder: folder, inCache: folder == ""}
 	if path := f.bring("config.json"); path != "" {
 		var data []byte
 		if data, f.err = readBounded(path, 1<<20); f.err == nil {
@@ -188,21 +198,19 @@ func (d *Downloader) fetchRepository(name, dest string) (string, error) {
 			"vocab.txt")
 	}
 	path := f.bring(weightsNames...)
-	if path == "" {
-		f.err = cmp.Or(f.err, fmt.Errorf("the repository has none of %s",
-			strings.Join(weightsNames, ", ")))
+	if path == "" && f.err == nil {
+		f.err = fmt.Errorf("the repository has none of %s", strings.Join(weightsNames, ", "))
 	}
+	var parts []string
 	if isIndex(path) {
-		var parts []string
 		_, parts, f.err = readIndex(path)
-		for _, part := range parts {
-			if f.bring(part) == "" {
-				f.err = cmp.Or(f.err, fmt.Errorf("%s names %s, which the repository does not have",
-					path, quote(part)))
-			}
+	}
+	for _, part := range parts {
+		if f.bring(part) == "" && f.err == nil {
+			f.err = fmt.Errorf("%s names %s, which the repository does not have", path, quote(part))
 		}
 	}
-	if f.err == nil && f.cache != nil && !isCommit(repo.revision) {
+	if f.err == nil && f.inCache && !isCommit(repo.revision) {
 		f.err = f.remember(cmp.Or(repo.revision, "main"))
 	}
 	return f.folder, f.err
@@ -229,7 +237,7 @@ func (f *repositoryFetch) bring(names ...string) (path string) {
 		case err != nil:
 		case ext != ".safetensors" && ext != ".bin" && file.size > largestSmall:
 			err = fmt.Errorf("%s are too much", bytesText(file.size))
-		case f.cache == nil && isFile(path) && !isComplete(path, file):
+		case !f.inCache && isFile(path) && !isComplete(path, file):
 			err = fmt.Errorf("%s differs from the repository's: name an empty folder", path)
 		default:
 			err = f.fetchFile(file, path)
@@ -249,57 +257,34 @@ func (f *repositoryFetch) settle(commit string) (err error) {
 		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files "+
 			"might not belong together", f.hub.Host)
 	}
-	if f.folder != "" {
-		return unwritable(filepath.Join(f.folder, weightsFile), os.MkdirAll(f.folder, 0o755))
+	around, inside := f.folder, "."
+	if f.inCache {
+		around, inside = f.env.cache, path.Join(hubFolder(f.repo.id), "snapshots", commit)
 	}
-	cache := f.env.inCache("")
-	if cache == "" {
-		return errNoCache
-	}
-	inside := path.Join(hubFolder(f.repo.id), "snapshots", commit)
-	f.folder = filepath.Join(cache, inside)
-	if err = os.MkdirAll(cache, 0o755); err == nil {
-		f.cache, err = os.OpenRoot(cache)
+	f.folder = filepath.Join(around, inside)
+	if err = os.MkdirAll(around, 0o755); err == nil {
+		f.root, err = os.OpenRoot(around)
 	}
 	if err == nil {
-		err = f.cache.MkdirAll(inside, 0o755)
+		err = f.root.MkdirAll(inside, 0o755)
 	}
-	return unwritable(filepath.Join(f.folder, weightsFile), err)
+	return unwritable(f.folder, err)
 }
 
 // remember notes which commit a branch or a tag is, in a new file that takes the old one's place.
 func (f *repositoryFetch) remember(revision string) error {
 	ref := path.Join(hubFolder(f.repo.id), "refs", revision)
-	err := f.cache.MkdirAll(path.Dir(ref), 0o755)
-	f.cache.Remove(ref + ".new")
-	if err == nil {
-		err = f.cache.WriteFile(ref+".new", []byte(f.commit), 0o644)
-	}
-	if err == nil {
-		err = f.cache.Rename(ref+".new", ref)
-	}
-	return unwritable(filepath.Join(f.env.inCache(""), ref), err)
-}
-
-// unwritable says where an error of writing a file came up; nil is none.
-func unwritable(dest string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
-		"elsewhere, and -model FILE uses it from there", filepath.Dir(dest), reason(err))
+	f.root.Remove(ref + ".new")
+	return unwritable(filepath.Join(f.env.cache, path.Dir(ref)), inOrder(
+		func() error { return f.root.MkdirAll(path.Dir(ref), 0o755) },
+		func() error { return f.root.WriteFile(ref+".new", []byte(f.commit), 0o644) },
+		func() error { return f.root.Rename(ref+".new", ref) }))
 }
 
 type hubFile struct {
 	repo, revision, name string
 	size                 int64
 	sum                  string // its SHA-256, or the SHA-1 that git gives it, in hexadecimal
-}
-
-// url is the file's address. The slash of a branch such as feature/x must not look like a folder's.
-func (f hubFile) url(hub *url.URL) string {
-	return hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision),
-		url.PathEscape(f.name)).String()
 }
 
 // sumOf is the sum, of the kind of f's, of what lies on the disk.
@@ -315,25 +300,25 @@ func (f hubFile) sumOf(file *os.File) (string, error) {
 
 // isComplete tells whether path is the file f, byte for byte.
 func isComplete(path string, f hubFile) bool {
-	file, err := openRegular(path)
+	info, err := regular(path)
+	if err != nil || info.Size() != f.size {
+		return false
+	}
+	file, err := os.Open(path)
 	if err != nil {
 		return false
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil || info.Size() != f.size {
-		return false
-	}
 	sum, err := f.sumOf(file)
 	return err == nil && sum == f.sum
 }
 
-// fetchFile makes dest the file f, which may be in the Hugging Face cache already.
+// fetchFile makes dest the file f, from the Hugging Face cache if it is there.
 func (d *Downloader) fetchFile(f hubFile, dest string) error {
 	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file: remove it, or name a model with -model", dest)
 	}
-	large := f.size >= worth // else it is there before anybody has read of it
+	folder, large := filepath.Dir(dest), f.size >= worth // a small one is there at once
 	if isComplete(dest, f) {
 		if large {
 			d.note(dest + " is there, and its checksum is right")
@@ -342,7 +327,7 @@ func (d *Downloader) fetchFile(f hubFile, dest string) error {
 	}
 	part, err := d.claim(f, dest)
 	if err != nil {
-		return unwritable(dest, err)
+		return unwritable(folder, err)
 	}
 	defer part.Close()
 	if isComplete(dest, f) { // by now
@@ -355,27 +340,27 @@ func (d *Downloader) fetchFile(f hubFile, dest string) error {
 	if d.quick {
 		more += "; -model circuit does without it"
 	}
-	cached := d.cached(f)
-	if cached != nil {
-		defer cached.Close()
-		source, more = cached.Name(), ""
+	cached := filepath.Join(hubCache(d.env), hubFolder(f.repo), "blobs", f.sum)
+	if !isFile(cached) { // where there are no links
+		cached = filepath.Join(hubCache(d.env), hubFolder(f.repo), "snapshots", f.revision, f.name)
+	}
+	isCached := isComplete(cached, f)
+	if isCached {
+		source, more = cached, ""
 	}
 	if large {
 		d.note(fmt.Sprintf("%s, %s, from %s into %s%s", f.name, bytesText(f.size), source, dest,
 			more))
 	}
 	d.progress(part.done, f.size)
-	if cached != nil {
-		err = cmp.Or(part.drop(), part.append(cached, func(int) {}))
+	if isCached {
+		err = part.copy(cached)
+	}
+	if err == nil { // on the disk, lest a power cut leave a file of this name without its bytes
+		err = inOrder(func() error { return d.persist(part.fill) }, part.Sync)
 	}
 	if err == nil {
-		err = d.persist(part.fill)
-	}
-	if err == nil {
-		err = part.Sync() // lest a power cut leave a file of the right name without its bytes
-	}
-	if err == nil {
-		return unwritable(dest, os.Rename(part.Name(), dest))
+		return unwritable(folder, os.Rename(part.Name(), dest))
 	}
 	_, network := errors.AsType[*failure](err)
 	if network && part.done > 0 {
@@ -387,22 +372,7 @@ func (d *Downloader) fetchFile(f hubFile, dest string) error {
 	if network {
 		return err
 	}
-	return unwritable(dest, err)
-}
-
-// cached is the file in the Hugging Face cache, which has it under its sum, or under its commit
-// where there are no links; nil where it has not.
-func (d *Downloader) cached(f hubFile) *os.File {
-	folder := filepath.Join(hubCache(d.env), hubFolder(f.repo))
-	path := filepath.Join(folder, "blobs", f.sum)
-	if !isFile(path) {
-		path = filepath.Join(folder, "snapshots", f.revision, f.name)
-	}
-	if !isComplete(path, f) {
-		return nil
-	}
-	file, _ := os.Open(path)
-	return file
+	return unwritable(folder, err)
 }
 
 // partialFile is the download of a file under way.
@@ -411,7 +381,6 @@ type partialFile struct {
 	*Downloader
 	hubFile
 	done    int64 // bytes that are there
-	spliced bool  // they are not of one answer
 	dropped int   // how often what was there had to be given up
 }
 
@@ -434,75 +403,88 @@ func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
 	}
 	part := &partialFile{File: file, Downloader: d, hubFile: f}
 	if part.done, err = file.Seek(0, io.SeekEnd); err == nil && part.done > f.size {
-		err = part.drop()
+		err = part.drop(nil)
 	}
-	part.spliced = part.done > 0
 	return part, err
 }
 
-// drop gives up what is there. A server that makes this necessary again and again is given up on.
-func (part *partialFile) drop() error {
-	part.done, part.spliced = 0, false
-	if part.dropped++; part.dropped > 3 {
-		return &failure{error: errors.New("the server's answers do not fit together")}
+// copy takes a file for what has arrived.
+func (part *partialFile) copy(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
 	}
+	defer file.Close()
+	if err = part.drop(nil); err == nil {
+		part.done, err = io.Copy(part.File, file)
+	}
+	return err
+}
+
+// drop gives up what is there, for a reason, which is returned. A server that makes it necessary
+// again and again is given up on.
+func (part *partialFile) drop(reason error) error {
+	if part.dropped++; part.dropped > 3 {
+		reason = failed("the server's answers do not fit together")
+	}
+	part.done = 0
 	_, err := part.Seek(0, io.SeekStart)
-	return cmp.Or(err, part.Truncate(0))
+	return cmp.Or(err, part.Truncate(0), reason)
 }
 
 // fill asks for what still lacks, appends what arrives, and makes sure of the checksum of what lies
 // on the disk then. The error is a *failure, or one of writing.
 func (part *partialFile) fill(ctx context.Context, arrived func(n int)) error {
+	spliced := part.done > 0 // it will not be of one answer
 	if part.done < part.size {
 		response, err := part.ask(ctx, http.MethodGet, part.hubFile, part.done)
 		if err != nil {
 			return err
 		}
 		defer response.Body.Close()
-		if err = part.position(response); err == nil {
-			err = part.append(response.Body, arrived)
+		if err = part.position(response); err != nil {
+			return err
 		}
-		if err != nil {
+		spliced = part.done > 0
+		if err = part.append(response.Body, arrived); err != nil {
 			return err
 		}
 	}
-	got, err := part.sumOf(part.File)
-	if err == nil && got != part.sum {
-		wrong := fmt.Errorf("wrong checksum: that of what arrived is %s, not %s; it was deleted",
-			got, part.sum)
-		err = cmp.Or(error(&failure{error: wrong, again: part.spliced}), part.drop())
+	sum, err := part.sumOf(part.File)
+	if err == nil && sum != part.sum {
+		wrong := failed("wrong checksum: that of what arrived is %s, not %s; it was deleted", sum,
+			part.sum)
+		wrong.again = spliced
+		err = part.drop(wrong)
 	}
 	return err
 }
 
 // position makes sure that the answer is the file, or its rest, and that it begins where part ends.
 func (part *partialFile) position(response *http.Response) error {
-	host, header := response.Request.URL.Host, response.Header
-	size := response.ContentLength // of the whole; -1 where that is not told
+	host, header, from := response.Request.URL.Host, response.Header, part.done
 	switch response.StatusCode {
 	case http.StatusOK:
+		from = 0
 	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
-		first, total, ok := parseContentRange(header.Get("Content-Range"))
-		if !ok || first != part.done {
-			return cmp.Or(part.drop(), error(&failure{again: true,
-				error: fmt.Errorf("%s sends a part other than the one asked for", host)}))
+		if first, ok := parseContentRange(header.Get("Content-Range")); !ok || first != from {
+			other := failed("%s sends a part other than the one asked for", host)
+			other.again = true
+			return part.drop(other)
 		}
-		size = total
 	default:
 		return part.refusal(response)
 	}
-	kind, coding := header.Get("Content-Type"), header.Get("Content-Encoding")
-	isPage := strings.HasPrefix(kind, "text/html")
-	if size != part.size && (size >= 0 || isPage) || coding != "" && coding != "identity" {
-		hint := ""
-		if isPage {
-			hint = ": does this network ask for a login?"
-		}
-		return &failure{error: fmt.Errorf("%s sends another file than that of %d bytes: %d bytes "+
-			"of %.40s %.20s%s", host, part.size, size, kind, coding, hint)}
+	size, kind, hint := from+response.ContentLength, header.Get("Content-Type"), ""
+	if strings.HasPrefix(kind, "text/html") {
+		hint = ": does this network ask for a login?"
 	}
-	if response.StatusCode == http.StatusOK && part.done > 0 { // the server does not do ranges
-		return part.drop()
+	if size != part.size && (response.ContentLength >= 0 || hint != "") {
+		return failed("%s sends another file than that of %d bytes: %d bytes of %.40s%s", host,
+			part.size, size, kind, hint)
+	}
+	if from < part.done { // the server does not do ranges
+		return part.drop(nil)
 	}
 	return nil
 }
@@ -519,14 +501,12 @@ func (part *partialFile) append(body io.Reader, arrived func(n int)) error {
 		arrived(n)
 		part.progress(part.done, part.size)
 		if err != nil && part.done < part.size {
-			part.spliced = part.done > 0
 			return broken(err)
 		}
 	}
 	if n, _ := io.ReadFull(body, buffer[:1]); n > 0 {
-		part.drop()
-		return &failure{error: fmt.Errorf("wrong size: more arrives than the %d bytes of the "+
-			"file; what arrived was deleted", part.size)}
+		return part.drop(failed("wrong size: more arrives than the %d bytes of the file; what "+
+			"arrived was deleted", part.size))
 	}
 	return nil
 }
@@ -542,18 +522,22 @@ type failure struct {
 
 func (f *failure) Unwrap() error { return f.error }
 
+func failed(format string, args ...any) *failure {
+	return &failure{error: fmt.Errorf(format, args...)}
+}
+
 // persist calls try until it succeeds, fails for good, or fails several times in a row without
 // bringing anything worth it; the pauses between the tries grow. try tells arrived of the bytes of
 // the file that have come; where they come too slowly its context ends.
 func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) error) error {
 	const longestWait = 310 * time.Second // the hub counts requests by 300 s
 	for tries := 1; ; tries++ {           // in a row without getting further
-		within, most := stall, 7
-		if !d.begun {
-			most = 4
-		}
-		if d.quick && !d.begun {
+		within, most := stall, 4
+		if d.quick {
 			within, most = start, 1
+		}
+		if d.begun {
+			within, most = stall, 7
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		watchdog := time.AfterFunc(within, cancel)
@@ -565,17 +549,21 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 			}
 		})
 		watchdog.Stop()
-		f, ok := errors.AsType[*failure](err)
-		if ok && ctx.Err() != nil {
-			f.error, f.again = fmt.Errorf("too slow: less than %s within %s", bytesText(worth),
-				within), true
-		}
+		tooSlow := ctx.Err() != nil
 		cancel()
+		f, ok := errors.AsType[*failure](err)
 		if !ok {
 			return err
 		}
+		if tooSlow {
+			f = failed("too slow: less than %s within %s", bytesText(worth), within)
+			f.again = true
+		}
 		f.begun = d.begun
-		wait := max(pause(max(tries, 1)), f.after)
+		// 1, 2, 4 … 32 s, each more or less by up to a quarter, lest the machines of a lab that
+		// were switched on together come back together too
+		wait := time.Second << min(max(tries-1, 0), 5)
+		wait = max(wait*3/4+rand.N(wait/2), f.after)
 		if !f.again || wait > longestWait || tries >= most {
 			return f
 		}
@@ -584,33 +572,28 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 	}
 }
 
-// pause is how long to wait after so many tries: 1, 2, 4 … 32 s, each more or less by up to a
-// quarter, lest the machines of a lab that were switched on together come back together too.
-func pause(tries int) time.Duration {
-	base := time.Second << min(tries-1, 5)
-	return base*3/4 + time.Duration(time.Now().UnixNano())%(base/2)
-}
-
-// ask asks the hub for a file from a byte on, with the user's token.
+// ask asks the hub for a file from a byte on, with the user's token. In the address the slash of a
+// branch such as feature/x must not look like a folder's.
 func (d *Downloader) ask(ctx context.Context, method string, f hubFile, from int64) (
 	*http.Response, error) {
-	request, err := http.NewRequestWithContext(ctx, method, f.url(d.hub), nil)
+	address := d.hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision), url.PathEscape(f.name))
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), nil)
 	if err != nil {
-		return nil, &failure{error: err}
+		return nil, broken(err)
 	}
 	request.Header.Set("User-Agent", "mechpatch")
 	request.Header.Set("Accept-Encoding", "identity")
 	if from > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	if token, _ := d.token(); token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
+	if d.token != "" {
+		request.Header.Set("Authorization", "Bearer "+d.token)
 	}
 	response, err := d.client.Do(request)
 	if err != nil {
-		err = broken(err)
+		return nil, broken(err)
 	}
-	return response, err
+	return response, nil
 }
 
 // checkRedirect judges a redirect. The standard library takes the token along to subdomains of the
@@ -624,9 +607,9 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 		answer.Header.Get("X-Linked-Etag") != "" && answer.Header.Get("X-Linked-Size") != "":
 		return http.ErrUseLastResponse
 	case len(via) >= 10:
-		return &failure{error: errors.New("more than 10 redirects")}
+		return failed("more than 10 redirects")
 	case from.Scheme == "https" && to.Scheme != "https":
-		return &failure{error: fmt.Errorf("%s redirects to an address without HTTPS", from.Host)}
+		return failed("%s redirects to an address without HTTPS", from.Host)
 	case to.Scheme != first.Scheme || !strings.EqualFold(to.Host, first.Host):
 		request.Header.Del("Authorization")
 	}
@@ -654,7 +637,7 @@ func (d *Downloader) announced(f hubFile) (hubFile, error) {
 			f.revision = commit // and the file is of the announced version even if main moves on
 		}
 		if err != nil {
-			return &failure{error: fmt.Errorf("%s %w", response.Request.URL.Host, err)}
+			return failed("%s %w", response.Request.URL.Host, err)
 		}
 		return nil
 	})
@@ -668,41 +651,29 @@ func parseAnnouncement(response *http.Response) (size int64, sum string, err err
 	header := response.Header
 	etag := strings.TrimSpace(cmp.Or(header.Get("X-Linked-Etag"), header.Get("ETag")))
 	sum = strings.ToLower(strings.Trim(strings.TrimPrefix(etag, "W/"), `"`))
+	size = response.ContentLength
+	if linked := header.Get("X-Linked-Size"); linked != "" || response.StatusCode != http.StatusOK {
+		size, err = strconv.ParseInt(strings.TrimSpace(linked), 10, 64)
+	}
+	lacking := "size (in X-Linked-Size or Content-Length)"
 	if len(sum) != 2*sha256.Size && len(sum) != 2*sha1.Size || !isHex(sum) {
-		return 0, "", errors.New("does not announce the file's checksum (in X-Linked-Etag " +
-			"or ETag), so that it could not be checked")
+		lacking = "checksum (in X-Linked-Etag or ETag)"
+	} else if err == nil && size >= 0 && size <= 1<<40 {
+		return size, sum, nil
 	}
-	size = parseLength(strings.TrimSpace(header.Get("X-Linked-Size")))
-	if header.Get("X-Linked-Size") == "" && response.StatusCode == http.StatusOK {
-		size = response.ContentLength
-	}
-	if size < 0 || size > 1<<40 {
-		return 0, "", errors.New("does not announce the file's size (in X-Linked-Size or " +
-			"Content-Length), so that it could not be checked")
-	}
-	return size, sum, nil
+	return 0, "", fmt.Errorf("does not announce the file's %s, so that it could not be checked",
+		lacking)
 }
 
-// parseContentRange reads a Content-Range, "bytes FIRST-LAST/TOTAL", where TOTAL may be "*" and is
-// then -1 (RFC 9110, section 14.4).
-func parseContentRange(s string) (first, total int64, ok bool) {
-	last, whole := int64(0), ""
-	n, _ := fmt.Sscanf(s, "bytes %d-%d/%s", &first, &last, &whole)
-	total = parseLength(whole)
-	return first, total, n == 3 && first >= 0 && last >= first && (whole == "*" || total > last)
-}
-
-// parseLength reads a number of bytes, digits alone; -1 if it is none.
-func parseLength(s string) int64 {
-	n, err := strconv.ParseUint(s, 10, 63)
-	if err != nil {
-		return -1
-	}
-	return int64(n)
+// parseContentRange reads the first byte of a Content-Range, "bytes FIRST-LAST/TOTAL" (RFC 9110,
+// section 14.4).
+func parseContentRange(s string) (first int64, ok bool) {
+	_, err := fmt.Sscanf(s, "bytes %d-", &first)
+	return first, err == nil && first >= 0
 }
 
 // broken explains why a request got no answer, or not all of it.
-func broken(err error) error {
+func broken(err error) *failure {
 	if known, ok := errors.AsType[*failure](err); ok {
 		return known
 	}
@@ -713,61 +684,52 @@ func broken(err error) error {
 		err = errors.New("the connection broke off")
 	}
 	if err.Error() == http.StatusText(http.StatusProxyAuthRequired) {
-		return &failure{error: fmt.Errorf("%w: the proxy wants a name and a password, as in "+
-			"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT", err)}
+		return failed("%w: the proxy wants a name and a password, as in "+
+			"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT", err)
 	}
 	return &failure{error: err, again: true}
 }
 
 // refusal explains an answer that is not the file.
-func (d *Downloader) refusal(response *http.Response) error {
-	code, kind := response.StatusCode, response.Header.Get("X-Error-Code")
-	f := &failure{
-		again: code >= 500 || code == http.StatusTooManyRequests ||
-			code == http.StatusRequestTimeout,
-		after: retryAfter(response),
+func (d *Downloader) refusal(response *http.Response) *failure {
+	code, who := response.StatusCode, "it wants a token in HF_TOKEN"
+	if d.token != "" {
+		who = "it does not accept the token in " + d.tokenFrom
 	}
-	advice, who := "", "it wants a token in HF_TOKEN"
-	if token, from := d.token(); token != "" {
-		who = "it does not accept the token in " + from
-	}
+	advice := map[string]string{
+		"RevisionNotFound": ": the repository has no such revision",
+		"RepoNotFound":     ": there is no such repository, or " + who,
+		"GatedRepo": ": its page on the hub has terms that must be agreed to, and the request " +
+			"needs the token of who did, in HF_TOKEN or by \"hf auth login\"",
+	}[response.Header.Get("X-Error-Code")]
+	absent := advice == "" && code == http.StatusNotFound
 	switch {
-	case kind == "RevisionNotFound":
-		advice = ": the repository has no such revision"
-	case kind == "RepoNotFound":
-		advice = ": there is no such repository, or " + who
-	case kind == "GatedRepo":
-		advice = ": its page on the hub has terms that must be agreed to, and the request needs " +
-			"the token of who did, in HF_TOKEN or by \"hf auth login\""
-	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		advice = ": perhaps " + who
-	case code == http.StatusNotFound:
-		f.absent = true
+	case absent && d.env.get("HF_ENDPOINT", "") != "":
+		advice = ": the file is not there; is HF_ENDPOINT right?"
+	case absent:
 		advice = ": the file is not there"
-		if d.env.getenv("HF_ENDPOINT") != "" {
-			advice += "; is HF_ENDPOINT right?"
-		}
+	case advice == "" && (code == http.StatusUnauthorized || code == http.StatusForbidden):
+		advice = ": perhaps " + who
 	}
-	f.error = fmt.Errorf("%s answers %d %s%s", response.Request.URL.Host, code,
-		http.StatusText(code), advice)
+	f := failed("%s answers %d %s%s", response.Request.URL.Host, code, http.StatusText(code),
+		advice)
+	f.absent, f.after = absent, retryAfter(response)
+	f.again = code >= 500 || code == http.StatusTooManyRequests ||
+		code == http.StatusRequestTimeout
 	return f
 }
 
-// retryAfter is how long a server wants to be left alone: the seconds or the date in Retry-After.
-// The hub's RateLimit comes with every answer, such as "api";r=0;t=55: only where no request is
-// left (r) is it what a 429 is about, and t are the seconds until they are counted anew.
+// noneLeft finds in the hub's RateLimit when requests are counted anew, in seconds, where none is
+// left: "api";r=0;t=55. It comes with every answer, and may not be what a 429 is about.
+var noneLeft = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,6})\b`)
+
+// retryAfter is how long a server wants to be left alone.
 func retryAfter(response *http.Response) time.Duration {
-	limit := map[string]int64{"r": -1, "t": -1}
-	for _, field := range strings.Split(response.Header.Get("RateLimit"), ";") {
-		name, value, _ := strings.Cut(field, "=")
-		limit[strings.TrimSpace(name)] = parseLength(strings.TrimSpace(value))
+	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+	limit := noneLeft.FindStringSubmatch(response.Header.Get("RateLimit"))
+	if response.StatusCode == http.StatusTooManyRequests && limit != nil {
+		seconds, _ = strconv.Atoi(limit[1])
+		seconds++
 	}
-	if response.StatusCode == http.StatusTooManyRequests && limit["r"] == 0 && limit["t"] >= 0 {
-		return time.Duration(min(limit["t"], 1<<20)+1) * time.Second
-	}
-	after := response.Header.Get("Retry-After")
-	if date, err := http.ParseTime(after); err == nil {
-		return time.Until(date)
-	}
-	return time.Duration(max(0, min(parseLength(after), 1<<20))) * time.Second
+	return time.Duration(max(0, min(seconds, 1<<20))) * time.Second
 }

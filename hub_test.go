@@ -38,9 +38,9 @@ var testFile = func() []byte {
 }()
 
 // testModel is testFile as a published model whose sum is known.
-func testModel() Published {
-	return Published{
-		name: "gpt2", repo: "openai-community/gpt2", revision: strings.Repeat("a", 40),
+func testModel() Repository {
+	return Repository{
+		name: "gpt2", id: "openai-community/gpt2", revision: strings.Repeat("a", 40),
 		size: int64(len(testFile)), sum: fmt.Sprintf("%x", sha256.Sum256(testFile)),
 	}
 }
@@ -209,10 +209,10 @@ func testEnv(t testing.TB, variables ...string) Env {
 	root := t.TempDir()
 	env := Env{
 		home: filepath.Join(root, "home"), dir: filepath.Join(root, "work"),
-		cache: filepath.Join(root, "cache"),
-		exe:   func() string { return filepath.Join(root, "bin", "mechpatch") },
+		cache: filepath.Join(root, "cache", "mechpatch"),
+		exe:   filepath.Join(root, "bin", "mechpatch"),
 	}
-	for _, folder := range []string{env.home, env.dir, env.cache, filepath.Dir(env.exe())} {
+	for _, folder := range []string{env.home, env.dir, env.cache, filepath.Dir(env.exe)} {
 		check(t, os.MkdirAll(folder, 0o755))
 	}
 	env.lookup = func(name string) (string, bool) {
@@ -232,7 +232,7 @@ func testDownloader(t testing.TB, address string, variables ...string) *Download
 	if network != nil {
 		d.client.Transport.(*http.Transport).DialContext = dial
 	}
-	d.table = []Published{testModel()}
+	set(t, &published, []Repository{testModel()})
 	t.Cleanup(d.client.CloseIdleConnections)
 	return d
 }
@@ -251,6 +251,8 @@ func leftovers(t testing.TB, dest string) []string {
 	}
 	return names
 }
+
+func cacheFile(env Env) string { return filepath.Join(env.cache, "gpt2.safetensors") }
 
 func partialOf(dest string) string { return dest + "." + testModel().sum[:16] + ".partial" }
 
@@ -289,7 +291,7 @@ const wrongSum, tooLong = "wrong checksum", "wrong size: more arrives than the 7
 func (test fetchTest) run(t *testing.T) {
 	hub := scripted(t, test.script...)
 	d := testDownloader(t, hub.URL)
-	dest := cacheFile("gpt2", d.env)
+	dest := cacheFile(d.env)
 	if test.before != nil {
 		write(t, partialOf(dest), test.before)
 	}
@@ -328,7 +330,7 @@ func TestFetch(t *testing.T) {
 	wrongSums := fmt.Sprintf("%s: that of what arrived is %x, not %s", wrongSum,
 		sha256.Sum256(wrong), testModel().sum)
 	longer, part := append(bytes.Clone(testFile), 'x'), testFile[:1000]
-	const login = "of text/html; charset=utf-8 : does this network ask for a login?"
+	const login = "of text/html; charset=utf-8: does this network ask for a login?"
 	const k = 100_000 // bytes, enough to be worth a try
 	otherRange := rangeCut("bytes 17-700000/700001", 17, 100)
 	for _, test := range []fetchTest{
@@ -371,8 +373,6 @@ func TestFetch(t *testing.T) {
 		{"wrong length", script{serve(part)}, nil, "GET", 0,
 			"sends another file than that of 700001 bytes: 1000 bytes of application/"},
 		{"no bytes", script{serve(nil)}, nil, "GET", 0, "of 700001 bytes: 0 bytes of"},
-		{"encoded", script{status(200, "Content-Encoding: gzip")}, nil, "GET", 0,
-			"another file than that of 700001 bytes: 0 bytes of  gzip"},
 		{"a login page", script{page}, nil, "GET", 0, login},
 		{"a login page without a length, over an earlier part", script{unsized(page)}, part,
 			"GET 1000", 1000, login},
@@ -456,7 +456,7 @@ func TestFetchSlow(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				hub := scripted(t, test.answer)
 				d := testDownloader(t, hub.URL)
-				d.quick, d.table[0].sum = test.quick, test.sum
+				d.quick, published[0].sum = test.quick, test.sum
 				path, err := d.fetch("gpt2", "")
 				if hub.requests() != test.requests {
 					t.Errorf("requests: %s", hub.requests())
@@ -481,7 +481,7 @@ func testFetchNotes(t *testing.T) {
 	d.note = func(line string) { notes = append(notes, line) }
 	d.fetch("gpt2", "")
 	d.fetch("gpt2", "")
-	dest := cacheFile("gpt2", d.env)
+	dest := cacheFile(d.env)
 	for i, want := range []string{
 		"model.safetensors, 700.0 kB, from " + hub.URL + "/openai-community/gpt2 into " + dest,
 		"the connection broke off; trying again in ",
@@ -588,7 +588,7 @@ func TestFetchAnnounced(t *testing.T) {
 					"X-Repo-Commit: "+test.commit, "Location: "+elsewhere.URL)(w, r)
 			})
 			d := testDownloader(t, hub.URL)
-			d.table = []Published{{name: "r", repo: "old/r", revision: "main"}}
+			set(t, &published, []Repository{{name: "r", id: "old/r", revision: "main"}})
 			path, err := d.fetch("r", "")
 			if !strings.HasPrefix(test.want, "/") {
 				checkFailed(t, err, test.want, test.want != "wrong checksum")
@@ -729,7 +729,7 @@ func TestFetchRepository(t *testing.T) {
 			d := testDownloader(t, hub.URL)
 			folder, err := d.fetch(test.spec, "")
 			repo := must(parseRepository(test.spec))
-			again, _ := findHere(Published{repo: repo.id}, repo.revision, d.env)
+			again, _ := findHere(repo, d.env)
 			var want []string
 			for _, name := range strings.Fields(test.gave) {
 				want = append(want, commit+" "+name)
@@ -828,7 +828,7 @@ func TestFetchToken(t *testing.T) {
 		http.Redirect(w, r, hub.URL+"/back", http.StatusFound)
 	})
 	d := testDownloader(t, hub.URL, "HF_TOKEN= hf_secret\r\n")
-	d.table = []Published{{name: "gpt2", repo: "o/gpt2", revision: "main"}}
+	set(t, &published, []Repository{{name: "gpt2", id: "o/gpt2", revision: "main"}})
 	path, err := d.fetch("gpt2", "")
 	checkFetched(t, path, err)
 	const file = "/o/gpt2/resolve/main/model.safetensors Bearer hf_secret"
@@ -1056,7 +1056,7 @@ func TestFetchChild(t *testing.T) {
 		t.Skip("runs as a child of TestFetchProcesses")
 	}
 	d := newDownloader(systemEnv(false), true)
-	d.table = []Published{testModel()}
+	set(t, &published, []Repository{testModel()})
 	must(d.fetch("gpt2", dest))
 	if data, _ := os.ReadFile(dest); !bytes.Equal(data, testFile) {
 		t.Errorf("%d bytes", len(data))
@@ -1065,23 +1065,9 @@ func TestFetchChild(t *testing.T) {
 
 func TestPublished(t *testing.T) {
 	for _, p := range published {
-		_, err := parseRepository(p.repo + "@" + p.revision)
+		_, err := parseRepository(p.id + "@" + p.revision)
 		if err != nil || !isCommit(p.revision) || p.sum != "" && (len(p.sum) != 64 || p.size == 0) {
 			t.Errorf("%s is not pinned: %v", p.name, err)
-		}
-	}
-}
-
-func TestFileURL(t *testing.T) {
-	file := hubFile{repo: "o/r", revision: "feature/50%", name: "a b#?.bin"}
-	for endpoint, want := range map[string]string{
-		"":                            "https://huggingface.co/o/r/",
-		"https://mirror.example/hub/": "https://mirror.example/hub/o/r/",
-	} {
-		d := testDownloader(t, endpoint)
-		check(t, d.online())
-		if got := file.url(d.hub); got != want+"resolve/feature%2F50%25/a%20b%23%3F.bin" {
-			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }
@@ -1108,7 +1094,7 @@ func TestHubToken(t *testing.T) {
 	} {
 		env := testEnv(t, strings.Split(strings.ReplaceAll(test.variables, "ROOT", root), " ")...)
 		env.home, env.dir = filepath.Join(root, "home"), filepath.Join(root, "work")
-		token, from := newDownloader(env, false).token()
+		token, from := hubToken(env)
 		if inRoot, err := filepath.Rel(root, from); err == nil && filepath.IsAbs(from) {
 			from = filepath.ToSlash(inRoot)
 		}
@@ -1141,7 +1127,8 @@ func TestRefusal(t *testing.T) {
 		response := &http.Response{StatusCode: test.status,
 			Header:  http.Header{"X-Error-Code": {test.kind}},
 			Request: httptest.NewRequest("GET", "http://hub/x", nil)}
-		f := d.refusal(response).(*failure)
+		check(t, d.online())
+		f := d.refusal(response)
 		if !strings.Contains(f.Error(), test.want) || f.again != test.again ||
 			f.absent != test.missing {
 			t.Errorf("%d %s: %v, %v, %v", test.status, test.kind, f, f.again, f.absent)
@@ -1176,7 +1163,6 @@ func TestCheckRedirect(t *testing.T) {
 
 // TestRetryAfter looks at how long a server makes one wait.
 func TestRetryAfter(t *testing.T) {
-	inAMinute := time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
 	for _, test := range []struct {
 		status       int
 		after, limit string
@@ -1187,7 +1173,6 @@ func TestRetryAfter(t *testing.T) {
 		{503, "-7", "", 0, 0},
 		{503, "soon", "", 0, 0},
 		{503, "9223372036854775807", "", time.Hour, 1 << 62},
-		{503, inAMinute, "", 50 * time.Second, time.Minute},
 		{429, "", `"resolvers";r=0;t=55`, 56 * time.Second, 56 * time.Second},
 		{429, "7", `"api" ; r=0 ; t = 280`, 281 * time.Second, 281 * time.Second},
 		{429, "7", `"api";q=3`, 7 * time.Second, 7 * time.Second},
@@ -1206,10 +1191,8 @@ func TestRetryAfter(t *testing.T) {
 
 func TestParseContentRange(t *testing.T) {
 	holds(t, func(s string) string { return fmt.Sprint(parseContentRange(s)) }, map[string]string{
-		"bytes 0-9/10": "0 10 true", "bytes 5-9/*": "5 -1 true", "bytes 5-9/9": "5 9 false",
-		"bytes 9-5/10": "9 10 false", "bytes */10": "0 -1 false", "bytes 5-9": "5 -1 false",
-		"bytes 5-9/99999999999999999999": "5 -1 false", "items 5-9/10": "0 -1 false",
-		"": "0 -1 false", "bytes -5-9/10": "-5 10 false",
+		"bytes 0-9/10": "0 true", "bytes 5-9/*": "5 true", "bytes */10": "0 false",
+		"bytes 5": "5 false", "items 5-9/10": "0 false", "": "0 false", "bytes -5-9/10": "-5 false",
 	})
 }
 
@@ -1218,9 +1201,8 @@ func FuzzParseContentRange(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		first, total, ok := parseContentRange(s)
-		if ok && (first < 0 || total != -1 && total <= first) {
-			t.Errorf("%q: %d of %d", s, first, total)
+		if first, ok := parseContentRange(s); ok && first < 0 {
+			t.Errorf("%q: %d", s, first)
 		}
 	})
 }

@@ -675,7 +675,7 @@ func (p *program) convert(words []string) error {
 // bundle makes a copy of a mechpatch with weights inside.
 func (p *program) bundle(words []string) error {
 	env := systemEnv(true)
-	exe := cmp.Or(p.exe, env.exe())
+	exe := cmp.Or(p.exe, env.exe)
 	if err := p.use(fileUse{"the program", exe, false}); err != nil {
 		return err
 	}
@@ -751,8 +751,9 @@ func (p *program) openModel() (*Model, error) {
 func (p *program) textTokenizer() (*tokenizer, error) {
 	env := systemEnv(true)
 	env.bundled = ownBundle()
-	_, asked, err := findAsked(p.model, env)
-	if _, ok := lookup(published, p.model); ok || err == nil && !asked {
+	found, err := findModel(p.model, env)
+	repo, _ := parseRepository(p.model)
+	if repo.name != "" || err == nil && !found.named && found.length == 0 {
 		return gpt2.obeys(p.textRules, vocabSize)
 	}
 	m, err := p.openModel()

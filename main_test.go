@@ -739,7 +739,7 @@ func smallGPT2() []byte {
 func TestDownloadedModel(t *testing.T) {
 	weights := smallGPT2()
 	hub := newRepositoryHub(t, map[string]string{"model.safetensors": string(weights)})
-	model, _ := lookup(published, "distilgpt2")
+	model := must(parseRepository("distilgpt2"))
 	hub.commits[model.revision] = model.revision
 	bareMachine(t, hub.URL)
 	file := filepath.Join(looseFolder(t), "distilgpt2.safetensors")
