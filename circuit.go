@@ -84,13 +84,14 @@ var commonWords = []struct {
 func newCircuit() *Model {
 	d := circuitWidth
 	m := &Model{
-		Config:  Config{circuitLayers, circuitHeads, d, circuitContext, vocabSize},
-		Variant: openAIs,
-		name:    circuitName,
-		source:  circuitSource,
-		wte:     tokenSigns(),
-		wpe:     positionWaves(),
-		lnF:     Norm{make([]float32, d), make([]float32, d)},
+		Config:    Config{circuitLayers, circuitHeads, d, circuitContext, vocabSize},
+		Variant:   openAIs,
+		name:      circuitName,
+		source:    circuitSource,
+		tokenizer: gpt2,
+		wte:       tokenSigns(),
+		wpe:       positionWaves(),
+		lnF:       Norm{make([]float32, d), make([]float32, d)},
 	}
 	for range m.layers {
 		unit := make([]float32, d)

@@ -27,9 +27,7 @@ const (
 // map[string]any, or nil for null.
 func parseJSON(data []byte) (object map[string]any, err error) {
 	defer catchFault(&err)
-	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
-		fail("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
-	}
+	refusePointer(data)
 	if !utf8.Valid(data) {
 		fail("not UTF-8")
 	}
@@ -62,6 +60,20 @@ func catchFault(err *error) {
 		*err = thrown.error
 	default:
 		panic(thrown)
+	}
+}
+
+// caught is what f fails with.
+func caught(f func()) (err error) {
+	defer catchFault(&err)
+	f()
+	return nil
+}
+
+// refusePointer fails where Git LFS has left a pointer in place of a file.
+func refusePointer(data []byte) {
+	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
+		fail("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
 	}
 }
 

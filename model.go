@@ -62,7 +62,7 @@ type Model struct {
 	headsAssumed bool     // nothing said how many heads there are
 	notes        []string // what the user should know about the file
 
-	tokenizer *tokenizer // nil: GPT-2's own
+	tokenizer *tokenizer
 
 	// [layers + 1]: each brings the weights of a layer into memory, the last one the unembedding;
 	// empty where they are not mapped.

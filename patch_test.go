@@ -30,8 +30,8 @@ func randomModel(c Config, seed int64) *Model {
 	linear := func(in, out int, spread float64) Linear {
 		return Linear{matrix(in, out, spread/math.Sqrt(float64(in))), vector(out, 0, .1)}
 	}
-	m := &Model{Config: c, Variant: openAIs, name: "random", source: "test", lnF: norm(),
-		wte: matrix(c.vocab, d, .14), wpe: matrix(c.context, d, .05)}
+	m := &Model{Config: c, Variant: openAIs, tokenizer: gpt2, name: "random", source: "test",
+		lnF: norm(), wte: matrix(c.vocab, d, .14), wpe: matrix(c.context, d, .05)}
 	for range c.layers {
 		m.blocks = append(m.blocks, Block{
 			norm(), linear(d, 3*d, 1.6), linear(d, d, .6),
@@ -545,7 +545,8 @@ func TestProgress(t *testing.T) {
 		}},
 		{"a study of all sites", 1 << 20, 12, func(progress func(float64)) error {
 			study := Study{site: "all", metric: metricDiff}
-			_, err := study.run(m, Question{Pair: pair, metric: metricDiff}, progress)
+			q := Question{Pair: pair, metric: metricDiff, tokenizer: gpt2}
+			_, err := study.run(m, q, progress)
 			return err
 		}},
 	} {

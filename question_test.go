@@ -125,7 +125,7 @@ func TestAdvice(t *testing.T) {
 		wantError(t, answer, err, want)
 	}
 	for id := 0; id < vocabSize; id += 7 {
-		advice := typed(nil, id)
+		advice := typed(gpt2, id)
 		for _, word := range strings.Split(advice, " or ") {
 			ids, err := answerTokens(m, unquoted(word))
 			if err != nil || len(ids) != 1 || ids[0] != id {
@@ -176,7 +176,7 @@ func TestSpaceNotes(t *testing.T) {
 		logits[gpt2BPE().encode(text)[0]] = logit
 	}
 	notes := func(answer string) string {
-		return strings.Join(spaceNotes(nil, answer, logits), "\n")
+		return strings.Join(spaceNotes(gpt2, answer, logits), "\n")
 	}
 	for answer, names := range map[string]string{
 		".": `. '=.' '#13'`, "Jones/was": `Jones '=Jones' '#25784'`, "30..40": `33 '=33' '#2091'`,

@@ -22,23 +22,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"sync"
 	"unicode/utf8"
 )
 
-// tokenizer maps texts to token ids and back, as a model was trained. nil is GPT-2's own. It is
-// safe for concurrent use.
+// tokenizer maps texts to token ids and back, as a model was trained. It is safe for concurrent
+// use.
 type tokenizer struct {
-	read func() *vocabulary // what lies beside the weights; read once, when it is first needed
-	rows int                // of the model's embedding: ids end before it
+	vocabulary func() *vocabulary // is read when it is first needed
+	rows       int                // of the model's embedding: ids end before it
 	textRules
 }
 
@@ -51,22 +48,26 @@ type textRules struct {
 }
 
 // gpt2 is GPT-2's own tokenizer.
-var gpt2 *tokenizer
+var gpt2 = &tokenizer{vocabulary: gpt2Vocabulary, rows: vocabSize}
 
 // newTokenizer is the tokenizer of a model with so many rows of embedding: what its metadata say,
 // else the files in its folder, either of which may be empty. They are read later, and refused
 // tells what is wrong with them.
 func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 	t := &tokenizer{rows: rows}
-	t.read = sync.OnceValue(func() *vocabulary {
-		s, err := readSpec(folder, meta, t.reading)
-		if err == nil {
-			var v *vocabulary
-			if v, err = s.build(rows); err == nil {
-				return v
-			}
+	t.vocabulary = sync.OnceValue(func() (v *vocabulary) {
+		s := new(vocabularySpec)
+		err := caught(func() {
+			s.read(folder, meta, t.reading)
+			v = s.build(rows)
+		})
+		if err != nil && s.file != "" {
+			err = fmt.Errorf("%s: %w", s.file, err)
 		}
-		return s.refuse(err)
+		if err != nil {
+			return s.refuse(err)
+		}
+		return v
 	})
 	return t
 }
@@ -74,14 +75,14 @@ func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 // obeys has the tokenizer of a model with so many rows obey the command line. It is called before
 // the first text.
 func (t *tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
-	if t == nil {
-		t = &tokenizer{read: gpt2Vocabulary, rows: rows}
+	if t == gpt2 {
+		t = &tokenizer{vocabulary: gpt2Vocabulary, rows: rows}
 	}
 	t.textRules = rules
 	if err := t.refused(); err != nil {
 		return nil, err
 	}
-	switch bos := t.read().bos; {
+	switch bos := t.vocabulary().bos; {
 	case rules.bosFirst && bos == noToken:
 		return nil, errors.New("-bos: nothing beside the weights says which token begins a text, " +
 			"or the class of tokenizer and config.json's bos_token_id say two")
@@ -92,24 +93,10 @@ func (t *tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
 	return t, nil
 }
 
-func (t *tokenizer) vocabulary() *vocabulary {
-	if t == nil {
-		return gpt2Vocabulary()
-	}
-	return t.read()
-}
-
-func (t *tokenizer) rules() textRules {
-	if t == nil {
-		return textRules{}
-	}
-	return t.textRules
-}
-
 // refused is nil, or why texts cannot be encoded: one line that names the file.
 func (t *tokenizer) refused() error {
 	err := t.vocabulary().refused
-	if err == nil || t.rules().numbers {
+	if err == nil || t.numbers {
 		return nil
 	}
 	return fmt.Errorf("%w; with -ids the texts and answers are token ids", err)
@@ -117,17 +104,17 @@ func (t *tokenizer) refused() error {
 
 // encode returns the token ids of a whole text, with what stands before it where that is asked for.
 func (t *tokenizer) encode(text string) ([]int, error) {
-	rules, v := t.rules(), t.vocabulary()
-	if rules.numbers {
+	if t.numbers {
 		return parseIDs(text, t.rows)
 	}
-	ids, err := v.encode(text, v.prefixSpace, rules.special)
+	v := t.vocabulary()
+	ids, err := v.encode(text, v.spec.PrefixSpace, t.special)
 	switch {
 	case err != nil:
 		return nil, err
-	case len(v.before) > 0:
-		return slices.Concat(v.before, ids), nil
-	case rules.bosFirst:
+	case len(v.spec.Before) > 0:
+		return slices.Concat(v.spec.Before, ids), nil
+	case t.bosFirst:
 		return slices.Insert(ids, 0, v.bos), nil
 	}
 	return ids, nil
@@ -135,17 +122,17 @@ func (t *tokenizer) encode(text string) ([]int, error) {
 
 // encodeWord returns the token ids of a text, such as an answer, by itself.
 func (t *tokenizer) encodeWord(text string) ([]int, error) {
-	if t.rules().numbers {
+	if t.numbers {
 		return parseIDs(text, t.rows)
 	}
-	return t.vocabulary().encode(text, false, t.rules().special)
+	return t.vocabulary().encode(text, false, t.special)
 }
 
 // token returns the bytes of one token, "#50300" for an id that has none. With -ids, GPT-2's tokens
 // do not name those of a model that has fewer, and no vocabulary beside it.
 func (t *tokenizer) token(id int) string {
 	v := t.vocabulary()
-	foreign := t.rules().numbers && v.file == "" && v.refused == nil && t.rows < endOfText
+	foreign := t.numbers && v.file == "" && v.refused == nil && t.rows < endOfText
 	if text := v.token(id); text != "" && !foreign {
 		return text
 	}
@@ -162,12 +149,11 @@ func (t *tokenizer) tokens(ids []int) []string {
 
 // notes tell what a user may not expect of a text's tokens.
 func (t *tokenizer) notes(text string) (notes []string) {
-	rules, v := t.rules(), t.vocabulary()
-	if rules.numbers {
+	if t.numbers {
 		return nil
 	}
-	var seen []int
-	for i := 0; i < len(text) && !rules.special && len(seen) < mostNotes; i++ {
+	v, seen := t.vocabulary(), []int{}
+	for i := 0; i < len(text) && !t.special && len(seen) < mostNotes; i++ {
 		for _, set := range v.added {
 			a := longestAt(text[i:], set)
 			if a == nil || !a.Special || slices.Contains(seen, a.ID) {
@@ -191,7 +177,7 @@ const mostNotes = 5
 
 // notesOnModel tell that a model's vocabulary is hardly the one that its texts are cut by.
 func (t *tokenizer) notesOnModel() []string {
-	if t == nil || t.numbers || t.rows >= endOfText || t.vocabulary().bpe != gpt2BPE() {
+	if t.numbers || t.rows >= endOfText || t.vocabulary().bpe != gpt2BPE() {
 		return nil
 	}
 	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model "+
@@ -227,22 +213,19 @@ func parseIDs(text string, rows int) ([]int, error) {
 
 type vocabulary struct {
 	*bpe
-	file        string          // where it was read, for errors; "" is GPT-2's own
-	rows        int             // ids of the model end before it
-	named       map[int]string  // the tokens that stand beside the BPE, such as <s>
-	added       [2][]addedToken // all of them by their texts, those that are looked for last behind
-	before      []int           // stand before every text
-	prefixSpace bool            // a text that does not begin with a space gets one
-	bos         int             // the token that begins a text, noToken where none is known
-	lacking     bool            // whether some bytes have no token
-	spec        *vocabularySpec
-	refused     error // why no text is encoded: then it only names tokens
+	file    string          // where it was read, for errors; "" is GPT-2's own
+	rows    int             // ids of the model end before it
+	named   map[int]string  // the tokens that stand beside the BPE, such as <s>
+	added   [2][]addedToken // all of them by their texts, those that are looked for last behind
+	plain   bool            // unless special tokens are looked for, none of them is
+	bos     int             // the token that begins a text, noToken where none is known
+	spec    *vocabularySpec
+	refused error // why no text is encoded: then it only names tokens
 }
 
 // gpt2Vocabulary is GPT-2's own.
 var gpt2Vocabulary = sync.OnceValue(func() *vocabulary {
-	v, _ := (&vocabularySpec{Base: gpt2Base}).build(vocabSize)
-	return v
+	return (&vocabularySpec{Base: gpt2Base}).build(vocabSize)
 })
 
 // token returns the bytes of a token, "" where an id has none.
@@ -254,44 +237,43 @@ func (v *vocabulary) token(id int) string {
 }
 
 // encode returns the token ids of a text, which with space begins with one.
-func (v *vocabulary) encode(text string, space, special bool) ([]int, error) {
+func (v *vocabulary) encode(text string, space, special bool) (ids []int, err error) {
+	defer catchFault(&err)
 	if v.refused != nil {
 		return nil, v.refused
 	}
 	for _, token := range sortedKeys(v.spec.Unsure) {
 		if special && strings.Contains(text, token) {
-			return nil, fmt.Errorf("-special: the text holds %s, which %s; with -ids the texts "+
-				"and answers are token ids", quote(token), v.spec.Unsure[token])
+			fail("-special: the text holds %s, which %s; with -ids the texts and answers are "+
+				"token ids", quote(token), v.spec.Unsure[token])
 		}
 	}
 	sets := v.added[:]
-	plain := func(a addedToken) bool { return !a.Special || special }
-	if !slices.ContainsFunc(v.added[0], plain) && !slices.ContainsFunc(v.added[1], plain) {
-		sets = nil // all is plain text
+	if v.plain && !special {
+		sets = nil
 	}
-	return v.appendAround(roomFor(text), text, space, special, sets)
+	return v.appendAround(roomFor(text), text, space, special, sets), nil
 }
 
 // appendAround appends the ids of a text in which added tokens are looked for before anything else:
 // those of the first set, from left to right and the longest where several begin, then, in what
 // remains, those of the next. Where special is false a special token is found, but stays plain
-// text. A byte that the vocabulary has no token for is an error.
+// text. A byte that the vocabulary has no token for is a fault.
 func (v *vocabulary) appendAround(
 	ids []int, text string, space, special bool, sets [][]addedToken,
-) ([]int, error) {
+) []int {
 	if len(sets) == 0 {
-		for i := 0; v.lacking && i < len(text); i++ {
+		for i := range len(text) {
 			if v.letters[text[i]] == noToken {
-				return nil, fmt.Errorf("%s has no token for the byte 0x%02X, as in %q",
-					v.file, text[i], text[max(0, i-4):min(len(text), i+4)])
+				fail("%s has no token for the byte 0x%02X, as in %q", v.file, text[i],
+					text[max(0, i-4):min(len(text), i+4)])
 			}
 		}
 		if space && text != "" && text[0] != ' ' {
 			text = " " + text
 		}
-		return v.appendText(ids, text), nil
+		return v.appendText(ids, text)
 	}
-	var err error
 	plain := 0 // where the text begins that is not yet encoded
 	for i := 0; i < len(text); {
 		a := longestAt(text[i:], sets[0])
@@ -303,17 +285,14 @@ func (v *vocabulary) appendAround(
 			i += len(a.Content)
 			continue
 		case a.SingleWord || a.LStrip || a.RStrip:
-			return nil, fmt.Errorf("the text holds %q, an added token with rules of its own in %s "+
-				"(single_word, lstrip, rstrip), which are not supported here", a.Content, v.file)
+			fail("the text holds %q, an added token with rules of its own in %s (single_word, "+
+				"lstrip, rstrip), which are not supported here", a.Content, v.file)
 		case a.ID >= v.rows:
-			return nil, fmt.Errorf("the text holds %q, token %d, but the model has %d rows: the "+
-				"tokenizer was given tokens after the model was trained (resize_token_embeddings)",
-				a.Content, a.ID, v.rows)
+			fail("the text holds %q, token %d, but the model has %d rows: the tokenizer was given "+
+				"tokens after the model was trained (resize_token_embeddings)", a.Content, a.ID,
+				v.rows)
 		}
-		if ids, err = v.appendAround(ids, text[plain:i], space, special, sets[1:]); err != nil {
-			return nil, err
-		}
-		ids = append(ids, a.ID)
+		ids = append(v.appendAround(ids, text[plain:i], space, special, sets[1:]), a.ID)
 		i += len(a.Content)
 		plain = i
 	}
@@ -321,23 +300,28 @@ func (v *vocabulary) appendAround(
 }
 
 // longestAt returns the longest token that the text begins with, nil for none. The tokens are in
-// the order of their texts, so that those that begin with the same bytes stand together.
-func longestAt(text string, tokens []addedToken) (longest *addedToken) {
-	for n := 0; len(tokens) > 0; n++ { // all of them begin with text[:n]
-		if len(tokens[0].Content) == n {
-			longest, tokens = &tokens[0], tokens[1:]
+// the order of their texts. So of those that are not behind the text the last begins with whatever
+// the text begins with: if it is not what is looked for, that begins both.
+func longestAt(text string, tokens []addedToken) *addedToken {
+	for {
+		n, found := slices.BinarySearchFunc(tokens, text, func(a addedToken, text string) int {
+			return cmp.Compare(a.Content, text)
+		})
+		if found {
+			return &tokens[n]
 		}
-		if n == len(text) {
-			break
+		if n == 0 {
+			return nil
 		}
-		from := func(c int) int { // where those begin whose next byte is c or more
-			return sort.Search(len(tokens), func(i int) bool {
-				return int(tokens[i].Content[n]) >= c
-			})
+		last, common := &tokens[n-1], 0
+		for common < len(last.Content) && last.Content[common] == text[common] {
+			common++
 		}
-		tokens = tokens[from(int(text[n])):from(int(text[n])+1)]
+		if common == len(last.Content) {
+			return last
+		}
+		tokens, text = tokens[:n-1], text[:common]
 	}
-	return longest
 }
 
 // vocabularySpec is what the files say, and in JSON what a converted file's metadata carry.
@@ -346,9 +330,9 @@ type vocabularySpec struct {
 	Vocab       map[string]int `json:"vocab,omitempty"` // in byte letters; none: the base's
 	Merges      []mergePair    `json:"merges,omitempty"`
 	Added       []addedToken   `json:"added_tokens,omitempty"`
-	Before      []int          `json:"before,omitempty"`
+	Before      []int          `json:"before,omitempty"` // stand before every text
 	BOS         *int           `json:"bos,omitempty"`
-	PrefixSpace bool           `json:"add_prefix_space,omitempty"`
+	PrefixSpace bool           `json:"add_prefix_space,omitempty"` // or the text begins with one
 	OneWord     bool           `json:"one_word,omitempty"`
 	WholeWords  bool           `json:"ignore_merges,omitempty"`
 	Refused     string         `json:"refused,omitempty"`
@@ -357,7 +341,7 @@ type vocabularySpec struct {
 	// why: a text that holds one is refused where special tokens are looked for.
 	Unsure map[string]string `json:"unsure,omitempty"`
 
-	file string
+	file string // that is being read: what reading fails with is about it
 }
 
 // What a spec calls GPT-2's own tokens and merges, and a vocabulary of added tokens alone.
@@ -374,77 +358,71 @@ type addedToken struct {
 	Special    bool   `json:"special,omitempty"`
 }
 
+func asAddedToken(v any, path string) addedToken {
+	o := as[map[string]any](v, path)
+	is := func(key string) bool { return as[bool](o[key], key) }
+	return addedToken{asInt(o["id"], "id"), as[string](o["content"], "content"),
+		is("single_word"), is("lstrip"), is("rstrip"), is("normalized"), is("special")}
+}
+
+func byID(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) }
+
 // mergePair is a merge: "a b" or ["a", "b"].
 type mergePair [2]string
 
-func (m *mergePair) fromJSON(v any) error {
-	if line, ok := v.(string); ok {
-		return m.parse(line)
+func asMerge(v any, path string) mergePair {
+	line, isLine := v.(string)
+	halves := strings.Split(line, " ")
+	if !isLine {
+		halves = asList(v, path, as[string])
 	}
-	halves, _ := v.([]any)
-	for i := range halves {
-		half, ok := halves[i].(string)
-		if len(halves) != 2 || !ok {
-			break
-		}
-		if m[i] = half; i == 1 {
-			return nil
-		}
+	if len(halves) != 2 {
+		fail("%s: a merge that is not two tokens: %s", path, quote(fmt.Sprint(v)))
 	}
-	return errors.New("a merge that is not two tokens")
+	return mergePair(halves)
 }
 
-func (m *mergePair) parse(line string) error {
-	left, right, ok := strings.Cut(line, " ")
-	if !ok || strings.Contains(right, " ") {
-		return fmt.Errorf("the merge %s is not two tokens with a space between", quote(line))
-	}
-	m[0], m[1] = left, right
-	return nil
-}
-
-// readSpec reads what a model's metadata say of its vocabulary, else the files in its folder;
-// GPT-2's where there are none. Together with an error it returns what names tokens all the same.
-func readSpec(folder string, meta map[string]string, reading string) (*vocabularySpec, error) {
-	s := new(vocabularySpec)
+// read reads what a model's metadata say of its vocabulary, else the files in its folder; GPT-2's
+// where there are none. What it has read where it fails names tokens all the same.
+func (s *vocabularySpec) read(folder string, meta map[string]string, reading string) {
 	if carried, ok := meta[metaTokenizer]; ok {
-		s.file = "the model's metadata"
-		said, err := parseJSON([]byte(carried))
-		if err == nil {
-			err = fill(reflect.ValueOf(s).Elem(), said, "")
-		}
-		if err != nil {
-			return s, fmt.Errorf("%s: not a vocabulary: %w", s.file, err)
-		}
-		if s.Refused != "" {
-			return s, errors.New(s.Refused)
-		}
-		return s, nil
+		s.readCarried(carried)
+		return
 	}
 	if folder == "" {
-		return s, nil
+		return
 	}
-	c := &tokenizerConfig{folder: folder}
-	for _, name := range []string{ // the last one has the last word
-		"config.json", "special_tokens_map.json", "tokenizer_config.json",
-	} {
-		var said map[string]any
-		err := cmp.Or(readJSON(folder, name, c), readJSON(folder, name, &said))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return s, err
-		}
-		if name != "config.json" {
-			c.said = append(c.said, said)
-		}
-	}
-	if err := readJSON(folder, "added_tokens.json", &c.Later); err != nil &&
-		!errors.Is(err, os.ErrNotExist) {
-		return s, err
-	}
+	c := s.readConfig(folder)
 	if isFile(filepath.Join(folder, "tokenizer.json")) {
-		return c.readTokenizerJSON(reading)
+		s.readTokenizerJSON(c, reading)
+	} else {
+		s.readVocabAndMerges(c)
 	}
-	return c.readVocabAndMerges()
+}
+
+// readCarried reads the spec that a converted file's metadata carry.
+func (s *vocabularySpec) readCarried(carried string) {
+	s.file = "the model's metadata"
+	o, err := parseJSON([]byte(carried))
+	if err != nil {
+		fail("not a vocabulary: %w", err)
+	}
+	is := func(key string) bool { return as[bool](o[key], key) }
+	s.Base = as[string](o["base"], "base")
+	s.Vocab = asMap(o["vocab"], "vocab", asInt)
+	s.Merges = asList(o["merges"], "merges", asMerge)
+	s.Added = asList(o["added_tokens"], "added_tokens", asAddedToken)
+	s.Before = asList(o["before"], "before", asInt)
+	if o["bos"] != nil {
+		s.BOS = new(asInt(o["bos"], "bos"))
+	}
+	s.PrefixSpace, s.OneWord = is("add_prefix_space"), is("one_word")
+	s.WholeWords = is("ignore_merges")
+	s.Unsure = asMap(o["unsure"], "unsure", as[string])
+	if refused := as[string](o["refused"], "refused"); refused != "" {
+		s.file = "" // which that names
+		fail("%s", refused)
+	}
 }
 
 const mostTokens = 1 << 22
@@ -452,75 +430,98 @@ const mostTokens = 1 << 22
 // largestTokenizer bounds the files. Those of vocabularies with 50,000 tokens have 2 MB.
 const largestTokenizer = 32 << 20
 
-// readVocabularyFile reads a file of a folder.
-func readVocabularyFile(folder, name string, parse func(data []byte) error) error {
-	path := filepath.Join(folder, name)
-	data, err := readBounded(path, largestTokenizer)
-	if strings.HasPrefix(string(data), "version https://git-lfs") {
-		err = errors.New("this is a Git LFS pointer, not the file itself: fetch it with " +
-			"`git lfs pull`")
-	}
-	if err == nil {
-		err = parse(data)
+// readFile reads a file of a folder; nil where there is none.
+func (s *vocabularySpec) readFile(folder, name string) []byte {
+	s.file = filepath.Join(folder, name)
+	data, err := readBounded(s.file, largestTokenizer)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, reason(err))
+		fail("%w", reason(err))
 	}
-	return nil
+	refusePointer(data)
+	return data
 }
 
-func readJSON(folder, name string, into any) error {
-	return readVocabularyFile(folder, name, func(data []byte) error {
-		said, err := parseJSON(data)
-		if err != nil {
-			return err
-		}
-		return fill(reflect.ValueOf(into).Elem(), said, "")
-	})
+func (s *vocabularySpec) readJSON(folder, name string) map[string]any {
+	data := s.readFile(folder, name)
+	if data == nil {
+		return nil
+	}
+	said, err := parseJSON(data)
+	if err != nil {
+		fail("%w", err)
+	}
+	return said
 }
 
-// tokenizerConfig is what decides the ids of a plain text in tokenizer_config.json,
-// special_tokens_map.json, config.json and added_tokens.json.
+// tokenizerConfig is what decides the ids of a plain text in config.json, special_tokens_map.json,
+// tokenizer_config.json and added_tokens.json.
 type tokenizerConfig struct {
-	Class       string                `json:"tokenizer_class"`
-	ModelType   string                `json:"model_type"`
-	PrefixSpace *bool                 `json:"add_prefix_space"`
-	AddBOS      *bool                 `json:"add_bos_token"`
-	AddEOS      bool                  `json:"add_eos_token"`
-	BOS         tokenName             `json:"bos_token"`
-	EOS         tokenName             `json:"eos_token"`
-	UNK         tokenName             `json:"unk_token"`
-	PAD         tokenName             `json:"pad_token"`
-	Additional  []tokenName           `json:"additional_special_tokens"`
-	Decoder     map[string]addedToken `json:"added_tokens_decoder"`
-	BOSID       any                   `json:"bos_token_id"` // of several, a list
+	folder  string
+	said    map[string]any         // in the first three, of which the last has the last word
+	special [2]map[string][]string // the tokens that each key of the last two makes special
+	later   map[string]int         // added_tokens.json
 
-	Later  map[string]int
-	said   []map[string]any // all of special_tokens_map.json and of tokenizer_config.json
-	folder string
+	// What was said, read.
+	class   string // of tokenizer that transformers makes, without "Fast"; "" if nothing says it
+	bos     string
+	names   []string     // of special tokens
+	decoder []addedToken // added_tokens_decoder
 }
 
-// tokenName is the text of a token, which is written as "<s>" or {"content": "<s>", …}.
-type tokenName string
-
-func (t *tokenName) fromJSON(v any) error {
-	if object, ok := v.(map[string]any); ok {
-		v = object["content"]
+func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
+	c := &tokenizerConfig{folder: folder, said: map[string]any{}}
+	for i, name := range []string{
+		"config.json", "special_tokens_map.json", "tokenizer_config.json",
+	} {
+		special := map[string][]string{}
+		for key, value := range s.readJSON(folder, name) {
+			special[key] = tokensNamed(key, value)
+			if value != nil {
+				c.said[key] = value
+			}
+		}
+		c.special[max(0, i-1)] = special
+		c.understand()
 	}
-	text, ok := v.(string)
-	if *t = tokenName(text); !ok {
-		return errors.New("neither text nor a token")
-	}
-	return nil
+	c.later = asMap(s.readJSON(folder, "added_tokens.json"), "added_tokens", asInt)
+	return c
 }
 
-// class is the class of tokenizer that transformers makes, without "Fast"; "" if nothing says it.
-func (c *tokenizerConfig) class() string {
-	if c.Class == "" && c.ModelType == "gpt2" {
-		return "GPT2Tokenizer"
+// understand reads what was said so far.
+func (c *tokenizerConfig) understand() {
+	c.class = as[string](c.said["tokenizer_class"], "tokenizer_class")
+	if as[string](c.said["model_type"], "model_type") == "gpt2" {
+		c.class = cmp.Or(c.class, "GPT2Tokenizer")
 	}
-	return strings.TrimSuffix(c.Class, "Fast")
+	c.class = strings.TrimSuffix(c.class, "Fast")
+	for _, key := range []string{"add_prefix_space", "add_bos_token", "add_eos_token"} {
+		as[bool](c.said[key], key)
+	}
+	c.names = tokensNamed(additional, c.said[additional])
+	for _, key := range []string{"pad_token", "unk_token", "eos_token", "bos_token"} {
+		named := tokensNamed(key, c.said[key])
+		if c.said[key] != nil && len(named) != 1 {
+			fail("%s: neither text nor a token", key)
+		}
+		c.names, c.bos = append(c.names, named...), strings.Join(named, "")
+	}
+	c.decoder = nil
+	said := asMap(c.said["added_tokens_decoder"], "added_tokens_decoder", asAddedToken)
+	for key, a := range said {
+		id, err := strconv.Atoi(key)
+		if err != nil {
+			fail("added_tokens_decoder: %s is not a token id", quote(key))
+		}
+		a.ID = id
+		c.decoder = append(c.decoder, a)
+	}
 }
+
+func (c *tokenizerConfig) is(key string) bool  { return c.said[key] == true }
+func (c *tokenizerConfig) has(key string) bool { return c.said[key] != nil }
 
 // The classes that rebuild a byte-level BPE of a tokenizer.json's tokens and merges in transformers
 // 5, and those that take the file as it is.
@@ -537,18 +538,19 @@ const standardToken = "<|endoftext|>"
 // does not count beside an added_tokens_decoder.
 func (c *tokenizerConfig) standard(keys ...string) bool {
 	left := func(key string) bool {
-		_, inMap := c.said[0][key]
-		_, inConfig := c.said[1][key]
-		return !inConfig && (!inMap || c.Decoder != nil)
+		_, inMap := c.special[0][key]
+		_, inConfig := c.special[1][key]
+		return !inConfig && (!inMap || c.has("added_tokens_decoder"))
 	}
-	return slices.Contains(rebuilding, c.class()) && slices.ContainsFunc(keys, left)
+	return slices.Contains(rebuilding, c.class) && slices.ContainsFunc(keys, left)
 }
 
-// tokensNamed are the tokens that a key of a configuration makes special: one, a list, or an object
-// of them by names.
+const additional = "additional_special_tokens"
+
+// tokensNamed are the tokens that a key of a configuration makes special: one, "<s>" or {"content":
+// "<s>", …}, or a list, or an object of them by names.
 func tokensNamed(key string, value any) (tokens []string) {
-	lists := []string{"additional_special_tokens", "extra_special_tokens",
-		"model_specific_special_tokens"}
+	lists := []string{additional, "extra_special_tokens", "model_specific_special_tokens"}
 	if !strings.HasSuffix(key, "_token") && !slices.Contains(lists, key) {
 		return nil
 	}
@@ -571,157 +573,100 @@ func tokensNamed(key string, value any) (tokens []string) {
 }
 
 // readVocabAndMerges reads the older form, or finds what else there is in the folder.
-func (c *tokenizerConfig) readVocabAndMerges() (*vocabularySpec, error) {
-	const vocabName, mergesName, config = "vocab.json", "merges.txt", "tokenizer_config.json"
+func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 	in := func(name string) string { return filepath.Join(c.folder, name) }
-	s := &vocabularySpec{file: in(vocabName)}
-	known := slices.Contains(slices.Concat(plainClass, rebuilding), c.class())
-	hasVocab, hasMerges := isFile(s.file), isFile(in(mergesName))
+	known := slices.Contains(slices.Concat(plainClass, rebuilding), c.class)
+	hasVocab, hasMerges := isFile(in("vocab.json")), isFile(in("merges.txt"))
 	if hasVocab {
-		if err := readJSON(c.folder, vocabName, &s.Vocab); err != nil {
-			return s, err
-		}
+		s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt)
 	}
 	if !hasVocab || !hasMerges {
 		if isFile(in("meta.pkl")) {
-			return readCharacters(c.folder)
+			s.readCharacters(c.folder)
+			return
 		}
-		for _, other := range [][2]string{
-			{"spiece.model", "SentencePiece"}, {"tokenizer.model", "SentencePiece"},
-			{"sentencepiece.bpe.model", "SentencePiece"}, {"spm.model", "SentencePiece"},
-			{"vocab.txt", "WordPiece"},
-		} {
-			if isFile(in(other[0])) {
-				return s, fmt.Errorf("%s: this vocabulary is of the kind %s, not a byte-level BPE",
-					in(other[0]), other[1])
-			}
-		}
-		switch {
+		s.refuseOthers(c.folder)
+		switch s.file = c.folder; {
 		case !known:
-			return s, fmt.Errorf("%s: the model was made for a %s, and no vocabulary lies beside "+
-				"it", c.folder, shorten(c.Class))
+			fail("the model was made for a %s, and no vocabulary lies beside it", shorten(c.class))
 		case hasVocab:
-			return s, fmt.Errorf("%s: without %s this is not a byte-level BPE", s.file, mergesName)
+			fail("without merges.txt beside vocab.json this is not a byte-level BPE")
 		case hasMerges:
-			return s, fmt.Errorf("%s: without %s the tokens' ids are not known", in(mergesName),
-				vocabName)
+			fail("without vocab.json beside merges.txt the tokens' ids are not known")
 		}
+		s.addTokens(c, nil)
 		s.file = ""
-		return s, s.addTokens(c)
+		return
 	}
 	if len(s.Vocab) == 0 {
-		return s, fmt.Errorf("%s: it holds no tokens", s.file)
+		fail("it holds no tokens")
 	}
-	err := readVocabularyFile(c.folder, mergesName, func(data []byte) (err error) {
-		s.Merges, err = parseMerges(string(data))
-		return err
-	})
-	s.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
-	bos, hasBOS := s.Vocab[string(c.BOS)]
-	addsBOS := c.AddBOS != nil && *c.AddBOS
+	s.Merges = parseMerges(string(s.readFile(c.folder, "merges.txt")))
+	s.PrefixSpace = c.is("add_prefix_space")
+	s.file = in("tokenizer_config.json")
+	bos, hasBOS := s.Vocab[c.bos]
 	switch {
-	case err != nil:
-		return s, err
 	case !known:
-		return s, fmt.Errorf("%s: beside it tokenizer_class is %s, which cuts texts in another "+
-			"way than GPT-2's", s.file, shorten(c.Class))
-	case c.AddEOS:
-		return s, fmt.Errorf("%s: add_eos_token asks for a token behind every text: not supported",
-			in(config))
-	case addsBOS && !hasBOS:
-		return s, fmt.Errorf("%s: add_bos_token is true, but bos_token, %s, is not in %s",
-			in(config), quote(string(c.BOS)), vocabName)
-	case addsBOS:
+		fail("tokenizer_class is %s, which cuts texts in another way than GPT-2's",
+			shorten(c.class))
+	case c.is("add_eos_token"):
+		fail("add_eos_token asks for a token behind every text: not supported")
+	case c.is("add_bos_token") && !hasBOS:
+		fail("add_bos_token is true, but bos_token, %s, is not in vocab.json", quote(c.bos))
+	case c.is("add_bos_token"):
 		s.Before = []int{bos}
 	}
-	return s, s.addTokens(c)
+	s.file = in("vocab.json")
+	s.addTokens(c, nil)
+}
+
+// refuseOthers fails where a vocabulary of another kind lies in a folder.
+func (s *vocabularySpec) refuseOthers(folder string) {
+	for _, name := range []string{
+		"spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model", "vocab.txt",
+	} {
+		if s.file = filepath.Join(folder, name); isFile(s.file) {
+			kind := "SentencePiece"
+			if name == "vocab.txt" {
+				kind = "WordPiece"
+			}
+			fail("this vocabulary is of the kind %s, not a byte-level BPE", kind)
+		}
+	}
 }
 
 // readCharacters reads nanoGPT's meta.pkl, a vocabulary of characters: a dict with a dict stoi from
 // each of them to its id.
-func readCharacters(folder string) (*vocabularySpec, error) {
-	s := &vocabularySpec{file: filepath.Join(folder, "meta.pkl")}
-	return s, readVocabularyFile(folder, "meta.pkl", func(data []byte) error {
-		meta, err := parsePickle(data)
-		if err != nil {
-			return err
+func (s *vocabularySpec) readCharacters(folder string) {
+	meta, err := parsePickle(s.readFile(folder, "meta.pkl"))
+	if err != nil {
+		fail("%w", err)
+	}
+	stoi, ok := meta["stoi"].(map[string]any)
+	if !ok {
+		fail("it has no dict stoi of characters and ids")
+	}
+	for _, character := range sortedKeys(stoi) {
+		id, err := strconv.Atoi(fmt.Sprint(stoi[character]))
+		if err != nil || utf8.RuneCountInString(character) != 1 {
+			fail("its stoi is not of characters and ids: %s", quote(character))
 		}
-		stoi, ok := meta["stoi"].(map[string]any)
-		if !ok {
-			return errors.New("it has no dict stoi of characters and ids")
-		}
-		for _, character := range slices.Sorted(maps.Keys(stoi)) {
-			id, err := strconv.Atoi(fmt.Sprint(stoi[character]))
-			if err != nil || utf8.RuneCountInString(character) != 1 {
-				return fmt.Errorf("its stoi is not of characters and ids: %s", quote(character))
-			}
-			s.Added = append(s.Added, addedToken{ID: id, Content: character})
-		}
-		s.Base = characterBase
-		return nil
-	})
+		s.Added = append(s.Added, addedToken{ID: id, Content: character})
+	}
+	s.Base = characterBase
 }
 
 // parseMerges reads merges.txt: "a b" on each line, perhaps after a line with a version.
-func parseMerges(data string) ([]mergePair, error) {
-	merges, n := []mergePair{}, 0
+func parseMerges(data string) (merges []mergePair) {
+	n := 0
 	for line := range strings.Lines(data) {
 		n++
-		line = strings.TrimRight(line, "\r\n")
-		if strings.HasPrefix(line, "#version") {
-			continue
+		if !strings.HasPrefix(line, "#version") {
+			line = strings.TrimRight(line, "\r\n")
+			merges = append(merges, asMerge(line, "line "+strconv.Itoa(n)))
 		}
-		var m mergePair
-		if err := m.parse(line); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		merges = append(merges, m)
 	}
-	return merges, nil
-}
-
-// tokenizerJSON is tokenizer.json, without truncation and padding, which are for batches of texts.
-type tokenizerJSON struct {
-	Added         []addedToken   `json:"added_tokens"`
-	Normalizer    *stage         `json:"normalizer"`
-	PreTokenizer  *stage         `json:"pre_tokenizer"`
-	PostProcessor *stage         `json:"post_processor"`
-	Model         map[string]any `json:"model"`
-}
-
-// stage is something that is done to a text, or several such things: "Sequence".
-type stage struct {
-	Type          string  `json:"type"`
-	PrefixSpace   *bool   `json:"add_prefix_space"`
-	UseRegex      *bool   `json:"use_regex"`
-	Normalizers   []stage `json:"normalizers"`
-	PreTokenizers []stage `json:"pretokenizers"`
-	Processors    []stage `json:"processors"`
-	Single        []struct {
-		Sequence     *template `json:"Sequence"`
-		SpecialToken *template `json:"SpecialToken"`
-	} `json:"single"`
-	SpecialTokens map[string]template `json:"special_tokens"`
-}
-
-// template is a piece of what is put together of a text and special tokens.
-type template struct {
-	ID  string `json:"id"`
-	IDs []int  `json:"ids"`
-}
-
-// flat is the stages one after the other, without the sequences that hold them.
-func (p *stage) flat() (list []stage) {
-	if p == nil || p.Type != "Sequence" {
-		if p != nil {
-			list = append(list, *p)
-		}
-		return list
-	}
-	for _, inner := range slices.Concat(p.Normalizers, p.PreTokenizers, p.Processors) {
-		list = append(list, inner.flat()...)
-	}
-	return list
+	return merges
 }
 
 // readTokenizerJSON reads tokenizer.json in both ways that libraries read it: by the file, as
@@ -729,240 +674,218 @@ func (p *stage) flat() (list []stage) {
 // from tokenizer_config.json, and in its version 5 GPT-2's class rebuilds the rest of tokens,
 // merges, added tokens and post_processor alone, where version 4 went by the file. Where the two
 // differ only the user can know which the model was trained with: then reading says it.
-func (c *tokenizerConfig) readTokenizerJSON(reading string) (*vocabularySpec, error) {
-	path, class := filepath.Join(c.folder, "tokenizer.json"), c.class()
-	var t tokenizerJSON
-	if err := readJSON(c.folder, "tokenizer.json", &t); err != nil {
-		return new(vocabularySpec), err
-	}
-	s, err := t.spec(path, c, t.Added)
-	byClass, classErr := s, err
+func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
+	t := s.readJSON(c.folder, "tokenizer.json")
+	s.readModel(t)
+	added := asList(t["added_tokens"], "added_tokens", asAddedToken)
+	byFile, byClass := *s, *s
+	err := caught(func() {
+		byFile.readRules(t)
+		byFile.addTokens(c, added)
+	})
+	var classErr error
 	switch {
-	case slices.Contains(rebuilding, class):
-		prefix := c.PrefixSpace != nil && *c.PrefixSpace
-		model := map[string]any{"type": t.Model["type"], "vocab": t.Model["vocab"],
-			"merges": t.Model["merges"]}
-		rebuilt := tokenizerJSON{PostProcessor: t.PostProcessor, Model: model,
-			PreTokenizer: &stage{Type: "ByteLevel", PrefixSpace: &prefix}}
-		if c.Decoder == nil {
-			rebuilt.Added = slices.SortedStableFunc(slices.Values(t.Added), byID)
+	case slices.Contains(rebuilding, c.class):
+		if added = slices.SortedStableFunc(slices.Values(added), byID); c.decoder != nil {
+			added = nil
 		}
-		byClass, classErr = rebuilt.spec(path, c, rebuilt.Added)
-	case !slices.Contains(plainClass, class):
-		classErr = fmt.Errorf("%s: its tokenizer_class, %s, has rules of its own in transformers "+
-			"5, such as <s> and </s> around every text, which are not computed here", path,
-			shorten(c.Class))
-	case err == nil && class != "TokenizersBackend" &&
-		(c.PrefixSpace != nil || class == "PreTrainedTokenizer"):
-		copied := *s
-		copied.PrefixSpace = c.PrefixSpace != nil && *c.PrefixSpace
-		byClass = &copied
+		classErr = caught(func() { byClass.addTokens(c, added) })
+		byClass.PrefixSpace = c.is("add_prefix_space")
+	case !slices.Contains(plainClass, c.class):
+		classErr = fmt.Errorf("its tokenizer_class, %s, has rules of its own in transformers 5, "+
+			"such as <s> and </s> around every text, which are not computed here",
+			shorten(c.class))
+	default:
+		byClass, classErr = byFile, err
+		if c.class == "PreTrainedTokenizer" || c.class == "" && c.has("add_prefix_space") {
+			byClass.PrefixSpace = c.is("add_prefix_space")
+		}
 	}
-	differ := differences(s, byClass)
-	config := filepath.Join(c.folder, "tokenizer_config.json")
+	differ := differences(&byFile, &byClass)
+	*s = byFile
 	switch {
 	case reading == "file" || err != nil && classErr != nil:
-		return s, err
 	case reading == "class":
-		return byClass, classErr
+		*s, err = byClass, classErr
 	case err != nil:
-		return s, fmt.Errorf("%w; but transformers 5 leaves that out, by the class %s: with "+
-			"-tokenizer class it is left out here", err, class)
+		err = fmt.Errorf("%w; but transformers 5 leaves that out, by the class %s: with "+
+			"-tokenizer class it is left out here", err, c.class)
 	case classErr != nil:
-		return s, fmt.Errorf("%w; tokenizers and transformers 4 go by the file: -tokenizer file",
+		err = fmt.Errorf("%w; tokenizers and transformers 4 go by the file: -tokenizer file",
 			classErr)
-	case len(differ[0]) > 0:
-		return s, fmt.Errorf("%s: to tokenizers it is %s in this file, to transformers 5 %s, by "+
-			"its class %s: -tokenizer file or -tokenizer class says which the model was trained "+
-			"with", path, strings.Join(differ[0], ", "), strings.Join(differ[1], ", "),
-			cmp.Or(class, "and tokenizer_config.json"))
-	case c.AddBOS != nil && *c.AddBOS != (s.Before != nil) || c.AddEOS:
-		return s, fmt.Errorf("%s: add_bos_token or add_eos_token says otherwise than %s, which "+
-			"counts in transformers: -tokenizer file, if it did for the model", config, path)
+	case differ[0] != differ[1]:
+		err = fmt.Errorf("to tokenizers it is %s in this file, to transformers 5 %s, by its class "+
+			"%s: -tokenizer file or -tokenizer class says which the model was trained with",
+			differ[0], differ[1], cmp.Or(c.class, "and tokenizer_config.json"))
+	case c.has("add_bos_token") && c.is("add_bos_token") != (s.Before != nil),
+		c.is("add_eos_token"):
+		err = errors.New("add_bos_token or add_eos_token of tokenizer_config.json says otherwise " +
+			"than its post_processor, which counts in transformers: -tokenizer file, if it did " +
+			"for the model")
 	}
-	return s, nil
+	if err != nil {
+		fail("%w", err)
+	}
 }
 
 // differences tell what two readings of a file have that differs: as the one has it, as the other.
-func differences(a, b *vocabularySpec) (differ [2][]string) {
-	for _, d := range []struct {
-		name string
-		has  [2]any
-	}{
-		{"add_prefix_space", [2]any{a.PrefixSpace, b.PrefixSpace}},
-		{"use_regex", [2]any{!a.OneWord, !b.OneWord}},
-		{"ignore_merges", [2]any{a.WholeWords, b.WholeWords}},
-	} {
-		for i, has := range d.has {
-			if d.has[0] != d.has[1] {
-				differ[i] = append(differ[i], fmt.Sprint(d.name, " ", has))
-			}
-		}
-	}
-	if slices.Equal(a.Added, b.Added) {
-		return differ
-	}
-	n := 0
-	for n < len(a.Added) && n < len(b.Added) && a.Added[n] == b.Added[n] {
+func differences(a, b *vocabularySpec) (differ [2]string) {
+	n := 0 // of the added tokens, which are in the order of ids, are the same
+	for n < min(len(a.Added), len(b.Added)) && a.Added[n] == b.Added[n] {
 		n++
 	}
-	// They are in the order of ids, so that the first that differs is nowhere in the other.
-	first := slices.MinFunc(slices.Concat(a.Added[n:], b.Added[n:]), byID)
-	for i, added := range [][]addedToken{a.Added, b.Added} {
-		is := "none"
-		for _, t := range added {
-			if t.Content == first.Content {
-				is = fmt.Sprint(t.ID, t.rules())
+	for i, s := range []*vocabularySpec{a, b} {
+		var has []string
+		for _, rule := range []struct {
+			name   string
+			is, as bool
+		}{
+			{"add_prefix_space", a.PrefixSpace, b.PrefixSpace},
+			{"use_regex", !a.OneWord, !b.OneWord},
+			{"ignore_merges", a.WholeWords, b.WholeWords},
+		} {
+			if rule.is != rule.as {
+				has = append(has, fmt.Sprint(rule.name, " ", rule.is == (i == 0)))
 			}
 		}
-		is = fmt.Sprintf("added token %s: %s", quote(first.Content), is)
-		differ[i] = append(differ[i], is)
+		if n < len(s.Added) {
+			has = append(has, "added token "+encodeJSON(s.Added[n]))
+		} else if n < max(len(a.Added), len(b.Added)) {
+			has = append(has, "no further added token")
+		}
+		differ[i] = strings.Join(has, ", ")
 	}
 	return differ
 }
 
-// rules tell how a token is looked for: " (lstrip, special)".
-func (a addedToken) rules() string {
-	var rules []string
-	for _, r := range []struct {
-		is   bool
-		name string
-	}{{a.SingleWord, "single_word"}, {a.LStrip, "lstrip"}, {a.RStrip, "rstrip"},
-		{a.Normalized, "normalized"}, {a.Special, "special"}} {
-		if r.is {
-			rules = append(rules, r.name)
+// readModel reads of a tokenizer.json what both readings share: the tokens, the merges, and what
+// stands before a text.
+func (s *vocabularySpec) readModel(t map[string]any) {
+	m := as[map[string]any](t["model"], "model")
+	if kind := m["type"]; kind != "BPE" && kind != nil { // old files do not name it
+		pieces, _ := m["vocab"].([]any) // Unigram's: tokens and scores
+		if s.Vocab = map[string]int{}; pieces == nil {
+			caught(func() { s.Vocab = asMap(m["vocab"], "vocab", asInt) })
 		}
+		for id, piece := range pieces {
+			if pair, ok := piece.([]any); ok && len(pair) > 0 {
+				s.Vocab[fmt.Sprint(pair[0])] = id
+			}
+		}
+		fail("its model is %s, not a byte-level BPE", shorten(fmt.Sprint(kind)))
 	}
-	if rules == nil {
-		return ""
+	s.Vocab = asMap(m["vocab"], "vocab", asInt)
+	s.Merges = asList(m["merges"], "merges", asMerge)
+	if len(s.Vocab) == 0 {
+		fail("its model has no vocab of tokens and ids")
 	}
-	return " (" + strings.Join(rules, ", ") + ")"
+	for _, p := range stages(t["post_processor"], "post_processor") {
+		s.Before = slices.Concat(before(p), s.Before)
+	}
 }
 
-// spec is what the file says that can be computed here, with these tokens beside the BPE. The rest
-// is refused by name.
-func (t *tokenizerJSON) spec(
-	path string, c *tokenizerConfig, added []addedToken,
-) (*vocabularySpec, error) {
-	s := &vocabularySpec{file: path}
-	refuse := func(format string, args ...any) (*vocabularySpec, error) {
-		return s, fmt.Errorf("%s: "+format, append([]any{path}, args...)...)
-	}
-	m := t.Model
-	pieces, isList := m["vocab"].([]any) // Unigram's: tokens and scores
-	if isList {
-		s.Vocab = map[string]int{}
-	}
-	for id, piece := range pieces {
-		if pair, ok := piece.([]any); ok && len(pair) > 0 {
-			s.Vocab[fmt.Sprint(pair[0])] = id
-		}
-	}
-	if kind := m["type"]; kind != "BPE" && kind != nil { // old files do not name it
-		fill(reflect.ValueOf(&s.Vocab).Elem(), m["vocab"], "")
-		return refuse("its model is %s, not a byte-level BPE", shorten(fmt.Sprint(kind)))
-	}
-	for _, from := range []struct {
-		key  string
-		into any
-	}{{"vocab", &s.Vocab}, {"merges", &s.Merges}, {"ignore_merges", &s.WholeWords}} {
-		if err := fill(reflect.ValueOf(from.into).Elem(), m[from.key], from.key); err != nil {
-			return refuse("%w", err)
-		}
-	}
-	if len(s.Vocab) == 0 {
-		return refuse("its model has no vocab of tokens and ids")
-	}
+// readRules reads of a tokenizer.json what the rebuilding classes leave out: how a text becomes
+// words, and those tokens. It fails where that is not as in a BPE of GPT-2's kind.
+func (s *vocabularySpec) readRules(t map[string]any) {
+	m := as[map[string]any](t["model"], "model")
+	s.WholeWords = as[bool](m["ignore_merges"], "ignore_merges")
 	for _, key := range []string{
 		"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
 	} {
 		unset := []any{nil, "", false, json.Number("0"), json.Number("0.0")}
 		if !slices.Contains(unset, m[key]) {
-			return refuse("its model has %s, as no byte-level BPE of GPT-2's kind has", key)
+			fail("its model has %s, as no byte-level BPE of GPT-2's kind has", key)
 		}
 	}
-	for _, p := range t.Normalizer.flat() {
-		return refuse("its normalizer, %s, changes texts in a way that is not supported",
-			shorten(p.Type))
+	for _, p := range stages(t["normalizer"], "normalizer") {
+		fail("its normalizer, %s, changes texts in a way that is not supported", kindOfStage(p))
 	}
-	splits := 0
-	for _, p := range t.PreTokenizer.flat() {
-		if splits++; p.Type != "ByteLevel" || splits > 1 {
-			return refuse("its pre_tokenizer, %s, splits texts in another way than one ByteLevel",
-				shorten(p.Type))
+	splits := stages(t["pre_tokenizer"], "pre_tokenizer")
+	for i, p := range splits {
+		if p["type"] != "ByteLevel" || i > 0 {
+			fail("its pre_tokenizer, %s, splits texts in another way than one ByteLevel",
+				kindOfStage(p))
 		}
-		if p.PrefixSpace == nil {
-			return refuse("its pre_tokenizer lacks add_prefix_space")
+		if p["add_prefix_space"] == nil {
+			fail("its pre_tokenizer lacks add_prefix_space")
 		}
-		s.PrefixSpace, s.OneWord = *p.PrefixSpace, p.UseRegex != nil && !*p.UseRegex
+		s.PrefixSpace = as[bool](p["add_prefix_space"], "add_prefix_space")
+		s.OneWord = p["use_regex"] != nil && !as[bool](p["use_regex"], "use_regex")
 	}
-	if splits == 0 {
-		return refuse("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
+	if splits == nil {
+		fail("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
 	}
-	for _, p := range t.PostProcessor.flat() {
-		before, err := p.before()
-		if err != nil {
-			return refuse("%w", err)
-		}
-		s.Before = slices.Concat(before, s.Before)
-	}
-	return s, s.addTokens(c, added...)
 }
 
+// stages is something that is done to a text, or several such things: "Sequence".
+func stages(v any, path string) (list []map[string]any) {
+	if v == nil {
+		return nil
+	}
+	stage := as[map[string]any](v, path)
+	if stage["type"] != "Sequence" {
+		return []map[string]any{stage}
+	}
+	for _, key := range []string{"normalizers", "pretokenizers", "processors"} {
+		for _, inner := range as[[]any](stage[key], path+"."+key) {
+			list = append(list, stages(inner, path+"."+key)...)
+		}
+	}
+	return list
+}
+
+func kindOfStage(stage map[string]any) string { return shorten(fmt.Sprint(stage["type"])) }
+
 // before returns the tokens that a post_processor puts before a text.
-func (p *stage) before() (before []int, err error) {
-	if p.Type == "ByteLevel" { // that one is about offsets alone
-		return nil, nil
+func before(stage map[string]any) (before []int) {
+	if stage["type"] == "ByteLevel" { // that one is about offsets alone
+		return nil
 	}
-	if p.Type != "TemplateProcessing" {
-		return nil, fmt.Errorf("its post_processor, %s, puts tokens around texts in a way that is "+
-			"not supported here", shorten(p.Type))
+	if stage["type"] != "TemplateProcessing" {
+		fail("its post_processor, %s, puts tokens around texts in a way that is not supported here",
+			kindOfStage(stage))
 	}
-	texts := 0
-	for _, piece := range p.Single {
+	type object = map[string]any
+	special, texts := as[object](stage["special_tokens"], "special_tokens"), 0
+	for _, piece := range asList(stage["single"], "single", as[object]) {
+		token := as[object](piece["SpecialToken"], "SpecialToken")
+		name := as[string](token["id"], "id")
 		switch {
-		case piece.Sequence != nil && piece.Sequence.ID == "A":
+		case as[object](piece["Sequence"], "Sequence")["id"] == "A":
 			texts++
-		case piece.SpecialToken != nil && texts == 0:
-			before = append(before, p.SpecialTokens[piece.SpecialToken.ID].IDs...)
-		case piece.SpecialToken != nil:
-			return nil, fmt.Errorf("its post_processor puts %s behind every text, which is "+
-				"not supported here", quote(piece.SpecialToken.ID))
+		case token != nil && texts == 0:
+			ids := as[object](special[name], "special_tokens")["ids"]
+			before = append(before, asList(ids, "ids", asInt)...)
+		case token != nil:
+			fail("its post_processor puts %s behind every text, which is not supported here",
+				quote(name))
 		}
 	}
 	if texts != 1 {
-		return nil, errors.New("its post_processor does not keep texts as they are")
+		fail("its post_processor does not keep texts as they are")
 	}
-	return before, nil
+	return before
 }
 
 // addTokens adds the tokens that stand beside the BPE: those given, which are tokenizer.json's,
 // then those of tokenizer_config.json or else added_tokens.json. It notes which are special and
 // which begins a text. As in the libraries, one that the vocabulary lacks has the next id from the
 // count of its entries on, whatever id the file gives it.
-func (s *vocabularySpec) addTokens(c *tokenizerConfig, added ...addedToken) error {
-	var more []addedToken
-	for key, a := range c.Decoder {
-		id, err := strconv.Atoi(key)
-		if a.ID = id; err != nil {
-			return fmt.Errorf("%s: added_tokens_decoder: %s is not a token id",
-				filepath.Join(c.folder, "tokenizer_config.json"), quote(key))
-		}
-		more = append(more, a)
-	}
-	for content, id := range c.Later {
-		if c.Decoder == nil {
+func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
+	more := slices.Clone(c.decoder)
+	for content, id := range c.later {
+		if !c.has("added_tokens_decoder") {
 			more = append(more, addedToken{ID: id, Content: content, Normalized: true})
 		}
 	}
 	slices.SortFunc(more, byID)
-	names := append(slices.Clone(c.Additional), c.BOS, c.EOS, c.UNK, c.PAD)
+	names := c.names
 	if c.standard("bos_token", "eos_token", "unk_token") {
-		names = append(names, standardToken)
+		names = append(slices.Clone(names), standardToken)
 	}
 	for _, name := range names {
-		if id, ok := s.Vocab[string(name)]; ok {
-			more = append(more, addedToken{ID: id, Content: string(name)})
+		if id, ok := s.Vocab[name]; ok {
+			more = append(more, addedToken{ID: id, Content: name})
 		}
 	}
 	next := len(s.Vocab)
@@ -970,41 +893,40 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added ...addedToken) erro
 		next = vocabSize
 	}
 	known := map[string]bool{"": true}
-	for _, a := range append(slices.Clone(added), more...) {
+	for _, a := range slices.Concat(added, more) {
 		if a.ID < 0 || a.ID >= mostTokens {
-			return fmt.Errorf("%s: the added token %s has the id %d, which no model has",
-				cmp.Or(s.file, c.folder), quote(a.Content), a.ID)
+			fail("the added token %s has the id %d, which no model has", quote(a.Content), a.ID)
 		}
 		if known[a.Content] {
 			continue
 		}
 		known[a.Content] = true
 		id, ok := s.Vocab[a.Content]
-		if s.Vocab == nil && a.Content == "<|endoftext|>" {
+		if s.Vocab == nil && a.Content == standardToken {
 			id, ok = endOfText, true
 		}
 		if a.ID = id; !ok {
 			a.ID = next
 		}
 		next = max(next, a.ID+1)
-		if slices.Contains(names, tokenName(a.Content)) {
-			a.Special, a.Normalized = true, a.Normalized && c.Later[a.Content] == 0
+		if slices.Contains(names, a.Content) {
+			a.Special, a.Normalized = true, a.Normalized && c.later[a.Content] == 0
 		}
-		if a.Content == string(c.BOS) {
+		if a.Content == c.bos {
 			s.BOS = &a.ID
 		}
 		s.Added = append(s.Added, a)
 	}
 	slices.SortFunc(s.Added, byID)
-	if s.BOS == nil && fill(reflect.ValueOf(&s.BOS).Elem(), c.BOSID, "") != nil {
-		s.BOS = nil
+	number, _ := c.said["bos_token_id"].(json.Number) // of several, a list
+	if id, err := strconv.Atoi(string(number)); err == nil && s.BOS == nil {
+		s.BOS = &id
 	}
 	if id, ok := s.Vocab[standardToken]; s.BOS != nil && s.Vocab != nil &&
 		c.standard("bos_token") && !(ok && id == *s.BOS) {
 		s.BOS = new(noToken) // config.json says one, the class another
 	}
 	s.doubt(c, added)
-	return nil
 }
 
 // doubt notes which texts are special tokens to transformers otherwise than here. There any token
@@ -1017,10 +939,14 @@ func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
 	given := map[string]bool{} // special whatever the configuration names
 	for _, a := range s.Added {
 		special[a.Content] = special[a.Content] || a.Special
+		if a.Special && c.is("split_special_tokens") {
+			s.Unsure[a.Content] = c.folder + " keeps from being a token: split_special_tokens"
+		}
 	}
-	for _, a := range slices.Concat(added, slices.Collect(maps.Values(c.Decoder))) {
+	for _, a := range slices.Concat(added, c.decoder) {
 		given[a.Content] = a.Special
 	}
+	given[""] = true
 	doubt := func(token, who string) {
 		why := who + " makes a special token, but the vocabulary has no such token"
 		if _, ok := s.Vocab[token]; ok {
@@ -1029,63 +955,48 @@ func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
 		s.Unsure[token] = why
 	}
 	for i, file := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
-		path := filepath.Join(c.folder, file)
-		for _, key := range sortedKeys(c.said[i]) {
-			tokens := tokensNamed(key, c.said[i][key])
-			other, both := c.said[1-i][key]
-			contested := both && !slices.Equal(tokens, tokensNamed(key, other)) ||
-				!both && file == "special_tokens_map.json" && c.Decoder != nil
+		for _, key := range sortedKeys(c.special[i]) {
+			tokens := c.special[i][key]
+			others, both := c.special[1-i][key]
+			contested := both && !slices.Equal(tokens, others) ||
+				!both && i == 0 && c.has("added_tokens_decoder")
 			for _, token := range tokens {
-				if !special[token] || contested && !given[token] && token != "" {
-					doubt(token, path)
+				if !special[token] || contested && !given[token] {
+					doubt(token, filepath.Join(c.folder, file))
 				}
-			}
-		}
-		for _, a := range s.Added {
-			if a.Special && c.said[i]["split_special_tokens"] == true {
-				s.Unsure[a.Content] = path + " keeps from being a token: split_special_tokens"
 			}
 		}
 	}
 	if c.standard("bos_token", "eos_token", "unk_token") && !special[standardToken] {
-		doubt(standardToken, c.class())
+		doubt(standardToken, c.class)
 	}
 }
 
-func byID(a, b addedToken) int { return cmp.Compare(a.ID, b.ID) }
-
 // build makes the vocabulary of a model with so many rows of embedding.
-func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
-	if s.Vocab != nil && s.isGPT2() {
+func (s *vocabularySpec) build(rows int) *vocabulary {
+	if s.isGPT2() {
 		s.toGPT2()
 	}
-	v := &vocabulary{
-		bpe: gpt2BPE(), file: s.file, rows: rows, named: map[int]string{},
-		before: s.Before, prefixSpace: s.PrefixSpace, bos: noToken, spec: s,
-	}
+	v := &vocabulary{bpe: gpt2BPE(), file: s.file, rows: rows, named: map[int]string{},
+		plain: true, bos: noToken, spec: s}
 	added := s.Added
 	switch {
 	case s.Base == characterBase && len(added) != rows:
-		return nil, fmt.Errorf("%s: it has %d characters, but the model has %d tokens: this is "+
-			"not the vocabulary of these weights", s.file, len(added), rows)
+		fail("it has %d characters, but the model has %d tokens: this is not the vocabulary of "+
+			"these weights", len(added), rows)
 	case s.Base == characterBase || s.Vocab != nil:
-		var err error
-		if v.bpe, err = s.newBPE(rows); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.file, err)
-		}
-		v.lacking = slices.Contains(v.letters[:], noToken)
+		v.bpe = s.newBPE(rows)
 	default:
 		v.bos = endOfText
 		isEnd := func(a addedToken) bool { return a.ID == endOfText }
 		if !slices.ContainsFunc(added, isEnd) {
-			end := addedToken{ID: endOfText, Content: "<|endoftext|>", Special: true}
+			end := addedToken{ID: endOfText, Content: standardToken, Special: true}
 			added = append(slices.Clone(added), end)
 		}
 	}
 	for _, id := range s.Before {
 		if id < 0 || id >= rows {
-			return nil, fmt.Errorf("%s: every text begins with token %d, but the model has %d",
-				s.file, id, rows)
+			fail("every text begins with token %d, but the model has %d", id, rows)
 		}
 	}
 	for _, a := range added {
@@ -1093,8 +1004,8 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 		text := v.token(a.ID)
 		if a.ID < 0 || a.ID >= mostTokens || ok && id != a.ID ||
 			!ok && text != "" && text != a.Content {
-			return nil, fmt.Errorf("%s: the added token %s has the id %d, which is another "+
-				"token's, or it has two", s.file, quote(a.Content), a.ID)
+			fail("the added token %s has the id %d, which is another token's, or it has two",
+				quote(a.Content), a.ID)
 		}
 		if a.Content == "" {
 			continue
@@ -1107,6 +1018,7 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 			set = &v.added[1]
 		}
 		*set = append(*set, a)
+		v.plain = v.plain && a.Special
 	}
 	for _, set := range v.added {
 		slices.SortFunc(set, func(a, b addedToken) int { return cmp.Compare(a.Content, b.Content) })
@@ -1119,7 +1031,7 @@ func (s *vocabularySpec) build(rows int) (*vocabulary, error) {
 		b.oneWord = true
 		v.bpe = &b
 	}
-	return v, nil
+	return v
 }
 
 // refuse is a vocabulary that encodes nothing, for a reason, and names the tokens that are known.
@@ -1127,7 +1039,7 @@ func (s *vocabularySpec) refuse(why error) *vocabulary {
 	v := &vocabulary{bpe: new(bpe), bos: noToken, named: map[int]string{}, refused: why,
 		spec: &vocabularySpec{Vocab: s.Vocab, Added: s.Added, Refused: why.Error()}}
 	_, inLetters := s.Vocab["Ġ"]
-	for _, token := range slices.Sorted(maps.Keys(s.Vocab)) {
+	for _, token := range sortedKeys(s.Vocab) {
 		text, ok := bytesOfLetters(token)
 		if !ok || !inLetters {
 			text = token
@@ -1142,7 +1054,7 @@ func (s *vocabularySpec) refuse(why error) *vocabulary {
 
 // isGPT2 tells whether the tokens and merges are GPT-2's own, perhaps with more tokens behind.
 func (s *vocabularySpec) isGPT2() bool {
-	if len(s.Merges) != endOfText-256 {
+	if len(s.Merges) != endOfText-256 || !slices.Equal(s.Merges, parseMerges(vocabFile)) {
 		return false
 	}
 	id := 0
@@ -1156,16 +1068,7 @@ func (s *vocabularySpec) isGPT2() bool {
 			return false
 		}
 	}
-	_, lines, _ := strings.Cut(vocabFile, "\n")
-	for _, m := range s.Merges {
-		var line string
-		line, lines, _ = strings.Cut(lines, "\n")
-		left, right, _ := strings.Cut(line, " ")
-		if m != (mergePair{left, right}) || !is(left+right) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.Merges, func(m mergePair) bool { return !is(m[0] + m[1]) })
 }
 
 // toGPT2 makes it GPT-2's vocabulary by name; tokens that were behind it are added ones.
@@ -1185,78 +1088,61 @@ func (s *vocabularySpec) toGPT2() {
 }
 
 // newBPE makes the BPE of a vocabulary that is not GPT-2's.
-func (s *vocabularySpec) newBPE(rows int) (*bpe, error) {
-	spelt, err := s.spelling(min(rows, mostTokens)) // which a file of weights merely claims
-	if err != nil {
-		return nil, err
+func (s *vocabularySpec) newBPE(rows int) *bpe {
+	spelt, end := map[int]string{}, 0 // the tokens by their ids, which end before it
+	for token, id := range s.Vocab {
+		if id < 0 || id >= min(rows, mostTokens) { // the rows are what a file merely claims
+			fail("the token %s has the id %d, but the model has %d tokens: this is not the "+
+				"vocabulary of these weights", quote(token), id, rows)
+		}
+		if other, twice := spelt[id]; twice {
+			fail("two tokens, %s and %s, have the id %d", quote(other), quote(token), id)
+		}
+		spelt[id], end = token, max(end, id+1)
 	}
 	b := &bpe{
 		merges:     make(map[[2]int32]merged, len(s.Merges)),
 		words:      map[string]int32{},
 		wholeWords: s.WholeWords,
 	}
-	literal := make([]bool, len(spelt)) // tokens such as <s>, whose characters are no byte letters
+	literal := map[string]bool{} // tokens such as <s>, whose characters are no byte letters
 	for _, a := range s.Added {
-		if id, ok := s.Vocab[a.Content]; ok {
-			literal[id] = true
-		}
+		literal[a.Content] = true
 	}
 	for rank, m := range s.Merges {
 		var ids [3]int
 		for i, token := range []string{m[0], m[1], m[0] + m[1]} {
 			var ok bool
 			if ids[i], ok = s.Vocab[token]; !ok {
-				return nil, fmt.Errorf("merge %d, of %s and %s: there is no token %s",
-					rank+1, quote(m[0]), quote(m[1]), quote(token))
+				fail("merge %d, of %s and %s: there is no token %s", rank+1, quote(m[0]),
+					quote(m[1]), quote(token))
 			}
 		}
 		b.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
-		literal[ids[2]] = false
+		delete(literal, m[0]+m[1])
 	}
 	for i := range b.letters {
 		b.letters[i] = noToken
 	}
 	var bytes []byte
-	start := make([]byte, 4, 4*(len(spelt)+1))
-	for id, token := range spelt {
+	start := make([]byte, 4, 4*(end+1))
+	for id := range end {
+		token := spelt[id]
 		text, ok := bytesOfLetters(token)
 		if ok && len(text) == 1 {
 			b.letters[text[0]] = int32(id)
-			literal[id] = false
 		}
 		if ok && s.WholeWords {
 			b.words[text] = int32(id)
 		}
-		if !ok || literal[id] {
+		if !ok || literal[token] && len(text) > 1 {
 			text = token
 		}
 		bytes = append(bytes, text...)
 		start = binary.LittleEndian.AppendUint32(start, uint32(len(bytes)))
 	}
 	b.bytes, b.start = string(bytes), uint32s(start)
-	return b, nil
-}
-
-// spelling is the tokens by their ids, as the file spells them, of a model with so many rows.
-func (s *vocabularySpec) spelling(rows int) ([]string, error) {
-	var spelt []string
-	taken := map[int]bool{}
-	for _, token := range slices.Sorted(maps.Keys(s.Vocab)) {
-		id := s.Vocab[token]
-		if id < 0 || id >= rows {
-			return nil, fmt.Errorf("the token %s has the id %d, but the model has %d tokens: "+
-				"this is not the vocabulary of these weights", quote(token), id, rows)
-		}
-		if id >= len(spelt) {
-			spelt = append(spelt, make([]string, id+1-len(spelt))...)
-		}
-		if taken[id] {
-			return nil, fmt.Errorf("two tokens, %s and %s, have the id %d", quote(spelt[id]),
-				quote(token), id)
-		}
-		spelt[id], taken[id] = token, true
-	}
-	return spelt, nil
+	return b
 }
 
 // bytesOfLetters returns the bytes of a token; ok is false where not all of it are byte letters.
@@ -1270,60 +1156,4 @@ func bytesOfLetters(token string) (text string, ok bool) {
 		bytes = append(bytes, b)
 	}
 	return string(bytes), true
-}
-
-// fill puts a value that was read, found at a path of keys, into a Go value. A type may do it by
-// itself: with a method fromJSON.
-func fill(into reflect.Value, v any, path string) (err error) {
-	defer catchFault(&err)
-	assign(into, v, path)
-	return nil
-}
-
-func assign(into reflect.Value, v any, path string) {
-	if v == nil {
-		return
-	}
-	if own, ok := into.Addr().Interface().(interface{ fromJSON(v any) error }); ok {
-		if err := own.fromJSON(v); err != nil {
-			fail("%s: %w", path, err)
-		}
-		return
-	}
-	within := func(key string) string { return strings.TrimPrefix(path+"."+shorten(key), ".") }
-	switch into.Kind() {
-	case reflect.Interface:
-		into.Set(reflect.ValueOf(v))
-	case reflect.Pointer:
-		into.Set(reflect.New(into.Type().Elem()))
-		assign(into.Elem(), v, path)
-	case reflect.Struct:
-		object := as[map[string]any](v, path)
-		for i := range into.NumField() {
-			key, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ",")
-			if inner, ok := object[key]; ok && key != "" {
-				assign(into.Field(i), inner, within(key))
-			}
-		}
-	case reflect.Map:
-		object := as[map[string]any](v, path)
-		into.Set(reflect.MakeMapWithSize(into.Type(), len(object)))
-		for _, key := range sortedKeys(object) {
-			inner := reflect.New(into.Type().Elem()).Elem()
-			assign(inner, object[key], within(key))
-			into.SetMapIndex(reflect.ValueOf(key), inner)
-		}
-	case reflect.Slice:
-		list := as[[]any](v, path)
-		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
-		for i, inner := range list {
-			assign(into.Index(i), inner, path)
-		}
-	case reflect.String:
-		into.SetString(as[string](v, path))
-	case reflect.Bool:
-		into.SetBool(as[bool](v, path))
-	case reflect.Int:
-		into.SetInt(int64(asInt(v, path)))
-	}
 }

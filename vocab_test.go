@@ -311,7 +311,7 @@ func TestRandomVocabularies(t *testing.T) {
 				s.Vocab[token] = order[i]
 			}
 		}
-		b := must(s.newBPE(len(known)))
+		b := s.newBPE(len(known))
 		for range 10 {
 			word := make([]byte, 1+random.Intn(shortWord))
 			for i := range word {
@@ -479,8 +479,9 @@ func TestVocabularyReadings(t *testing.T) {
 		{level(false, false), nil, "GPT2Tokenizer", "use_regex false", plain, plain},
 		{nil, whole, "GPT2Tokenizer", "ignore_merges true", plain, plain},
 		{lower, nil, "GPT2Tokenizer", "with -tokenizer class it is left out", "Lowercase", plain},
-		{added, nil, "GPT2Tokenizer", "<x>\": 420 in this file, to transformers 5 " +
-			"added token \"<x>\": 421", "[39 78 223 420 421]", "[39 78 223 421 420]"},
+		{added, nil, "GPT2Tokenizer", `added token {"id":420,"content":"<x>"} in this file, ` +
+			`to transformers 5 added token {"id":420,"content":"<y>"}`,
+			"[39 78 223 420 421]", "[39 78 223 421 420]"},
 		{nil, nil, "RobertaTokenizer", "-tokenizer file", plain, "</s> around"},
 	} {
 		folder := folderOf(t, map[string]string{
