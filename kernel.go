@@ -17,6 +17,12 @@ type tile struct {
 	a       *float32 // packed: value (i, l) at a[l·stride + i]
 	b       *float32 // packed: value (l, j) at b[l·cols + j]
 
+	// Where b is not packed yet, a kernel that packs finds its values in w, with rows ldw values
+	// apart, and packs it if it is to be kept.
+	w    []float32
+	ldw  int
+	keep bool
+
 	from *float32 // where the sums begin, or nil for zero
 	bias *float32 // [cols], added when the sums are complete, or nil
 	to   *float32 // [rows, cols]
@@ -33,7 +39,8 @@ type kernel struct {
 	rowBlock   int // rows of a task
 	depth      int // values of k that are summed at a time
 
-	tile func(t *tile)
+	tile  func(t *tile)
+	packs bool // and can pack b
 	// packPanels copies rows whose beginnings are ld values apart, cols values of each to every one
 	// of a number of panels, which begin at dst, dst + stride, and so on, and has what lies ahead
 	// values further on in src fetched into the cache. nil: there is none.

@@ -60,7 +60,7 @@ func avxKernels() (all []*kernel) {
 		u := *avx2
 		u.name, u.rows, u.cols, u.stride = "avx512", 14, 32, 16
 		u.strip, u.rowBlock, u.depth = 192, 616, 768
-		u.tile, u.packPanels = tileAVX512, packPanelsAVX512
+		u.tile, u.packs, u.packPanels = tileAVX512, true, packPanelsAVX512
 		all = append(all, &u)
 	}
 	if hasAVX2 {

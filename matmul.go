@@ -137,10 +137,14 @@ func (p *product) strip(w *workspace, begin, end, c0, c1 int) {
 		if k0+k == p.k && p.bias != nil {
 			bias = p.bias[c0:]
 		}
-		strip, stride := w.packStrip(p, k0, k, c0, c1)
+		inPlace := u.packs && !p.transposed && p.w.half == nil && p.n%u.cols == 0
+		strip, stride := w.packStrip(p, k0, k, c0, c1, inPlace)
 		for i := begin; i < end; i++ {
 			row, next := p.firstRow(i), p.firstRow(i+1)
 			t := tile{rows: next - row, k: k, a: &p.packed[(i*p.depth+l)*u.stride], ld: p.n}
+			if inPlace && i == begin { // it packs the strip for the others
+				t.w, t.ldw, t.keep = p.w.f32[k0*p.n+c0:], p.n, end-begin > 1
+			}
 			w.rowPanel(t, p.y[row*p.n+c0:], strip, stride, c1-c0, k0 > 0, bias)
 		}
 	}
@@ -167,12 +171,16 @@ var workspaces pool[workspace]
 
 // packStrip packs the columns c0 … c1−1 of the rows k0 … k0+k−1 of w into column panels that are
 // stride values apart: a little more than they take, since panels a power of two apart would crowd
-// the same lines of the cache.
-func (w *workspace) packStrip(p *product, k0, k, c0, c1 int) (strip []float32, stride int) {
+// the same lines of the cache. Or it only makes room for them, where the first row panel will.
+func (w *workspace) packStrip(p *product, k0, k, c0, c1 int, inPlace bool) (
+	strip []float32, stride int) {
 	const gap, aheadRows = 16, 8 // a row is fetched from main memory that many rows beforehand
 	u, n := chosen, c1-c0
 	stride = k*u.cols + gap
 	w.strip = grow(w.strip, (n+u.cols-1)/u.cols*stride)
+	if inPlace {
+		return w.strip, stride
+	}
 	if p.transposed {
 		for c := 0; c < n; c += u.cols {
 			cols := min(u.cols, n-c)
@@ -214,6 +222,9 @@ func (w *workspace) rowPanel(t tile, y, b []float32, stride, n int, more bool, b
 		w.tile = t
 		t, y, cols := &w.tile, y[c:], min(u.cols, n-c)
 		t.b, t.to = &b[c/u.cols*stride], &y[0]
+		if t.w != nil {
+			t.w = t.w[c:]
+		}
 		if bias != nil {
 			t.bias = &bias[c]
 		}

@@ -25,7 +25,8 @@
 //   CX   rows of the tile               R13  bytes from one of them to the next
 //   R9   a row of the tile in memory    AX   rows left; in the loop over k: steps left
 //   SI   the column of a                BX   the row of b
-//   R10  in LOAD, bytes to the tile below
+//   R10  in LOAD, bytes to the tile below; in UNPACKED, whether to pack
+//   R8   in UNPACKED, the row of b in the weight matrix; R12, R11  bytes to the next, to the 32nd
 // After the loop R9 is first the bias. These are the registers of the tiles; the other functions
 // have their own.
 
@@ -81,6 +82,35 @@ single: \
 	ADDQ    $column, SI; \
 	DECQ    AX; \
 	JNZ     single; \
+	JMP     summed; \
+other:
+
+// UNPACKED is the loop where b is read from the weight matrix, and packed on the way if it is to be
+// kept. It fetches the row of b that comes 32 steps later, 256 bytes for this column panel and the
+// next ones. AVX2 has no such loop: 16 columns are one cache line, for which alone it does not pay
+// to visit a row.
+#define UNPACKED(rows, loop, next, other, ROWS) \
+	CMPQ    CX, $rows; \
+	JNE     other; \
+loop: \
+	VMOVUPS (R8), Z28; \
+	VMOVUPS 64(R8), Z29; \
+	ROWS(0); \
+	PREFETCHT0 2048(SI); \
+	PREFETCHT1 0(R8)(R11*1); \
+	PREFETCHT1 64(R8)(R11*1); \
+	PREFETCHT1 128(R8)(R11*1); \
+	PREFETCHT1 192(R8)(R11*1); \
+	TESTQ   R10, R10; \
+	JZ      next; \
+	VMOVUPS Z28, (BX); \
+	VMOVUPS Z29, 64(BX); \
+	ADDQ    $128, BX; \
+next: \
+	ADDQ    R12, R8; \
+	ADDQ    $64, SI; \
+	DECQ    AX; \
+	JNZ     loop; \
 	JMP     summed; \
 other:
 
@@ -197,6 +227,9 @@ TEXT ·tileAVX512(SB), NOSPLIT, $0-8
 
 begin:
 	ARGUMENTS
+	MOVQ  tile_w(DI), R8
+	TESTQ R8, R8
+	JNZ   unpacked
 	PACKED(14, loop14, rest14, single14, other14, AVX512_ROWS14, AVX512_ROUND, 2, Z28, Z29, 64, 64)
 	PACKED(13, loop13, rest13, single13, other13, AVX512_ROWS13, AVX512_ROUND, 2, Z28, Z29, 64, 64)
 	PACKED(12, loop12, rest12, single12, other12, AVX512_ROWS12, AVX512_ROUND, 2, Z28, Z29, 64, 64)
@@ -211,6 +244,28 @@ begin:
 	PACKED(3, loop3, rest3, single3, other3, AVX512_ROWS3, AVX512_ROUND, 2, Z28, Z29, 64, 64)
 	PACKED(2, loop2, rest2, single2, other2, AVX512_ROWS2, AVX512_ROUND, 2, Z28, Z29, 64, 64)
 	PACKED(1, loop1, rest1, single1, other1, AVX512_ROWS1, AVX512_ROUND, 2, Z28, Z29, 64, 64)
+	JMP  summed
+
+unpacked:
+	MOVBLZX tile_keep(DI), R10
+	MOVQ    tile_ldw(DI), R12
+	SHLQ    $2, R12
+	MOVQ    R12, R11
+	SHLQ    $5, R11
+	UNPACKED(14, first14, next14, not14, AVX512_ROWS14)
+	UNPACKED(13, first13, next13, not13, AVX512_ROWS13)
+	UNPACKED(12, first12, next12, not12, AVX512_ROWS12)
+	UNPACKED(11, first11, next11, not11, AVX512_ROWS11)
+	UNPACKED(10, first10, next10, not10, AVX512_ROWS10)
+	UNPACKED(9, first9, next9, not9, AVX512_ROWS9)
+	UNPACKED(8, first8, next8, not8, AVX512_ROWS8)
+	UNPACKED(7, first7, next7, not7, AVX512_ROWS7)
+	UNPACKED(6, first6, next6, not6, AVX512_ROWS6)
+	UNPACKED(5, first5, next5, not5, AVX512_ROWS5)
+	UNPACKED(4, first4, next4, not4, AVX512_ROWS4)
+	UNPACKED(3, first3, next3, not3, AVX512_ROWS3)
+	UNPACKED(2, first2, next2, not2, AVX512_ROWS2)
+	UNPACKED(1, first1, next1, not1, AVX512_ROWS1)
 
 summed:
 	MOVQ  tile_bias(DI), R9

@@ -175,7 +175,7 @@ func TestMatMulEdges(t *testing.T) {
 // with remainders everywhere.
 var large = []struct{ m, k, n int }{
 	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 1601, 33},
-	{701, 90, 45}, {1301, 35, 13}, {15, 70, 1001},
+	{701, 90, 45}, {1301, 35, 13}, {15, 70, 1001}, {29, 801, 96},
 }
 
 // Large products agree with a product in float64 to 1e-5 of the sum of magnitudes, and have the
