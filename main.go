@@ -94,50 +94,59 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	p := &program{
 		stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: takesColor(stdout), args: args,
 	}
-	return p.end(withoutPanic(func() error {
-		run, words, err := p.parse(args)
-		if err != nil {
-			return err
-		}
-		return run(words)
+	return p.end(withoutPanic(func() {
+		run, words := p.parse(args)
+		run(words)
 	}))
 }
 
 // end reports how the run ended, and returns the exit code.
 func (p *program) end(err error) int {
-	code := 1
-	if flushed := p.stdout.Flush(); flushed != nil {
-		if errors.Is(flushed, syscall.EPIPE) && (err == nil || errors.Is(err, syscall.EPIPE)) {
-			return code // and no word: whoever was reading, such as head, has had enough
-		}
-		if !errors.Is(flushed, syscall.EPIPE) {
-			err = fmt.Errorf("writing to standard output: %w", reason(flushed))
-		}
+	if flushed := p.stdout.Flush(); flushed != nil && !errors.Is(flushed, syscall.EPIPE) {
+		err = fmt.Errorf("writing to standard output: %w", reason(flushed))
+	} else if flushed != nil && (err == nil || errors.Is(err, syscall.EPIPE)) {
+		return 1 // and no word: whoever was reading, such as head, has had enough
 	}
-	var wrong usageError
-	var broken *crash
+	_, misused := errors.AsType[usageError](err)
+	broken, crashed := errors.AsType[*crash](err)
 	switch {
-	case err == nil && p.failed:
-	case err == nil:
-		code = 0
-	case errors.As(err, &wrong):
+	case err == nil && !p.failed:
+		return 0
+	case misused:
 		p.note(fmt.Errorf("%s (mechpatch -h shows how)", err))
-		code = 2
-	case errors.As(err, &broken):
+		return 2
+	case crashed:
 		p.note(fmt.Errorf("this is a fault of the program, please report it: %v", broken.cause))
 		fmt.Fprintf(p.stderr, "%s", broken.stack)
-	default:
+	case err != nil:
 		p.note(err)
 	}
-	return code
+	return 1
+}
+
+// try ends the run if a step of it has failed, and get gives what a step gives: withoutPanic, which
+// runs the commands, makes an error of it again.
+func try(err error) {
+	if err != nil {
+		panic(fault{err})
+	}
+}
+
+func get[T any](value T, err error) T {
+	try(err)
+	return value
 }
 
 // withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the
 // file has been cut short, or its disk has failed, since it was opened.
-func withoutPanic(f func() error) (err error) {
+func withoutPanic(f func()) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case fault:
+			err = p.error
+		default:
 			c := newCrash(p)
 			err = c
 			if _, isFault := c.cause.(interface{ Addr() uintptr }); isFault {
@@ -146,14 +155,15 @@ func withoutPanic(f func() error) (err error) {
 			}
 		}
 	}()
-	return f()
+	f()
+	return nil
 }
 
 // Command is a command of the program: its name; its arguments, in brackets if it does without,
 // with … if more may follow; the flags that it takes; and what it does with the arguments.
 type Command struct {
 	name, arguments, flags string
-	run                    func(words []string) error
+	run                    func(words []string)
 }
 
 // commands are all commands. The first, without a name, is the main one.
@@ -268,13 +278,14 @@ func (p *program) parseRange(s string) (err error) {
 
 // parse reads the command line: flags, wherever they stand, and words. The first word may name a
 // command. What follows "--" is no flag and no name.
-func (p *program) parse(args []string) (run func([]string) error, words []string, err error) {
+func (p *program) parse(args []string) (run func(words []string), words []string) {
 	var rest []string
 	if i := slices.Index(args, "--"); i >= 0 {
 		args, rest = args[:i], args[i+1:]
 	}
 	flags := p.newFlags()
-	for err = flags.Parse(args); err == nil && flags.NArg() > 0; {
+	err := flags.Parse(args)
+	for err == nil && flags.NArg() > 0 {
 		words = append(words, flags.Arg(0))
 		err = flags.Parse(flags.Args()[1:])
 	}
@@ -303,13 +314,12 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 	}
 	switch {
 	case p.help || errors.Is(err, flag.ErrHelp):
-		return func([]string) error { return p.printUsage(flags, takes) }, nil, nil
+		return func([]string) { p.printUsage(flags, takes) }, nil
 	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
 		err = fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)
 	case err != nil:
 	case p.version:
-		run = func([]string) error { return p.print("mechpatch " + programVersion() + "\n") }
-		return run, nil, nil
+		return func([]string) { p.print("mechpatch " + programVersion() + "\n") }, nil
 	case other != "":
 		err = fmt.Errorf("-%s does not go with %s", other, cmp.Or(c.name, "patching"))
 	case p.numbers && p.bosFirst:
@@ -329,16 +339,14 @@ func (p *program) parse(args []string) (run func([]string) error, words []string
 			err = fmt.Errorf("%w; a # begins a comment in a shell: write '#5437'", err)
 		}
 	}
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
+	misuse(err)
 	if p.imageAsked = given["o"]; !p.imageAsked && takes(flags.Lookup("cmap")) {
 		p.image = "heatmap.png"
 	}
-	return c.run, words, nil
+	return c.run, words
 }
 
-func (p *program) printUsage(flags *flag.FlagSet, takes func(*flag.Flag) bool) error {
+func (p *program) printUsage(flags *flag.FlagSet, takes func(*flag.Flag) bool) {
 	var text strings.Builder
 	text.WriteString(usage)
 	own := flag.NewFlagSet("", flag.ContinueOnError)
@@ -349,7 +357,7 @@ func (p *program) printUsage(flags *flag.FlagSet, takes func(*flag.Flag) bool) e
 		}
 	})
 	own.PrintDefaults()
-	return p.print(strings.ReplaceAll(text.String(), "\t", "  "))
+	p.print(strings.ReplaceAll(text.String(), "\t", "  "))
 }
 
 // programVersion is the version, with the commit that the binary was built from where it knows.
@@ -369,24 +377,21 @@ func (p *program) origin() Origin {
 }
 
 // patch is the main command. Without an -o it does without the picture where it cannot write one.
-func (p *program) patch(words []string) error {
+func (p *program) patch(words []string) {
 	words = append(words, "", "", "", "")[:4]
-	if err := cmp.Or(p.study.check(), p.check(words)); err != nil {
-		return usageError{err}
-	}
+	misuse(cmp.Or(p.study.check(), p.check(words)))
 	if !p.imageAsked {
 		if err := writable(p.image); err != nil {
 			p.note(fmt.Errorf("%w: there will be no picture, unless -o says where", err))
 			p.image, p.failed = "", true
 		}
 	}
-	if err := p.useOutputs(); err != nil {
-		return err
-	}
+	p.useOutputs()
 	if p.pairs != "" {
-		return p.patchPairs()
+		p.patchPairs()
+	} else {
+		p.patchPair(words)
 	}
-	return p.patchPair(words)
 }
 
 // check checks the main command's flags against each other and against the arguments.
@@ -421,109 +426,74 @@ func (p *program) check(words []string) error {
 
 // patchPair runs one pair and shows all of the result. The files come first: they are written
 // whatever becomes of standard output. What cannot be written is said in the end.
-func (p *program) patchPair(words []string) error {
-	clean, err := p.text(words[0], "the clean text")
-	if err != nil {
-		return err
-	}
-	corrupt, err := p.text(words[1], "the corrupt text")
-	if err != nil {
-		return err
-	}
-	m, err := p.openModel()
-	if err != nil {
-		return err
-	}
-	q, err := newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric)
-	if err != nil {
-		return err
-	}
+func (p *program) patchPair(words []string) {
+	clean, corrupt := p.text(words[0], "the clean text"), p.text(words[1], "the corrupt text")
+	m := p.openModel()
+	q := get(newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric))
 	r, _, err := p.study.newReport(m, q)
-	if err == nil && p.image != "" {
-		_, err = r.figure(p.style).layout() // better known now than when all is computed
-	}
-	if err != nil {
-		return err
+	try(err)
+	if p.image != "" {
+		get(r.figure(p.style).layout()) // better known now than when all is computed
 	}
 	bar := newProgress(p.stderr)
 	r, err = p.study.run(m, q, bar.share)
 	bar.clear()
-	if err != nil {
-		return err
-	}
+	try(err)
 	r.Origin = p.origin()
 	p.notes(q.notes, m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean),
 		q.spaceNotes(&r.baselines))
 	figure := r.figure(p.style)
 	painted := p.output(p.image, figure.write)
 	written := errors.Join(painted, p.output(p.json, r.writeJSON), p.output(p.csv, r.writeCSV))
-	if p.json == "-" || p.csv == "-" || p.image == "-" {
-		return written
+	if p.json != "-" && p.csv != "-" && p.image != "-" {
+		p.print(r.text(p.cellPainter(figure)))
+		if p.image != "" && painted == nil {
+			p.print("\nThe heat map is in " + inOneLine(p.image) + "\n")
+		}
 	}
-	text := r.text(p.cellPainter(figure))
-	if p.image != "" && painted == nil {
-		text += fmt.Sprintf("\nThe heat map is in %s\n", inOneLine(p.image))
-	}
-	p.print(text)
-	return written
+	try(written)
 }
 
 // patchPairs runs a file of pairs: a line of JSON for each as soon as it is done, in the end their
 // mean heat maps.
-func (p *program) patchPairs() error {
-	if err := p.use(fileUse{"the file of pairs", p.pairs, false}); err != nil {
-		return err
-	}
+func (p *program) patchPairs() {
+	try(p.use("the file of pairs", p.pairs, false))
 	name, file := standardInput, os.Stdin
 	if p.pairs != "-" {
 		var err error
 		if file, err = os.Open(p.pairs); err != nil {
-			return fmt.Errorf("reading %s: %w", p.pairs, reason(err))
+			fail("reading %s: %w", p.pairs, reason(err))
 		}
 		defer file.Close()
 		name = p.pairs
 	}
-	m, err := p.openModel()
-	if err != nil {
-		return err
-	}
-	if _, err := spans("-layers", p.study.layers, m.layers); err != nil {
-		return err
-	}
+	m := p.openModel()
+	get(spans("-layers", p.study.layers, m.layers))
 	bar := newProgress(p.stderr)
-	means, err := p.newMeans(name, bar.clear)
-	if err != nil {
-		return err
-	}
+	means := p.newMeans(name, bar.clear)
 	pairs := &Pairs{means, &p.study, m, bar.share}
-	return p.endMeans(means, pairs.run(file))
+	p.endMeans(means, pairs.run(file))
 }
 
 // mean joins results of many runs over pairs.
-func (p *program) mean(words []string) error {
-	if err := p.useOutputs(); err != nil {
-		return err
-	}
+func (p *program) mean(words []string) {
+	p.useOutputs()
 	for _, name := range words {
-		if err := p.use(fileUse{"the results", name, false}); err != nil {
-			return err
-		}
+		try(p.use("the results", name, false))
 	}
-	means, err := p.newMeans("the results", func() {})
-	if err != nil {
-		return err
-	}
+	means := p.newMeans("the results", func() {})
+	var err error
 	for i := 0; i < len(words) && err == nil; i++ {
 		err = means.readResults(words[i])
 	}
 	if err == nil && means.pairs == 0 {
 		err = errors.New("mean: there is no result of a pair in these files")
 	}
-	return p.endMeans(means, err)
+	p.endMeans(means, err)
 }
 
 // newMeans opens the file of results, or else standard output. clear makes room for a note.
-func (p *program) newMeans(name string, clear func()) (*Means, error) {
+func (p *program) newMeans(name string, clear func()) *Means {
 	means := &Means{name: name, origin: p.origin(), kinds: map[string]int{}, of: map[int]*Mean{}}
 	means.note = func(what error) {
 		clear()
@@ -539,64 +509,51 @@ func (p *program) newMeans(name string, clear func()) (*Means, error) {
 		}
 		return nil // an error waits in p.stdout for the end: there is a picture yet to paint
 	}}
-	if p.json == "" || p.json == "-" {
-		return means, nil
+	if p.json != "" && p.json != "-" {
+		try(p.use("-json's", absolute(p.json)+".partial", true))
+		means.out = get(openLines(p.json, p.resume))
 	}
-	err := p.use(fileUse{"-json's", absolute(p.json) + ".partial", true})
-	if err == nil {
-		means.out, err = openLines(p.json, p.resume)
-	}
-	return means, err
+	return means
 }
 
 // endMeans is the end of every run over pairs or results: the means follow the lines, the file of
 // these gets its name, and the means are painted. err is what has ended the run early.
-func (p *program) endMeans(means *Means, err error) error {
-	if err = means.end(err); err != nil {
-		return err
-	}
+func (p *program) endMeans(means *Means, err error) {
+	try(means.end(err))
 	var failed []error
 	files, figures := means.figures(p.image, p.style)
 	for i := 0; i < len(files) && p.image != ""; i++ {
-		err = nil
+		var err error
 		if len(files) > 1 { // the names are known only now
-			err = p.use(fileUse{"-o's", files[i], true})
+			err = p.use("-o's", files[i], true)
 		}
 		if err == nil {
 			err = p.output(files[i], figures[i].write)
 		}
 		failed = append(failed, err)
 	}
-	return errors.Join(append(failed, means.incomplete())...)
+	try(errors.Join(append(failed, means.incomplete())...))
 }
 
 // next shows the most probable next tokens of one text.
-func (p *program) next(words []string) error {
+func (p *program) next(words []string) {
 	for _, answer := range words[1:] {
 		if _, err := members(answer); err != nil {
-			return misuse("the answer %q: %w", answer, err)
+			misuse(fmt.Errorf("the answer %q: %w", answer, err))
 		}
 	}
-	var m *Model
-	t, text, ids, err := p.oneText(words[0], func() (_ *tokenizer, err error) {
-		if m, err = p.openModel(); err != nil {
-			return nil, err
-		}
-		return m.tokenizer, nil
-	})
-	if err != nil {
-		return err
-	}
-	logits, err := m.next(ids)
-	if err != nil {
-		return err
-	}
-	r := NextReport{newModelReport(m), newTextReport(t, text, ids),
-		topTokens(t, logits, p.study.top), nil, p.origin()}
+	p.useOutputs()
+	text, m := p.text(words[0], "the text"), p.openModel()
+	t := m.tokenizer
+	ids := get(text.encode(t))
+	logits := get(m.next(ids))
+	p.notes(text.notes(t), t.notesOnModel())
+	top := topTokens(t, logits, p.study.top)
+	r := NextReport{newModelReport(m), newTextReport(t, text.text, ids), top, nil, p.origin()}
 	for _, answer := range words[1:] {
 		ids, err := answerTokens(m, answer)
 		if err != nil {
-			return fmt.Errorf("the answer %q: %w", answer, err)
+			fail("the answer %q: %w", answer, err)
 		}
 		p.notes(spaceNotes(t, answer, logits))
 		r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
@@ -604,163 +561,113 @@ func (p *program) next(words []string) error {
 	if p.json != "-" {
 		p.print(r.text())
 	}
-	return p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) })
+	try(p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) }))
 }
 
 // tokens shows the tokens of one text.
-func (p *program) tokens(words []string) error {
-	t, text, ids, err := p.oneText(words[0], p.textTokenizer)
-	if err != nil {
-		return err
-	}
+func (p *program) tokens(words []string) {
+	p.useOutputs()
+	text, t := p.text(words[0], "the text"), p.textTokenizer()
+	ids := get(text.encode(t))
+	p.notes(text.notes(t), t.notesOnModel())
 	if p.json != "-" {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 	}
-	return p.output(p.json, func(w io.Writer) error {
+	try(p.output(p.json, func(w io.Writer) error {
 		return writeJSON(w, struct {
 			TextReport
 			Origin
-		}{newTextReport(t, text, ids), p.origin()})
-	})
-}
-
-// oneText reads and encodes the text of a command that has one, by the tokenizer that open gives.
-func (p *program) oneText(arg string, open func() (*tokenizer, error)) (
-	t *tokenizer, text string, ids []int, err error) {
-	var read Text
-	err = inOrder(p.useOutputs, func() (err error) {
-		read, err = p.text(arg, "the text")
-		return err
-	}, func() (err error) {
-		t, err = open()
-		return err
-	}, func() (err error) {
-		ids, err = read.encode(t)
-		return err
-	})
-	if err == nil {
-		p.notes(read.notes(t), t.notesOnModel())
-	}
-	return t, read.text, ids, err
+		}{newTextReport(t, text.text, ids), p.origin()})
+	}))
 }
 
 // fetch downloads a model, and prints where it lies.
-func (p *program) fetch(words []string) error {
+func (p *program) fetch(words []string) {
 	name := append(words, "gpt2")[0]
 	if _, err := parseRepository(name); err != nil {
-		return misuse("fetching %s: %w", name, err)
+		misuse(fmt.Errorf("fetching %s: %w", name, err))
 	}
-	path, err := p.download(systemEnv(false), name, p.image, false)
-	if err != nil {
-		return err
-	}
-	return p.print(path + "\n")
+	p.print(get(p.download(systemEnv(false), name, p.image, false)) + "\n")
 }
 
 // convert makes a lean safetensors file of whatever GPT-2 is published as.
-func (p *program) convert(words []string) error {
-	in, err := p.source(words[0], words[1], systemEnv(true))
-	if err != nil {
-		return err
-	}
+func (p *program) convert(words []string) {
+	in := p.source(words[0], words[1], systemEnv(true))
 	format, ok := formatOf(strings.ToUpper(p.dtype))
 	if !ok {
 		format = asStored
 	}
-	notes, err := convert(in, words[1], format, p.heads, p.reading)
-	p.notes(notes)
-	return err
+	p.notes(get(convert(in, words[1], format, p.heads, p.reading)))
 }
 
 // bundle makes a copy of a mechpatch with weights inside.
-func (p *program) bundle(words []string) error {
+func (p *program) bundle(words []string) {
 	env := systemEnv(true)
 	exe := cmp.Or(p.exe, env.exe)
-	if err := p.use(fileUse{"the program", exe, false}); err != nil {
-		return err
-	}
-	in, err := p.source(words[0], words[1], env)
-	if err != nil {
-		return err
-	}
-	notes, err := bundle(exe, in, words[1], p.heads, p.reading)
-	p.notes(notes)
-	return err
+	try(p.use("the program", exe, false))
+	in := p.source(words[0], words[1], env)
+	p.notes(get(bundle(exe, in, words[1], p.heads, p.reading)))
 }
 
 // source is where the weights are that convert or bundle makes its file out of: a file or folder of
 // any kind, or a published model by its name.
-func (p *program) source(model, out string, env Env) (string, error) {
-	if err := p.use(fileUse{"OUT", out, true}); err != nil {
-		return "", err
-	}
+func (p *program) source(model, out string, env Env) string {
+	try(p.use("OUT", out, true))
 	found, err := findNamed(model, "", env)
-	if err == nil && found.circuit {
-		err = misuse("the circuit is wired by the program itself: there is no file of it")
-	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", cmp.Or(model, "."), err)
+		fail("%s: %w", cmp.Or(model, "."), err)
 	}
-	return found.path, p.useModel(found.path)
+	if found.circuit {
+		misuse(errors.New("the circuit is wired by the program itself: there is no file of it"))
+	}
+	p.useModel(found.path)
+	return found.path
 }
 
 // openModel finds the weights, fetches them if it must, and opens them.
-func (p *program) openModel() (*Model, error) {
-	if err := chooseKernel(os.Getenv("MECHPATCH_KERNEL")); err != nil {
-		return nil, err
-	}
+func (p *program) openModel() *Model {
+	try(chooseKernel(os.Getenv("MECHPATCH_KERNEL")))
 	env := systemEnv(p.offline)
 	env.bundled = ownBundle()
-	found, err := findModel(p.model, env)
-	if err == nil && found.download {
-		_, err = p.download(env, found.name, "", !found.named)
+	found := get(findModel(p.model, env))
+	if found.download {
+		_, err := p.download(env, found.name, "", !found.named)
 		failed, isFailure := errors.AsType[*failure](err)
 		if isFailure && !failed.begun && !found.named {
 			p.note(err)
-			found, err = circuitFound("built in"), nil
-		} else if err == nil {
-			found, err = findModel(p.model, env) // where it lies depends on the commit
+			found = circuitFound("built in")
+		} else {
+			try(err)
+			found = get(findModel(p.model, env)) // where it lies depends on the commit
 		}
-	}
-	if err != nil {
-		return nil, err
 	}
 	var m *Model
-	if found.circuit {
-		if m = newCircuit(); p.heads != 0 && p.heads != m.heads {
-			return nil, misuse("-heads %d: the built-in circuit has %d", p.heads, m.heads)
-		}
-		if !found.named {
-			m.notes = []string{"this is the built-in circuit, not GPT-2, whose weights are not " +
-				"on this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" " +
-				"makes a copy to carry over"}
-		}
-	} else if err = p.useModel(found.path); err == nil {
-		m, err = found.open(p.heads)
-	}
-	if err != nil {
-		return nil, err
+	if !found.circuit {
+		p.useModel(found.path)
+		m = get(found.open(p.heads))
+	} else if m = newCircuit(); p.heads != 0 && p.heads != m.heads {
+		misuse(fmt.Errorf("-heads %d: the built-in circuit has %d", p.heads, m.heads))
+	} else if !found.named {
+		m.notes = []string{"this is the built-in circuit, not GPT-2, whose weights are not on " +
+			"this machine; on a connected one, \"mechpatch fetch -o gpt2.safetensors\" makes a " +
+			"copy to carry over"}
 	}
 	p.notes(m.notes)
-	m.tokenizer, err = m.tokenizer.obeys(p.textRules, m.vocab)
-	return m, err
+	m.tokenizer = get(m.tokenizer.obeys(p.textRules, m.vocab))
+	return m
 }
 
 // textTokenizer is the tokenizer of the model that is asked for. Where that can only be GPT-2's, no
 // weights are looked for.
-func (p *program) textTokenizer() (*tokenizer, error) {
+func (p *program) textTokenizer() *tokenizer {
 	env := systemEnv(true)
 	env.bundled = ownBundle()
 	found, err := findModel(p.model, env)
 	repo, _ := parseRepository(p.model)
 	if repo.name != "" || err == nil && !found.named && found.length == 0 {
-		return gpt2.obeys(p.textRules, vocabSize)
+		return get(gpt2.obeys(p.textRules, vocabSize))
 	}
-	m, err := p.openModel()
-	if err != nil {
-		return nil, err
-	}
-	return m.tokenizer, nil
+	return p.openModel().tokenizer
 }
 
 // download fetches a model, with a progress bar where somebody watches.
@@ -778,30 +685,27 @@ func (p *program) download(env Env, name, file string, quick bool) (string, erro
 
 // text reads a file, without the byte-order mark and the line break that editors add; or takes the
 // argument itself.
-func (p *program) text(arg, what string) (Text, error) {
+func (p *program) text(arg, what string) Text {
 	if p.inline {
-		return Text{what, arg}, nil
+		return Text{what, arg}
 	}
-	if err := p.use(fileUse{what, arg, false}); err != nil {
-		return Text{}, err
-	}
+	try(p.use(what, arg, false))
 	const largest = 256 << 20
 	s, err := readInput(arg, largest)
 	if err == nil && isUTF16(s) {
 		err = errUTF16
 	}
+	if errors.Is(err, fs.ErrNotExist) && strings.Contains(arg, " ") {
+		err = fmt.Errorf("%w; with -e the arguments are the texts themselves", reason(err))
+	}
 	if err != nil {
-		hint := ""
-		if errors.Is(err, fs.ErrNotExist) && strings.Contains(arg, " ") {
-			hint = "; with -e the arguments are the texts themselves"
-		}
-		return Text{}, fmt.Errorf("reading %s %s: %w%s", what, arg, reason(err), hint)
+		fail("reading %s %s: %w", what, arg, reason(err))
 	}
 	s = strings.TrimPrefix(s, "\ufeff")
 	if t := strings.TrimSuffix(s, "\n"); t != s {
 		s = strings.TrimSuffix(t, "\r")
 	}
-	return Text{arg, s}, nil
+	return Text{arg, s}
 }
 
 // output writes one of the results. The name "-" is standard output, and no name is no output.
@@ -818,17 +722,16 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 		return nil // an error of standard output itself waits in p.stdout for the end
 	}
 	var text strings.Builder
-	if err := write(&text); err != nil {
-		return err
-	}
-	return p.print(text.String())
+	err := write(&text)
+	p.print(text.String())
+	return err
 }
 
 // print prints text on standard output, whose errors wait there. All that a person reads passes
 // through here or through note: a model, a file or a token may be named by a stranger, and no name
 // may move the cursor, change the terminal's title or pass for a line of the program's own. What
 // passes are the ends of lines, and the colours of cellPainter.
-func (p *program) print(text string) error {
+func (p *program) print(text string) {
 	for i, part := range strings.Split(text, "\x1b[") {
 		if code, rest, ok := strings.Cut(part, "m"); i > 0 && ok &&
 			strings.Trim(code, "0123456789;") == "" {
@@ -844,7 +747,6 @@ func (p *program) print(text string) error {
 			p.stdout.WriteString(inOneLine(line))
 		}
 	}
-	return nil
 }
 
 // note prints one line on standard error; of errors that are joined, one for each. A line that
@@ -896,12 +798,13 @@ type fileUse struct {
 
 // use notes the use of a file. No output may be an input, which would be destroyed, perhaps before
 // it is read, or another output, of which only the last would remain; and it must be writable.
-func (p *program) use(file fileUse) error {
-	if file.path == "" {
+func (p *program) use(what, path string, written bool) error {
+	if path == "" {
 		return nil
 	}
+	file := fileUse{what, path, written}
 	for _, other := range p.files {
-		if !file.written && !other.written || !file.is(other) {
+		if !written && !other.written || !file.is(other) {
 			continue
 		}
 		in, out := other, file
@@ -913,14 +816,15 @@ func (p *program) use(file fileUse) error {
 			name = "standard output"
 		}
 		if in.written {
-			return misuse("%s and %s would both be written to %s: name two files", out.what,
-				in.what, name)
+			return usageError{fmt.Errorf("%s and %s would both be written to %s: name two files",
+				out.what, in.what, name)}
 		}
-		return misuse("%s %s would overwrite %s: name another file", out.what, name, in.what)
+		return usageError{fmt.Errorf("%s %s would overwrite %s: name another file", out.what, name,
+			in.what)}
 	}
 	p.files = append(p.files, file)
-	if file.written && file.path != "-" {
-		return writable(file.path) // better known now than when all is computed
+	if written && path != "-" {
+		return writable(path) // better known now than when all is computed
 	}
 	return nil
 }
@@ -950,7 +854,7 @@ func (f fileUse) is(other fileUse) bool {
 
 // useOutputs notes the files that flags name for results. One whose name promises another format
 // than the flag writes is refused: it would fail where somebody opens it, long after the run.
-func (p *program) useOutputs() error {
+func (p *program) useOutputs() {
 	const others = " .png .pdf .svg .eps .ps .jpg .jpeg .gif .tif .tiff .bmp .webp .json .jsonl " +
 		".csv .tsv "
 	for _, out := range []struct{ flag, file, format, endings string }{
@@ -961,18 +865,15 @@ func (p *program) useOutputs() error {
 		ending := filepath.Ext(out.file)
 		low, right := strings.ToLower(ending), strings.Fields(out.endings)
 		if strings.Contains(others, " "+low+" ") && !slices.Contains(right, low) {
-			return misuse("%s writes %s: name it %s", out.flag, out.format,
-				strings.TrimSuffix(out.file, ending)+right[0])
+			misuse(fmt.Errorf("%s writes %s: name it %s", out.flag, out.format,
+				strings.TrimSuffix(out.file, ending)+right[0]))
 		}
-		if err := p.use(fileUse{out.flag, out.file, true}); err != nil {
-			return err
-		}
+		try(p.use(out.flag, out.file, true))
 	}
-	return nil
 }
 
 // useModel notes the use of a model's weights and of what belongs to them.
-func (p *program) useModel(path string) error {
+func (p *program) useModel(path string) {
 	files, folder := []string{path}, filepath.Dir(path)
 	for _, name := range []string{"config.json", "tokenizer.json", "vocab.json", "merges.txt",
 		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json", "meta.pkl"} {
@@ -985,13 +886,15 @@ func (p *program) useModel(path string) error {
 		}
 	}
 	for _, file := range files {
-		if err := p.use(fileUse{"the model", file, false}); err != nil {
-			return err
-		}
+		try(p.use("the model", file, false))
 	}
-	return nil
 }
 
+// usageError is what is wrong with the command line; misuse ends the run with one, if there is one.
 type usageError struct{ error }
 
-func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+func misuse(err error) {
+	if err != nil {
+		try(usageError{err})
+	}
+}
