@@ -139,12 +139,7 @@ func members(answer string) (words []string, err error) {
 			return nil, fmt.Errorf("%q is not a token id, such as '#5437' "+
 				"(for a text that begins with #, write '=#…')", part)
 		}
-		for _, word := range numbersIn(part) {
-			if slices.Contains(words, word) {
-				return nil, fmt.Errorf("%q has %q twice", answer, word)
-			}
-			words = append(words, word)
-		}
+		words = append(words, numbersIn(part)...)
 	}
 	return words, nil
 }
@@ -167,23 +162,16 @@ func numbersIn(part string) (words []string) {
 }
 
 // answerTokens reads an answer, which may be a set.
-func answerTokens(m *Model, answer string) ([]int, error) {
+func answerTokens(m *Model, answer string) (ids []int, err error) {
 	words, err := members(answer)
-	if err != nil {
-		return nil, err
-	}
-	var ids []int
-	for _, word := range words {
-		id, err := answerToken(m, word)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(ids, id) {
-			return nil, fmt.Errorf("%q has the token %q twice", answer, m.tokenizer.token(id))
+	for i := 0; i < len(words) && err == nil; i++ {
+		var id int
+		if id, err = answerToken(m, words[i]); err == nil && slices.Contains(ids, id) {
+			err = fmt.Errorf("%q has the token %q twice", answer, m.tokenizer.token(id))
 		}
 		ids = append(ids, id)
 	}
-	return ids, nil
+	return ids, err
 }
 
 // wordText is the text that one word of an answer stands for: Jones for " Jones", with the space
@@ -229,12 +217,15 @@ func answerToken(m *Model, word string) (int, error) {
 		text, len(ids), joined(t.tokens(ids)), advice)
 }
 
-// typed is how an answer that is one token can be typed in a shell.
+// typed is how an answer that is one token can be typed in bash and in zsh: as a word, with
+// quotation marks where a character means something to them, and by its id.
 func typed(t *tokenizer, id int) string {
 	token, number := t.token(id), fmt.Sprintf("'#%d'", id)
-	hidden := func(r rune) bool { return !strconv.IsPrint(r) }
-	if strings.TrimSpace(token) == "" || !utf8.ValidString(token) ||
-		strings.ContainsFunc(token, hidden) {
+	odd := func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError || r == '\'' }
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_./,:@%+", r)
+	}
+	if strings.TrimSpace(token) == "" || strings.ContainsFunc(token, odd) {
 		return number
 	}
 	for _, word := range []string{strings.TrimPrefix(token, " "), "=" + token} {
@@ -244,25 +235,13 @@ func typed(t *tokenizer, id int) string {
 		}
 		text, _ := wordText(word)
 		if ids, err := t.encodeWord(text); err == nil && slices.Equal(ids, []int{id}) {
-			return shellWord(word) + " or " + number
+			if strings.TrimFunc(word, plain) != "" {
+				word = "'" + word + "'"
+			}
+			return word + " or " + number
 		}
 	}
 	return number
-}
-
-// shellWord is a word as it is typed in bash and in zsh: with quotation marks where a character
-// means something to them, and = does where it comes first.
-func shellWord(word string) string {
-	special := func(r rune) bool {
-		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./,:@%+=", r)
-	}
-	switch {
-	case word[0] != '=' && !strings.ContainsFunc(word, special):
-		return word
-	case strings.Contains(word, "'") && !strings.ContainsAny(word, "\"$`\\!"):
-		return `"` + word + `"`
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // spaceNotes tell of an answer that stands for a word with a space before it where the word without
@@ -366,43 +345,36 @@ func (s *Study) check() error {
 
 // views are the flags that look at the two runs in place of patching.
 func (s *Study) views() (flags []string) {
-	for _, view := range []struct {
-		flag string
-		on   bool
-	}{{"-lens", s.lens}, {"-attention", s.attention != ""}, {"-direct", s.direct}} {
-		if view.on {
-			flags = append(flags, view.flag)
-		}
+	if s.lens {
+		flags = append(flags, "-lens")
+	}
+	if s.attention != "" {
+		flags = append(flags, "-attention")
+	}
+	if s.direct {
+		flags = append(flags, "-direct")
 	}
 	return flags
 }
 
 // plan is the plan of the study's sweep over a model and texts of T tokens. Where the model is not
 // known yet, and T is 0, the words are checked.
-func (s *Study) plan(c Config, T int) (plan Plan, err error) {
-	plan.full = s.metric.row().full
-	err = inOrder(func() error {
-		plan.targets, err = s.targets()
-		return err
-	}, func() error {
-		plan.layers, err = spans("-layers", s.layers, c.layers)
-		return err
-	}, func() error {
-		plan.spans, err = spans("-positions", s.positions, T)
-		return err
-	})
-	if err != nil {
-		return plan, err
+func (s *Study) plan(c Config, T int) (Plan, error) {
+	targets, err := s.targets()
+	layers, errLayers := spans("-layers", s.layers, c.layers)
+	positions, errPositions := spans("-positions", s.positions, T)
+	if err := cmp.Or(err, errLayers, errPositions); err != nil {
+		return Plan{}, err
 	}
-	first := max(0, slices.IndexFunc(plan.layers, func(layer Span) bool { return layer.run }))
-	if t := plan.targets[0]; len(t.to) > 0 && !t.reaches(first) {
+	first := max(0, slices.IndexFunc(layers, func(layer Span) bool { return layer.run }))
+	if t := targets[0]; len(t.to) > 0 && !t.reaches(first) {
 		which := "no head"
 		if s.layers != "" {
 			which = "no head of -layers " + s.layers
 		}
 		err = fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
 	}
-	return plan, err
+	return Plan{targets, layers, positions, s.metric.row().full}, err
 }
 
 // targets are what the study patches, a panel of the picture for each.
@@ -538,20 +510,20 @@ func parseHead(s string) (Head, error) {
 func parseList[T fmt.Stringer](
 	flag, list string, parse func(part string) ([]T, error),
 ) (all []T, err error) {
+	if list == "" {
+		return nil, nil
+	}
 	seen := map[string]bool{}
 	for part := range strings.SplitSeq(list, ",") {
-		if list == "" {
-			break
-		}
 		some, err := parse(strings.TrimSpace(part))
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
-		}
 		for _, one := range some {
-			if seen[one.String()] {
-				return nil, fmt.Errorf("%s %s names %s twice", flag, list, one)
+			if name := one.String(); seen[name] {
+				err = cmp.Or(err, fmt.Errorf("it names %s twice", name))
 			}
 			seen[one.String()] = true
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
 		}
 		all = append(all, some...)
 	}
@@ -562,30 +534,29 @@ func parseList[T fmt.Stringer](
 // 5, and a negative number counts from the end, all as in Python; "1..3" is the positions 1, 2 and
 // 3, patched together. Each is a span, in their order, and so is each that is not chosen, which is
 // not run. "" is nil, which stands for all. Where n is 0, not known yet, the words are checked.
-func spans(flag, list string, n int) ([]Span, error) {
-	single := make([]bool, n)
-	all, err := parseList(flag, list, func(text string) ([]Span, error) {
-		s, together, err := parseSpan(text, n)
-		switch {
-		case err == nil && together && flag == "-layers":
-			return nil, errors.New("layers are patched one by one: write 1:4 for 1 to 3")
-		case err != nil || n == 0:
-			return nil, err
-		case together:
-			return []Span{s}, nil
-		}
-		for i := s.lo; i < s.hi; i++ {
-			single[i] = true
-		}
+func spans(flag, list string, n int) (all []Span, err error) {
+	if list == "" {
 		return nil, nil
-	})
-	if err != nil || list == "" {
-		return nil, err
 	}
-	for i, chosen := range single {
+	for part := range strings.SplitSeq(list, ",") {
+		s, together, err := parseSpan(strings.TrimSpace(part), n)
+		if together && flag == "-layers" {
+			err = errors.New("layers are patched one by one: write 1:4 for 1 to 3")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
+		}
+		if together {
+			all = append(all, s)
+		}
+		for i := s.lo; i < s.hi && !together && n > 0; i++ {
+			all = append(all, Span{i, i + 1, true})
+		}
+	}
+	for i := range n {
 		within := func(s Span) bool { return s.lo <= i && i < s.hi }
-		if chosen || !slices.ContainsFunc(all, within) {
-			all = append(all, Span{i, i + 1, chosen})
+		if !slices.ContainsFunc(all, within) {
+			all = append(all, Span{i, i + 1, false})
 		}
 	}
 	slices.SortFunc(all, func(a, b Span) int {
