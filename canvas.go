@@ -9,6 +9,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -36,51 +37,35 @@ func newCanvas(width, height, scale int, colorMap []uint32) *canvas {
 
 // fill paints a rectangle.
 func (c *canvas) fill(r image.Rectangle, color uint8) {
-	c.shade(r, func(row []uint8, _, _ int) {
-		for x := range row {
-			row[x] = color
-		}
-	})
+	c.shade(r, func(_, _ int) uint8 { return color })
 }
 
 // hatch paints a cell that has no value: slanted grey lines.
 func (c *canvas) hatch(cell image.Rectangle) {
-	c.shade(cell, func(row []uint8, left, y int) {
-		for x := range row {
-			row[x] = hatchPaper
-			if (left+x+y)/c.scale%8 == 0 {
-				row[x] = hatchLine
-			}
+	c.shade(cell, func(x, y int) uint8 {
+		if (x+y)/c.scale%8 == 0 {
+			return hatchLine
 		}
+		return hatchPaper
 	})
 }
 
 // gradient paints the colour bar, the end of the colour map on top.
 func (c *canvas) gradient(bar image.Rectangle) {
 	bottom, steps := bar.Max.Y*c.scale-1, bar.Dy()*c.scale-1
-	c.shade(bar, func(row []uint8, _, y int) {
-		for x := range row {
-			row[x] = uint8(((bottom-y)*2*(mapSteps-1)/steps + 1) / 2)
-		}
+	c.shade(bar, func(_, y int) uint8 {
+		return uint8(((bottom-y)*2*(mapSteps-1)/steps + 1) / 2)
 	})
 }
 
-// shade paints a rectangle row by row: of each the pixels, the place of the first and the row's.
-func (c *canvas) shade(r image.Rectangle, paint func(row []uint8, left, y int)) {
+// shade paints a rectangle with the colour of each pixel of the picture.
+func (c *canvas) shade(r image.Rectangle, color func(x, y int) uint8) {
 	r = image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}.Intersect(c.picture.Rect)
 	for y := r.Min.Y; y < r.Max.Y; y++ {
-		paint(c.picture.Pix[c.picture.PixOffset(r.Min.X, y):][:r.Dx()], r.Min.X, y)
-	}
-}
-
-// pointer paints a small triangle that points at (x, y) from the right, and a thin line from there
-// to a text that had to move to labelY.
-func (c *canvas) pointer(x, y, labelY int, color uint8) {
-	for i := range 5 {
-		c.fill(image.Rect(x+i, y-i, x+i+1, y+i+1), color)
-	}
-	if labelY != y {
-		c.fill(image.Rect(x+4, min(y, labelY), x+5, max(y, labelY)+1), color)
+		row := c.picture.Pix[c.picture.PixOffset(r.Min.X, y):][:r.Dx()]
+		for i := range row {
+			row[i] = color(r.Min.X+i, y)
+		}
 	}
 }
 
@@ -119,28 +104,25 @@ func (c *canvas) ink(x, y int, level, color uint8) {
 		return
 	}
 	pixel := &c.picture.Pix[c.picture.PixOffset(x, y)]
-	switch under := *pixel; {
-	case under < firstEdge:
-		*pixel = c.onCell(under/stretch, level)
-	case under < firstInk:
-		if edge := under - firstEdge; level > edge%(levels-1)+1 {
-			*pixel = c.onCell(edge/(levels-1), level)
+	var before uint8 // so many eighths were covered
+	if under := *pixel; under < firstInk {
+		cell := under / stretch
+		if under >= firstEdge {
+			cell, before = (under-firstEdge)/(levels-1), (under-firstEdge)%(levels-1)+1
 		}
-	case under < white:
-		if before := (under-firstInk)%levels + 1; level > before {
+		if level == levels {
+			*pixel = c.valueInk[cell]
+		} else if level > before {
+			*pixel = firstEdge + cell*(levels-1) + level - 1
+		}
+	} else {
+		if under < white {
+			before = (under-firstInk)%levels + 1
+		}
+		if under <= white && level > before {
 			*pixel = color + level - 1
 		}
-	case under == white:
-		*pixel = color + level - 1
 	}
-}
-
-// onCell is the colour of a pixel of a stretch of the colour map that ink covers to level eighths.
-func (c *canvas) onCell(s, level uint8) uint8 {
-	if level < levels {
-		return firstEdge + s*(levels-1) + level - 1
-	}
-	return c.valueInk[s]
 }
 
 // writePNG writes a picture as PNG. What image/png does not write comes between the header and the
@@ -153,7 +135,7 @@ func writePNG(w io.Writer, picture image.Image, density int, comments [][2]strin
 		return err
 	}
 	const header = 8 + 4 + 4 + 13 + 4 // the signature and the chunk IHDR
-	out := append([]byte(nil), file.Next(header)...)
+	out := slices.Clone(file.Next(header))
 	chunk := func(body []byte) {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(body)-4))
 		out = append(out, body...)
@@ -211,8 +193,11 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 	}
 	for i := range stretches {
 		under := palette[min(i*stretch+stretch/2, mapSteps-1)].(color.RGBA)
-		valueInk[i] = contrast(under, palette)
-		over := palette[valueInk[i]].(color.RGBA)
+		over := inks[0]
+		valueInk[i] = ink + fullInk
+		if contrast(under, paper) > contrast(under, over) {
+			over, valueInk[i] = paper, whiteInk
+		}
 		for level := 1; level < levels; level++ {
 			palette[firstEdge+i*(levels-1)+level-1] = mix(under, over, float64(level)/levels)
 		}
@@ -220,11 +205,9 @@ func newPalette(anchors []uint32) (palette color.Palette, valueInk [stretches]ui
 	return palette, valueInk
 }
 
-// anchorsOf are the evenly spaced anchors of the colour map of a name, 0xRRGGBB, from the lowest
-// value to the highest; nil if there is no such map.
-func anchorsOf(name string) []uint32 {
-	return map[string][]uint32{"viridis": viridis, "rdbu": rdbu}[name]
-}
+// colorMaps are the evenly spaced anchors of each colour map, 0xRRGGBB, from the lowest value to
+// the highest.
+var colorMaps = map[string][]uint32{"viridis": viridis, "rdbu": rdbu}
 
 // viridis is by Nathaniel Smith and Stéfan van der Walt (2015, in the public domain under CC0):
 // every fifth of its 256 colours, so that no interpolated one is off by more than 1/255. Its
@@ -265,16 +248,11 @@ func mix(under, over color.RGBA, share float64) color.RGBA {
 	}
 }
 
-// contrast chooses the ink that is best read on a cell: white or nearly black. Luminance and
-// contrast are as the Web Content Accessibility Guidelines 2 define them.
-func contrast(background color.RGBA, palette color.Palette) uint8 {
-	l := luminance(background) + 0.05
-	dark := luminance(palette[ink+fullInk].(color.RGBA)) + 0.05
-	light := luminance(palette[whiteInk].(color.RGBA)) + 0.05
-	if light/l > l/dark {
-		return whiteInk
-	}
-	return ink + fullInk
+// contrast between two colours, and their luminance, are as the Web Content Accessibility
+// Guidelines 2 define them.
+func contrast(a, b color.RGBA) float64 {
+	x, y := luminance(a)+0.05, luminance(b)+0.05
+	return max(x/y, y/x)
 }
 
 func luminance(c color.RGBA) float64 {
@@ -291,19 +269,17 @@ func luminance(c color.RGBA) float64 {
 // legible makes runs of a text that the font can show, no longer than width: what it lacks becomes
 // an escape, in a token a space becomes an open box, and what does not fit an ellipsis.
 func legible(f *font, text string, color uint8, width int, token bool) (runs []textRun) {
-	for len(text) > 0 {
-		_, size := utf8.DecodeRuneInString(text)
-		run := textRun{text[:size], color}
-		switch {
-		case token && run.text == " ":
+	for char := range strings.SplitSeq(text, "") {
+		run := textRun{char, color}
+		if token && char == " " {
 			run = textRun{"␣", faintInk}
-		case !drawable(run.text):
-			run = textRun{escape(run.text), paleInk}
+		} else if !drawable(char) {
+			run = textRun{escape(char), paleInk}
 		}
 		if width -= f.width(run.text); width < 0 {
 			return append(runs, textRun{"…", color})
 		}
-		runs, text = append(runs, run), text[size:]
+		runs = append(runs, run)
 	}
 	return runs
 }
@@ -312,14 +288,11 @@ func legible(f *font, text string, color uint8, width int, token bool) (runs []t
 // not to be kept.
 func escaped(text string, keep func(char string) bool) string {
 	var b strings.Builder
-	for len(text) > 0 {
-		_, size := utf8.DecodeRuneInString(text)
-		char := text[:size]
+	for char := range strings.SplitSeq(text, "") {
 		if !keep(char) {
 			char = escape(char)
 		}
 		b.WriteString(char)
-		text = text[size:]
 	}
 	return b.String()
 }
@@ -359,39 +332,33 @@ func newColorScale(low, high float64) colorScale {
 	}
 	const largest = 1e300 // so that high − low is finite
 	low, high = max(-largest, min(low, largest)), max(-largest, min(high, largest))
-	s := colorScale{low, high}
-	if size := s.size(); high-low <= 1e-9*size {
-		room := math.Max(size/10, 0.5)
-		if size > 0 && size < 0.01 {
-			room = size / 2
-		}
-		s = colorScale{low - room, high + room}
+	size := max(math.Abs(low), math.Abs(high))
+	if high-low > 1e-9*size {
+		return colorScale{low, high}
 	}
-	return s
+	room := max(size/10, 0.5)
+	if size > 0 && size < 0.01 {
+		room = size / 2
+	}
+	return colorScale{low - room, high + room}
 }
-
-func (s colorScale) size() float64 { return math.Max(math.Abs(s.low), math.Abs(s.high)) }
 
 // decimals is how many decimals its values are written with, and how many they must have at least
 // so that a 25th of the range, which the eye sees as another colour, is another number. Both are
 // negative for numbers with an exponent, as formatValue wants them.
 func (s colorScale) decimals() (usual, least int) {
-	power := func(x float64) int { return int(math.Floor(math.Log10(x))) }
-	usual, least = decimalsFor(s.size()), -power((s.high-s.low)/25)
+	size := max(math.Abs(s.low), math.Abs(s.high))
+	usual, least = decimalsFor(size), -powerOf((s.high-s.low)/25)
 	if usual < 0 {
-		least = 1 - min(max(least+power(s.size()), 2), 15)
-	} else {
-		least = max(least, 0)
+		least = 1 - min(max(least+powerOf(size), 2), 15)
+		return least, least
 	}
-	if usual < 0 || least > usual {
-		usual = least
-	}
-	return usual, least
+	return max(usual, least), max(least, 0)
 }
 
 // position is where a value lies on the scale, 0 … 1. Infinities lie at the ends.
 func (s colorScale) position(value float64) float64 {
-	return math.Max(0, math.Min(1, (value-s.low)/(s.high-s.low)))
+	return max(0, min(1, (value-s.low)/(s.high-s.low)))
 }
 
 // step is the place of a value among the colours of the palette.
@@ -403,22 +370,19 @@ func (s colorScale) step(value float64) uint8 {
 // texts: about most of them at most.
 func ticks(low, high float64, most int) (values []float64, texts []string) {
 	least := (high - low) / float64(max(most, 2)) // a step may not be smaller
-	power := math.Floor(math.Log10(least))
-	var step float64
-	decimals := -int(power)
-	for _, factor := range []float64{1, 2, 2.5, 5, 10} {
-		if step = factor * math.Pow(10, power); step >= least*(1-1e-9) {
-			if factor == 2.5 {
-				decimals++
-			} else if factor == 10 {
-				decimals--
-			}
+	power, step, decimals := powerOf(least), 0.0, 0
+	for _, round := range []struct {
+		factor   float64
+		decimals int
+	}{{1, 0}, {2, 0}, {2.5, 1}, {5, 0}, {10, -1}} {
+		step = round.factor * math.Pow(10, float64(power))
+		decimals = max(round.decimals-power, 0)
+		if step >= least*(1-1e-9) {
 			break
 		}
 	}
-	decimals = max(decimals, 0)
 	if size := max(math.Abs(low), math.Abs(high)); decimalsFor(size) < 0 {
-		decimals = min(int(power)-int(math.Floor(math.Log10(size)))-1, -1)
+		decimals = min(power-powerOf(size)-1, -1)
 	}
 	for i := math.Ceil(low/step - 1e-9); i*step <= high+1e-9*step; i++ {
 		values, texts = append(values, i*step), append(texts, formatValue(i*step, decimals))
@@ -437,8 +401,11 @@ func decimalsFor(size float64) int {
 	case size >= 1 && size < 100:
 		return 2
 	}
-	return max(0, 2-int(math.Floor(math.Log10(size))))
+	return max(0, 2-powerOf(size))
 }
+
+// powerOf is n for a size from 10ⁿ on.
+func powerOf(size float64) int { return int(math.Floor(math.Log10(size))) }
 
 // formatValue writes a value with a true minus sign; where decimals is negative, with an exponent
 // and at most 1 − decimals decimals: −1.25e8.
@@ -456,14 +423,3 @@ func formatValue(value float64, decimals int) string {
 
 var signs = strings.NewReplacer("+Inf", "∞", "-Inf", "−∞", "e+0", "e", "e+", "e", "e-0", "e−",
 	"-", "−")
-
-// nextRound continues 1, 2, 5, 10, 20, 50, …
-func nextRound(step int) int {
-	for unit := 1; ; unit *= 10 {
-		for _, digit := range []int{1, 2, 5} {
-			if digit*unit > step {
-				return digit * unit
-			}
-		}
-	}
-}

@@ -42,7 +42,7 @@ func TestViridis(t *testing.T) {
 // every cell.
 func TestPalette(t *testing.T) {
 	for _, name := range []string{"viridis", "rdbu"} {
-		palette, valueInk := newPalette(anchorsOf(name))
+		palette, valueInk := newPalette(colorMaps[name])
 		if len(palette) > 256 {
 			t.Fatalf("%d colours", len(palette))
 		}

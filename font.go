@@ -44,10 +44,6 @@ var drawn sync.Map
 // palette.
 const levels = 8
 
-func newFont(size, pen float64, scale int) *font {
-	return &font{size, pen, scale}
-}
-
 // width is the length of a text in pixels of scale 1.
 func (f *font) width(text string) int {
 	sum := 0
@@ -69,13 +65,12 @@ func (f *font) bitmap(char rune) *image.Alpha {
 		font
 		rune
 	}
-	key := character{*f, char}
-	if b, found := drawn.Load(key); found {
-		return b.(*image.Alpha)
+	b, found := drawn.Load(character{*f, char})
+	if !found {
+		b = f.draw(findGlyph(char).strokes)
+		drawn.Store(character{*f, char}, b)
 	}
-	b := f.draw(findGlyph(char).strokes)
-	drawn.Store(key, b)
-	return b
+	return b.(*image.Alpha)
 }
 
 type point struct{ x, y float64 }
@@ -125,14 +120,12 @@ func (f *font) draw(strokes [][]point) *image.Alpha {
 
 // distance from p to the nearest point of the straight line from a to b.
 func distance(p, a, b point) float64 {
-	dx, dy := b.x-a.x, b.y-a.y
-	x, y := p.x-a.x, p.y-a.y
-	if along, length := x*dx+y*dy, dx*dx+dy*dy; along >= length {
-		x, y = p.x-b.x, p.y-b.y
-	} else if along > 0 {
-		x, y = x-dx*along/length, y-dy*along/length
+	x, y, dx, dy := p.x-a.x, p.y-a.y, b.x-a.x, b.y-a.y
+	along := 0.0 // the share of the line that leads to that point
+	if length := dx*dx + dy*dy; length > 0 {
+		along = max(0, min(1, (x*dx+y*dy)/length))
 	}
-	return math.Sqrt(x*x + y*y)
+	return math.Hypot(x-along*dx, y-along*dy)
 }
 
 // glyph is one character: the pixels from its origin to the next one's, and the ways of the pen.
@@ -181,17 +174,17 @@ func parseStrokes(text string, dx, dy float64) (strokes [][]point) {
 		word = strings.ReplaceAll(word, "~", "/~")
 		var points []point
 		var control []bool
-		for _, p := range strings.Split(strings.TrimPrefix(word, "/"), "/") {
-			x, y, _ := strings.Cut(strings.TrimPrefix(p, "~"), ",")
+		for p := range strings.SplitSeq(strings.TrimPrefix(word, "/"), "/") {
+			p, bends := strings.CutPrefix(p, "~")
+			x, y, _ := strings.Cut(p, ",")
 			right, _ := strconv.ParseFloat(x, 64)
 			up, _ := strconv.ParseFloat(y, 64)
-			points = append(points, point{right + dx, up + dy})
-			control = append(control, p[0] == '~')
+			points, control = append(points, point{right + dx, up + dy}), append(control, bends)
 		}
 		if control[0] { // a loop begins and ends between its last point and its first
 			start := middle(points[0], points[len(points)-1])
-			points = append(append([]point{start}, points...), start)
-			control = append(append([]bool{false}, control...), false)
+			points = slices.Concat([]point{start}, points, []point{start})
+			control = slices.Concat([]bool{false}, control, []bool{false})
 		}
 		line := points[:1:1]
 		for i, p := range points[1:] {

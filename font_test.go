@@ -24,7 +24,7 @@ func everyCharacter() []rune {
 
 func TestEveryCharacterHasAGlyph(t *testing.T) {
 	for _, scale := range []int{1, 2} {
-		f := newFont(1, bodyPen, scale)
+		f := &font{1, bodyPen, scale}
 		for _, r := range everyCharacter() {
 			if _, found := glyphs()[r]; !found {
 				t.Errorf("%q: no glyph", r)
@@ -49,7 +49,7 @@ func TestEveryCharacterHasAGlyph(t *testing.T) {
 // TestGlyphsDiffer: no character can be taken for another, not even at scale 1.
 func TestGlyphsDiffer(t *testing.T) {
 	same := map[string]bool{" \u00a0": true, "-\u00ad": true}
-	f := newFont(1, bodyPen, 1)
+	f := &font{1, bodyPen, 1}
 	seen := map[string]rune{}
 	for _, r := range everyCharacter() {
 		b := f.bitmap(r)
@@ -142,7 +142,7 @@ func TestLettersAsDrawn(t *testing.T) {
 			|.#.  .#.|
 			| .    . |`},
 	}
-	f := newFont(1, bodyPen, 1)
+	f := &font{1, bodyPen, 1}
 	for _, test := range tests {
 		b := f.bitmap(test.char)
 		got := strings.Join(asciiArt(b), "\n")
@@ -156,7 +156,7 @@ func TestLettersAsDrawn(t *testing.T) {
 // TestScaleOnlyRefines: four pixels of a letter at scale 2 cover together what one covers at scale
 // 1, but for what the edges smooth.
 func TestScaleOnlyRefines(t *testing.T) {
-	one, two := newFont(1, bodyPen, 1), newFont(1, bodyPen, 2)
+	one, two := &font{1, bodyPen, 1}, &font{1, bodyPen, 2}
 	for _, r := range everyCharacter() {
 		coarse, fine := one.bitmap(r), two.bitmap(r)
 		if two.advance(r) != one.advance(r) {
@@ -179,7 +179,7 @@ func TestScaleOnlyRefines(t *testing.T) {
 }
 
 func TestMissingGlyphIsABox(t *testing.T) {
-	f := newFont(1, bodyPen, 1)
+	f := &font{1, bodyPen, 1}
 	got, want := asciiArt(f.bitmap('中')), asciiArt(f.bitmap('\ufffd'))
 	if !slices.Equal(got, want) {
 		t.Error("a character that the font lacks is not the box")

@@ -144,7 +144,7 @@ func TestEveryNumberCanBeRead(t *testing.T) {
 				continue // there are four times as many pixels to read
 			}
 			for position, value := range row {
-				cell := f.cellAt(l, l.panels[0], layer, position)
+				cell := l.cellAt(l.frames[0], layer, position)
 				want := formatValue(value, 2)
 				x := cell.Min.X + (cell.Dx()-l.body.width(want)+1)/2
 				got := read(picture, l.body, x, cell.Min.Y+cell.Dy()/2+5, false, cell.Max.X-x)
@@ -192,12 +192,12 @@ func TestEveryTextCanBeRead(t *testing.T) {
 func TestLabelsOfAGrid(t *testing.T) {
 	f := kinds()["sites of 11"]
 	_, l := paintPNG(t, f)
-	if l.across != 2 || len(l.panels) != 5 {
-		t.Fatalf("%d panels, %d side by side", len(l.panels), l.across)
+	if l.perLine != 2 || len(l.frames) != 5 {
+		t.Fatalf("%d panels, %d side by side", len(l.frames), l.perLine)
 	}
 	at := map[image.Point]int{} // how many labels stand below or left of a panel, by its number
 	for _, text := range l.texts {
-		for i, frame := range l.panels {
+		for i, frame := range l.frames {
 			if name := runsText(text.runs); name == "␣and" || name == "␣Mary" || name == "11" {
 				below := text.y > frame.Max.Y && text.y < frame.Max.Y+longestLabel &&
 					text.x > frame.Min.X && text.x < frame.Max.X
@@ -224,10 +224,10 @@ func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
 			matrix[3][4], matrix[3][5], matrix[3][6] = math.NaN(), math.Inf(1), math.Inf(-1)
 			f.panels[0].at = cells(matrix)
 			picture, l := paintPNG(t, f)
-			low, high := l.scale.low, l.scale.high
+			low, high := l.colors.low, l.colors.high
 			for layer, row := range matrix {
 				for position, value := range row {
-					cell := f.cellAt(l, l.panels[0], layer, position)
+					cell := l.cellAt(l.frames[0], layer, position)
 					corners := []image.Point{
 						cell.Min.Mul(scale), cell.Max.Mul(scale).Sub(image.Pt(1, 1)),
 						image.Pt(cell.Min.X, cell.Max.Y-1).Mul(scale),
@@ -242,7 +242,7 @@ func TestCellsHaveTheColoursOfTheirValues(t *testing.T) {
 							continue
 						}
 						share := max(0, min(1, (value-low)/(high-low)))
-						want := interpolate(anchorsOf(colorMap), share)
+						want := interpolate(colorMaps[colorMap], share)
 						// Half a step of the palette.
 						if far := colorDistance(got, want); far > 5 {
 							t.Errorf("%s, layer %d, position %d, value %.3f: %v, want %v",
@@ -267,20 +267,20 @@ func TestColourBar(t *testing.T) {
 		picture, l := paintPNG(t, f)
 		height := float64(l.bar.Dy() - 1)
 		valueAt := func(y int) float64 {
-			return l.scale.low + (l.scale.high-l.scale.low)*float64(l.bar.Max.Y-1-y)/height
+			return l.colors.low + (l.colors.high-l.colors.low)*float64(l.bar.Max.Y-1-y)/height
 		}
-		pixel := (l.scale.high - l.scale.low) / height
+		pixel := (l.colors.high - l.colors.low) / height
 		for y := l.bar.Min.Y; y < l.bar.Max.Y; y++ {
 			near := false
-			for _, m := range l.marks {
+			for _, m := range l.pins {
 				near = near || abs(m.y-y) <= 1
 			}
-			got, want := picture.ColorIndexAt(l.bar.Min.X, y), l.scale.step(valueAt(y))
+			got, want := picture.ColorIndexAt(l.bar.Min.X, y), l.colors.step(valueAt(y))
 			if !near && abs(int(got)-int(want)) > 1 {
 				t.Errorf("row %d of the bar has colour %d, want %d", y, got, want)
 			}
 		}
-		values, _ := ticks(l.scale.low, l.scale.high, min(l.bar.Dy()/40, mostTicks))
+		values, _ := ticks(l.colors.low, l.colors.high, min(l.bar.Dy()/40, mostTicks))
 		lines := l.ticks[len(l.ticks)-len(values):]
 		if len(values) < 4 {
 			t.Fatalf("ticks at %v", values)
@@ -294,7 +294,7 @@ func TestColourBar(t *testing.T) {
 			}
 		}
 		texts := map[string]float64{"clean −3.38": -3.38, "corrupt 1.02": 1.02}
-		for _, mark := range l.marks {
+		for _, mark := range l.pins {
 			at, painted := valueAt(mark.y), picture.ColorIndexAt(l.bar.Min.X+5, mark.y)
 			if math.Abs(at-texts[mark.text.text]) > pixel || painted != ink+fullInk {
 				t.Errorf("mark %q at %g, colour %d", mark.text.text, at, painted)
@@ -311,12 +311,12 @@ func TestDivergingMapIsCentred(t *testing.T) {
 	f := exampleFigure()
 	f.colorMap = "rdbu"
 	picture, l := paintPNG(t, f)
-	cell := f.cellAt(l, l.panels[0], 0, 0)
+	cell := l.cellAt(l.frames[0], 0, 0)
 	got, want := picture.At(cell.Min.X, cell.Min.Y), color.RGBA{0xf7, 0xf7, 0xf7, 255}
 	if got != want {
 		t.Errorf("the corrupt run's metric is %v, want %v", got, want)
 	}
-	up, down := l.scale.high-f.center, f.center-l.scale.low
+	up, down := l.colors.high-f.center, f.center-l.colors.low
 	if math.Abs(up-down) > 1e-12 || math.Abs(down-4.4) > 0.01 {
 		t.Errorf("the scale reaches %g up and %g down", up, down)
 	}
@@ -333,10 +333,10 @@ func closeMarks() *Figure {
 
 func TestCloseMarks(t *testing.T) {
 	picture, l := paintPNG(t, closeMarks())
-	if len(l.marks) != 4 {
-		t.Fatalf("%d marks", len(l.marks))
+	if len(l.pins) != 4 {
+		t.Fatalf("%d marks", len(l.pins))
 	}
-	for _, mark := range l.marks {
+	for _, mark := range l.pins {
 		got := read(picture, l.body, l.bar.Max.X+barIndent, mark.labelY+5, false, 999)
 		if got != mark.text.text {
 			t.Errorf("read %q, want %q", got, mark.text.text)
@@ -378,7 +378,7 @@ func TestScaleDoublesTheGeometry(t *testing.T) {
 	if plainPixels < 400000 {
 		t.Errorf("only %d pixels could be compared", plainPixels)
 	}
-	frame := l.panels[0]
+	frame := l.frames[0]
 	left, right := image.Pt(frame.Min.X-1, frame.Min.Y+99), image.Pt(frame.Max.X, frame.Min.Y+99)
 	for _, p := range []image.Point{left, right, {frame.Min.X + 7, frame.Max.Y}} {
 		painted := one.ColorIndexAt(p.X, p.Y) == frameGrey
@@ -476,7 +476,7 @@ func TestManyColumns(t *testing.T) {
 		if l.cell != test.cell || l.width > test.widest || l.height > test.tallest {
 			t.Errorf("%s: cells of %d, picture of %d × %d", size, l.cell, l.width, l.height)
 		}
-		for what, labels := range map[string][][]textRun{"column": l.labels, "row": l.rowLabels} {
+		for what, labels := range map[string][][]textRun{"column": l.columnLabels, "row": l.rowLabels} {
 			labelled := 0
 			for _, label := range labels {
 				if label != nil {
@@ -487,7 +487,7 @@ func TestManyColumns(t *testing.T) {
 				t.Errorf("%s: only %d %s labels", size, labelled, what)
 			}
 		}
-		differs := runsText(l.labels[test.columns/3])
+		differs := runsText(l.columnLabels[test.columns/3])
 		if test.columns >= 3 && differs != "␣other→␣token" {
 			t.Errorf("%s: the column that differs is labelled %q", size, differs)
 		}
@@ -501,7 +501,7 @@ func TestShortLabelsStandUpright(t *testing.T) {
 	_, l := paintPNG(t, f)
 	upright := 0
 	for _, text := range l.texts {
-		if text.y > l.panels[0].Max.Y && !text.up {
+		if text.y > l.frames[0].Max.Y && !text.up {
 			upright++
 		}
 	}
@@ -572,7 +572,7 @@ func TestHeading(t *testing.T) {
 		heights = append(heights, l.height)
 		above := 0
 		for _, text := range l.texts {
-			if text.y < l.panels[0].Min.Y {
+			if text.y < l.frames[0].Min.Y {
 				above++
 			}
 			if runsText(text.runs) == f.title {
@@ -621,7 +621,7 @@ func FuzzFigure(f *testing.F) {
 			figure.rows.names = append(figure.rows.names, label)
 		}
 		figure.across, figure.group, figure.blank = int(panels%4), int(rows%5), scale%2 == 0
-		picture := figure.paint(must(figure.layout()))
+		picture := must(figure.layout()).paint()
 		if picture.Rect.Dx() > 2*2000 || picture.Rect.Dy() > 2*2000 {
 			t.Fatalf("the picture is %v", picture.Rect)
 		}
@@ -631,7 +631,7 @@ func FuzzFigure(f *testing.F) {
 func BenchmarkPaint(b *testing.B) {
 	f := exampleFigure()
 	for range b.N {
-		f.paint(must(f.layout()))
+		must(f.layout()).paint()
 	}
 }
 
@@ -739,7 +739,7 @@ func TestNothingOverlaps(t *testing.T) {
 // boxes says where the layout puts everything, in pixels at scale 1.
 func boxes(l *layout) map[string]image.Rectangle {
 	all := map[string]image.Rectangle{"bar": l.bar}
-	for i, frame := range l.panels {
+	for i, frame := range l.frames {
 		all[fmt.Sprint("panel ", i)] = frame.Inset(-1)
 	}
 	for i, text := range l.texts {
@@ -760,7 +760,7 @@ func TestBlankCells(t *testing.T) {
 	for i := range f.panels {
 		for r, row := range cellsOf(f, i) {
 			for c, v := range row {
-				corner := f.cellAt(l, l.panels[i], r, c).Min
+				corner := l.cellAt(l.frames[i], r, c).Min
 				blank := picture.ColorIndexAt(corner.X, corner.Y) == white
 				if blank != math.IsNaN(v) {
 					t.Fatalf("panel %d, cell (%d, %d) of value %g is blank: %v", i, r, c, v, blank)
@@ -779,10 +779,10 @@ func TestFixedRange(t *testing.T) {
 		f.rows.names, f.panels[0].at = f.rows.names[:1], cells([][]float64{values})
 		f.low, f.high = -2, 2
 		picture, l := paintPNG(t, f)
-		if len(l.marks) != 1 || l.marks[0].text.text != "corrupt 1.02" { // the clean one is beyond
-			t.Errorf("marks: %+v", l.marks)
+		if len(l.pins) != 1 || l.pins[0].text.text != "corrupt 1.02" { // the clean one is beyond
+			t.Errorf("marks: %+v", l.pins)
 		}
-		corner := f.cellAt(l, l.panels[0], 0, 0).Min
+		corner := l.cellAt(l.frames[0], 0, 0).Min
 		return picture.ColorIndexAt(corner.X, corner.Y)
 	}
 	if a, b := colour(1, -7), colour(1, 99, 3); a != b || a != 3*(mapSteps-1)/4+1 {
@@ -813,7 +813,7 @@ func TestDigitsTellColoursApart(t *testing.T) {
 			seen := map[string]uint8{}
 			for _, row := range cellsOf(f, 0) {
 				for _, v := range row {
-					text, step := formatValue(v, l.decimals), l.scale.step(v)
+					text, step := formatValue(v, l.decimals), l.colors.step(v)
 					if other, ok := seen[text]; ok && abs(int(other)-int(step)) > mapSteps/20 {
 						t.Fatalf("%g ± %g: %s stands on colours %d and %d",
 							size, width, text, other, step)
