@@ -476,7 +476,9 @@ func TestManyColumns(t *testing.T) {
 		if l.cell != test.cell || l.width > test.widest || l.height > test.tallest {
 			t.Errorf("%s: cells of %d, picture of %d × %d", size, l.cell, l.width, l.height)
 		}
-		for what, labels := range map[string][][]textRun{"column": l.columnLabels, "row": l.rowLabels} {
+		for what, labels := range map[string][][]textRun{
+			"column": l.columnLabels, "row": l.rowLabels,
+		} {
 			labelled := 0
 			for _, label := range labels {
 				if label != nil {
