@@ -50,7 +50,7 @@ func avxKernels() (all []*kernel) {
 		activate: [3]func(x []float32){
 			geluTanh:  func(x []float32) { byVectors(geluTanhVectors, x) },
 			geluExact: func(x []float32) { byVectors(geluExactVectors, x) },
-			relu:      func(x []float32) { byVectors(reluVectors, x) },
+			relu:      reluGo,
 		},
 		softmax: softmaxAVX2, layerNorm: layerNormAVX2,
 		widenF16: widenF16AVX2, widenBF16: widenBF16AVX2,
@@ -130,9 +130,6 @@ func geluTanhVectors(x []float32)
 //
 //go:noescape
 func geluExactVectors(x []float32)
-
-//go:noescape
-func reluVectors(x []float32)
 
 // softmaxAVX2 turns a row of scores into probabilities; softmaxGo has the formula. It adds the
 // terms in eight partial sums, element i to sum i mod 8, and those in a fixed tree, so the order

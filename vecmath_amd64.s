@@ -190,29 +190,6 @@ exactDone:
 	VZEROUPPER
 	RET
 
-// func reluVectors(x []float32)
-//
-// max(x, 0) + 0·x: the second term is NaN where x is not finite.
-TEXT ·reluVectors(SB), NOSPLIT, $0-24
-	MOVQ   x_base+0(FP), DI
-	MOVQ   x_len+8(FP), CX
-	VXORPS Y1, Y1, Y1
-	TESTQ  CX, CX
-	JZ     reluDone
-
-reluLoop:
-	VMOVUPS     (DI), Y0
-	VMAXPS      Y0, Y1, Y2
-	VFMADD231PS Y0, Y1, Y2
-	VMOVUPS     Y2, (DI)
-	ADDQ        $32, DI
-	SUBQ        $8, CX
-	JNZ         reluLoop
-
-reluDone:
-	VZEROUPPER
-	RET
-
 // EXP replaces x by exp(x − max), with max in Y0 and log2(e), high part, round and one in Y12, Y14,
 // Y15.
 #define EXP(x, n, r, p) \
