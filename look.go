@@ -16,11 +16,9 @@ import (
 // the activations there as a Hook has them. What is seen takes so many bytes of memory. progress is
 // told the share of the work that is done.
 func (m *Model) look(pair Pair, bytes float64, full bool, progress func(done float64),
-	see func(b *Batch, site Site, layer int, act []float32) error) (s Baselines, err error) {
-	if err := m.checkAnswers(pair); err != nil {
-		return s, err
-	}
-	if err := m.enough(2*len(pair.clean), bytes); err != nil {
+	see func(b *Batch, site Site, layer int, act []float32)) (s Baselines, err error) {
+	err = cmp.Or(m.checkAnswers(pair), m.enough(2*len(pair.clean), bytes))
+	if err != nil {
 		return s, err
 	}
 	b, err := m.begin(pair.clean, pair.corrupt)
@@ -28,18 +26,15 @@ func (m *Model) look(pair Pair, bytes float64, full bool, progress func(done flo
 		return s, err
 	}
 	defer batches.put(b)
-	for l := range m.layers {
-		var fault error
-		err := m.block(b, l, func(site Site, layer int, act []float32) []float32 {
-			if fault == nil {
-				fault = see(b, site, layer, act)
-			}
-			return act
-		})
-		if err := cmp.Or(err, fault); err != nil {
-			return s, err
+	err = m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
+		see(b, site, layer, act)
+		if site == siteResid {
+			progress(float64(layer+1) / float64(m.layers))
 		}
-		progress(float64(l+1) / float64(m.layers))
+		return act
+	})
+	if err != nil {
+		return s, err
 	}
 	return s, m.read(&s, b, nil, pair, full)
 }
@@ -74,30 +69,28 @@ func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
 
 // lens looks at both runs through the logit lens. The readings have no kl.
 func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, error) {
-	lens, logits := &Lens{}, []float32(nil)
-	see := func(b *Batch, site Site, _ int, x []float32) error {
-		if site != siteResid {
-			return nil
+	lens, logits, fault := &Lens{}, []float32(nil), error(nil)
+	see := func(b *Batch, site Site, _ int, x []float32) {
+		if site != siteResid || fault != nil {
+			return
 		}
-		logits = grow(logits, 2*m.vocab)
-		readings, err := m.readings(x, pair, full, nil)
-		if err == nil {
-			err = m.logitsInto(logits, b.last())
+		var readings []Reading
+		if readings, fault = m.readings(x, pair, full, nil); fault != nil {
+			return
 		}
-		if err != nil {
-			return err
+		if logits, fault = m.logits(logits, b.last(), m.unembed()); fault != nil {
+			return
 		}
 		for run := range lens.cells {
 			T, y := b.length, logits[run*m.vocab:(run+1)*m.vocab]
 			lens.top[run] = append(lens.top[run], topTokens(m.tokenizer, y, 1)...)
 			lens.cells[run] = append(lens.cells[run], readings[run*T:(run+1)*T])
 		}
-		return nil
 	}
 	var err error
 	bytes := 2 * float64(m.layers) * float64(len(pair.clean)) * float64(unsafe.Sizeof(Reading{}))
 	lens.Baselines, err = m.look(pair, bytes, full, progress, see)
-	return lens, err
+	return lens, cmp.Or(err, fault)
 }
 
 // Patterns is where heads attend to.
@@ -115,9 +108,9 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 	for run := range p.a {
 		p.a[run] = make([][][]float32, len(heads))
 	}
-	see := func(b *Batch, site Site, layer int, _ []float32) error {
+	see := func(b *Batch, site Site, layer int, _ []float32) {
 		if site != siteZ {
-			return nil
+			return
 		}
 		T, z := b.length, make([]float32, b.length*b.width)
 		for run := range p.a {
@@ -126,12 +119,12 @@ func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done 
 				if h.layer != layer {
 					continue
 				}
-				b.headOut(z, h.head, 0, T, rows, rows, rows, func(_ int, pattern []float32) {
+				see := func(_ int, pattern []float32) {
 					p.a[run][i] = append(p.a[run][i], slices.Clone(pattern))
-				})
+				}
+				b.headOut(nil, 0, z, h.head, 0, T, rows, rows, rows, see)
 			}
 		}
-		return nil
 	}
 	var err error
 	T := float64(len(pair.clean))
@@ -173,7 +166,7 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 		w.row(row, i)
 		return along(u, row)
 	}
-	see := func(b *Batch, site Site, l int, act []float32) error {
+	see := func(b *Batch, site Site, l int, act []float32) {
 		w, T := &m.blocks[l], b.length
 		var alike, projected []float64 // u as z has it, before c_proj: [d]
 		if site == siteZ {
@@ -201,7 +194,6 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 				s.divide(m.deviation(last))
 			}
 		}
-		return nil
 	}
 	var err error
 	direct.Baselines, err = m.look(pair, 0, false, progress, see)

@@ -87,7 +87,7 @@ func (m *Model) next(ids []int) ([]float32, error) {
 	if err := m.forward(b, 0, leaveAlone); err != nil {
 		return nil, err
 	}
-	return m.logits(b.last())
+	return m.logits(nil, b.last(), m.unembed())
 }
 
 // embed looks up x = wte[token] + wpe[position] for texts of equal length T, one under the other:
@@ -399,7 +399,7 @@ func (m *Model) attention(z []float32, b *Batch, l int) {
 				from = T - 1
 			}
 			out := z[(run.row+from-run.from)*d:]
-			s.headOut(out, b, head, min(kept, run.from), from, T, rows, rows, rows, nil)
+			b.headOut(s, min(kept, run.from), out, head, from, T, rows, rows, rows, nil)
 			base, kept = run.base, run.from
 		}
 	})
@@ -425,10 +425,15 @@ var headSpaces pool[headSpace]
 // headOut is what a head puts out at the positions lo … hi−1 (Vaswani et al., 2017, section 3.2):
 // softmax(scale·q·kᵀ)·v, [hi−lo, d/heads], in rows of z that are d apart, where a position sees
 // those up to itself. q, k and v say which rows of the batch's qkv have the query, the key and the
-// value of a position. The keys and values of the first kept positions are still in s. edit, where
-// there is one, is shown what each position attends to, and may change it.
-func (s *headSpace) headOut(z []float32, b *Batch, head, kept, lo, hi int,
+// value of a position. The keys and values of the first kept positions are still in s; without an
+// s it takes one. edit, where there is one, is shown what each position attends to, and may change
+// it.
+func (b *Batch) headOut(s *headSpace, kept int, z []float32, head, lo, hi int,
 	q, k, v func(pos int) int, edit func(pos int, pattern []float32)) {
+	if s == nil {
+		s = headSpaces.get()
+		defer headSpaces.put(s)
+	}
 	size := b.size
 	gather := func(part, lo int, row func(pos int) int) []float32 {
 		s.rows = s.rows[:0]
@@ -466,14 +471,6 @@ func (s *headSpace) headOut(z []float32, b *Batch, head, kept, lo, hi int,
 	}
 }
 
-// headOut is the same, with scratch memory of its own.
-func (b *Batch) headOut(z []float32, head, lo, hi int, q, k, v func(pos int) int,
-	edit func(pos int, pattern []float32)) {
-	s := headSpaces.get()
-	defer headSpaces.put(s)
-	s.headOut(z, b, head, 0, lo, hi, q, k, v, edit)
-}
-
 // attentionScale is what attention scores are multiplied by in layer l: 1/√(d/heads), and what some
 // models make of it.
 func (m *Model) attentionScale(l int) float32 {
@@ -508,45 +505,32 @@ func (b *Batch) last() []float32 {
 	return x
 }
 
-// logits reads the next token's logits off residual streams: ln_f, then the tied unembedding. [n,
-// d] → [n, vocab]
-func (m *Model) logits(x []float32) ([]float32, error) {
-	y := make([]float32, len(x)/m.width*m.vocab)
-	return y, m.logitsInto(y, x)
-}
-
-// logitsInto is logits with the memory for them given.
-func (m *Model) logitsInto(y, x []float32) error {
+// logits reads the next token's logits off residual streams: ln_f, then a product with rows of the
+// unembedding, all of them or a few tokens'. [n, d]·[rows, d]ᵀ → [n, rows]. y is memory for them.
+func (m *Model) logits(y, x []float32, unembed Matrix) ([]float32, error) {
 	h := make([]float32, len(x))
 	m.layerNorms(h, x, m.lnF)
-	matMulT(y, h, m.unembed())
+	y = grow(y, len(x)/m.width*unembed.rows)
+	matMulT(y, h, unembed)
 	if !finite(y) {
-		return m.damagedLogits()
+		return nil, fmt.Errorf("the logits hold a NaN or an infinity: "+
+			"the final layer norm or wte in %s is damaged", m.source)
 	}
-	return nil
+	return y, nil
+}
+
+// unembedOf are the rows of the unembedding for some tokens: [len(ids), d].
+func (m *Model) unembedOf(ids []int) Matrix {
+	rows, all := newMatrix(len(ids), m.width), m.unembed()
+	for i, id := range ids {
+		all.row(rows.f32[i*m.width:(i+1)*m.width], id)
+	}
+	return rows
 }
 
 // logitsChunk is for how many streams all logits are computed at a time: those of a thousand would
 // take 200 MB.
 const logitsChunk = 64
-
-func (m *Model) damagedLogits() error {
-	return fmt.Errorf("the logits hold a NaN or an infinity: "+
-		"the final layer norm or wte in %s is damaged", m.source)
-}
-
-// logitsOf is logits for the named tokens alone. [n, d] → [n, len(ids)]
-func (m *Model) logitsOf(x []float32, ids []int) []float32 {
-	h := make([]float32, len(x))
-	m.layerNorms(h, x, m.lnF)
-	columns, unembed := newMatrix(len(ids), m.width), m.unembed()
-	for i, id := range ids {
-		unembed.row(columns.f32[i*m.width:(i+1)*m.width], id)
-	}
-	y := make([]float32, len(x)/m.width*len(ids))
-	matMulT(y, h, columns)
-	return y
-}
 
 // begin embeds whole texts of equal length in a batch of their own.
 func (m *Model) begin(texts ...[]int) (*Batch, error) {
@@ -564,12 +548,11 @@ func (m *Model) begin(texts ...[]int) (*Batch, error) {
 
 // newBatch makes a batch for texts of length T, with room for that many rows in all.
 func (m *Model) newBatch(T, rows int) *Batch {
-	wide := m.wideRow()
 	b := batches.get()
 	b.length, b.width, b.size, b.runs = T, m.width, m.width/m.heads, b.runs[:0]
 	b.x = grow(b.x, rows*m.width)[:0]
 	b.h = grow(b.h, rows*m.width)
-	b.wide = grow(b.wide, rows*wide)
+	b.wide = grow(b.wide, rows*m.wideRow())
 	return b
 }
 

@@ -171,14 +171,18 @@ func (k Metric) of(r, clean, corrupt Reading) float64 { return k.row().of(r, cle
 // batchBytes, the cells are divided over several passes, each of which begins at the layer of its
 // first cell.
 func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep, error) {
-	if err := m.checkAnswers(pair); err != nil {
-		return nil, err
-	}
-	if err := m.checkTargets(plan.targets); err != nil {
-		return nil, err
+	var named []Head
+	for _, t := range plan.targets {
+		if t.of != nil {
+			named = append(named, *t.of)
+		}
+		for _, r := range t.to {
+			named = append(named, r.Head)
+		}
 	}
 	T, s := len(pair.clean), &Sweep{}
-	if err := m.enough(2*T, m.cellBytes(plan, T)); err != nil {
+	err := cmp.Or(m.checkAnswers(pair), m.checkHeads(named), m.enough(2*T, m.cellBytes(plan, T)))
+	if err != nil {
 		return nil, err
 	}
 	x, err := m.embed(pair.clean, pair.corrupt)
@@ -227,20 +231,6 @@ func (m *Model) checkAnswers(pair Pair) error {
 		}
 	}
 	return nil
-}
-
-// checkTargets checks that the model has the heads that the targets name.
-func (m *Model) checkTargets(targets []Target) error {
-	var heads []Head
-	for _, t := range targets {
-		if t.of != nil {
-			heads = append(heads, *t.of)
-		}
-		for _, r := range t.to {
-			heads = append(heads, r.Head)
-		}
-	}
-	return m.checkHeads(heads)
 }
 
 // checkHeads checks that the model has these heads.
@@ -341,16 +331,14 @@ func (m *Model) cellBytes(plan Plan, T int) (bytes float64) {
 
 // grid lays out the cells of a target as Target says.
 func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
-	spans := plan.spans
+	spans, heads := plan.spans, 1
 	if spans == nil {
-		for pos := 0; pos < T; pos++ {
-			spans = append(spans, Span{pos, pos + 1, true})
-		}
+		spans = everySpan(T)
 	}
 	if t.of != nil {
-		for pos := 0; pos < T; pos++ {
+		for pos, destination := range everySpan(T) {
 			covers := func(s Span) bool { return s.run && s.lo <= pos && pos < s.hi }
-			destination := Span{pos, pos + 1, slices.ContainsFunc(spans, covers)}
+			destination.run = slices.ContainsFunc(spans, covers)
 			row := make([]Cell, T)
 			for j := range row {
 				row[j] = Cell{Target: t, Head: *t.of, Span: destination, source: j}
@@ -359,17 +347,16 @@ func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 		}
 		return grid
 	}
-	heads := 1
 	if t.site.ofHead() {
 		heads = m.heads
-		if plan.spans == nil {
-			spans = []Span{{0, T, true}}
-		} else if run := running(spans); len(run) == 1 {
+		if run := running(spans); len(run) == 1 {
 			spans = run
+		} else if plan.spans == nil {
+			spans = []Span{{0, T, true}}
 		}
 	}
-	for l := 0; l < m.layers; l++ {
-		for h := 0; h < heads; h++ {
+	for l := range m.layers {
+		for h := range heads {
 			row := make([]Cell, len(spans))
 			for i, span := range spans {
 				picked := plan.layers == nil || plan.layers[l].run
@@ -384,6 +371,14 @@ func (m *Model) grid(t *Target, plan Plan, T int) (grid [][]Cell) {
 		}
 	}
 	return grid
+}
+
+// everySpan is each of T positions by itself.
+func everySpan(T int) (spans []Span) {
+	for pos := range T {
+		spans = append(spans, Span{pos, pos + 1, true})
+	}
+	return spans
 }
 
 // running are the spans that are run.
@@ -527,7 +522,7 @@ func (b *Batch) patchInside(fork Run, c *Cell, z []float32) {
 		return corrupt(pos)
 	}
 	head := func(hi int, q, k, v func(pos int) int, edit func(pos int, pattern []float32)) {
-		b.headOut(z[fork.row*b.width:], c.head, fork.from, hi, q, k, v, edit)
+		b.headOut(nil, 0, z[fork.row*b.width:], c.head, fork.from, hi, q, k, v, edit)
 	}
 	switch {
 	case c.site == siteQ:
@@ -580,7 +575,7 @@ func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 			}
 			run, q, k, v := b.runs[live], rows(siteQ), rows(siteK), rows(siteV)
 			mixes = append(mixes, func() {
-				b.headOut(z[run.row*b.width:], head, run.from, b.length, q, k, v, nil)
+				b.headOut(nil, 0, z[run.row*b.width:], head, run.from, b.length, q, k, v, nil)
 			})
 		}
 	}
@@ -600,7 +595,7 @@ func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 func (m *Model) read(s *Baselines, b *Batch, cells []Cell, pair Pair, full bool) error {
 	x := b.last()
 	if s.cleanLogits == nil { // the whole runs are the same in every pass
-		logits, err := m.logits(x[:2*m.width])
+		logits, err := m.logits(nil, x[:2*m.width], m.unembed())
 		if err != nil {
 			return err
 		}
@@ -622,31 +617,28 @@ func (m *Model) read(s *Baselines, b *Batch, cells []Cell, pair Pair, full bool)
 // readings reads residual streams: [n, d] → [n]. With full they have logSum, and kl from the clean
 // run's logits, [vocab], unless there are none.
 func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]Reading, error) {
-	ids := slices.Concat(pair.cleanAnswer, pair.corruptAnswer)
-	y := m.logitsOf(x, ids)
-	if !finite(y) {
-		return nil, m.damagedLogits()
+	ids, split := slices.Concat(pair.cleanAnswer, pair.corruptAnswer), len(pair.cleanAnswer)
+	y, err := m.logits(nil, x, m.unembedOf(ids))
+	if err != nil {
+		return nil, err
 	}
 	r := make([]Reading, len(x)/m.width)
 	for i := range r {
 		answers := y[i*len(ids) : (i+1)*len(ids)]
 		r[i] = notRun
-		r[i].clean = logSumExp(answers[:len(pair.cleanAnswer)])
-		r[i].corrupt = logSumExp(answers[len(pair.cleanAnswer):])
+		r[i].clean, r[i].corrupt = logSumExp(answers[:split]), logSumExp(answers[split:])
 	}
 	if !full {
 		return r, nil
 	}
-	var chunk []float32
 	sum := logSumExp(clean)
 	for lo := 0; lo < len(r); lo += logitsChunk {
 		hi := min(lo+logitsChunk, len(r))
-		chunk = grow(chunk, (hi-lo)*m.vocab)
-		if err := m.logitsInto(chunk, x[lo*m.width:hi*m.width]); err != nil {
+		if y, err = m.logits(y, x[lo*m.width:hi*m.width], m.unembed()); err != nil {
 			return nil, err
 		}
 		parallel(hi-lo, func(i int) {
-			y, r := chunk[i*m.vocab:(i+1)*m.vocab], &r[lo+i]
+			y, r := y[i*m.vocab:(i+1)*m.vocab], &r[lo+i]
 			r.logSum = logSumExp(y)
 			if clean != nil {
 				r.kl = divergence(clean, y, sum, r.logSum)

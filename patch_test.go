@@ -224,14 +224,6 @@ func patching(sites ...Site) (plan Plan) {
 	return plan
 }
 
-// everySpan is each position by itself.
-func everySpan(T int) (spans []Span) {
-	for pos := range T {
-		spans = append(spans, Span{pos, pos + 1, true})
-	}
-	return spans
-}
-
 // allPlans is every site in every way it can be patched, with the name of each way.
 func allPlans(m *Model, T int) map[string]Plan {
 	vectors := patching(siteResidPre, siteAttn, siteResidMid, siteMLP, siteResid)
@@ -593,11 +585,11 @@ func TestReadings(t *testing.T) {
 	m := randomModel(Config{1, 1, 16, 8, 40}, 1)
 	const n = 150
 	x := randoms(2, n*m.width)
-	clean := must(m.logits(x[:m.width]))
+	clean := must(m.logits(nil, x[:m.width], m.unembed()))
 	pair := Pair{cleanAnswer: []int{3}, corruptAnswer: []int{7, 1}}
 	readings := must(m.readings(x, pair, true, clean))
 	for i, r := range readings {
-		y := must(m.logits(x[i*m.width : (i+1)*m.width]))
+		y := must(m.logits(nil, x[i*m.width:(i+1)*m.width], m.unembed()))
 		set := math.Log(math.Exp(float64(y[7])) + math.Exp(float64(y[1])))
 		kl, logSum := 0., logSumExp(y)
 		for id := range y {

@@ -231,8 +231,8 @@ func (s *Study) newReport(m *Model, q Question) (*Report, Plan, error) {
 func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan Plan, err error) {
 	positions := func(word string, spans []Span) header {
 		a := header{word: word}
-		for pos := 0; spans == nil && pos < T; pos++ {
-			a.add(Span{lo: pos, hi: pos + 1}, clean, corrupt)
+		if spans == nil {
+			spans = everySpan(T)
 		}
 		for _, span := range spans {
 			a.add(span, clean, corrupt)
