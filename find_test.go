@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,45 +17,6 @@ const (
 	another = "1111111111111111111111111111111111111111"
 	third   = "2222222222222222222222222222222222222222"
 )
-
-// snapshot is a repository in the Hugging Face cache as it is on a system with symbolic links.
-func snapshot(repo string) map[string]string {
-	at := repo + "/snapshots/" + commit
-	return map[string]string{
-		repo + "/refs/main":       commit,
-		repo + "/blobs/248dfc":    "weights",
-		at + "/model.safetensors": "-> ../../blobs/248dfc",
-	}
-}
-
-// with adds files to others; "" as the content takes one away.
-func with(files map[string]string, more ...string) map[string]string {
-	for i := 0; i < len(more); i += 2 {
-		files[more[i]] = more[i+1]
-		if more[i+1] == "" {
-			delete(files, more[i])
-		}
-	}
-	return files
-}
-
-// ones are files of no importance.
-func ones(paths ...string) map[string]string {
-	files := map[string]string{}
-	for _, path := range paths {
-		files[path] = "1"
-	}
-	return files
-}
-
-// plain are snapshots of plain files, as on Windows, at these commits.
-func plain(repo string, commits ...string) map[string]string {
-	files := map[string]string{}
-	for _, c := range commits {
-		files[repo+"/snapshots/"+c+"/model.safetensors"] = "weights"
-	}
-	return files
-}
 
 // shown is what was found, in words, with its path below root.
 func (f Found) shown(root string) string {
@@ -73,39 +33,49 @@ func (f Found) shown(root string) string {
 	return fmt.Sprintf("%s in %s, %s", f.name, path, f.how)
 }
 
-// findCase is a search among files below a root that has the folders work (the working directory),
-// bin (the program's), home and cache. In spec and the variables, ROOT is the root.
+// A findCase is a search among files below a root that has the folders work (the working
+// directory), bin (the program's), home and cache. In all of it ROOT is the root, and the words of
+// findWords stand for longer ones.
 type findCase struct {
+	name      string
 	spec      string
-	variables string // NAME=VALUE, with blanks between
-	files     map[string]string
-	offline   bool
+	variables string // NAME=VALUE, with blanks between, and -offline
+	files     string // PATH, PATH=CONTENT or PATH->TARGET of a link, with blanks between
 	want      string // what is found, as shown, or "error: …", a part of the error
 }
+
+var findWords = []string{
+	"%gpt2", "home/.cache/huggingface/hub/models--openai-community--gpt2",
+	"%o/r", "home/.cache/huggingface/hub/models--o--r",
+	"@1", commit, "@2", another, "@3", third, // by age, the newest first
+	"/W", "/model.safetensors", "%theirs", "the Hugging Face cache", "%ours", ourCache,
+}
+
+const everywhere = "work/gpt2.safetensors bin/gpt2.safetensors cache/mechpatch/gpt2.safetensors " +
+	"%gpt2/snapshots/@1/W"
 
 func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, error)) {
 	root := t.TempDir()
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real
 	}
-	inRoot := func(s string) string { return strings.ReplaceAll(s, "ROOT", root) }
-	variables := map[string]string{}
-	for _, v := range strings.Fields(inRoot(c.variables)) {
-		name, value, _ := strings.Cut(v, "=")
-		variables[name] = value
+	words := strings.NewReplacer(append(findWords, "ROOT", root)...)
+	variables := strings.Fields(words.Replace(c.variables))
+	env := testEnv(t, variables...)
+	env.offline, env.bundled = slices.Contains(variables, "-offline"), bundled
+	env.dir, env.exe = filepath.Join(root, "work"), filepath.Join(root, "bin", "mechpatch")
+	env.home, env.cache = filepath.Join(root, "home"), filepath.Join(root, "cache", "mechpatch")
+	files := map[string]string{}
+	for file := range strings.SplitSeq(c.files, " ") {
+		path, content, _ := strings.Cut(words.Replace(file), "=")
+		if link, target, ok := strings.Cut(path, "->"); ok {
+			path, content = link, "-> "+target
+		}
+		files[path] = content
 	}
-	env := Env{
-		offline: c.offline,
-		lookup: func(name string) (string, bool) {
-			value, set := variables[name]
-			return value, set
-		},
-		dir:  filepath.Join(root, "work"),
-		exe:  filepath.Join(root, "bin", "mechpatch"),
-		home: filepath.Join(root, "home"), cache: filepath.Join(root, "cache", "mechpatch"),
-		bundled: bundled,
+	if delete(files, ""); len(files) > 0 {
+		put(t, root, files)
 	}
-	put(t, root, c.files)
 	// The file system's clock may stand still between two snapshots.
 	hub := filepath.Join(root, "home", ".cache", "huggingface", "hub")
 	folders, _ := filepath.Glob(filepath.Join(hub, "*", "snapshots", "*"))
@@ -113,254 +83,189 @@ func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, er
 		os.Chtimes(folder, time.Time{}, time.Unix(int64(1e9+i), 0))
 	}
 
-	found, err := findModel(inRoot(c.spec), env)
-	if part, ok := strings.CutPrefix(c.want, "error: "); ok {
+	found, err := findModel(words.Replace(c.spec), env)
+	want := words.Replace(c.want)
+	if part, ok := strings.CutPrefix(want, "error: "); ok {
 		if !says(err, part) || found != (Found{}) {
 			t.Errorf("%+v, %v\nwant … %s …", found, err, part)
 		}
 		return
 	}
-	if got := found.shown(root); err != nil || got != c.want {
-		t.Errorf("%s, %v\nwant %s", got, err, c.want)
+	if got := found.shown(root); err != nil || got != want {
+		t.Errorf("%s, %v\nwant %s", got, err, want)
 	}
-	if named := c.spec != "" || variables["MECHPATCH_MODEL"] != ""; found.named != named {
+	if named := c.spec+env.get("MECHPATCH_MODEL", "") != ""; found.named != named {
 		t.Errorf("named is %v", found.named)
 	}
 }
 
 func TestFindModel(t *testing.T) {
 	const (
-		hub        = "home/.cache/huggingface/hub/"
-		gpt2Repo   = hub + "models--openai-community--gpt2"
-		inSnapshot = "/snapshots/" + commit + "/model.safetensors"
-		download   = "download of gpt2"
-		repo       = hub + "models--o--r"
-		circuit    = "circuit, built in"
-		cached     = "cache/mechpatch/gpt2.safetensors"
+		circuit  = "circuit, built in"
+		inHub    = "gpt2 in %gpt2/snapshots/@1/W, %theirs"
+		inRepo   = "o/r in %o/r/snapshots/@1/W, %theirs"
+		atWork   = "gpt2 in work/gpt2.safetensors, the working directory"
+		fetch    = "download of gpt2"
+		fetchOR  = "download of o/r"
+		index    = "model.safetensors.index.json"
+		stripped = "%o/r/refs/main=@1 %o/r/blobs/cc->../../blobs/63/63d2 " +
+			"%o/r/snapshots/@1/W->../../blobs/cc %o/r/snapshots/@1/config.json={}"
+		dangling = "error: @1/W is a link that leads nowhere from here: copy the folder with " +
+			"cp -aL, or the whole cache"
+		offlineXL = `error: -model gpt2-xl: it is not on this machine, and this run does not use ` +
+			`the network; on a connected one, "mechpatch fetch -o gpt2-xl.safetensors gpt2-xl"`
 	)
-	inCache := func(name, path string) string {
-		return name + " in " + path + ", the Hugging Face cache"
-	}
-	inHub := inCache("gpt2", gpt2Repo+inSnapshot)
-	all := with(snapshot(gpt2Repo), "work/gpt2.safetensors", "1", "bin/gpt2.safetensors", "2",
-		cached, "3")
-	hubWith := func(more ...string) map[string]string { return with(snapshot(gpt2Repo), more...) }
-	without := func(names ...string) map[string]string {
-		files := maps.Clone(all)
-		for _, name := range names {
-			delete(files, name)
-		}
-		return files
-	}
-	stripped := map[string]string{repo + "/refs/main": commit,
-		repo + "/blobs/cc4a":                           "-> ../../blobs/63/63d2",
-		repo + inSnapshot:                              "-> ../../blobs/cc4a",
-		repo + "/snapshots/" + commit + "/config.json": "{}"}
-	const dangling = "error: " + commit + "/model.safetensors is a link that leads nowhere from " +
-		"here: copy the folder with cp -aL, or the whole cache"
-	for name, c := range map[string]findCase{
-		"nothing anywhere": {want: download},
-		"offline":          {offline: true, want: circuit},
-		"HF_HUB_OFFLINE":   {variables: "HF_HUB_OFFLINE=yes", want: circuit},
-		"HF_HUB_OFFLINE=0": {variables: "HF_HUB_OFFLINE=0 TRANSFORMERS_OFFLINE=1", want: download},
-		"the other one":    {variables: "HF_HUB_OFFLINE= TRANSFORMERS_OFFLINE=1", want: circuit},
-		"all of the places": {files: all,
-			want: "gpt2 in work/gpt2.safetensors, the working directory"},
-		"all but the working directory": {
-			files: with(without("work/gpt2.safetensors"), "work/gpt2.safetensors/a-folder", "x"),
-			want:  "gpt2 in bin/gpt2.safetensors, the program's folder"},
-		"both caches": {files: without("work/gpt2.safetensors", "bin/gpt2.safetensors"),
-			want: "gpt2 in " + cached + ", the program's cache"},
-		"a download that is under way": {files: hubWith(cached+".248dfc3911869ec4.partial", "3"),
-			want: inHub},
-		"an old tool's cache": {files: snapshot(hub + "models--gpt2"),
-			want: inCache("gpt2", hub+"models--gpt2"+inSnapshot)},
+	for _, c := range []findCase{
+		{"nothing anywhere", "", "", "", fetch},
+		{"offline", "", "-offline", "", circuit},
+		{"HF_HUB_OFFLINE", "", "HF_HUB_OFFLINE=yes", "", circuit},
+		{"HF_HUB_OFFLINE=0", "", "HF_HUB_OFFLINE=0 TRANSFORMERS_OFFLINE=1", "", fetch},
+		{"the other one", "", "HF_HUB_OFFLINE= TRANSFORMERS_OFFLINE=1", "", circuit},
+		{"all of the places", "", "", everywhere, atWork},
+		{"all but the working directory", "", "",
+			"work/gpt2.safetensors/a-folder bin/gpt2.safetensors cache/mechpatch/gpt2.safetensors",
+			"gpt2 in bin/gpt2.safetensors, the program's folder"},
+		{"both caches", "", "", "%gpt2/snapshots/@1/W cache/mechpatch/gpt2.safetensors",
+			"gpt2 in cache/mechpatch/gpt2.safetensors, %ours"},
+		{"a download that is under way", "", "",
+			"%gpt2/snapshots/@1/W cache/mechpatch/gpt2.safetensors.248dfc391186.partial", inHub},
+		{"an old tool's cache", "", "HF_HUB_CACHE=ROOT/a", "a/models--gpt2/snapshots/@1/W",
+			"gpt2 in a/models--gpt2/snapshots/@1/W, %theirs"},
 
 		// The Hugging Face cache.
-		"plain files": {files: with(plain(gpt2Repo, commit), gpt2Repo+"/refs/main", commit+"\n"),
-			want: inHub},
-		"no refs: the pinned commit": {files: plain(gpt2Repo, another, commit, third),
-			want: inHub},
-		"main is elsewhere, and not there: the pinned commit": {
-			files: hubWith(gpt2Repo+"/refs/main", another), want: inHub},
-		"no refs: the newest that has weights": {spec: "o/r",
-			files: with(plain(repo, commit, another),
-				repo+"/snapshots/"+third+"/config.json", "{}"),
-			want: inCache("o/r", repo+inSnapshot)},
-		"main without weights is not what another commit has": {spec: "o/r",
-			files: with(plain(repo, commit), repo+"/refs/main", another),
-			want:  "download of o/r"},
-		"a blob under way": {offline: true, want: circuit,
-			files: hubWith(gpt2Repo+"/blobs/248dfc", "", gpt2Repo+"/blobs/248dfc.incomplete", "x")},
-		"a link to a blob under way": {offline: true, want: circuit,
-			files: hubWith(gpt2Repo+"/blobs/248dfc.incomplete", "x",
-				gpt2Repo+inSnapshot, "-> ../../blobs/248dfc.incomplete")},
-		"main has moved on past what is there": {spec: "o/r", offline: true,
-			files: with(plain(repo, another), repo+"/refs/main", third),
-			want: "error: models--o--r has commit " + another + ", not " + third + ": @" + another +
-				" behind the name asks for it, and this run does not use the network; "},
-		"a revision that is not there": {spec: "o/r@v2", offline: true,
-			files: plain(repo, another), want: "error: has commit " + another + ", not v2: @"},
-		"a folder of a cache, without its store": {spec: "o/r", offline: true,
-			files: stripped, want: dangling},
-		"the same, by its path":   {spec: "ROOT/" + repo, files: stripped, want: dangling},
-		"the same, to be fetched": {spec: "o/r", files: stripped, want: "download of o/r"},
-		"no weights": {offline: true, want: circuit,
-			files: hubWith(gpt2Repo+inSnapshot, "")},
-		"a main that leads out of the cache": {spec: "o/r", want: "download of o/r",
-			files: map[string]string{repo + "/refs/main": "../../../../../../elsewhere",
-				"elsewhere/model.safetensors": "x"}},
-		"a main that is endless": {spec: "o/r", want: "download of o/r",
-			files: map[string]string{
-				repo + "/refs/main": commit + strings.Repeat(" ", 1000)}},
-		"an index without a part": {spec: "o/r", want: "download of o/r",
-			files: with(plain(repo), repo+"/snapshots/"+commit+
-				"/model.safetensors.index.json", `{"weight_map": {"wte": "a.safetensors"}}`)},
-		"an index with its part": {spec: "o/r",
-			files: map[string]string{
-				repo + "/snapshots/" + commit + "/a.bin": "1",
-				repo + "/snapshots/" + commit +
-					"/pytorch_model.bin.index.json": `{"weight_map": {"wte": "a.bin"}}`},
-			want: inCache("o/r", repo+"/snapshots/"+commit+"/pytorch_model.bin.index.json")},
+		{"a link to a blob", "", "",
+			"%gpt2/refs/main=@1\n %gpt2/blobs/248d %gpt2/snapshots/@1/W->../../blobs/248d", inHub},
+		{"no refs: the pinned commit", "", "",
+			"%gpt2/snapshots/@2/W %gpt2/snapshots/@1/W %gpt2/snapshots/@3/W", inHub},
+		{"main is elsewhere, and not there: the pinned commit", "", "",
+			"%gpt2/refs/main=@2 %gpt2/snapshots/@1/W", inHub},
+		{"no refs: the newest that has weights", "o/r", "",
+			"%o/r/snapshots/@2/W %o/r/snapshots/@3/W %o/r/snapshots/9/config.json",
+			"o/r in %o/r/snapshots/@3/W, %theirs"},
+		{"main without weights is not what another commit has", "o/r", "",
+			"%o/r/snapshots/@1/W %o/r/refs/main=@2", fetchOR},
+		{"a blob under way", "", "-offline",
+			"%gpt2/blobs/2.incomplete %gpt2/snapshots/@1/W->../../blobs/2.incomplete", circuit},
+		{"main has moved on past what is there", "o/r", "-offline",
+			"%o/r/snapshots/@2/W %o/r/refs/main=@3", "error: models--o--r has commit @2, not @3: " +
+				"@@2 behind the name asks for it, and this run does not use the network; "},
+		{"a revision that is not there", "o/r@v2", "-offline", "%o/r/snapshots/@2/W",
+			"error: has commit @2, not v2: @"},
+		{"a folder of a cache, without its store", "o/r", "-offline", stripped, dangling},
+		{"the same, by its path", "ROOT/%o/r", "", stripped, dangling},
+		{"the same, to be fetched", "o/r", "", stripped, fetchOR},
+		{"no weights", "", "-offline", "%gpt2/snapshots/@1/config.json", circuit},
+		{"a main that leads out of the cache", "o/r", "",
+			"%o/r/refs/main=../../../../../../elsewhere elsewhere/W", fetchOR},
+		{"an index without a part", "o/r", "",
+			"%o/r/snapshots/@1/" + index + `={"weight_map":{"wte":"a.bin"}}`, fetchOR},
+		{"an index with its part", "o/r", "",
+			"%o/r/snapshots/@1/a %o/r/snapshots/@1/" + index + `={"weight_map":{"wte":"a"}}`,
+			"o/r in %o/r/snapshots/@1/" + index + ", %theirs"},
 
 		// Where that cache is.
-		"HF_HUB_CACHE before HF_HOME": {variables: "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
-			files: with(plain("a/models--gpt2", commit), "b/hub/models--gpt2"+inSnapshot, "x"),
-			want:  inCache("gpt2", "a/models--gpt2"+inSnapshot)},
-		"HF_HOME with a ~": {variables: "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
-			files: plain("home/b/hub/models--gpt2", commit),
-			want:  inCache("gpt2", "home/b/hub/models--gpt2"+inSnapshot)},
-		"HF_HOME with a variable": {variables: "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
-			files: plain("s/b/hub/models--gpt2", commit),
-			want:  inCache("gpt2", "s/b/hub/models--gpt2"+inSnapshot)},
-		"XDG_CACHE_HOME": {variables: "XDG_CACHE_HOME=ROOT/c",
-			files: plain("c/huggingface/hub/models--gpt2", commit),
-			want:  inCache("gpt2", "c/huggingface/hub/models--gpt2"+inSnapshot)},
-		"HF_HOME set to nothing": {variables: "HF_HOME=",
-			files: plain("work/hub/models--gpt2", commit),
-			want:  inCache("gpt2", "work/hub/models--gpt2"+inSnapshot)},
-		"HF_HUB_CACHE set to nothing": {variables: "HF_HUB_CACHE=",
-			files: plain("work/models--gpt2", commit),
-			want:  inCache("gpt2", "work/models--gpt2"+inSnapshot)},
-		"a variable in place of the home folder's": {variables: "HF_HUB_CACHE=ROOT/a",
-			files: snapshot(gpt2Repo), offline: true, want: circuit},
+		{"HF_HUB_CACHE before HF_HOME", "o/r", "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
+			"a/models--o--r/snapshots/@1/W b/hub/models--o--r/snapshots/@1/W",
+			"o/r in a/models--o--r/snapshots/@1/W, %theirs"},
+		{"HF_HOME with a ~", "o/r", "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
+			"home/b/hub/models--o--r/snapshots/@1/W",
+			"o/r in home/b/hub/models--o--r/snapshots/@1/W, %theirs"},
+		{"HF_HOME with a variable", "o/r", "HF_HOME=$SCRATCH/b SCRATCH=ROOT/s",
+			"s/b/hub/models--o--r/snapshots/@1/W",
+			"o/r in s/b/hub/models--o--r/snapshots/@1/W, %theirs"},
+		{"XDG_CACHE_HOME", "o/r", "XDG_CACHE_HOME=ROOT/c",
+			"c/huggingface/hub/models--o--r/snapshots/@1/W",
+			"o/r in c/huggingface/hub/models--o--r/snapshots/@1/W, %theirs"},
+		{"HF_HOME set to nothing", "o/r", "HF_HOME=", "work/hub/models--o--r/snapshots/@1/W",
+			"o/r in work/hub/models--o--r/snapshots/@1/W, %theirs"},
+		{"HF_HUB_CACHE set to nothing", "o/r", "HF_HUB_CACHE=", "work/models--o--r/snapshots/@1/W",
+			"o/r in work/models--o--r/snapshots/@1/W, %theirs"},
+		{"a variable in place of the home folder's", "o/r", "HF_HUB_CACHE=ROOT/a",
+			"%o/r/snapshots/@1/W", fetchOR},
 
 		// Named: a file, a folder.
-		"-model before the variable": {spec: "a.safetensors",
-			want:      "a in work/a.safetensors, -model",
-			variables: "MECHPATCH_MODEL=b.safetensors",
-			files:     ones("work/a.safetensors", "work/b.safetensors")},
-		"the variable": {variables: "MECHPATCH_MODEL=b.safetensors",
-			files: ones("work/b.safetensors"),
-			want:  "b in work/b.safetensors, $MECHPATCH_MODEL"},
-		"a path from the root": {spec: "ROOT/x/a.safetensors",
-			files: ones("x/a.safetensors"), want: "a in x/a.safetensors, -model"},
-		"a file of its usual name": {spec: "x/model.safetensors",
-			files: ones("work/x/model.safetensors"),
-			want:  "x in work/x/model.safetensors, -model"},
-		"a folder": {spec: "x/", files: ones("work/x/model.safetensors"),
-			want: "x in work/x/model.safetensors, -model"},
-		"a folder with a PyTorch file": {spec: "x",
-			want:  "x in work/x/pytorch_model.bin, -model",
-			files: ones("work/x/pytorch_model.bin")},
-		"a folder with a part missing": {spec: "x",
-			files: map[string]string{
-				"work/x/model.safetensors.index.json": `{"weight_map": {"a": "b.safetensors"}}`},
-			want: `error: index.json: it names "b.safetensors", which is not there`},
-		"an empty folder": {spec: "x", files: ones("work/x/y"),
-			want: "error: -model x: the folder holds no weights"},
-		"a repository's folder": {spec: "ROOT/" + gpt2Repo, files: snapshot(gpt2Repo),
-			want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
-		"a snapshot's folder": {spec: "ROOT/" + gpt2Repo + "/snapshots/" + commit,
-			files: snapshot(gpt2Repo), want: "gpt2 in " + gpt2Repo + inSnapshot + ", -model"},
+		{"-model before the variable", "a.safetensors", "MECHPATCH_MODEL=b.safetensors",
+			"work/a.safetensors work/b.safetensors", "a in work/a.safetensors, -model"},
+		{"the variable", "", "MECHPATCH_MODEL=b.bin", "work/b.bin",
+			"b in work/b.bin, $MECHPATCH_MODEL"},
+		{"a path from the root", "ROOT/x/a.bin", "", "x/a.bin", "a in x/a.bin, -model"},
+		{"a folder", "x/", "", "work/x/W", "x in work/x/W, -model"},
+		{"a folder with a PyTorch file", "x", "", "work/x/pytorch_model.bin",
+			"x in work/x/pytorch_model.bin, -model"},
+		{"a folder with a part missing", "x", "", "work/x/" + index + `={"weight_map":{"a":"b"}}`,
+			`error: index.json: it names "b", which is not there`},
+		{"an empty folder", "x", "", "work/x/y", "error: -model x: the folder holds no weights"},
+		{"a repository's folder", "ROOT/%gpt2", "", "%gpt2/snapshots/@1/W",
+			"gpt2 in %gpt2/snapshots/@1/W, -model"},
+		{"a snapshot's folder", "ROOT/%gpt2/snapshots/@1", "", "%gpt2/snapshots/@1/W",
+			"gpt2 in %gpt2/snapshots/@1/W, -model"},
 
 		// Named: a published model.
-		"a name": {spec: "gpt2-xl",
-			want:  "gpt2-xl in bin/gpt2-xl.safetensors, the program's folder",
-			files: ones("work/gpt2.safetensors", "bin/gpt2-xl.safetensors")},
-		"gpt2-small": {spec: "gpt2-small", files: all,
-			want: "gpt2 in work/gpt2.safetensors, the working directory"},
-		"its repository": {spec: "openai-community/gpt2", files: snapshot(gpt2Repo),
-			want: inHub},
-		"a name to be fetched": {spec: "gpt2-medium",
-			want: "download of gpt2-medium"},
-		"a name that may not be fetched": {spec: "gpt2-medium", offline: true,
-			want: `error: -model gpt2-medium: it is not on this machine, and this run does not ` +
-				`use the network; on a connected one, "mechpatch fetch -o ` +
-				`gpt2-medium.safetensors gpt2-medium"`},
-		"by a variable": {variables: "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON",
-			want: "error: $MECHPATCH_MODEL gpt2: it is not on this machine, " +
-				"and HF_HUB_OFFLINE=ON forbids"},
-		"a folder with a name": {spec: "gpt2",
-			want:  "gpt2 in work/gpt2/model.safetensors, -model",
-			files: ones("work/gpt2/model.safetensors", "work/gpt2.safetensors")},
-		"a folder that only has the name": {spec: "gpt2",
-			files: ones("work/gpt2/notes.txt", "work/gpt2.safetensors"),
-			want:  "gpt2 in work/gpt2.safetensors, the working directory"},
-		"the circuit, beside a folder of its name": {spec: "circuit", want: "circuit, -model",
-			files: ones("work/circuit/model.safetensors")},
+		{"a name", "gpt2-xl", "", "work/gpt2.safetensors bin/gpt2-xl.safetensors",
+			"gpt2-xl in bin/gpt2-xl.safetensors, the program's folder"},
+		{"gpt2-small", "gpt2-small", "", everywhere, atWork},
+		{"its repository", "openai-community/gpt2", "", "%gpt2/snapshots/@1/W", inHub},
+		{"a name to be fetched", "gpt2-medium", "", "", "download of gpt2-medium"},
+		{"a name that may not be fetched", "gpt2-xl", "-offline", "", offlineXL},
+		{"by a variable", "", "MECHPATCH_MODEL=gpt2 HF_HUB_OFFLINE=ON", "",
+			"error: $MECHPATCH_MODEL gpt2: it is not on this machine, and HF_HUB_OFFLINE=ON for"},
+		{"a folder with a name", "gpt2", "", "work/gpt2/W work/gpt2.safetensors",
+			"gpt2 in work/gpt2/W, -model"},
+		{"a folder that only has the name", "gpt2", "", "work/gpt2/notes.txt work/gpt2.safetensors",
+			atWork},
+		{"the circuit, beside a folder of its name", "circuit", "", "work/circuit/W",
+			"circuit, -model"},
 
 		// Named: one of the hub's.
-		"a repository to be fetched": {spec: "o/r@v1", want: "download of o/r@v1"},
-		"a repository that may not be fetched": {spec: "o/r@v1", offline: true,
-			want: `error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
-		"both caches of a repository": {spec: "o/r",
-			files: with(plain("cache/mechpatch/models--o--r", another),
-				"cache/mechpatch/models--o--r/refs/main", another, repo+inSnapshot,
-				"x"),
-			want: "o/r in cache/mechpatch/models--o--r/snapshots/" + another +
-				"/model.safetensors, the program's cache"},
-		"a commit": {spec: "o/r@" + another,
-			files: with(plain(repo, commit, another, third),
-				repo+"/refs/main", commit),
-			want: inCache("o/r@"+another, repo+"/snapshots/"+another+"/model.safetensors")},
-		"a branch": {spec: "o/r@a/b",
-			files: with(plain(repo, commit, another), repo+"/refs/a/b",
-				commit),
-			want: inCache("o/r@a/b", repo+inSnapshot)},
-		"another revision than those there": {spec: "o/r@v2", want: "download of o/r@v2",
-			files: with(plain(repo, commit), repo+"/refs/v1", commit)},
-		"a published model's revision": {spec: "gpt2@main", files: snapshot(gpt2Repo),
-			want: inCache("openai-community/gpt2@main", gpt2Repo+inSnapshot)},
-		"a folder of that name": {spec: "o/r",
-			files: ones("work/o/r/pytorch_model.bin"),
-			want:  "r in work/o/r/pytorch_model.bin, -model"},
+		{"a repository to be fetched", "o/r@v1", "", "", "download of o/r@v1"},
+		{"a repository that may not be fetched", "o/r@v1", "-offline", "",
+			`error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
+		{"both caches of a repository", "o/r", "", "cache/mechpatch/models--o--r/snapshots/@2/W " +
+			"cache/mechpatch/models--o--r/refs/main=@2 %o/r/snapshots/@1/W",
+			"o/r in cache/mechpatch/models--o--r/snapshots/@2/W, %ours"},
+		{"a commit", "o/r@@2", "", "%o/r/snapshots/@1/W %o/r/snapshots/@2/W %o/r/refs/main=@1",
+			"o/r@@2 in %o/r/snapshots/@2/W, %theirs"},
+		{"a branch", "o/r@a/b", "", "%o/r/snapshots/@1/W %o/r/snapshots/@2/W %o/r/refs/a/b=@2",
+			"o/r@a/b in %o/r/snapshots/@2/W, %theirs"},
+		{"another revision than those there", "o/r@v2", "",
+			"%o/r/snapshots/@1/W %o/r/refs/v1=@1", "download of o/r@v2"},
+		{"a published model's revision", "gpt2@main", "",
+			"%gpt2/snapshots/@1/W %gpt2/refs/main=@1",
+			"openai-community/gpt2@main in %gpt2/snapshots/@1/W, %theirs"},
+		{"a folder of that name", "o/r", "", "work/o/r/pytorch_model.bin",
+			"r in work/o/r/pytorch_model.bin, -model"},
+		{"main", "o/r", "", "%o/r/refs/main=@1 %o/r/snapshots/@1/W %o/r/snapshots/@2/W", inRepo},
 
-		"no such thing": {spec: "gpt3",
-			want: "error: -model gpt3: there is no such file or folder, and no model of that " +
-				"name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2, " +
-				"and ORGANISATION/NAME"},
-		"a page": {spec: "https://huggingface.co/openai-community/gpt2/tree/main",
-			want: "error: there is no such file or folder, and it is a page: the model's name is " +
+		{"no such thing", "gpt3", "", "", "error: -model gpt3: there is no such file or folder, " +
+			"and no model of that name: known are gpt2, gpt2-medium, gpt2-large, gpt2-xl, " +
+			"distilgpt2, and ORGANISATION/NAME"},
+		{"a page", "https://huggingface.co/openai-community/gpt2/tree/main", "", "",
+			"error: no such file or folder, and it is a page: the model's name is " +
 				"openai-community/gpt2"},
-		"no such file": {variables: "MECHPATCH_MODEL=x/y.safetensors",
-			want: "error: $MECHPATCH_MODEL x/y.safetensors: there is no such file or folder"},
-		"a revision that leads elsewhere": {spec: "o/r@../x",
-			want: `error: "../x" is not a revision`},
-		"an empty revision": {spec: "o/r@", want: `error: "" is not a revision`},
+		{"no such file", "", "MECHPATCH_MODEL=x/y.bin", "",
+			"error: $MECHPATCH_MODEL x/y.bin: there is no such file or folder"},
+		{"a revision that leads elsewhere", "o/r@../x", "", "", `error: "../x" is not a revision`},
+		{"an empty revision", "o/r@", "", "", `error: "" is not a revision`},
 	} {
-		t.Run(name, func(t *testing.T) { c.run(t, nil) })
+		t.Run(c.name, func(t *testing.T) { c.run(t, nil) })
 	}
 }
 
 // TestFindBundle searches where the program may have weights inside.
 func TestFindBundle(t *testing.T) {
-	here := ones("work/gpt2.safetensors", "work/x.bin")
-	for name, test := range map[string]struct {
+	for _, test := range []struct {
 		err error // of the search in the program
 		findCase
 	}{
-		"a bundle": {nil, findCase{files: here,
-			want: "bytes 65536+7 of bin/mechpatch, the program itself"}},
-		"-model": {nil, findCase{spec: "circuit", want: "circuit, -model"}},
-		"the variable": {nil, findCase{variables: "MECHPATCH_MODEL=x.bin", files: here,
-			want: "x in work/x.bin, $MECHPATCH_MODEL"}},
-		"spoilt": {errors.New("the weights are cut short"), findCase{want: "error: cut short"}},
-		"a program that nobody may read": {&fs.PathError{Op: "open", Path: "x",
-			Err: fs.ErrPermission}, findCase{files: here,
-			want: "error: reading the weights that this program carries: open x: permission"}},
+		{nil, findCase{"a bundle", "", "", "work/gpt2.safetensors",
+			"bytes 65536+7 of bin/mechpatch, the program itself"}},
+		{nil, findCase{"-model", "circuit", "", "", "circuit, -model"}},
+		{nil, findCase{"the variable", "", "MECHPATCH_MODEL=x.bin", "work/x.bin",
+			"x in work/x.bin, $MECHPATCH_MODEL"}},
+		{fs.ErrPermission, findCase{"spoilt, or nobody may read it", "", "",
+			"work/gpt2.safetensors", "error: reading the weights that this program carries: perm"}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			test.run(t, func(exe string) (int64, int64, bool, error) {
 				return 65536, 7, filepath.Base(exe) == "mechpatch" && test.err == nil, test.err
 			})
@@ -402,7 +307,7 @@ func TestFindUnreadable(t *testing.T) {
 		t.Skip("needs a user whose access can be denied")
 	}
 	root := t.TempDir()
-	put(t, root, ones("locked/model.safetensors"))
+	put(t, root, map[string]string{"locked/model.safetensors": "x"})
 	os.Chmod(filepath.Join(root, "locked"), 0)
 	defer os.Chmod(filepath.Join(root, "locked"), 0o755)
 	_, err := findModel(filepath.Join(root, "locked", "model.safetensors"), testEnv(t))

@@ -1073,8 +1073,8 @@ func announce(etag, size string) (int64, string, error) {
 }
 
 func TestParseAnnouncement(t *testing.T) {
-	const noSize = "0  does not announce the file's size (in X-Linked-Size or Content-Length), so " +
-		"that it could not be checked"
+	const noSize = "0  does not announce the file's size (in X-Linked-Size or Content-Length), " +
+		"so that it could not be checked"
 	holds(t, func(headers [2]string) string {
 		return strings.TrimSpace(fmt.Sprintln(announce(headers[0], headers[1])))
 	}, map[[2]string]string{
