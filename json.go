@@ -40,11 +40,151 @@ func parseJSON(data []byte) (object map[string]any, err error) {
 		fail("not JSON, or cut short, at byte %d", at)
 	}
 	r := jsonReader{rest: string(data)}
-	object, ok := r.value(0).(map[string]any)
-	if !ok {
+	if !r.skip('{') {
 		fail("not a JSON object, {…}")
 	}
-	return object, nil
+	return r.object(1), nil
+}
+
+// jsonReader reads a text that is known to be JSON: its commas and colons tell nothing more.
+type jsonReader struct {
+	rest   string
+	values int // read so far
+}
+
+// skip tells whether the next byte that tells something is c, and then goes beyond it.
+func (r *jsonReader) skip(c byte) bool {
+	r.rest = strings.TrimLeft(r.rest, " \t\r\n,:")
+	is := r.rest[0] == c
+	if is {
+		r.rest = r.rest[1:]
+	}
+	return is
+}
+
+// object reads what follows a {.
+func (r *jsonReader) object(depth int) map[string]any {
+	object := map[string]any{}
+	for !r.skip('}') {
+		r.rest = r.rest[1:] // "
+		key := r.text()
+		if _, twice := object[key]; twice {
+			fail("the key %s comes twice in an object", quote(key))
+		}
+		object[key] = r.value(depth)
+	}
+	return object
+}
+
+// value reads the next value, with all that is in it.
+func (r *jsonReader) value(depth int) any {
+	if r.values++; depth > mostDepth || r.values > mostValues {
+		fail("its JSON is nested more than %d deep, or has more than %d values", mostDepth,
+			mostValues)
+	}
+	switch {
+	case r.skip('{'):
+		return r.object(depth + 1)
+	case r.skip('['):
+		list := []any{}
+		for !r.skip(']') {
+			list = append(list, r.value(depth+1))
+		}
+		return list
+	case r.skip('"'):
+		return r.text()
+	}
+	n := strings.IndexAny(r.rest, " \t\r\n,]}")
+	word := r.rest[:n]
+	r.rest = r.rest[n:]
+	switch word {
+	case "null":
+		return nil
+	case "true", "false":
+		return word == "true"
+	}
+	return json.Number(word)
+}
+
+// text reads what follows a ". The standard library would read half a surrogate pair as U+FFFD.
+func (r *jsonReader) text() (s string) {
+	n := 0
+	for ; r.rest[n] != '"'; n++ {
+		if r.rest[n] == '\\' {
+			n++
+		}
+	}
+	written := r.rest[:n]
+	r.rest = r.rest[n+1:]
+	if !strings.Contains(written, `\`) {
+		return written
+	}
+	json.Unmarshal([]byte(`"`+written+`"`), &s)
+	plain := strings.ToLower(strings.ReplaceAll(written, `\\`, ""))
+	if strings.Count(s, "\ufffd") > strings.Count(plain, "\ufffd")+strings.Count(plain, `\ufffd`) {
+		fail("half a surrogate pair, which is no character, in %s", shorten(written))
+	}
+	return s
+}
+
+// as is a value, found at a path of keys, that must be of the type T. Of null it is the zero value.
+func as[T any](v any, path string) T {
+	t, ok := v.(T)
+	if !ok && v != nil {
+		fail("%s: %s in place of %s", path, kindOfJSON(v), kindOfJSON(t))
+	}
+	return t
+}
+
+// asInt is a value that must be a whole number.
+func asInt(v any, path string) int {
+	number, _ := v.(json.Number)
+	n, err := strconv.Atoi(string(number))
+	if err != nil && v != nil {
+		fail("%s: %s in place of a whole number", path, kindOfJSON(v))
+	}
+	return n
+}
+
+// asList is a value that must be a list of what item makes of each.
+func asList[T any](v any, path string, item func(v any, path string) T) []T {
+	list := []T{}
+	for _, inner := range as[[]any](v, path) {
+		list = append(list, item(inner, path))
+	}
+	return list
+}
+
+// asMap is a value that must be an object of what item makes of each value.
+func asMap[T any](v any, path string, item func(v any, path string) T) map[string]T {
+	object := as[map[string]any](v, path)
+	made := make(map[string]T, len(object))
+	for key, inner := range object {
+		made[key] = item(inner, path+"."+shorten(key))
+	}
+	return made
+}
+
+func kindOfJSON(v any) string {
+	if number, _ := v.(json.Number); number != "" {
+		return shorten(string(number))
+	}
+	return map[string]string{"string": "text", "bool": "true or false", "json.Number": "a number",
+		"[]interface {}": "a list", "map[string]interface {}": "an object"}[fmt.Sprintf("%T", v)]
+}
+
+// sortedKeys is the keys of a map in order.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// encodeJSON is a value as JSON, in which < and the like stay as they are.
+func encodeJSON(value any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		panic(err) // of a type that has no JSON
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // A fault is what a reader stops with, however deep it is: fail panics with one, and catchFault,
@@ -70,158 +210,17 @@ func caught(f func()) (err error) {
 	return nil
 }
 
+// need is a value without which there is no going on.
+func need[T any](value T, err error) T {
+	if err != nil {
+		fail("%w", err)
+	}
+	return value
+}
+
 // refusePointer fails where Git LFS has left a pointer in place of a file.
 func refusePointer(data []byte) {
 	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
 		fail("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
 	}
-}
-
-// jsonReader reads a text that is known to be JSON: its commas and colons tell nothing more.
-type jsonReader struct {
-	rest   string
-	values int // read so far
-}
-
-// value reads the next value, with all that is in it.
-func (r *jsonReader) value(depth int) any {
-	if r.values++; depth > mostDepth || r.values > mostValues {
-		fail("its JSON is nested more than %d deep, or has more than %d values", mostDepth,
-			mostValues)
-	}
-	switch r.next() {
-	case '{':
-		object := map[string]any{}
-		for r.rest = r.rest[1:]; r.next() != '}'; {
-			key := r.text()
-			if _, twice := object[key]; twice {
-				fail("the key %s comes twice in an object", quote(key))
-			}
-			object[key] = r.value(depth + 1)
-		}
-		r.rest = r.rest[1:]
-		return object
-	case '[':
-		list := []any{}
-		for r.rest = r.rest[1:]; r.next() != ']'; {
-			list = append(list, r.value(depth+1))
-		}
-		r.rest = r.rest[1:]
-		return list
-	case '"':
-		return r.text()
-	}
-	n := 0
-	for n < len(r.rest) && !strings.ContainsRune(" \t\r\n,]}", rune(r.rest[n])) {
-		n++
-	}
-	word := r.rest[:n]
-	r.rest = r.rest[n:]
-	switch word {
-	case "null":
-		return nil
-	case "true", "false":
-		return word == "true"
-	}
-	return json.Number(word)
-}
-
-// next is the first byte of the next value, or the end of an object or a list.
-func (r *jsonReader) next() byte {
-	r.rest = strings.TrimLeft(r.rest, " \t\r\n,:")
-	return r.rest[0]
-}
-
-// text reads a string. The standard library would read half a surrogate pair as U+FFFD.
-func (r *jsonReader) text() (s string) {
-	n := 1
-	for ; r.rest[n] != '"'; n++ {
-		if r.rest[n] == '\\' {
-			n++
-		}
-	}
-	written := r.rest[:n+1]
-	r.rest = r.rest[n+1:]
-	if !strings.Contains(written, `\`) {
-		return written[1:n]
-	}
-	json.Unmarshal([]byte(written), &s)
-	const replacement = "\ufffd"
-	plain := strings.ToLower(strings.ReplaceAll(written, `\\`, ""))
-	if strings.Count(s, replacement) >
-		strings.Count(plain, replacement)+strings.Count(plain, `\ufffd`) {
-		fail("half a surrogate pair, which is no character, in %s", shorten(written))
-	}
-	return s
-}
-
-// as is a value, found at a path of keys, that must be of the type T. Of null it is the zero value.
-func as[T any](v any, path string) T {
-	t, ok := v.(T)
-	if !ok && v != nil {
-		fail("%s: %s in place of %s", path, kindOfJSON(v), kindOfJSON(t))
-	}
-	return t
-}
-
-// asInt is a value that must be a whole number.
-func asInt(v any, path string) int {
-	number, _ := v.(json.Number)
-	n, err := strconv.Atoi(string(number))
-	if err != nil && v != nil {
-		fail("%s: %s in place of a whole number", path, kindOfJSON(v))
-	}
-	return n
-}
-
-// asList is a value that must be a list of what item makes of each; of null it is nil.
-func asList[T any](v any, path string, item func(v any, path string) T) (list []T) {
-	if v != nil {
-		list = []T{}
-	}
-	for _, inner := range as[[]any](v, path) {
-		list = append(list, item(inner, path))
-	}
-	return list
-}
-
-// asMap is a value that must be an object of what item makes of each value; of null it is nil.
-func asMap[T any](v any, path string, item func(v any, path string) T) map[string]T {
-	if v == nil {
-		return nil
-	}
-	object := as[map[string]any](v, path)
-	made := make(map[string]T, len(object))
-	for key, inner := range object {
-		made[key] = item(inner, path+"."+shorten(key))
-	}
-	return made
-}
-
-func kindOfJSON(v any) string {
-	switch v := v.(type) {
-	case string:
-		return "text"
-	case bool:
-		return "true or false"
-	case json.Number:
-		return cmp.Or(shorten(string(v)), "a number")
-	case []any:
-		return "a list"
-	}
-	return "an object"
-}
-
-// sortedKeys is the keys of a map in order.
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
-
-// encodeJSON is a value as JSON, in which < and the like stay as they are.
-func encodeJSON(value any) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(value); err != nil {
-		panic(err) // of a type that has no JSON
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -102,7 +102,7 @@ func place(name string, entry any, data []byte) placed {
 	format := as[string](said["dtype"], within+"dtype")
 	shape := asList(said["shape"], within+"shape", asInt)
 	offsets := asList(said["data_offsets"], within+"data_offsets", asInt)
-	if format == "" || shape == nil || len(offsets) != 2 {
+	if format == "" || said["shape"] == nil || len(offsets) != 2 {
 		fail("%sit needs a dtype, a shape and two data_offsets", within)
 	}
 	start, end := offsets[0], offsets[1]

@@ -55,17 +55,17 @@ var gpt2 = &tokenizer{vocabulary: gpt2Vocabulary, rows: vocabSize}
 // tells what is wrong with them.
 func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 	t := &tokenizer{rows: rows}
-	t.vocabulary = sync.OnceValue(func() (v *vocabulary) {
-		s := new(vocabularySpec)
+	t.vocabulary = sync.OnceValue(func() *vocabulary {
+		v := &vocabulary{rows: rows}
 		err := caught(func() {
-			s.read(folder, meta, t.reading)
-			v = s.build(rows)
+			v.read(folder, meta, t.reading)
+			v.build()
 		})
-		if err != nil && s.file != "" {
-			err = fmt.Errorf("%s: %w", s.file, err)
+		if err != nil && v.file != "" {
+			err = fmt.Errorf("%s: %w", v.file, err)
 		}
 		if err != nil {
-			return s.refuse(err)
+			v.refuse(err)
 		}
 		return v
 	})
@@ -104,16 +104,13 @@ func (t *tokenizer) refused() error {
 
 // encode returns the token ids of a whole text, with what stands before it where that is asked for.
 func (t *tokenizer) encode(text string) ([]int, error) {
-	if t.numbers {
-		return parseIDs(text, t.rows)
-	}
 	v := t.vocabulary()
-	ids, err := v.encode(text, v.spec.PrefixSpace, t.special)
+	ids, err := t.encodePart(text, v.PrefixSpace)
 	switch {
-	case err != nil:
-		return nil, err
-	case len(v.spec.Before) > 0:
-		return slices.Concat(v.spec.Before, ids), nil
+	case err != nil || t.numbers:
+		return ids, err
+	case len(v.Before) > 0:
+		return slices.Concat(v.Before, ids), nil
 	case t.bosFirst:
 		return slices.Insert(ids, 0, v.bos), nil
 	}
@@ -121,11 +118,29 @@ func (t *tokenizer) encode(text string) ([]int, error) {
 }
 
 // encodeWord returns the token ids of a text, such as an answer, by itself.
-func (t *tokenizer) encodeWord(text string) ([]int, error) {
+func (t *tokenizer) encodeWord(text string) ([]int, error) { return t.encodePart(text, false) }
+
+// encodePart returns the token ids of a text, which with space begins with one.
+func (t *tokenizer) encodePart(text string, space bool) (ids []int, err error) {
 	if t.numbers {
 		return parseIDs(text, t.rows)
 	}
-	return t.vocabulary().encode(text, false, t.special)
+	defer catchFault(&err)
+	v := t.vocabulary()
+	if v.refused != nil {
+		return nil, v.refused
+	}
+	for _, token := range sortedKeys(v.Unsure) {
+		if t.special && strings.Contains(text, token) {
+			fail("-special: the text holds %s, which %s; with -ids the texts and answers are "+
+				"token ids", quote(token), v.Unsure[token])
+		}
+	}
+	sets := v.added[:]
+	if v.plain && !t.special {
+		sets = nil
+	}
+	return v.appendAround(roomFor(text), text, space, t.special, sets), nil
 }
 
 // token returns the bytes of one token, "#50300" for an id that has none. With -ids, GPT-2's tokens
@@ -165,7 +180,7 @@ func (t *tokenizer) notes(text string) (notes []string) {
 				"written in token ids", a.Content, a.ID))
 		}
 	}
-	if strings.HasSuffix(text, " ") && v.spec.Base != characterBase {
+	if strings.HasSuffix(text, " ") && v.Base != characterBase {
 		notes = append(notes, "it ends in a space, but a word's token begins with its space, so "+
 			"the next token is hardly a word: leave the space out")
 	}
@@ -177,7 +192,7 @@ const mostNotes = 5
 
 // notesOnModel tell that a model's vocabulary is hardly the one that its texts are cut by.
 func (t *tokenizer) notesOnModel() []string {
-	if t.numbers || t.rows >= endOfText || t.vocabulary().bpe != gpt2BPE() {
+	if t.numbers || t.rows >= endOfText || t.vocabulary().slots == "" {
 		return nil
 	}
 	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model "+
@@ -186,7 +201,7 @@ func (t *tokenizer) notesOnModel() []string {
 
 // metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
 func (t *tokenizer) metadata() map[string]string {
-	s := encodeJSON(t.vocabulary().spec)
+	s := encodeJSON(t.vocabulary().vocabularySpec)
 	if s == "{}" { // nothing is known: what a text is cut by is to be a guess again
 		return nil
 	}
@@ -211,21 +226,23 @@ func parseIDs(text string, rows int) ([]int, error) {
 	return ids, nil
 }
 
+// vocabulary is what the files say and what is made of it.
 type vocabulary struct {
+	vocabularySpec
 	*bpe
-	file    string          // where it was read, for errors; "" is GPT-2's own
 	rows    int             // ids of the model end before it
 	named   map[int]string  // the tokens that stand beside the BPE, such as <s>
 	added   [2][]addedToken // all of them by their texts, those that are looked for last behind
 	plain   bool            // unless special tokens are looked for, none of them is
 	bos     int             // the token that begins a text, noToken where none is known
-	spec    *vocabularySpec
-	refused error // why no text is encoded: then it only names tokens
+	refused error           // why no text is encoded: then it only names tokens
 }
 
 // gpt2Vocabulary is GPT-2's own.
 var gpt2Vocabulary = sync.OnceValue(func() *vocabulary {
-	return (&vocabularySpec{Base: gpt2Base}).build(vocabSize)
+	v := &vocabulary{vocabularySpec: vocabularySpec{Base: gpt2Base}, rows: vocabSize}
+	v.build()
+	return v
 })
 
 // token returns the bytes of a token, "" where an id has none.
@@ -234,25 +251,6 @@ func (v *vocabulary) token(id int) string {
 		return text
 	}
 	return v.bpe.token(id)
-}
-
-// encode returns the token ids of a text, which with space begins with one.
-func (v *vocabulary) encode(text string, space, special bool) (ids []int, err error) {
-	defer catchFault(&err)
-	if v.refused != nil {
-		return nil, v.refused
-	}
-	for _, token := range sortedKeys(v.spec.Unsure) {
-		if special && strings.Contains(text, token) {
-			fail("-special: the text holds %s, which %s; with -ids the texts and answers are "+
-				"token ids", quote(token), v.spec.Unsure[token])
-		}
-	}
-	sets := v.added[:]
-	if v.plain && !special {
-		sets = nil
-	}
-	return v.appendAround(roomFor(text), text, space, special, sets), nil
 }
 
 // appendAround appends the ids of a text in which added tokens are looked for before anything else:
@@ -341,7 +339,7 @@ type vocabularySpec struct {
 	// why: a text that holds one is refused where special tokens are looked for.
 	Unsure map[string]string `json:"unsure,omitempty"`
 
-	file string // that is being read: what reading fails with is about it
+	file string // where it was read, "" for GPT-2's own; what reading fails with is about it
 }
 
 // What a spec calls GPT-2's own tokens and merges, and a vocabulary of added tokens alone.
@@ -386,7 +384,14 @@ func asMerge(v any, path string) mergePair {
 // where there are none. What it has read where it fails names tokens all the same.
 func (s *vocabularySpec) read(folder string, meta map[string]string, reading string) {
 	if carried, ok := meta[metaTokenizer]; ok {
-		s.readCarried(carried)
+		s.file = "the model's metadata"
+		if err := json.Unmarshal([]byte(carried), s); err != nil { // which wrote it
+			fail("not a vocabulary of this program's: convert the model again")
+		}
+		if s.Refused != "" {
+			s.file = "" // which that names
+			fail("%s", s.Refused)
+		}
 		return
 	}
 	if folder == "" {
@@ -400,35 +405,10 @@ func (s *vocabularySpec) read(folder string, meta map[string]string, reading str
 	}
 }
 
-// readCarried reads the spec that a converted file's metadata carry.
-func (s *vocabularySpec) readCarried(carried string) {
-	s.file = "the model's metadata"
-	o, err := parseJSON([]byte(carried))
-	if err != nil {
-		fail("not a vocabulary: %w", err)
-	}
-	is := func(key string) bool { return as[bool](o[key], key) }
-	s.Base = as[string](o["base"], "base")
-	s.Vocab = asMap(o["vocab"], "vocab", asInt)
-	s.Merges = asList(o["merges"], "merges", asMerge)
-	s.Added = asList(o["added_tokens"], "added_tokens", asAddedToken)
-	s.Before = asList(o["before"], "before", asInt)
-	if o["bos"] != nil {
-		s.BOS = new(asInt(o["bos"], "bos"))
-	}
-	s.PrefixSpace, s.OneWord = is("add_prefix_space"), is("one_word")
-	s.WholeWords = is("ignore_merges")
-	s.Unsure = asMap(o["unsure"], "unsure", as[string])
-	if refused := as[string](o["refused"], "refused"); refused != "" {
-		s.file = "" // which that names
-		fail("%s", refused)
-	}
-}
-
-const mostTokens = 1 << 22
-
-// largestTokenizer bounds the files. Those of vocabularies with 50,000 tokens have 2 MB.
-const largestTokenizer = 32 << 20
+const (
+	mostTokens       = 1 << 22
+	largestTokenizer = 32 << 20 // bounds the files: those of 50,000 tokens have 2 MB
+)
 
 // readFile reads a file of a folder; nil where there is none.
 func (s *vocabularySpec) readFile(folder, name string) []byte {
@@ -437,23 +417,15 @@ func (s *vocabularySpec) readFile(folder, name string) []byte {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		fail("%w", reason(err))
-	}
 	refusePointer(data)
-	return data
+	return need(data, reason(err))
 }
 
 func (s *vocabularySpec) readJSON(folder, name string) map[string]any {
-	data := s.readFile(folder, name)
-	if data == nil {
-		return nil
+	if data := s.readFile(folder, name); data != nil {
+		return need(parseJSON(data))
 	}
-	said, err := parseJSON(data)
-	if err != nil {
-		fail("%w", err)
-	}
-	return said
+	return nil
 }
 
 // tokenizerConfig is what decides the ids of a plain text in config.json, special_tokens_map.json,
@@ -485,6 +457,9 @@ func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
 		}
 		c.special[max(0, i-1)] = special
 		c.understand()
+	}
+	if c.standard("bos_token", "eos_token", "unk_token") {
+		c.names = append(c.names, standardToken)
 	}
 	c.later = asMap(s.readJSON(folder, "added_tokens.json"), "added_tokens", asInt)
 	return c
@@ -585,14 +560,18 @@ func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 			s.readCharacters(c.folder)
 			return
 		}
-		s.refuseOthers(c.folder)
+		for _, name := range []string{
+			"spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model", "vocab.txt",
+		} {
+			if s.file = in(name); isFile(s.file) {
+				fail("a vocabulary of SentencePiece or WordPiece, not a byte-level BPE")
+			}
+		}
 		switch s.file = c.folder; {
 		case !known:
 			fail("the model was made for a %s, and no vocabulary lies beside it", shorten(c.class))
-		case hasVocab:
-			fail("without merges.txt beside vocab.json this is not a byte-level BPE")
-		case hasMerges:
-			fail("without vocab.json beside merges.txt the tokens' ids are not known")
+		case hasVocab || hasMerges:
+			fail("vocab.json and merges.txt are a byte-level BPE only together")
 		}
 		s.addTokens(c, nil)
 		s.file = ""
@@ -620,29 +599,10 @@ func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 	s.addTokens(c, nil)
 }
 
-// refuseOthers fails where a vocabulary of another kind lies in a folder.
-func (s *vocabularySpec) refuseOthers(folder string) {
-	for _, name := range []string{
-		"spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model", "vocab.txt",
-	} {
-		if s.file = filepath.Join(folder, name); isFile(s.file) {
-			kind := "SentencePiece"
-			if name == "vocab.txt" {
-				kind = "WordPiece"
-			}
-			fail("this vocabulary is of the kind %s, not a byte-level BPE", kind)
-		}
-	}
-}
-
 // readCharacters reads nanoGPT's meta.pkl, a vocabulary of characters: a dict with a dict stoi from
 // each of them to its id.
 func (s *vocabularySpec) readCharacters(folder string) {
-	meta, err := parsePickle(s.readFile(folder, "meta.pkl"))
-	if err != nil {
-		fail("%w", err)
-	}
-	stoi, ok := meta["stoi"].(map[string]any)
+	stoi, ok := need(parsePickle(s.readFile(folder, "meta.pkl")))["stoi"].(map[string]any)
 	if !ok {
 		fail("it has no dict stoi of characters and ids")
 	}
@@ -713,49 +673,44 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 	case classErr != nil:
 		err = fmt.Errorf("%w; tokenizers and transformers 4 go by the file: -tokenizer file",
 			classErr)
-	case differ[0] != differ[1]:
-		err = fmt.Errorf("to tokenizers it is %s in this file, to transformers 5 %s, by its class "+
-			"%s: -tokenizer file or -tokenizer class says which the model was trained with",
-			differ[0], differ[1], cmp.Or(c.class, "and tokenizer_config.json"))
+	case differ != "":
+		err = fmt.Errorf("to tokenizers it is%s as in this file, to transformers 5 otherwise, by "+
+			"its class %s: -tokenizer file or -tokenizer class says which the model was trained "+
+			"with", differ, cmp.Or(c.class, "and tokenizer_config.json"))
 	case c.has("add_bos_token") && c.is("add_bos_token") != (s.Before != nil),
 		c.is("add_eos_token"):
 		err = errors.New("add_bos_token or add_eos_token of tokenizer_config.json says otherwise " +
 			"than its post_processor, which counts in transformers: -tokenizer file, if it did " +
 			"for the model")
 	}
-	if err != nil {
-		fail("%w", err)
-	}
+	need(s, err)
 }
 
-// differences tell what two readings of a file have that differs: as the one has it, as the other.
-func differences(a, b *vocabularySpec) (differ [2]string) {
-	n := 0 // of the added tokens, which are in the order of ids, are the same
+// differences tell what one reading of a file has that another has not.
+func differences(a, b *vocabularySpec) (has string) {
+	for _, rule := range []struct {
+		name       string
+		is, inThat bool
+	}{
+		{"add_prefix_space", a.PrefixSpace, b.PrefixSpace},
+		{"use_regex", !a.OneWord, !b.OneWord},
+		{"ignore_merges", a.WholeWords, b.WholeWords},
+	} {
+		if rule.is != rule.inThat {
+			has += fmt.Sprintf(" %s %t,", rule.name, rule.is)
+		}
+	}
+	n := 0
 	for n < min(len(a.Added), len(b.Added)) && a.Added[n] == b.Added[n] {
 		n++
 	}
-	for i, s := range []*vocabularySpec{a, b} {
-		var has []string
-		for _, rule := range []struct {
-			name   string
-			is, as bool
-		}{
-			{"add_prefix_space", a.PrefixSpace, b.PrefixSpace},
-			{"use_regex", !a.OneWord, !b.OneWord},
-			{"ignore_merges", a.WholeWords, b.WholeWords},
-		} {
-			if rule.is != rule.as {
-				has = append(has, fmt.Sprint(rule.name, " ", rule.is == (i == 0)))
-			}
-		}
-		if n < len(s.Added) {
-			has = append(has, "added token "+encodeJSON(s.Added[n]))
-		} else if n < max(len(a.Added), len(b.Added)) {
-			has = append(has, "no further added token")
-		}
-		differ[i] = strings.Join(has, ", ")
+	switch {
+	case n < len(a.Added):
+		has += " with the added token " + encodeJSON(a.Added[n]) + ","
+	case n < len(b.Added):
+		has += " without the added token " + encodeJSON(b.Added[n]) + ","
 	}
-	return differ
+	return has
 }
 
 // readModel reads of a tokenizer.json what both readings share: the tokens, the merges, and what
@@ -779,7 +734,8 @@ func (s *vocabularySpec) readModel(t map[string]any) {
 	if len(s.Vocab) == 0 {
 		fail("its model has no vocab of tokens and ids")
 	}
-	for _, p := range stages(t["post_processor"], "post_processor") {
+	kinds := []string{"ByteLevel", "TemplateProcessing"}
+	for _, p := range stages(t["post_processor"], "post_processor", kinds...) {
 		s.Before = slices.Concat(before(p), s.Before)
 	}
 }
@@ -797,53 +753,41 @@ func (s *vocabularySpec) readRules(t map[string]any) {
 			fail("its model has %s, as no byte-level BPE of GPT-2's kind has", key)
 		}
 	}
-	for _, p := range stages(t["normalizer"], "normalizer") {
-		fail("its normalizer, %s, changes texts in a way that is not supported", kindOfStage(p))
+	stages(t["normalizer"], "normalizer") // none
+	splits := stages(t["pre_tokenizer"], "pre_tokenizer", "ByteLevel")
+	if len(splits) != 1 || splits[0]["add_prefix_space"] == nil {
+		fail("its pre_tokenizer is not one ByteLevel with add_prefix_space")
 	}
-	splits := stages(t["pre_tokenizer"], "pre_tokenizer")
-	for i, p := range splits {
-		if p["type"] != "ByteLevel" || i > 0 {
-			fail("its pre_tokenizer, %s, splits texts in another way than one ByteLevel",
-				kindOfStage(p))
-		}
-		if p["add_prefix_space"] == nil {
-			fail("its pre_tokenizer lacks add_prefix_space")
-		}
-		s.PrefixSpace = as[bool](p["add_prefix_space"], "add_prefix_space")
-		s.OneWord = p["use_regex"] != nil && !as[bool](p["use_regex"], "use_regex")
-	}
-	if splits == nil {
-		fail("it has no pre_tokenizer ByteLevel: not a byte-level BPE")
-	}
+	is := func(key string) bool { return as[bool](splits[0][key], key) }
+	s.PrefixSpace = is("add_prefix_space")
+	s.OneWord = splits[0]["use_regex"] != nil && !is("use_regex")
 }
 
-// stages is something that is done to a text, or several such things: "Sequence".
-func stages(v any, path string) (list []map[string]any) {
-	if v == nil {
-		return nil
-	}
-	stage := as[map[string]any](v, path)
-	if stage["type"] != "Sequence" {
-		return []map[string]any{stage}
-	}
-	for _, key := range []string{"normalizers", "pretokenizers", "processors"} {
-		for _, inner := range as[[]any](stage[key], path+"."+key) {
-			list = append(list, stages(inner, path+"."+key)...)
+// stages is what a key of tokenizer.json has done to a text: one thing, or the several of a
+// "Sequence", of these kinds.
+func stages(v any, key string, kinds ...string) (list []map[string]any) {
+	stage := as[map[string]any](v, key)
+	switch kind := stage["type"]; {
+	case v == nil:
+	case kind == "Sequence":
+		for _, within := range []string{"normalizers", "pretokenizers", "processors"} {
+			for _, inner := range as[[]any](stage[within], within) {
+				list = append(list, stages(inner, key, kinds...)...)
+			}
 		}
+	case !slices.Contains(kinds, fmt.Sprint(kind)):
+		fail("its %s, %s, treats texts in a way that is not supported here", key,
+			shorten(fmt.Sprint(kind)))
+	default:
+		list = append(list, stage)
 	}
 	return list
 }
-
-func kindOfStage(stage map[string]any) string { return shorten(fmt.Sprint(stage["type"])) }
 
 // before returns the tokens that a post_processor puts before a text.
 func before(stage map[string]any) (before []int) {
 	if stage["type"] == "ByteLevel" { // that one is about offsets alone
 		return nil
-	}
-	if stage["type"] != "TemplateProcessing" {
-		fail("its post_processor, %s, puts tokens around texts in a way that is not supported here",
-			kindOfStage(stage))
 	}
 	type object = map[string]any
 	special, texts := as[object](stage["special_tokens"], "special_tokens"), 0
@@ -879,11 +823,7 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
 		}
 	}
 	slices.SortFunc(more, byID)
-	names := c.names
-	if c.standard("bos_token", "eos_token", "unk_token") {
-		names = append(slices.Clone(names), standardToken)
-	}
-	for _, name := range names {
+	for _, name := range c.names {
 		if id, ok := s.Vocab[name]; ok {
 			more = append(more, addedToken{ID: id, Content: name})
 		}
@@ -909,7 +849,7 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
 			a.ID = next
 		}
 		next = max(next, a.ID+1)
-		if slices.Contains(names, a.Content) {
+		if slices.Contains(c.names, a.Content) {
 			a.Special, a.Normalized = true, a.Normalized && c.later[a.Content] == 0
 		}
 		if a.Content == c.bos {
@@ -972,35 +912,34 @@ func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
 	}
 }
 
-// build makes the vocabulary of a model with so many rows of embedding.
-func (s *vocabularySpec) build(rows int) *vocabulary {
-	if s.isGPT2() {
-		s.toGPT2()
-	}
-	v := &vocabulary{bpe: gpt2BPE(), file: s.file, rows: rows, named: map[int]string{},
-		plain: true, bos: noToken, spec: s}
-	added := s.Added
+// build makes the vocabulary of what was read.
+func (v *vocabulary) build() {
+	v.knowGPT2()
+	v.named, v.bos, v.plain = map[int]string{}, noToken, true
+	added := v.Added
 	switch {
-	case s.Base == characterBase && len(added) != rows:
+	case v.Base == characterBase && len(added) != v.rows:
 		fail("it has %d characters, but the model has %d tokens: this is not the vocabulary of "+
-			"these weights", len(added), rows)
-	case s.Base == characterBase || s.Vocab != nil:
-		v.bpe = s.newBPE(rows)
+			"these weights", len(added), v.rows)
+	case v.Base == characterBase || v.Vocab != nil:
+		v.bpe = v.newBPE(v.rows)
 	default:
-		v.bos = endOfText
+		own := *gpt2BPE()
+		v.bpe, v.bos = &own, endOfText
 		isEnd := func(a addedToken) bool { return a.ID == endOfText }
 		if !slices.ContainsFunc(added, isEnd) {
 			end := addedToken{ID: endOfText, Content: standardToken, Special: true}
 			added = append(slices.Clone(added), end)
 		}
 	}
-	for _, id := range s.Before {
-		if id < 0 || id >= rows {
-			fail("every text begins with token %d, but the model has %d", id, rows)
+	v.oneWord = v.OneWord
+	for _, id := range v.Before {
+		if id < 0 || id >= v.rows {
+			fail("every text begins with token %d, but the model has %d", id, v.rows)
 		}
 	}
 	for _, a := range added {
-		id, ok := s.Vocab[a.Content]
+		id, ok := v.Vocab[a.Content]
 		text := v.token(a.ID)
 		if a.ID < 0 || a.ID >= mostTokens || ok && id != a.ID ||
 			!ok && text != "" && text != a.Content {
@@ -1023,56 +962,48 @@ func (s *vocabularySpec) build(rows int) *vocabulary {
 	for _, set := range v.added {
 		slices.SortFunc(set, func(a, b addedToken) int { return cmp.Compare(a.Content, b.Content) })
 	}
-	if s.BOS != nil {
-		v.bos = *s.BOS
+	if v.BOS != nil {
+		v.bos = *v.BOS
 	}
-	if s.OneWord {
-		b := *v.bpe
-		b.oneWord = true
-		v.bpe = &b
-	}
-	return v
 }
 
-// refuse is a vocabulary that encodes nothing, for a reason, and names the tokens that are known.
-func (s *vocabularySpec) refuse(why error) *vocabulary {
-	v := &vocabulary{bpe: new(bpe), bos: noToken, named: map[int]string{}, refused: why,
-		spec: &vocabularySpec{Vocab: s.Vocab, Added: s.Added, Refused: why.Error()}}
-	_, inLetters := s.Vocab["Ġ"]
-	for _, token := range sortedKeys(s.Vocab) {
+// refuse makes it a vocabulary that encodes nothing, for a reason, and names what is known.
+func (v *vocabulary) refuse(why error) {
+	v.vocabularySpec = vocabularySpec{Vocab: v.Vocab, Added: v.Added, Refused: why.Error()}
+	v.bpe, v.bos, v.named, v.refused = new(bpe), noToken, map[int]string{}, why
+	_, inLetters := v.Vocab["Ġ"]
+	for _, token := range sortedKeys(v.Vocab) {
 		text, ok := bytesOfLetters(token)
 		if !ok || !inLetters {
 			text = token
 		}
-		v.named[s.Vocab[token]] = text
+		v.named[v.Vocab[token]] = text
 	}
-	for _, a := range s.Added {
+	for _, a := range v.Added {
 		v.named[a.ID] = a.Content
 	}
-	return v
 }
 
-// isGPT2 tells whether the tokens and merges are GPT-2's own, perhaps with more tokens behind.
-func (s *vocabularySpec) isGPT2() bool {
+// knowGPT2 makes it GPT-2's vocabulary by name where its tokens and merges are that, perhaps with
+// more tokens behind, which become added ones.
+func (s *vocabularySpec) knowGPT2() {
 	if len(s.Merges) != endOfText-256 || !slices.Equal(s.Merges, parseMerges(vocabFile)) {
-		return false
+		return
 	}
-	id := 0
-	is := func(token string) bool {
-		got, ok := s.Vocab[token]
-		id++
-		return ok && got == id-1
-	}
+	var tokens []string
 	for r := rune(0); r <= lastByteLetter; r++ {
-		if _, ok := byteOfLetter(r); ok && !is(string(r)) {
-			return false
+		if _, ok := byteOfLetter(r); ok {
+			tokens = append(tokens, string(r))
 		}
 	}
-	return !slices.ContainsFunc(s.Merges, func(m mergePair) bool { return !is(m[0] + m[1]) })
-}
-
-// toGPT2 makes it GPT-2's vocabulary by name; tokens that were behind it are added ones.
-func (s *vocabularySpec) toGPT2() {
+	for _, m := range s.Merges {
+		tokens = append(tokens, m[0]+m[1])
+	}
+	for id, token := range tokens {
+		if got, ok := s.Vocab[token]; !ok || got != id {
+			return
+		}
+	}
 	for _, a := range s.Added {
 		if id, ok := s.Vocab[a.Content]; ok && id == a.ID {
 			delete(s.Vocab, a.Content)

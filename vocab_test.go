@@ -123,7 +123,7 @@ func TestVocabularyRefused(t *testing.T) {
 		{`{"normalizer": {"type": "Sequence",
 			"normalizers": [{"type": "Lowercase"}, {"type": "NFD"}]}}`, "Lowercase"},
 		{`{"pre_tokenizer": {"type": "Metaspace"}}`, "Metaspace"},
-		{`{"pre_tokenizer": null}`, "no pre_tokenizer"},
+		{`{"pre_tokenizer": null}`, "not one ByteLevel"},
 		{`{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits"}, ` + level +
 			`]}}`, "Digits"},
 		{`{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [` + level + `, ` + level +
@@ -169,8 +169,8 @@ func TestVocabularyRefused(t *testing.T) {
 			"add_prefix_space"}, // or not: that is in doubt
 		{map[string]string{"vocab.txt": "[UNK]\n"}, "WordPiece"},
 		{map[string]string{"spiece.model": "\n"}, "SentencePiece"},
-		{map[string]string{"vocab.json": vocab}, "without merges.txt"},
-		{map[string]string{"merges.txt": merges}, "without vocab.json"},
+		{map[string]string{"vocab.json": vocab}, "only together"},
+		{map[string]string{"merges.txt": merges}, "only together"},
 		{map[string]string{"config.json": `{"tokenizer_class": "BertTokenizer"}`}, "BertTokenizer"},
 		{map[string]string{"tokenizer.json": "{"}, "tokenizer.json"},
 		{map[string]string{"vocab.json": "[]", "merges.txt": merges}, "vocab.json"},
@@ -262,7 +262,7 @@ func TestVocabularyOfGPT2(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if is := tok.vocabulary().bpe == gpt2BPE(); is != c.is {
+		if is := tok.vocabulary().slots != ""; is != c.is {
 			t.Errorf("%s: GPT-2's own: %t", c.name, is)
 		}
 		meta := tok.metadata()
@@ -471,16 +471,15 @@ func TestVocabularyReadings(t *testing.T) {
 		either, file, byIt string // the ids of "El <x><y>", or what refuses it
 	}{
 		{nil, nil, "GPT2TokenizerFast", plain, plain, plain},
-		{level(true, true), nil, "GPT2TokenizerFast", "it is add_prefix_space true in this file, " +
-			"to transformers 5 add_prefix_space false", "[358" + plain[3:], plain},
+		{level(true, true), nil, "GPT2TokenizerFast", "add_prefix_space true, as in this file, " +
+			"to transformers 5 otherwise", "[358" + plain[3:], plain},
 		{level(true, true), nil, "PreTrainedTokenizerFast", "add_prefix_space", "[358" + plain[3:],
 			plain},
 		{level(true, true), nil, "TokenizersBackend", "[358" + plain[3:], "[358", "[358"},
 		{level(false, false), nil, "GPT2Tokenizer", "use_regex false", plain, plain},
 		{nil, whole, "GPT2Tokenizer", "ignore_merges true", plain, plain},
 		{lower, nil, "GPT2Tokenizer", "with -tokenizer class it is left out", "Lowercase", plain},
-		{added, nil, "GPT2Tokenizer", `added token {"id":420,"content":"<x>"} in this file, ` +
-			`to transformers 5 added token {"id":420,"content":"<y>"}`,
+		{added, nil, "GPT2Tokenizer", `with the added token {"id":420,"content":"<x>"}`,
 			"[39 78 223 420 421]", "[39 78 223 421 420]"},
 		{nil, nil, "RobertaTokenizer", "-tokenizer file", plain, "</s> around"},
 	} {
