@@ -18,7 +18,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -231,7 +230,7 @@ type vocabulary struct {
 	vocabularySpec
 	*bpe
 	rows    int             // ids of the model end before it
-	named   map[int]string  // the tokens that stand beside the BPE, such as <s>
+	named   map[int]string  // the tokens that are not GPT-2's
 	added   [2][]addedToken // all of them by their texts, those that are looked for last behind
 	plain   bool            // unless special tokens are looked for, none of them is
 	bos     int             // the token that begins a text, noToken where none is known
@@ -275,12 +274,14 @@ func (v *vocabulary) appendAround(
 	plain := 0 // where the text begins that is not yet encoded
 	for i := 0; i < len(text); {
 		a := longestAt(text[i:], sets[0])
-		switch {
-		case a == nil:
+		if a == nil {
 			i++
 			continue
+		}
+		before := text[plain:i]
+		i += len(a.Content)
+		switch {
 		case a.Special && !special:
-			i += len(a.Content)
 			continue
 		case a.SingleWord || a.LStrip || a.RStrip:
 			fail("the text holds %q, an added token with rules of its own in %s (single_word, "+
@@ -290,8 +291,7 @@ func (v *vocabulary) appendAround(
 				"tokens after the model was trained (resize_token_embeddings)", a.Content, a.ID,
 				v.rows)
 		}
-		ids = append(v.appendAround(ids, text[plain:i], space, special, sets[1:]), a.ID)
-		i += len(a.Content)
+		ids = append(v.appendAround(ids, before, space, special, sets[1:]), a.ID)
 		plain = i
 	}
 	return v.appendAround(ids, text[plain:], space, special, sets[1:])
@@ -434,13 +434,11 @@ type tokenizerConfig struct {
 	folder  string
 	said    map[string]any         // in the first three, of which the last has the last word
 	special [2]map[string][]string // the tokens that each key of the last two makes special
-	later   map[string]int         // added_tokens.json
-
-	// What was said, read.
-	class   string // of tokenizer that transformers makes, without "Fast"; "" if nothing says it
+	class   string                 // of tokenizer that transformers makes, without "Fast", or ""
 	bos     string
-	names   []string     // of special tokens
-	decoder []addedToken // added_tokens_decoder
+	names   []string       // of special tokens
+	later   map[string]int // added_tokens.json
+	added   []addedToken   // added_tokens_decoder, else added_tokens.json
 }
 
 func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
@@ -462,14 +460,20 @@ func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
 		c.names = append(c.names, standardToken)
 	}
 	c.later = asMap(s.readJSON(folder, "added_tokens.json"), "added_tokens", asInt)
+	if !c.has("added_tokens_decoder") {
+		for content, id := range c.later {
+			c.added = append(c.added, addedToken{ID: id, Content: content, Normalized: true})
+		}
+	}
+	slices.SortFunc(c.added, byID)
 	return c
 }
 
-// understand reads what was said so far.
+// understand reads what was said so far, so that what is wrong is known by the last file.
 func (c *tokenizerConfig) understand() {
 	c.class = as[string](c.said["tokenizer_class"], "tokenizer_class")
-	if as[string](c.said["model_type"], "model_type") == "gpt2" {
-		c.class = cmp.Or(c.class, "GPT2Tokenizer")
+	if c.class == "" && c.said["model_type"] == "gpt2" {
+		c.class = "GPT2Tokenizer"
 	}
 	c.class = strings.TrimSuffix(c.class, "Fast")
 	for _, key := range []string{"add_prefix_space", "add_bos_token", "add_eos_token"} {
@@ -478,20 +482,19 @@ func (c *tokenizerConfig) understand() {
 	c.names = tokensNamed(additional, c.said[additional])
 	for _, key := range []string{"pad_token", "unk_token", "eos_token", "bos_token"} {
 		named := tokensNamed(key, c.said[key])
-		if c.said[key] != nil && len(named) != 1 {
+		if c.has(key) && len(named) != 1 {
 			fail("%s: neither text nor a token", key)
 		}
 		c.names, c.bos = append(c.names, named...), strings.Join(named, "")
 	}
-	c.decoder = nil
-	said := asMap(c.said["added_tokens_decoder"], "added_tokens_decoder", asAddedToken)
-	for key, a := range said {
+	const decoder = "added_tokens_decoder"
+	c.added = nil
+	for key, a := range asMap(c.said[decoder], decoder, asAddedToken) {
 		id, err := strconv.Atoi(key)
-		if err != nil {
-			fail("added_tokens_decoder: %s is not a token id", quote(key))
+		if a.ID = id; err != nil {
+			fail("%s: %s is not a token id", decoder, quote(key))
 		}
-		a.ID = id
-		c.decoder = append(c.decoder, a)
+		c.added = append(c.added, a)
 	}
 }
 
@@ -646,7 +649,8 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 	var classErr error
 	switch {
 	case slices.Contains(rebuilding, c.class):
-		if added = slices.SortedStableFunc(slices.Values(added), byID); c.decoder != nil {
+		added = slices.SortedStableFunc(slices.Values(added), byID)
+		if c.has("added_tokens_decoder") {
 			added = nil
 		}
 		classErr = caught(func() { byClass.addTokens(c, added) })
@@ -734,9 +738,11 @@ func (s *vocabularySpec) readModel(t map[string]any) {
 	if len(s.Vocab) == 0 {
 		fail("its model has no vocab of tokens and ids")
 	}
-	kinds := []string{"ByteLevel", "TemplateProcessing"}
-	for _, p := range stages(t["post_processor"], "post_processor", kinds...) {
-		s.Before = slices.Concat(before(p), s.Before)
+	after := stages(t["post_processor"], "post_processor", "ByteLevel", "TemplateProcessing")
+	for _, p := range after {
+		if p["type"] != "ByteLevel" { // that one is about offsets alone
+			s.Before = slices.Concat(before(p), s.Before)
+		}
 	}
 }
 
@@ -784,11 +790,8 @@ func stages(v any, key string, kinds ...string) (list []map[string]any) {
 	return list
 }
 
-// before returns the tokens that a post_processor puts before a text.
+// before returns the tokens that a post_processor, a template, puts before a text.
 func before(stage map[string]any) (before []int) {
-	if stage["type"] == "ByteLevel" { // that one is about offsets alone
-		return nil
-	}
 	type object = map[string]any
 	special, texts := as[object](stage["special_tokens"], "special_tokens"), 0
 	for _, piece := range asList(stage["single"], "single", as[object]) {
@@ -816,13 +819,7 @@ func before(stage map[string]any) (before []int) {
 // which begins a text. As in the libraries, one that the vocabulary lacks has the next id from the
 // count of its entries on, whatever id the file gives it.
 func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
-	more := slices.Clone(c.decoder)
-	for content, id := range c.later {
-		if !c.has("added_tokens_decoder") {
-			more = append(more, addedToken{ID: id, Content: content, Normalized: true})
-		}
-	}
-	slices.SortFunc(more, byID)
+	more := slices.Concat(added, c.added)
 	for _, name := range c.names {
 		if id, ok := s.Vocab[name]; ok {
 			more = append(more, addedToken{ID: id, Content: name})
@@ -833,7 +830,7 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
 		next = vocabSize
 	}
 	known := map[string]bool{"": true}
-	for _, a := range slices.Concat(added, more) {
+	for _, a := range more {
 		if a.ID < 0 || a.ID >= mostTokens {
 			fail("the added token %s has the id %d, which no model has", quote(a.Content), a.ID)
 		}
@@ -883,17 +880,11 @@ func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
 			s.Unsure[a.Content] = c.folder + " keeps from being a token: split_special_tokens"
 		}
 	}
-	for _, a := range slices.Concat(added, c.decoder) {
-		given[a.Content] = a.Special
+	for _, a := range slices.Concat(added, c.added) {
+		given[a.Content] = given[a.Content] || a.Special
 	}
 	given[""] = true
-	doubt := func(token, who string) {
-		why := who + " makes a special token, but the vocabulary has no such token"
-		if _, ok := s.Vocab[token]; ok {
-			why = who + " makes a special token, but nothing else does"
-		}
-		s.Unsure[token] = why
-	}
+	const why = " makes a special token, but it is none in the vocabulary"
 	for i, file := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
 		for _, key := range sortedKeys(c.special[i]) {
 			tokens := c.special[i][key]
@@ -902,13 +893,13 @@ func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
 				!both && i == 0 && c.has("added_tokens_decoder")
 			for _, token := range tokens {
 				if !special[token] || contested && !given[token] {
-					doubt(token, filepath.Join(c.folder, file))
+					s.Unsure[token] = filepath.Join(c.folder, file) + why
 				}
 			}
 		}
 	}
 	if c.standard("bos_token", "eos_token", "unk_token") && !special[standardToken] {
-		doubt(standardToken, c.class)
+		s.Unsure[standardToken] = c.class + why
 	}
 }
 
@@ -922,7 +913,7 @@ func (v *vocabulary) build() {
 		fail("it has %d characters, but the model has %d tokens: this is not the vocabulary of "+
 			"these weights", len(added), v.rows)
 	case v.Base == characterBase || v.Vocab != nil:
-		v.bpe = v.newBPE(v.rows)
+		v.buildBPE()
 	default:
 		own := *gpt2BPE()
 		v.bpe, v.bos = &own, endOfText
@@ -990,24 +981,18 @@ func (s *vocabularySpec) knowGPT2() {
 	if len(s.Merges) != endOfText-256 || !slices.Equal(s.Merges, parseMerges(vocabFile)) {
 		return
 	}
-	var tokens []string
-	for r := rune(0); r <= lastByteLetter; r++ {
-		if _, ok := byteOfLetter(r); ok {
-			tokens = append(tokens, string(r))
+	same := 0
+	for token, id := range s.Vocab {
+		text, ok := bytesOfLetters(token)
+		if ok && id < endOfText && text == gpt2BPE().token(id) {
+			same++
 		}
 	}
-	for _, m := range s.Merges {
-		tokens = append(tokens, m[0]+m[1])
-	}
-	for id, token := range tokens {
-		if got, ok := s.Vocab[token]; !ok || got != id {
-			return
-		}
+	if same != endOfText {
+		return
 	}
 	for _, a := range s.Added {
-		if id, ok := s.Vocab[a.Content]; ok && id == a.ID {
-			delete(s.Vocab, a.Content)
-		}
+		delete(s.Vocab, a.Content)
 	}
 	for content, id := range s.Vocab {
 		if id >= endOfText {
@@ -1018,62 +1003,53 @@ func (s *vocabularySpec) knowGPT2() {
 	s.Base, s.Vocab, s.Merges = gpt2Base, nil, nil
 }
 
-// newBPE makes the BPE of a vocabulary that is not GPT-2's.
-func (s *vocabularySpec) newBPE(rows int) *bpe {
-	spelt, end := map[int]string{}, 0 // the tokens by their ids, which end before it
-	for token, id := range s.Vocab {
-		if id < 0 || id >= min(rows, mostTokens) { // the rows are what a file merely claims
-			fail("the token %s has the id %d, but the model has %d tokens: this is not the "+
-				"vocabulary of these weights", quote(token), id, rows)
-		}
-		if other, twice := spelt[id]; twice {
-			fail("two tokens, %s and %s, have the id %d", quote(other), quote(token), id)
-		}
-		spelt[id], end = token, max(end, id+1)
-	}
-	b := &bpe{
-		merges:     make(map[[2]int32]merged, len(s.Merges)),
+// buildBPE makes the BPE of a vocabulary that is not GPT-2's, whose tokens are all named.
+func (v *vocabulary) buildBPE() {
+	v.bpe = &bpe{
+		merges:     make(map[[2]int32]merged, len(v.Merges)),
 		words:      map[string]int32{},
-		wholeWords: s.WholeWords,
+		wholeWords: v.WholeWords,
+	}
+	for i := range v.letters {
+		v.letters[i] = noToken
 	}
 	literal := map[string]bool{} // tokens such as <s>, whose characters are no byte letters
-	for _, a := range s.Added {
+	for _, a := range v.Added {
 		literal[a.Content] = true
 	}
-	for rank, m := range s.Merges {
+	for _, m := range v.Merges {
+		delete(literal, m[0]+m[1])
+	}
+	for token, id := range v.Vocab {
+		if id < 0 || id >= min(v.rows, mostTokens) { // the rows are what a file merely claims
+			fail("the token %s has the id %d, but the model has %d tokens: this is not the "+
+				"vocabulary of these weights", quote(token), id, v.rows)
+		}
+		if other, twice := v.named[id]; twice {
+			fail("two tokens, %s and %s, have the id %d", quote(other), quote(token), id)
+		}
+		text, ok := bytesOfLetters(token)
+		if ok && v.WholeWords {
+			v.words[text] = int32(id)
+		}
+		if ok && len(text) == 1 {
+			v.letters[text[0]] = int32(id)
+		} else if !ok || literal[token] {
+			text = token
+		}
+		v.named[id] = text
+	}
+	for rank, m := range v.Merges {
 		var ids [3]int
 		for i, token := range []string{m[0], m[1], m[0] + m[1]} {
 			var ok bool
-			if ids[i], ok = s.Vocab[token]; !ok {
+			if ids[i], ok = v.Vocab[token]; !ok {
 				fail("merge %d, of %s and %s: there is no token %s", rank+1, quote(m[0]),
 					quote(m[1]), quote(token))
 			}
 		}
-		b.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
-		delete(literal, m[0]+m[1])
+		v.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
 	}
-	for i := range b.letters {
-		b.letters[i] = noToken
-	}
-	var bytes []byte
-	start := make([]byte, 4, 4*(end+1))
-	for id := range end {
-		token := spelt[id]
-		text, ok := bytesOfLetters(token)
-		if ok && len(text) == 1 {
-			b.letters[text[0]] = int32(id)
-		}
-		if ok && s.WholeWords {
-			b.words[text] = int32(id)
-		}
-		if !ok || literal[token] && len(text) > 1 {
-			text = token
-		}
-		bytes = append(bytes, text...)
-		start = binary.LittleEndian.AppendUint32(start, uint32(len(bytes)))
-	}
-	b.bytes, b.start = string(bytes), uint32s(start)
-	return b
 }
 
 // bytesOfLetters returns the bytes of a token; ok is false where not all of it are byte letters.

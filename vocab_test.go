@@ -287,7 +287,7 @@ func TestVocabularyOfGPT2(t *testing.T) {
 func TestRandomVocabularies(t *testing.T) {
 	random := rand.New(rand.NewSource(1))
 	for range 300 {
-		s := &vocabularySpec{Vocab: map[string]int{}}
+		s := &vocabulary{vocabularySpec: vocabularySpec{Vocab: map[string]int{}}}
 		d := &definition{rank: map[[2]string]int{}, id: s.Vocab}
 		known := []string{"a", "b", "c"}
 		for range random.Intn(40) {
@@ -311,7 +311,9 @@ func TestRandomVocabularies(t *testing.T) {
 				s.Vocab[token] = order[i]
 			}
 		}
-		b := s.newBPE(len(known))
+		s.rows = len(known)
+		s.build()
+		b := s.bpe
 		for range 10 {
 			word := make([]byte, 1+random.Intn(shortWord))
 			for i := range word {
@@ -542,7 +544,7 @@ func TestSpecialTokens(t *testing.T) {
 			standardToken + "l", "[30 94 392 81 72 266 90 86 94 32 78]",
 			"[30 94 392 81 72 266 90 86 94 32 78]"},
 		{whole, class + `}`, `{}`, standardToken, "[30 94 ", "which GPT2Tokenizer makes a special"},
-		{whole, class + `, "pad_token": "<x>"}`, `{}`, "<x>", "[30 90 32]", "no such token"},
+		{whole, class + `, "pad_token": "<x>"}`, `{}`, "<x>", "[30 90 32]", "it is none in"},
 		{whole, class + `, "pad_token": "<x>"}`, `{}`, "l<", "[78 30]", "[78 30]"},
 		{whole, class + `}`, `{"mask_token": {"content": "<x>"}}`, "<x>", "[30 90 32]", inMap},
 		{whole, class + `, "extra_special_tokens": ["<y>", "<x>"]}`, `{}`, "<x>", "[30 90 32]",
@@ -552,7 +554,7 @@ func TestSpecialTokens(t *testing.T) {
 		{whole, class + `, "model_specific_special_tokens": {"a": {"content": "<x>"}}}`, `{}`,
 			"<x>", "[30 90 32]", "-ids"},
 		{older, class + `}`, `{"additional_special_tokens": ["<x>"]}`, "<x>", "[30 90 32]", inMap},
-		{older, class + `, "sep_token": "l"}`, `{}`, "El", "[39 78]", "but nothing else does"},
+		{older, class + `, "sep_token": "l"}`, `{}`, "El", "[39 78]", "it is none in"},
 		{older, class + `, "pad_token": "E"}`, `{"pad_token": "l"}`, "E", "[39]", "a special"},
 		{whole, class + `, "bos_token": "<s>", "split_special_tokens": true}`, `{}`, "<s>",
 			"[30 85 32]", "split_special_tokens"},
