@@ -47,7 +47,7 @@ type findCase struct {
 var findWords = []string{
 	"%gpt2", "home/.cache/huggingface/hub/models--openai-community--gpt2",
 	"%o/r", "home/.cache/huggingface/hub/models--o--r",
-	"@1", commit, "@2", another, "@3", third, // by age, the newest first
+	"@1", commit, "@2", another, "@3", third, // of which @1 is the newest, and @2 the oldest
 	"/W", "/model.safetensors", "%theirs", "the Hugging Face cache", "%ours", ourCache,
 }
 

@@ -77,42 +77,41 @@ func newDownloader(env Env, quick bool) *Downloader {
 // fetch fails or is ended, and the next one goes on from it, unless it is wrong or cannot be
 // written. Only one process at a time fetches a file; another waits for it, and then uses its file.
 func (d *Downloader) fetch(name, dest string) (path string, err error) {
-	repo, err := parseRepository(name)
-	if err == nil {
-		err = d.online()
-	}
-	switch {
-	case err != nil:
-	case dest == "" && d.env.cache == "":
-		err = errors.New("this system names no cache folder; \"mechpatch fetch -o FILE\" puts " +
-			"the file elsewhere")
-	case repo.name != "":
-		path, err = d.fetchPublished(repo, dest)
-	default:
-		path, err = d.fetchRepository(repo, dest)
-	}
+	err = caught(func() {
+		repo := get(parseRepository(name))
+		d.goOnline()
+		switch {
+		case dest == "" && d.env.cache == "":
+			fail("this system names no cache folder; \"mechpatch fetch -o FILE\" puts the file " +
+				"elsewhere")
+		case repo.name != "":
+			path = d.fetchPublished(repo, dest)
+		default:
+			path = d.fetchRepository(repo, dest)
+		}
+	})
 	if err != nil {
 		return "", fmt.Errorf("fetching %s: %w", name, err)
 	}
 	return path, nil
 }
 
-// online finds out the hub's address, $HF_ENDPOINT or the hub itself, and whether the network may
+// goOnline finds out the hub's address, $HF_ENDPOINT or the hub itself, and whether the network may
 // be used and the user's token can be sent.
-func (d *Downloader) online() (err error) {
+func (d *Downloader) goOnline() {
 	if by := d.env.offlineBy(); by != "" {
-		return errors.New(by)
+		fail("%s", by)
 	}
 	d.token, d.tokenFrom = hubToken(d.env)
 	if strings.ContainsFunc(d.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return failed("the token in %s holds a space, a line break or another character that no "+
-			"token has", d.tokenFrom)
+		try(failed(false, "the token in %s holds a space, a line break or another character that "+
+			"no token has", d.tokenFrom))
 	}
-	d.hub, err = url.Parse(cmp.Or(d.env.get("HF_ENDPOINT", ""), "https://huggingface.co"))
-	if err != nil || d.hub.Scheme != "https" && d.hub.Scheme != "http" || d.hub.Host == "" {
-		return errors.New("HF_ENDPOINT is not an address such as https://huggingface.co")
+	hub, err := url.Parse(cmp.Or(d.env.get("HF_ENDPOINT", ""), "https://huggingface.co"))
+	if err != nil || hub.Scheme != "https" && hub.Scheme != "http" || hub.Host == "" {
+		fail("HF_ENDPOINT is not an address such as https://huggingface.co")
 	}
-	return nil
+	d.hub = hub
 }
 
 // hubToken is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN,
@@ -133,61 +132,52 @@ func hubToken(env Env) (token, from string) {
 	return strings.TrimSpace(string(data)), from
 }
 
-func (d *Downloader) fetchPublished(repo Repository, dest string) (_ string, err error) {
+func (d *Downloader) fetchPublished(repo Repository, dest string) string {
 	name := repo.name + ".safetensors"
 	if dest == "" {
+		tryWriting(d.env.cache, os.MkdirAll(d.env.cache, 0o755))
 		dest = filepath.Join(d.env.cache, name)
-		err = unwritable(d.env.cache, os.MkdirAll(d.env.cache, 0o755))
-	} else if info, statErr := os.Stat(dest); statErr == nil && info.IsDir() {
+	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
 		dest = filepath.Join(dest, name)
-	} else if end, linkErr := throughLinks(dest); linkErr == nil {
+	} else if end, err := throughLinks(dest); err == nil {
 		dest = end
 	}
 	f := hubFile{repo.id, repo.revision, weightsFile, repo.size, repo.sum}
-	if err == nil && f.sum == "" {
-		f, err = d.announced(f)
+	if f.sum == "" {
+		f = d.announced(f)
 	}
-	if err == nil {
-		err = d.fetchFile(f, dest)
-	}
-	return dest, err
+	d.fetchFile(f, dest)
+	return dest
 }
 
-// unwritable says in which folder an error of writing came up; nil is none.
-func unwritable(folder string, err error) error {
-	if err == nil {
-		return nil
+// tryWriting ends the fetch if there is an error of writing into a folder.
+func tryWriting(folder string, err error) {
+	if err != nil {
+		fail("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file elsewhere, and "+
+			"-model FILE uses it from there", folder, reason(err))
 	}
-	return fmt.Errorf("cannot write into %s: %w; \"mechpatch fetch -o FILE\" puts the file "+
-		"elsewhere, and -model FILE uses it from there", folder, reason(err))
 }
 
-// repositoryFetch is the fetch of a repository's files into a folder. After the first error nothing
-// more is done.
+// repositoryFetch is the fetch of a repository's files into a folder.
 type repositoryFetch struct {
 	*Downloader
-	repo    Repository
-	inCache bool     // or in a folder of the user's
-	folder  string   // where the files go
-	root    *os.Root // it, or the program's cache around it
-	commit  string   // "" until the first answer tells it: all files are of one commit
-	err     error
+	repo   Repository
+	folder string   // where the files go; "" for the program's cache until the commit is known
+	cache  *os.Root // nil if the files go elsewhere
+	commit string   // "" until the first answer tells it: all files are of one commit
 }
 
 // fetchRepository brings a model of the hub and returns its folder. Its config.json is the first
 // file, so that a model which cannot be computed is refused before its weights are fetched, and the
 // weights are the last: where they are, the vocabulary is too. Where that is no byte-level BPE, the
 // files by which other kinds are known come along, so that a run can name the kind.
-func (d *Downloader) fetchRepository(repo Repository, folder string) (string, error) {
+func (d *Downloader) fetchRepository(repo Repository, folder string) string {
 	if isFile(folder) || filepath.Ext(folder) == ".safetensors" {
-		return "", fmt.Errorf("%s cannot be a folder, and this model is several files", folder)
+		fail("%s cannot be a folder, and this model is several files", folder)
 	}
-	f := &repositoryFetch{Downloader: d, repo: repo, folder: folder, inCache: folder == ""}
+	f := &repositoryFetch{Downloader: d, repo: repo, folder: folder}
 	if path := f.bring("config.json"); path != "" {
-		var data []byte
-		if data, f.err = readBounded(path, 1<<20); f.err == nil {
-			_, f.err = parseConfig(data, "config.json")
-		}
+		get(parseConfig(get(readBounded(path, 1<<20)), "config.json"))
 	}
 	f.bring("tokenizer_config.json")
 	f.bring("special_tokens_map.json")
@@ -198,87 +188,80 @@ func (d *Downloader) fetchRepository(repo Repository, folder string) (string, er
 			"vocab.txt")
 	}
 	path := f.bring(weightsNames...)
-	if path == "" && f.err == nil {
-		f.err = fmt.Errorf("the repository has none of %s", strings.Join(weightsNames, ", "))
+	if path == "" {
+		fail("the repository has none of %s", strings.Join(weightsNames, ", "))
 	}
-	var parts []string
 	if isIndex(path) {
-		_, parts, f.err = readIndex(path)
-	}
-	for _, part := range parts {
-		if f.bring(part) == "" && f.err == nil {
-			f.err = fmt.Errorf("%s names %s, which the repository does not have", path, quote(part))
+		_, parts, err := readIndex(path)
+		try(err)
+		for _, part := range parts {
+			if f.bring(part) == "" {
+				fail("%s names %s, which the repository does not have", path, quote(part))
+			}
 		}
 	}
-	if f.err == nil && f.inCache && !isCommit(repo.revision) {
-		f.err = f.remember(cmp.Or(repo.revision, "main"))
+	if f.cache != nil && !isCommit(repo.revision) {
+		f.remember(cmp.Or(repo.revision, "main"))
 	}
-	return f.folder, f.err
+	return f.folder
 }
 
 // bring brings the first of these files that the repository has, and returns where it is, or "".
 func (f *repositoryFetch) bring(names ...string) (path string) {
 	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
 	for _, name := range names {
-		if f.err != nil {
-			break
-		}
-		file, err := f.announced(hubFile{
-			repo: f.repo.id, revision: cmp.Or(f.commit, f.repo.revision, "main"), name: name})
-		if failed, ok := errors.AsType[*failure](err); ok && failed.absent {
-			continue
-		}
-		if err == nil && f.commit == "" {
-			err = f.settle(file.revision)
-		}
-		path = filepath.Join(f.folder, name)
-		ext := filepath.Ext(name)
-		switch {
-		case err != nil:
-		case ext != ".safetensors" && ext != ".bin" && file.size > largestSmall:
-			err = fmt.Errorf("%s are too much", bytesText(file.size))
-		case !f.inCache && isFile(path) && !isComplete(path, file):
-			err = fmt.Errorf("%s differs from the repository's: name an empty folder", path)
-		default:
-			err = f.fetchFile(file, path)
-		}
+		err := caught(func() {
+			file := f.announced(hubFile{
+				repo: f.repo.id, revision: cmp.Or(f.commit, f.repo.revision, "main"), name: name})
+			if f.commit == "" {
+				f.settle(file.revision)
+			}
+			path = filepath.Join(f.folder, name)
+			ext := filepath.Ext(name)
+			if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
+				fail("%s are too much", bytesText(file.size))
+			}
+			if f.cache == nil && isFile(path) && !isComplete(path, file) {
+				fail("%s differs from the repository's: name an empty folder", path)
+			}
+			f.fetchFile(file, path)
+		})
 		if err == nil {
 			return path
 		}
-		f.err = fmt.Errorf("%s: %w", name, err)
+		if failed, ok := errors.AsType[*failure](err); !ok || !failed.absent {
+			fail("%s: %w", name, err)
+		}
 	}
 	return ""
 }
 
 // settle takes the first file's commit for that of all files, and makes the folder. In the cache,
 // which several people may share, no link that somebody has put there leads out of it.
-func (f *repositoryFetch) settle(commit string) (err error) {
+func (f *repositoryFetch) settle(commit string) {
 	if f.commit = commit; !isCommit(commit) {
-		return fmt.Errorf("%s does not name the commit (in X-Repo-Commit), so that the files "+
-			"might not belong together", f.hub.Host)
+		fail("%s does not name the commit (in X-Repo-Commit), so that the files might not belong "+
+			"together", f.hub.Host)
 	}
-	around, inside := f.folder, "."
-	if f.inCache {
-		around, inside = f.env.cache, path.Join(hubFolder(f.repo.id), "snapshots", commit)
+	cache, inside := f.env.cache, path.Join(hubFolder(f.repo.id), "snapshots", commit)
+	if f.folder != "" {
+		tryWriting(f.folder, os.MkdirAll(f.folder, 0o755))
+		return
 	}
-	f.folder = filepath.Join(around, inside)
-	if err = os.MkdirAll(around, 0o755); err == nil {
-		f.root, err = os.OpenRoot(around)
-	}
-	if err == nil {
-		err = f.root.MkdirAll(inside, 0o755)
-	}
-	return unwritable(f.folder, err)
+	f.folder = filepath.Join(cache, inside)
+	tryWriting(cache, os.MkdirAll(cache, 0o755))
+	f.cache = get(os.OpenRoot(cache))
+	tryWriting(f.folder, f.cache.MkdirAll(inside, 0o755))
 }
 
 // remember notes which commit a branch or a tag is, in a new file that takes the old one's place.
-func (f *repositoryFetch) remember(revision string) error {
+func (f *repositoryFetch) remember(revision string) {
 	ref := path.Join(hubFolder(f.repo.id), "refs", revision)
-	f.root.Remove(ref + ".new")
-	return unwritable(filepath.Join(f.env.cache, path.Dir(ref)), inOrder(
-		func() error { return f.root.MkdirAll(path.Dir(ref), 0o755) },
-		func() error { return f.root.WriteFile(ref+".new", []byte(f.commit), 0o644) },
-		func() error { return f.root.Rename(ref+".new", ref) }))
+	f.cache.Remove(ref + ".new")
+	folder := filepath.Join(f.env.cache, path.Dir(ref))
+	tryWriting(folder, f.cache.MkdirAll(path.Dir(ref), 0o755))
+	tryWriting(folder, f.cache.WriteFile(ref+".new", []byte(f.commit), 0o644))
+	tryWriting(folder, f.cache.Rename(ref+".new", ref))
 }
 
 type hubFile struct {
@@ -288,91 +271,64 @@ type hubFile struct {
 }
 
 // sumOf is the sum, of the kind of f's, of what lies on the disk.
-func (f hubFile) sumOf(file *os.File) (string, error) {
+func (f hubFile) sumOf(path string) (string, error) {
+	file, err := openRegular(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
 	h := sha256.New()
 	if len(f.sum) == 2*sha1.Size { // git's sum of a file
 		h = sha1.New()
 		fmt.Fprintf(h, "blob %d\x00", f.size)
 	}
-	_, err := io.Copy(h, io.NewSectionReader(file, 0, f.size))
+	_, err = io.Copy(h, file)
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // isComplete tells whether path is the file f, byte for byte.
 func isComplete(path string, f hubFile) bool {
-	info, err := regular(path)
-	if err != nil || info.Size() != f.size {
-		return false
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer file.Close()
-	sum, err := f.sumOf(file)
+	sum, err := f.sumOf(path)
 	return err == nil && sum == f.sum
 }
 
-// fetchFile makes dest the file f, from the Hugging Face cache if it is there.
-func (d *Downloader) fetchFile(f hubFile, dest string) error {
+// fetchFile makes dest the file f.
+func (d *Downloader) fetchFile(f hubFile, dest string) {
 	if info, err := os.Stat(dest); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file: remove it, or name a model with -model", dest)
+		fail("%s is not a regular file: remove it, or name a model with -model", dest)
 	}
-	folder, large := filepath.Dir(dest), f.size >= worth // a small one is there at once
 	if isComplete(dest, f) {
-		if large {
+		if f.size >= worth { // else it is there before anybody has read of it
 			d.note(dest + " is there, and its checksum is right")
 		}
-		return nil
+		return
 	}
-	part, err := d.claim(f, dest)
-	if err != nil {
-		return unwritable(folder, err)
-	}
+	part := d.claim(f, dest)
 	defer part.Close()
 	if isComplete(dest, f) { // by now
-		return os.Remove(part.Name())
+		os.Remove(part.Name())
+		return
 	}
-	source, more := d.hub.JoinPath(f.repo).Redacted(), ""
-	if part.done > 0 {
-		more = fmt.Sprintf(", of which %s are there", bytesText(part.done))
-	}
-	if d.quick {
-		more += "; -model circuit does without it"
-	}
-	cached := filepath.Join(hubCache(d.env), hubFolder(f.repo), "blobs", f.sum)
-	if !isFile(cached) { // where there are no links
-		cached = filepath.Join(hubCache(d.env), hubFolder(f.repo), "snapshots", f.revision, f.name)
-	}
-	isCached := isComplete(cached, f)
-	if isCached {
-		source, more = cached, ""
-	}
-	if large {
-		d.note(fmt.Sprintf("%s, %s, from %s into %s%s", f.name, bytesText(f.size), source, dest,
-			more))
-	}
-	d.progress(part.done, f.size)
-	if isCached {
-		err = part.copy(cached)
-	}
-	if err == nil { // on the disk, lest a power cut leave a file of this name without its bytes
-		err = inOrder(func() error { return d.persist(part.fill) }, part.Sync)
-	}
-	if err == nil {
-		return unwritable(folder, os.Rename(part.Name(), dest))
-	}
+	err := caught(func() {
+		part.begin(dest)
+		d.persist(part.fill)
+		try(part.Sync()) // lest a power cut leave a file of the right name without its bytes
+	})
 	_, network := errors.AsType[*failure](err)
-	if network && part.done > 0 {
-		return fmt.Errorf("%w; %s of %s are kept, and the same command continues from there", err,
+	switch {
+	case err == nil:
+		tryWriting(filepath.Dir(dest), os.Rename(part.Name(), dest))
+		return
+	case network && part.done > 0:
+		fail("%w; %s of %s are kept, and the same command continues from there", err,
 			bytesText(part.done), bytesText(f.size))
 	}
 	part.Close() // Windows removes no open file
 	os.Remove(part.Name())
-	if network {
-		return err
+	if !network {
+		tryWriting(filepath.Dir(dest), err)
 	}
-	return unwritable(folder, err)
+	try(err)
 }
 
 // partialFile is the download of a file under way.
@@ -385,7 +341,7 @@ type partialFile struct {
 }
 
 // claim opens the partial file of dest as soon as no other process writes it.
-func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
+func (d *Downloader) claim(f hubFile, dest string) *partialFile {
 	name := dest + "." + f.sum[:16] + ".partial"
 	file, err := openLocked(name, 0o644)
 	if err == errInUse {
@@ -398,117 +354,116 @@ func (d *Downloader) claim(f hubFile, dest string) (*partialFile, error) {
 		time.Sleep(200 * time.Millisecond)
 		file, err = openLocked(name, 0o644)
 	}
-	if err != nil {
-		return nil, err
-	}
-	part := &partialFile{File: file, Downloader: d, hubFile: f}
-	if part.done, err = file.Seek(0, io.SeekEnd); err == nil && part.done > f.size {
-		err = part.drop(nil)
-	}
-	return part, err
+	tryWriting(filepath.Dir(dest), err)
+	return &partialFile{File: file, Downloader: d, hubFile: f}
 }
 
-// copy takes a file for what has arrived.
-func (part *partialFile) copy(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
+// begin says what is to be fetched and from where. The Hugging Face cache may have the file, under
+// its sum, or under its commit where there are no links: that counts as what has arrived.
+func (part *partialFile) begin(dest string) {
+	part.done = get(part.Seek(0, io.SeekEnd))
+	if part.done > part.size {
+		part.drop()
 	}
-	defer file.Close()
-	if err = part.drop(nil); err == nil {
-		part.done, err = io.Copy(part.File, file)
+	source, more := part.hub.JoinPath(part.repo).Redacted(), ""
+	if part.done > 0 {
+		more = fmt.Sprintf(", of which %s are there", bytesText(part.done))
 	}
-	return err
+	if part.quick {
+		more += "; -model circuit does without it"
+	}
+	cache := filepath.Join(hubCache(part.env), hubFolder(part.repo))
+	cached := filepath.Join(cache, "blobs", part.sum)
+	if !isFile(cached) {
+		cached = filepath.Join(cache, "snapshots", part.revision, part.name)
+	}
+	isCached := isComplete(cached, part.hubFile)
+	if isCached {
+		source, more = cached, ""
+	}
+	if part.size >= worth {
+		part.note(fmt.Sprintf("%s, %s, from %s into %s%s", part.name, bytesText(part.size), source,
+			dest, more))
+	}
+	part.progress(part.done, part.size)
+	if isCached {
+		part.drop()
+		file := get(os.Open(cached))
+		defer file.Close()
+		part.done = get(io.Copy(part.File, file))
+	}
 }
 
-// drop gives up what is there, for a reason, which is returned. A server that makes it necessary
-// again and again is given up on.
-func (part *partialFile) drop(reason error) error {
+// drop gives up what is there. A server that makes it necessary again and again is given up on.
+func (part *partialFile) drop() {
+	part.done = get(part.Seek(0, io.SeekStart))
+	try(part.Truncate(0))
 	if part.dropped++; part.dropped > 3 {
-		reason = failed("the server's answers do not fit together")
+		try(failed(false, "the server's answers do not fit together"))
 	}
-	part.done = 0
-	_, err := part.Seek(0, io.SeekStart)
-	return cmp.Or(err, part.Truncate(0), reason)
 }
 
 // fill asks for what still lacks, appends what arrives, and makes sure of the checksum of what lies
-// on the disk then. The error is a *failure, or one of writing.
-func (part *partialFile) fill(ctx context.Context, arrived func(n int)) error {
+// on the disk then. It fails with a *failure, or an error of writing.
+func (part *partialFile) fill(ctx context.Context, arrived func(n int)) {
 	spliced := part.done > 0 // it will not be of one answer
 	if part.done < part.size {
-		response, err := part.ask(ctx, http.MethodGet, part.hubFile, part.done)
-		if err != nil {
-			return err
-		}
+		response := part.ask(ctx, http.MethodGet, part.hubFile, part.done)
 		defer response.Body.Close()
-		if err = part.position(response); err != nil {
-			return err
-		}
+		part.position(response)
 		spliced = part.done > 0
-		if err = part.append(response.Body, arrived); err != nil {
-			return err
-		}
+		part.append(response.Body, arrived)
 	}
-	sum, err := part.sumOf(part.File)
-	if err == nil && sum != part.sum {
-		wrong := failed("wrong checksum: that of what arrived is %s, not %s; it was deleted", sum,
-			part.sum)
-		wrong.again = spliced
-		err = part.drop(wrong)
+	if sum := get(part.sumOf(part.Name())); sum != part.sum {
+		part.drop()
+		try(failed(spliced, "wrong checksum: that of what arrived is %s, not %s; it was deleted",
+			sum, part.sum))
 	}
-	return err
 }
 
 // position makes sure that the answer is the file, or its rest, and that it begins where part ends.
-func (part *partialFile) position(response *http.Response) error {
+func (part *partialFile) position(response *http.Response) {
 	host, header, from := response.Request.URL.Host, response.Header, part.done
 	switch response.StatusCode {
 	case http.StatusOK:
 		from = 0
 	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
 		if first, ok := parseContentRange(header.Get("Content-Range")); !ok || first != from {
-			other := failed("%s sends a part other than the one asked for", host)
-			other.again = true
-			return part.drop(other)
+			part.drop()
+			try(failed(true, "%s sends a part other than the one asked for", host))
 		}
 	default:
-		return part.refusal(response)
+		try(part.refusal(response))
 	}
 	size, kind, hint := from+response.ContentLength, header.Get("Content-Type"), ""
 	if strings.HasPrefix(kind, "text/html") {
 		hint = ": does this network ask for a login?"
 	}
 	if size != part.size && (response.ContentLength >= 0 || hint != "") {
-		return failed("%s sends another file than that of %d bytes: %d bytes of %.40s%s", host,
-			part.size, size, kind, hint)
+		try(failed(false, "%s sends another file than that of %d bytes: %d bytes of %.40s%s", host,
+			part.size, size, kind, hint))
 	}
 	if from < part.done { // the server does not do ranges
-		return part.drop(nil)
+		part.drop()
 	}
-	return nil
 }
 
-func (part *partialFile) append(body io.Reader, arrived func(n int)) error {
+func (part *partialFile) append(body io.Reader, arrived func(n int)) {
 	buffer := make([]byte, 256<<10)
 	for part.done < part.size {
 		n, err := body.Read(buffer[:min(int64(len(buffer)), part.size-part.done)])
-		written, writeErr := part.Write(buffer[:n])
-		part.done += int64(written)
-		if writeErr != nil {
-			return writeErr
-		}
+		part.done += int64(get(part.Write(buffer[:n])))
 		arrived(n)
 		part.progress(part.done, part.size)
 		if err != nil && part.done < part.size {
-			return broken(err)
+			try(broken(err))
 		}
 	}
 	if n, _ := io.ReadFull(body, buffer[:1]); n > 0 {
-		return part.drop(failed("wrong size: more arrives than the %d bytes of the file; what "+
-			"arrived was deleted", part.size))
+		part.drop()
+		try(failed(false, "wrong size: more arrives than the %d bytes of the file; what arrived "+
+			"was deleted", part.size))
 	}
-	return nil
 }
 
 // failure is an error that the network, the server or a proxy is to blame for.
@@ -522,14 +477,14 @@ type failure struct {
 
 func (f *failure) Unwrap() error { return f.error }
 
-func failed(format string, args ...any) *failure {
-	return &failure{error: fmt.Errorf(format, args...)}
+func failed(again bool, format string, args ...any) *failure {
+	return &failure{error: fmt.Errorf(format, args...), again: again}
 }
 
-// persist calls try until it succeeds, fails for good, or fails several times in a row without
-// bringing anything worth it; the pauses between the tries grow. try tells arrived of the bytes of
+// persist runs attempt until it succeeds, fails for good, or fails several times in a row without
+// bringing anything worth it; the pauses between the tries grow. It tells arrived of the bytes of
 // the file that have come; where they come too slowly its context ends.
-func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) error) error {
+func (d *Downloader) persist(attempt func(ctx context.Context, arrived func(n int))) {
 	const longestWait = 310 * time.Second // the hub counts requests by 300 s
 	for tries := 1; ; tries++ {           // in a row without getting further
 		within, most := stall, 4
@@ -542,22 +497,26 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 		ctx, cancel := context.WithCancel(context.Background())
 		watchdog := time.AfterFunc(within, cancel)
 		brought := 0
-		err := try(ctx, func(n int) {
-			if brought += n; brought >= worth {
-				watchdog.Reset(stall)
-				brought, within, tries, most, d.begun = 0, stall, 0, 7, true
-			}
+		err := caught(func() {
+			attempt(ctx, func(n int) {
+				if brought += n; brought >= worth {
+					watchdog.Reset(stall)
+					brought, within, tries, most, d.begun = 0, stall, 0, 7, true
+				}
+			})
 		})
 		watchdog.Stop()
 		tooSlow := ctx.Err() != nil
 		cancel()
+		if err == nil {
+			return
+		}
 		f, ok := errors.AsType[*failure](err)
 		if !ok {
-			return err
+			try(err)
 		}
 		if tooSlow {
-			f = failed("too slow: less than %s within %s", bytesText(worth), within)
-			f.again = true
+			f = failed(true, "too slow: less than %s within %s", bytesText(worth), within)
 		}
 		f.begun = d.begun
 		// 1, 2, 4 … 32 s, each more or less by up to a quarter, lest the machines of a lab that
@@ -565,7 +524,7 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 		wait := time.Second << min(max(tries-1, 0), 5)
 		wait = max(wait*3/4+rand.N(wait/2), f.after)
 		if !f.again || wait > longestWait || tries >= most {
-			return f
+			try(f)
 		}
 		d.note(fmt.Sprintf("%v; trying again in %s", f, wait.Round(100*time.Millisecond)))
 		time.Sleep(wait)
@@ -574,13 +533,9 @@ func (d *Downloader) persist(try func(ctx context.Context, arrived func(n int)) 
 
 // ask asks the hub for a file from a byte on, with the user's token. In the address the slash of a
 // branch such as feature/x must not look like a folder's.
-func (d *Downloader) ask(ctx context.Context, method string, f hubFile, from int64) (
-	*http.Response, error) {
+func (d *Downloader) ask(ctx context.Context, method string, f hubFile, from int64) *http.Response {
 	address := d.hub.JoinPath(f.repo, "resolve", url.PathEscape(f.revision), url.PathEscape(f.name))
-	request, err := http.NewRequestWithContext(ctx, method, address.String(), nil)
-	if err != nil {
-		return nil, broken(err)
-	}
+	request := get(http.NewRequestWithContext(ctx, method, address.String(), nil))
 	request.Header.Set("User-Agent", "mechpatch")
 	request.Header.Set("Accept-Encoding", "identity")
 	if from > 0 {
@@ -591,9 +546,9 @@ func (d *Downloader) ask(ctx context.Context, method string, f hubFile, from int
 	}
 	response, err := d.client.Do(request)
 	if err != nil {
-		return nil, broken(err)
+		try(broken(err))
 	}
-	return response, nil
+	return response
 }
 
 // checkRedirect judges a redirect. The standard library takes the token along to subdomains of the
@@ -607,9 +562,9 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 		answer.Header.Get("X-Linked-Etag") != "" && answer.Header.Get("X-Linked-Size") != "":
 		return http.ErrUseLastResponse
 	case len(via) >= 10:
-		return failed("more than 10 redirects")
+		return failed(false, "more than 10 redirects")
 	case from.Scheme == "https" && to.Scheme != "https":
-		return failed("%s redirects to an address without HTTPS", from.Host)
+		return failed(false, "%s redirects to an address without HTTPS", from.Host)
 	case to.Scheme != first.Scheme || !strings.EqualFold(to.Host, first.Host):
 		request.Header.Del("Authorization")
 	}
@@ -617,31 +572,30 @@ func checkRedirect(request *http.Request, via []*http.Request) error {
 }
 
 // announced asks the hub for the size, the sum and the commit of a file; the commit, if the hub
-// names it, becomes the revision.
-func (d *Downloader) announced(f hubFile) (hubFile, error) {
-	err := d.persist(func(ctx context.Context, _ func(int)) error {
-		response, err := d.ask(ctx, http.MethodHead, f, 0)
-		if err != nil {
-			return err
-		}
+// names it, becomes the revision, so that the file is of the announced version even if main moves
+// on.
+func (d *Downloader) announced(f hubFile) hubFile {
+	d.persist(func(ctx context.Context, _ func(int)) {
+		response := d.ask(ctx, http.MethodHead, f, 0)
 		response.Body.Close()
 		if response.StatusCode >= 400 {
-			return d.refusal(response)
+			try(d.refusal(response))
 		}
+		var err error
 		f.size, f.sum, err = parseAnnouncement(response)
 		commit := response.Header.Get("X-Repo-Commit")
-		if err == nil && isCommit(commit) {
-			if isCommit(f.revision) && !strings.EqualFold(commit, f.revision) {
-				err = fmt.Errorf("answers with commit %s in place of %s", commit, f.revision)
-			}
-			f.revision = commit // and the file is of the announced version even if main moves on
+		if err == nil && isCommit(commit) && isCommit(f.revision) &&
+			!strings.EqualFold(commit, f.revision) {
+			err = fmt.Errorf("answers with commit %s in place of %s", commit, f.revision)
 		}
 		if err != nil {
-			return failed("%s %w", response.Request.URL.Host, err)
+			try(failed(false, "%s %w", response.Request.URL.Host, err))
 		}
-		return nil
+		if isCommit(commit) {
+			f.revision = commit
+		}
 	})
-	return f, err
+	return f
 }
 
 // parseAnnouncement reads a file's size and sum from the hub's answer: X-Linked-Size, and the
@@ -684,7 +638,7 @@ func broken(err error) *failure {
 		err = errors.New("the connection broke off")
 	}
 	if err.Error() == http.StatusText(http.StatusProxyAuthRequired) {
-		return failed("%w: the proxy wants a name and a password, as in "+
+		return failed(false, "%w: the proxy wants a name and a password, as in "+
 			"HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT", err)
 	}
 	return &failure{error: err, again: true}
@@ -711,11 +665,10 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 	case advice == "" && (code == http.StatusUnauthorized || code == http.StatusForbidden):
 		advice = ": perhaps " + who
 	}
-	f := failed("%s answers %d %s%s", response.Request.URL.Host, code, http.StatusText(code),
-		advice)
+	again := code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
+	f := failed(again, "%s answers %d %s%s", response.Request.URL.Host, code,
+		http.StatusText(code), advice)
 	f.absent, f.after = absent, retryAfter(response)
-	f.again = code >= 500 || code == http.StatusTooManyRequests ||
-		code == http.StatusRequestTimeout
 	return f
 }
 

@@ -994,7 +994,7 @@ func TestRefusal(t *testing.T) {
 		{503, "", "", "503 Service Unavailable", true, false},
 	} {
 		d := testDownloader(t, "", "HF_TOKEN="+test.token)
-		check(t, d.online())
+		d.goOnline()
 		f := d.refusal(&http.Response{StatusCode: test.status,
 			Header:  http.Header{"X-Error-Code": {test.kind}},
 			Request: httptest.NewRequest("GET", "http://hub/x", nil)})

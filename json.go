@@ -203,6 +203,19 @@ func catchFault(err *error) {
 	}
 }
 
+// try ends what caught or a command runs if a step of it has failed, and get gives what a step
+// gives.
+func try(err error) {
+	if err != nil {
+		panic(fault{err})
+	}
+}
+
+func get[T any](value T, err error) T {
+	try(err)
+	return value
+}
+
 // caught is what f fails with.
 func caught(f func()) (err error) {
 	defer catchFault(&err)

@@ -124,19 +124,6 @@ func (p *program) end(err error) int {
 	return 1
 }
 
-// try ends the run if a step of it has failed, and get gives what a step gives: withoutPanic, which
-// runs the commands, makes an error of it again.
-func try(err error) {
-	if err != nil {
-		panic(fault{err})
-	}
-}
-
-func get[T any](value T, err error) T {
-	try(err)
-	return value
-}
-
 // withoutPanic makes an error of a panic. Mapped weights can cause one: a read faults where the
 // file has been cut short, or its disk has failed, since it was opened.
 func withoutPanic(f func()) (err error) {
