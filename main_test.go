@@ -18,16 +18,28 @@ import (
 	"testing"
 )
 
+// words are the words of a command line, in which some stand for more.
+func words(line string) (args []string) {
+	more := map[string][]string{"PAIR": examplePair, "TEXTS": examplePair[:3],
+		"TEXT": {"-e", exampleClean}, "EMPTY": {""}}
+	for _, word := range strings.Fields(line) {
+		if known, ok := more[word]; ok {
+			args = append(args, known...)
+		} else {
+			args = append(args, word)
+		}
+	}
+	return args
+}
+
 // TestMainCommand runs the example as the README does and checks everything that it leaves behind.
 func TestMainCommand(t *testing.T) {
-	t.Setenv("NO_COLOR", "")
-	t.Setenv("COLORTERM", "truecolor")
-	dir := t.TempDir()
-	image, result, matrix := filepath.Join(dir, "h.png"), filepath.Join(dir, "r.json"),
-		filepath.Join(dir, "m.csv")
-	code, stdout, stderr := command(t,
-		"clean.txt", "corrupt.txt", "-o", image, "Jones", "-json", result, "Smith", "-csv", matrix)
-	if code != 0 {
+	elsewhere(t)
+	put(t, ".", map[string]string{"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt + "\n"})
+	files := map[string]string{"-o": "h.png", "-json": "r.json", "-csv": "m.csv"}
+	code, stdout, stderr := command(t, words("clean.txt corrupt.txt -o h.png Jones -json r.json "+
+		"Smith -csv m.csv")...)
+	if code != 0 || stderr != "" {
 		t.Fatal(code, stderr)
 	}
 	for _, want := range []string{
@@ -46,68 +58,38 @@ func TestMainCommand(t *testing.T) {
 	if strings.Contains(stdout, "\x1b") { // it is no terminal
 		t.Errorf("standard output has colours: %q", stdout)
 	}
-	must(png.Decode(bytes.NewReader(must(os.ReadFile(image)))))
-
-	var r struct {
-		Model struct {
-			Name, Source                         string
-			Layers, Heads, Width, Context, Vocab int
-		}
-		Metric, Site string
-		Answer       struct {
-			Clean, Corrupt struct {
-				ID    int
-				Token string
-			}
-		}
-		Clean, Corrupt struct {
-			Text   string
-			IDs    []int
-			Tokens []string
-			Metric float64
-			Top    []struct {
-				ID          int
-				Token       string
-				Prob, Logit float64
-			}
-			Logits struct{ Clean, Corrupt float64 }
-		}
-		Rows, Columns []string
-		Version       string
-		Command       []string
-		Matrix        [][]float64
-		Logits        struct{ Clean, Corrupt [][]float64 }
+	var r Report
+	d := json.NewDecoder(bytes.NewReader(must(os.ReadFile("r.json"))))
+	var rest struct {
+		*Report
+		Version string
+		Command []string
+		Matrix  [][]float64
+		Logits  struct{ Clean, Corrupt [][]float64 }
 	}
-	data := must(os.ReadFile(result))
-	d := json.NewDecoder(bytes.NewReader(data))
+	rest.Report = &r
 	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		t.Fatalf("%v in %s", err, data)
-	}
+	check(t, d.Decode(&rest))
 	if r.Model.Name != "circuit" || r.Model.Layers != 12 || r.Model.Vocab != 50257 ||
 		r.Metric != "logit(Smith) - logit(Jones)" || r.Site != "resid" ||
 		r.Answer.Clean.ID != 5437 || r.Answer.Corrupt.Token != " Smith" ||
 		r.Clean.Text != exampleClean || r.Corrupt.Tokens[1] != " Smith" ||
 		len(r.Clean.Top) != 20 || r.Clean.Top[0].Token != " Jones" ||
-		len(r.Matrix) != 12 || len(r.Matrix[0]) != 11 ||
-		r.Matrix[0][0] != r.Corrupt.Metric || !(r.Matrix[0][1] < -10) {
-		t.Errorf("JSON: %s", data)
+		len(rest.Matrix) != 12 || len(rest.Matrix[0]) != 11 || len(rest.Logits.Clean) != 12 ||
+		rest.Matrix[0][0] != float64(r.Corrupt.Metric) || !(rest.Matrix[0][1] < -10) {
+		t.Errorf("JSON: %+v", rest)
 	}
-
-	data = must(os.ReadFile(matrix))
-	rows := must(csv.NewReader(bytes.NewReader(data)).ReadAll())
+	rows := must(csv.NewReader(bytes.NewReader(must(os.ReadFile("m.csv")))).ReadAll())
 	if len(rows) != 13 || rows[0][2] != "1: Smith" || rows[12][0] != "11" || len(rows[5]) != 12 {
-		t.Errorf("CSV: %s", data)
+		t.Errorf("CSV: %q", rows)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 3 {
+	if left, _ := filepath.Glob("*"); len(left) != 5 {
 		t.Errorf("left behind: %v", left)
 	}
-
-	for flag, file := range map[string]string{"-o": image, "-json": result, "-csv": matrix} {
-		code, alone, stderr := command(t,
-			"clean.txt", "corrupt.txt", "Jones", "Smith", "-o", "", flag, "-")
-		if want := string(must(os.ReadFile(file))); code != 0 || stderr != "" ||
-			uncommanded(alone) != uncommanded(want) {
+	for flag, file := range files {
+		code, alone, stderr := command(t, append(words("PAIR -o"), "", flag, "-")...)
+		want := string(must(os.ReadFile(file)))
+		if code != 0 || stderr != "" || uncommanded(alone) != uncommanded(want) {
 			t.Errorf("%s -: %d, %s %.40q…: not what is in the file", flag, code, stderr, alone)
 		}
 	}
@@ -115,40 +97,31 @@ func TestMainCommand(t *testing.T) {
 
 // The picture is that of the study, in the colours and the size that were asked for.
 func TestPictureFlags(t *testing.T) {
-	pairs := file(t, "pairs.tsv", exampleLine)
+	elsewhere(t)
+	write(t, "pairs.tsv", exampleLine)
 	r := study(t, Study{site: "resid", metric: metricDiff})
 	means := meansOf(t, r) // one pair: dividing the sum again would change nothing
-	paint := func(f *Figure) string {
-		var picture strings.Builder
-		check(t, f.write(&picture))
-		return picture.String()
-	}
 	widths := map[int]int{}
-	for _, c := range []struct {
-		flags    []string
-		colorMap string
-		scale    int
-	}{
-		{nil, "viridis", 1},
-		{[]string{"-cmap", "rdbu"}, "rdbu", 1},
-		{[]string{"-scale", "2"}, "viridis", 2},
-		{[]string{"-scale", "3", "-cmap", "rdbu"}, "rdbu", 3},
+	for flags, look := range map[string]style{
+		"":                    {colorMap: "viridis", scale: 1},
+		"-cmap rdbu":          {colorMap: "rdbu", scale: 1},
+		"-scale 2":            {colorMap: "viridis", scale: 2},
+		"-scale 3 -cmap rdbu": {colorMap: "rdbu", scale: 3},
 	} {
-		look := style{colorMap: c.colorMap, scale: c.scale}
 		_, figures := means.figures("-", look)
-		want := paint(r.figure(look))
-		widths[c.scale] = must(png.Decode(strings.NewReader(want))).Bounds().Dx()
-		image := filepath.Join(t.TempDir(), "h.png")
-		for _, run := range []struct {
-			args []string
-			want string
-		}{{examplePair, want}, {[]string{"-pairs", pairs}, paint(figures[0])}} {
-			args := slices.Concat(c.flags, run.args, []string{"-o", image})
-			code, _, stderr := command(t, args...)
-			got := string(must(os.ReadFile(image)))
-			if code != 0 || uncommanded(got) != uncommanded(run.want) {
-				t.Errorf("%q: %d, %s: another picture", args, code, stderr)
+		for line, figure := range map[string]*Figure{
+			"PAIR": r.figure(look), "-pairs pairs.tsv": figures[0],
+		} {
+			var want strings.Builder
+			check(t, figure.write(&want))
+			picture := must(png.Decode(strings.NewReader(want.String())))
+			widths[look.scale] = picture.Bounds().Dx()
+			code, _, stderr := command(t, words(line+" -o h.png "+flags)...)
+			got := string(must(os.ReadFile("h.png")))
+			if code != 0 || uncommanded(got) != uncommanded(want.String()) {
+				t.Errorf("%s %s: %d, %s: another picture", line, flags, code, stderr)
 			}
+			check(t, os.Remove("h.png"))
 		}
 	}
 	if widths[2] != 2*widths[1] || widths[3] != 3*widths[1] {
@@ -158,15 +131,15 @@ func TestPictureFlags(t *testing.T) {
 
 // As many next tokens are listed as are asked for, in JSON and in words.
 func TestTopFlag(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^ +[0-9]+ +[0-9]+  ".*" +[01]\.[0-9]{4}$`)
 	for _, n := range []int{0, 1, 7} {
-		args := append(examplePair, "-o", "", "-top", strconv.Itoa(n))
+		args := append(words("PAIR -top "+strconv.Itoa(n)+" -o"), "")
 		var r struct{ Clean, Corrupt struct{ Top []any } }
 		_, stdout, _ := command(t, append(args, "-json", "-")...)
 		decodeJSON(t, stdout, &r)
-		_, words, _ := command(t, args...)
-		line := regexp.MustCompile(`(?m)^ +[0-9]+ +[0-9]+  ".*" +[01]\.[0-9]{4}$`)
-		listed := len(line.FindAllString(words, -1))
-		if len(r.Clean.Top) != n || len(r.Corrupt.Top) != n || listed != 2*n {
+		_, said, _ := command(t, args...)
+		if listed := len(line.FindAllString(said, -1)); len(r.Clean.Top) != n ||
+			len(r.Corrupt.Top) != n || listed != 2*n {
 			t.Errorf("-top %d: %d, %d, in words %d", n, len(r.Clean.Top), len(r.Corrupt.Top),
 				listed)
 		}
@@ -175,52 +148,15 @@ func TestTopFlag(t *testing.T) {
 
 // TestTextFiles checks what of a file is its text.
 func TestTextFiles(t *testing.T) {
-	for _, c := range []struct{ content, want string }{
-		{"a b", "a/ b"}, {"a b\n", "a/ b"}, {"a b\r\n", "a/ b"}, {"\ufeffa b\n", "a/ b"},
-		{"a b\n\n", `a/ b/\n`}, {"a b\r", `a/ b/\r`}, {"a\r\nb\r\n", `a/\r/\n/b`},
-	} {
-		code, stdout, stderr := command(t, "tokens", file(t, "text.txt", c.content))
-		if got, _, _ := strings.Cut(stdout, "\n"); code != 0 || got != c.want {
-			t.Errorf("%q: %d %s %q, want %q", c.content, code, stderr, got, c.want)
-		}
-	}
-	if code, _, stderr := command(t, "tokens", file(t, "text.txt", "\xff\xfea\x00")); code != 1 ||
-		!strings.Contains(stderr, "UTF-16") {
-		t.Errorf("UTF-16: %d %s", code, stderr)
-	}
-}
-
-// TestOtherCommands runs tokens, next, -h and -version.
-func TestOtherCommands(t *testing.T) {
-	json := filepath.Join(t.TempDir(), "x.json")
-	for _, c := range []struct {
-		args []string
-		want []string
-	}{
-		{[]string{"tokens", "-e", "Hello world"}, []string{"Hello/ world\n2 tokens: 15496 995\n"}},
-		{[]string{"tokens", "-json", "-", "-e", "Hello world"},
-			[]string{`{"text":"Hello world","ids":[15496,995],"tokens":["Hello"," world"],"vers`,
-				`"command":["tokens","-json","-","-e","Hello world"]}` + "\n"}},
-		{[]string{"tokens", "-json", json, "-e", "Hello world"}, []string{"Hello/ world\n2"}},
-		{[]string{"tokens", "-e", ""}, []string{"0 tokens"}},
-		{[]string{"next", "-e", exampleClean, "-top", "3"},
-			[]string{`       1         5437  " Jones"`, "       3"}},
-		{[]string{"next", "-e", exampleClean, "-json", "-"},
-			[]string{`{"model":{"name":"circuit"`, `"top":[{"id":5437,`}},
-		{[]string{"-h"}, []string{"CLEAN_ANSWER", "-cmap MAP"}},
-		{[]string{"next", "-h"}, []string{"TEXT.txt", "-top N"}},
-		{[]string{"-version"}, []string{"mechpatch " + version}},
-	} {
-		code, stdout, stderr := command(t, c.args...)
-		if code != 0 || stderr != "" {
-			t.Errorf("%q: %d %s", c.args, code, stderr)
-		}
-		for _, want := range c.want {
-			if !strings.Contains(stdout, want) {
-				t.Errorf("%q lacks %q:\n%s", c.args, want, stdout)
-			}
-		}
-	}
+	holds(t, func(content string) string {
+		_, stdout, stderr := command(t, "tokens", file(t, "text.txt", content))
+		first, _, _ := strings.Cut(stdout+stderr, "\n")
+		return first[max(0, strings.Index(first, "it is")):]
+	}, map[string]string{
+		"a b": "a/ b", "a b\n": "a/ b", "a b\r\n": "a/ b", "\ufeffa b\n": "a/ b",
+		"a b\n\n": `a/ b/\n`, "a b\r": `a/ b/\r`, "a\r\nb\r\n": `a/\r/\n/b`,
+		"\xff\xfea\x00": "it is UTF-16: save it as UTF-8",
+	})
 }
 
 // No output takes the place of an input or of another output, also through links, and nothing is
@@ -276,6 +212,16 @@ func TestOutputsApart(t *testing.T) {
 	} {
 		refuse(t, c.line, c.outputs+" would both be written to "+c.file)
 	}
+	for _, c := range []struct{ line, advice string }{ // a name promises another format
+		{pair + "-o fig.pdf", "-o writes PNG: name it fig.png"},
+		{pair + "-o fig.v2.SVG", "-o writes PNG: name it fig.v2.png"},
+		{"-pairs pairs.txt -o mean.jpeg", "-o writes PNG: name it mean.png"},
+		{pair + "-json x.csv", "-json writes JSON: name it x.json"},
+		{pair + "-csv x.json", "-csv writes CSV: name it x.csv"},
+		{"next clean.txt -json x.png", "-json writes JSON: name it x.json"},
+	} {
+		refuse(t, c.line, c.advice)
+	}
 	// The pictures of several means have names of their own, which are known only at the end.
 	write(t, "two.tsv", exampleLine+"\nAnna Jones. Anna\tAnna Smith. Anna\tJones\tSmith\n")
 	code, _, stderr := command(t, "-pairs", "two.tsv", "-o", "y", "-json", "y-11")
@@ -297,7 +243,8 @@ func TestOutputsApart(t *testing.T) {
 	// What is no file can take several outputs, and two files may differ in their folder alone.
 	check(t, os.Mkdir("folder", 0o777))
 	for _, flags := range []string{
-		"-o " + os.DevNull + " -json " + os.DevNull, "-o new -json folder/new",
+		"-o " + os.DevNull + " -json " + os.DevNull, "-o new -json folder/new", "-o fig.PNG -csv x",
+		"-o fig.v2 -json x.jsonl",
 	} {
 		code, _, stderr := command(t, strings.Fields(pair+flags)...)
 		if code != 0 {
@@ -306,55 +253,24 @@ func TestOutputsApart(t *testing.T) {
 	}
 }
 
-// A name that promises another format is refused before anything runs.
-func TestEndings(t *testing.T) {
-	elsewhere(t)
-	put(t, ".", map[string]string{"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt,
-		"pairs.tsv": exampleLine})
-	const pair = "clean.txt corrupt.txt Jones Smith "
-	for _, c := range []struct{ line, advice string }{
-		{pair + "-o fig.pdf", "-o writes PNG: name it fig.png"},
-		{pair + "-o fig.v2.SVG", "-o writes PNG: name it fig.v2.png"},
-		{"-pairs pairs.tsv -o mean.jpeg", "-o writes PNG: name it mean.png"},
-		{pair + "-json x.csv", "-json writes JSON: name it x.json"},
-		{pair + "-csv x.json", "-csv writes CSV: name it x.csv"},
-		{"next clean.txt -json x.png", "-json writes JSON: name it x.json"},
-	} {
-		refuse(t, c.line, c.advice)
-	}
-	for _, name := range []string{"fig", "fig.PNG", "fig.v2", os.DevNull} {
-		if code, _, stderr := command(t, strings.Fields(pair+"-o "+name)...); code != 0 {
-			t.Errorf("-o %s: %d %s", name, code, stderr)
-		}
-	}
-}
-
 // What can be written is written, and the tables are printed, though the picture cannot be.
 func TestResultsAreKept(t *testing.T) {
-	if _, err := os.Stat("/dev/full"); err != nil {
-		t.Skip("there is no /dev/full")
-	}
-	result := filepath.Join(t.TempDir(), "r.json")
-	line := append([]string{"-o", "/dev/full", "-csv", "/dev/full", "-json", result},
-		examplePair...)
-	code, stdout, stderr := command(t, line...)
-	if code != 1 || strings.Count(stderr, "mechpatch: writing /dev/full: ") != 2 ||
-		!strings.Contains(stdout, "clean -14.58, corrupt 19.09") &&
-			!strings.Contains(stdout, "clean −14.58, corrupt 19.09") ||
-		strings.Contains(stdout, "The heat map is in") {
-		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
-	}
-	must(os.ReadFile(result))
-
-	// In a folder where nothing can be written the default picture is given up before the run.
 	elsewhere(t)
+	lines := map[string]string{}
+	if _, err := os.Stat("/dev/full"); err == nil {
+		lines["-o /dev/full -csv /dev/full"] = "mechpatch: writing /dev/full: "
+	}
+	// In a folder where nothing can be written the default picture is given up before the run.
 	check(t, os.Mkdir("heatmap.png", 0o755)) // root may write into any folder
-	code, stdout, stderr = command(t, append([]string{"-json", result}, examplePair...)...)
-	if code != 1 || !strings.Contains(stderr, "writing heatmap.png: ") || !oneLine(stderr) ||
-		!strings.Contains(stderr, "there will be no picture") ||
-		!strings.Contains(stdout, "clean -14.58, corrupt 19.09") &&
-			!strings.Contains(stdout, "clean −14.58, corrupt 19.09") {
-		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	lines[""] = "there will be no picture"
+	for flags, want := range lines {
+		code, stdout, stderr := command(t, words("PAIR -json r.json "+flags)...)
+		if code != 1 || strings.Count(stderr, want) != max(1, strings.Count(flags, "full")) ||
+			!strings.Contains(stdout, "clean -14.58, corrupt 19.09") ||
+			strings.Contains(stdout, "The heat map is in") {
+			t.Errorf("%s: exit code %d, %s%s", flags, code, stdout, stderr)
+		}
+		check(t, os.Remove("r.json"))
 	}
 }
 
@@ -373,35 +289,29 @@ func TestStrangersNames(t *testing.T) {
 	evil := "\x1b[2J\nmechpatch: all is well\u009b\u202e"
 	t.Setenv("MECHPATCH_MODEL", evil)
 	dirty := regexp.MustCompile(`(?m)[^\P{C}\n]|^mechpatch: all is well`)
-	pair, model := examplePair, evil+".safetensors"
-	if err := os.WriteFile(model, smallGPT2(), 0o666); err != nil {
+	if err := os.WriteFile(evil+".safetensors", smallGPT2(), 0o666); err != nil {
 		t.Skip(err) // Windows has no such names
 	}
-	for _, args := range [][]string{
-		pair,
-		append(pair, "-model", model),
-		append(pair, "-model", model, "-lens"),
-		{"next", "-model", model, "-e", exampleClean},
-		append(pair, "-model", evil),
-		append(pair, "-"+evil),
-		append(pair, "-site", evil),
-		append(pair, "-model", "circuit", "-layers", evil),
-		append(pair, "-model", "circuit", "-o", evil+"/picture"),
-		append(pair, "-model", "circuit", "-o", evil),
-		append(pair, "-model", "circuit", "-o", evil, "-json", evil),
-		{"-pairs", evil, "-model", "circuit"},
-		{"tokens", evil}, {"tokens", "-e", evil}, {"fetch", evil},
-		{"convert", evil, "x"}, {"bundle", "-exe", evil, "x", "y"}, {"bundle", "-exe", evil, "-h"},
-		{"-model", "circuit", "-e", evil, "a", "Jones", "Smith"},
-		{"-model", "circuit", "-e", exampleClean, exampleCorrupt, evil, "Smith"},
+	for _, line := range []string{
+		"PAIR", "PAIR -model EVIL.safetensors", "PAIR -model EVIL.safetensors -lens",
+		"next -model EVIL.safetensors TEXT", "PAIR -model EVIL", "PAIR -EVIL", "PAIR -site EVIL",
+		"PAIR -model circuit -layers EVIL", "PAIR -model circuit -o EVIL/picture",
+		"PAIR -model circuit -o EVIL", "PAIR -model circuit -o EVIL -json EVIL",
+		"-pairs EVIL -model circuit", "tokens EVIL", "tokens -e EVIL", "fetch EVIL",
+		"convert EVIL x", "bundle -exe EVIL x y", "bundle -exe EVIL -h",
+		"-model circuit -e EVIL a Jones Smith", "-model circuit TEXTS EVIL Smith",
 	} {
+		args := words(line)
+		for i := range args {
+			args[i] = strings.Replace(args[i], "EVIL", evil, 1)
+		}
 		_, stdout, stderr := invoke(args...)
 		if found := dirty.FindString(stdout + stderr); found != "" {
-			t.Errorf("%q: %q\n%s%s", args, found, stdout, stderr)
+			t.Errorf("%s: %q\n%s%s", line, found, stdout, stderr)
 		}
-		for line := range strings.Lines(stderr) {
-			if !strings.HasPrefix(line, "mechpatch: ") {
-				t.Errorf("%q: %s of %s", args, line, stderr)
+		for said := range strings.Lines(stderr) {
+			if !strings.HasPrefix(said, "mechpatch: ") {
+				t.Errorf("%s: %s of %s", line, said, stderr)
 			}
 		}
 	}
@@ -412,24 +322,20 @@ func TestClosedPipe(t *testing.T) {
 	elsewhere(t)
 	write(t, "pairs.tsv", strings.Repeat(exampleLine+"\n", 3))
 	t.Setenv("MECHPATCH_MODEL", "circuit")
-	pair := examplePair
-	for _, c := range []struct {
-		args  []string
-		files string
-	}{
-		{append(pair, "-o", "1.png", "-json", "1.json", "-csv", "1.csv"), "1.png 1.json 1.csv"},
-		{append(pair, "-o", "2.png", "-json", "-", "-csv", "2.csv"), "2.png 2.csv"},
-		{append(pair, "-o", "-", "-json", "3.json", "-csv", "3.csv"), "3.json 3.csv"},
-		{[]string{"-pairs", "pairs.tsv", "-o", "4.png"}, "4.png"},
-		{[]string{"next", "-e", exampleClean, "-json", "5.json"}, "5.json"},
-		{[]string{"tokens", "-e", exampleClean, "-json", "6.json"}, "6.json"},
+	for _, c := range []struct{ line, files string }{
+		{"PAIR -o 1.png -json 1.json -csv 1.csv", "1.png 1.json 1.csv"},
+		{"PAIR -o 2.png -json - -csv 2.csv", "2.png 2.csv"},
+		{"PAIR -o - -json 3.json -csv 3.csv", "3.json 3.csv"},
+		{"-pairs pairs.tsv -o 4.png", "4.png"},
+		{"next TEXT -json 5.json", "5.json"},
+		{"tokens TEXT -json 6.json", "6.json"},
 	} {
 		r, w, err := os.Pipe()
 		check(t, err)
 		r.Close()
 		var stderr bytes.Buffer
-		if code := execute(c.args, w, &stderr); code != 1 || stderr.Len() > 0 {
-			t.Errorf("%q: exit code %d, %s", c.args, code, &stderr)
+		if code := execute(words(c.line), w, &stderr); code != 1 || stderr.Len() > 0 {
+			t.Errorf("%s: exit code %d, %s", c.line, code, &stderr)
 		}
 		w.Close()
 		for _, file := range strings.Fields(c.files) {
@@ -463,14 +369,32 @@ func indexOutOfRange(i int) { _ = []int{}[i] }
 // refuse makes sure that a command line is refused in one line that says this.
 func refuse(t *testing.T, line, want string) {
 	t.Helper()
-	code, stdout, stderr := command(t, strings.Fields(line)...)
-	if code != 2 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, want) {
-		t.Errorf("%s: exit code %d, %s%s, want %q", line, code, stdout, stderr, want)
+	said(t, 2, line, want)
+}
+
+// said makes sure of the exit code of a command line, and of what it says, where it fails in one
+// line.
+func said(t *testing.T, want int, line, text string) {
+	t.Helper()
+	code, stdout, stderr := command(t, words(line)...)
+	ok := strings.Contains(stdout, text) && stderr == ""
+	if want != 0 {
+		ok = strings.Contains(stderr, text) && stdout == "" && oneLine(stderr)
+	}
+	if code != want || !ok {
+		t.Errorf("%s: exit code %d, %s%s, want %d, %q", line, code, stdout, stderr, want, text)
 	}
 }
 
-// What does not go together is refused in one line that says what it is.
-func TestRefusedCombinations(t *testing.T) {
+// Every command line does what it says, or fails in one line that says what is wrong, with the
+// right exit code, and leaves nothing behind.
+func TestCommandLines(t *testing.T) {
+	hub := scripted(t, status(404))
+	model := tinySource(t, "module-zip")
+	bareMachine(t, hub.URL)
+	put(t, ".", map[string]string{"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt,
+		"text": "no model at all, and no program"})
+	before, _ := filepath.Glob("*")
 	for _, c := range []struct{ flags, want string }{
 		{"-site soul", `-site soul: "soul" is not a site: they are resid_pre, z, q, `},
 		{"-site resid,", `-site resid,: "" is not a site`},
@@ -481,6 +405,7 @@ func TestRefusedCombinations(t *testing.T) {
 		{"-site 9.6.pattern -layers 9", "-site 9.6.pattern is of one layer: -layers"},
 		{"-site 9.6.pattern -positions 1..3", "patches entries one by one: -positions 1..3"},
 		{"-to 9.9", "-to 9.9: the receivers are logits, and heads' q, k and v"},
+		{"-to 9.9.z", "-to 9.9.z: the receivers are logits"},
 		{"-to 9.9.q,logits", "-to 9.9.q,logits: the receivers are logits"},
 		{"-to 9.9.q,9.9.q", "names 9.9.q twice"},
 		{"-to logits -site q", "-site z goes with it, but not q"},
@@ -536,11 +461,111 @@ func TestRefusedCombinations(t *testing.T) {
 		{"a b Jones Jones", `both answers are "Jones": they must differ`},
 		{"a b #x Smith", `the clean answer: "#x" is not a token id, such as '#5437'`},
 		{"a b Jones =", "the corrupt answer: it is empty"},
+		{"TEXTS EMPTY Smith -metric kl", "the clean answer: it is empty"},
 		{"a a Jones Smith", `"a" is both texts`},
 		{"next a #-1", `the answer "#-1": "#-1" is not a token id`},
 		{"-colour red", "-colour; a word that begins with - is a flag unless"},
+		{"-o next -e a b c", "3 arguments"},
+		{"-e Michelle next", "2 arguments; expected: CLEAN.txt"}, // a command's name is first
+		{"-e -- next tokens", "2 arguments; expected: CLEAN.txt"},
+		{"tokens -top 3 a", "-top"},
+		{"tokens a -e b", "2 arguments; expected: TEXT.txt"},
+		{"next", "0 arguments; expected: TEXT.txt"},
+		{"convert a", "1 argument; expected: IN OUT.safetensors"},
+		{"bundle a", "1 argument; expected: MODEL OUT"},
+		{"convert " + model + " out -dtype f64", "flag -dtype: it is one of f32 f16 bf16"},
+		{"convert circuit out", "there is no file of it"},
+		{"bundle circuit out", "there is no file of it"},
+		{"fetch gpt3", "fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
+		{"fetch circuit", "it is built into the program"},
+		{"fetch gpt2 distilgpt2", "expected: [NAME]"},
+		{"fetch -offline", "-offline"}, // it could only fail
 	} {
 		refuse(t, c.line, c.want)
+	}
+	for _, c := range []struct{ line, want string }{
+		{"-pairs none.tsv", "reading none.tsv: no such file"},
+		{"-pairs none.tsv -o /no/such/folder/h.png", "writing /no/such/folder/h.png: no such file"},
+		{"none.txt corrupt.txt Jones Smith", "reading the clean text none.txt: no such file"},
+		{". corrupt.txt Jones Smith", "reading the clean text .: is a directory"},
+		{"-e EMPTY a Jones Smith", "the clean text is empty"},
+		{"clean.txt ./clean.txt Jones Smith", "are the same text"},
+		{"TEXTS Jones/was Smith -direct", "two answers of one token each"},
+		{"TEXTS is/is Smith", `the clean answer: "is/is" has the token " is" twice`},
+		{"TEXTS is/Jones Jones/was", `both answers are the token " Jones"`},
+		{"TEXTS Jones #5437", `both answers are the token " Jones"`},
+		{"TEXTS #50257 Smith", `"#50257" is not a token of the model`},
+		{"TEXTS Kowalczyk Smith", `the clean answer: " Kowalczyk" is not one token but 5, ` +
+			` K/ow/al/c/zyk: take the first, which is what the model predicts, as K or '#509', ` +
+			`or another word`},
+		{"PAIR -layers 5:20", "-layers 5:20"},
+		{"PAIR -positions 11", "mechpatch: -positions 11: \"11\" lies outside 0 to 10\n"},
+		{"PAIR -positions 11:", `"11:" holds nothing`},
+		{"PAIR -to 3.0.q -layers -3:", "-to 3.0.q: no head of -layers -3: comes before it"},
+		{"PAIR -to 3.0.q,2.1.k -layers 3:5,7", "no head of -layers 3:5,7 comes before it"},
+		{"PAIR -to 12.0.q", "there is no head 12.0 in circuit: its heads are 0.0 to 11.3"},
+		{"PAIR -site 0.4.pattern", "there is no head 0.4 in circuit"},
+		{"PAIR -attention 12", "there is no head 12.0 in circuit"},
+		{"PAIR -o /no/such/folder/h.png", "writing /no/such/folder/h.png: no such file"},
+		{"-model next next -e Michelle", "-model next: there is no such file"},
+		{"convert absent out", "mechpatch: absent: there is no such file"},
+		{"convert text out", "text: "},
+		{"convert gpt2 out", "it is not on this machine"},
+		{"convert " + model + " absent/out", "writing "},
+		{"bundle absent out", "mechpatch: absent: there is no such file"},
+		{"bundle " + model + " out -exe absent", "absent: "},
+		{"bundle " + model + " out -exe text",
+			"text: not a program for Linux (ELF), Windows (PE) or macOS"},
+	} {
+		said(t, 1, c.line, c.want)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"Michelle Jones was", "corrupt.txt", "Jones", "Smith"}, "Jones was: no such " +
+			"file or directory; with -e the arguments are the texts themselves"},
+		{[]string{"-e", "one two three four", "one two drei four", "a", "b"}, "the clean text " +
+			"has 4 tokens and the corrupt text 6: they must have equally many, so change a word " +
+			"where they part: clean is one/ two/ three/ four, corrupt is one/ two/ d/re/i/ four"},
+	} {
+		if code, _, said := command(t, c.args...); code != 1 || !strings.Contains(said, c.want) {
+			t.Errorf("%q: %d, %s, want %s", c.args, code, said, c.want)
+		}
+	}
+	if asked := hub.requests(); asked != "" {
+		t.Errorf("the hub got: %s", asked)
+	}
+	said(t, 1, "fetch distilgpt2", "404")
+	if hub.requests() == "" {
+		t.Error("the hub got nothing")
+	}
+	for _, c := range []struct{ line, want string }{ // flags stand anywhere
+		{"tokens -e Hello", "Hello\n1 token: 15496\n"},
+		{"tokens -e EMPTY", "0 tokens"},
+		{"tokens -json - -e Hello", `{"text":"Hello","ids":[15496],"tokens":["Hello"],"vers`},
+		{"tokens -json - -e Hello", `"command":["tokens","-json","-","-e","Hello"]}` + "\n"},
+		{"tokens -json " + os.DevNull + " -e Hello", "Hello\n1"},
+		{"tokens -e -- -version", "2 tokens"},
+		{"tokens -version", "mechpatch " + version},
+		{"next TEXT -top 3", `       1         5437  " Jones"`},
+		{"next TEXT -json -", `{"model":{"name":"circuit"`},
+		{"next TEXT -json -", `"top":[{"id":5437,`},
+		{"next -e -top 1 Michelle", "built-in circuit"},
+		{"-top 1 -e next Michelle", "built-in circuit"},
+		{"-h", "CLEAN_ANSWER"},
+		{"-h", "\n  -cmap MAP\n"},
+		{"next -h", "-top N"},
+		{"-version", "mechpatch " + version},
+	} {
+		said(t, 0, c.line, c.want)
+	}
+	_, got := (&program{}).parse([]string{"a", "c", "--", "-b", "--"})
+	if !slices.Equal(got, []string{"a", "c", "-b", "--"}) {
+		t.Errorf("after --: %q", got)
+	}
+	if after, _ := filepath.Glob("*"); !slices.Equal(after, before) {
+		t.Errorf("left behind: %v, where there was %v", after, before)
 	}
 }
 
@@ -548,33 +573,20 @@ func TestRefusedCombinations(t *testing.T) {
 // sum of its members'.
 func TestNextAnswers(t *testing.T) {
 	var r struct {
-		Top []struct {
-			ID          int
-			Prob, Logit float64
-		}
-		Answers []struct {
-			Answer      string
-			IDs         []int
-			Tokens      []string
-			Rank        int
-			Prob, Logit float64
-		}
+		Top     []TopReport
+		Answers []RankReport
 	}
-	_, stdout, stderr := command(t,
-		"next", "-e", exampleClean, "Jones", "was/Jones", "is", "-json", "-")
+	_, stdout, _ := command(t, words("next TEXT Jones was/Jones is -json -")...)
 	decodeJSON(t, stdout, &r)
-	if len(r.Answers) != 3 {
-		t.Fatal(stdout, stderr)
-	}
-	one, set, is := r.Answers[0], r.Answers[1], r.Answers[2]
-	probs := map[int]float64{}
+	one, set, is, probs := r.Answers[0], r.Answers[1], r.Answers[2], map[int]float64{}
 	for i, top := range r.Top {
 		probs[top.ID] = top.Prob
 		if top.ID == 318 && is.Rank != i+1 {
 			t.Errorf(" is has position %d, not %d", is.Rank, i+1)
 		}
 	}
-	if one.Rank != 1 || one.Prob != r.Top[0].Prob || math.Abs(one.Logit-r.Top[0].Logit) > 1e-5 ||
+	near := func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-5 }
+	if one.Rank != 1 || one.Prob != r.Top[0].Prob || !near(one.Logit, r.Top[0].Logit) ||
 		one.Tokens[0] != " Jones" {
 		t.Errorf("%+v, want %+v", one, r.Top[0])
 	}
@@ -582,102 +594,9 @@ func TestNextAnswers(t *testing.T) {
 		math.Abs(set.Prob-probs[373]-probs[5437]) > 1e-9 || !(set.Logit > one.Logit) {
 		t.Errorf("%+v", set)
 	}
-	_, words, _ := command(t, "next", "-e", exampleClean, "Jones")
-	if !regexp.MustCompile(`(?m)^" Jones" +1 +0\.6\d+ +\d+\.\d\d$`).MatchString(words) {
-		t.Errorf("in words: %s", words)
-	}
-}
-
-// Every fault ends in one clear line, the right exit code and no output.
-func TestErrors(t *testing.T) {
-	before, _ := filepath.Glob("heatmap*") // somebody may have run the program here
-	texts := slices.Clip(examplePair[:3])
-	for _, c := range []struct {
-		args []string
-		code int
-		want string
-	}{
-		{[]string{"-pairs", "none.tsv"}, 1, "reading none.tsv: no such file"},
-		{[]string{"-pairs", "none.tsv", "-o", "/no/such/folder/h.png"}, 1,
-			"writing /no/such/folder/h.png: no such file"},
-		{[]string{"none.txt", "corrupt.txt", "Jones", "Smith"}, 1,
-			"reading the clean text none.txt: no such file"},
-		{[]string{"Michelle Jones was", "corrupt.txt", "Jones", "Smith"}, 1,
-			"was: no such file or directory; with -e the arguments are the texts themselves"},
-		{[]string{".", "corrupt.txt", "Jones", "Smith"}, 1,
-			"reading the clean text .: is a directory"},
-		{[]string{"-e", "", "a", "Jones", "Smith"}, 1, "the clean text is empty"},
-		{[]string{"clean.txt", "./clean.txt", "Jones", "Smith"}, 1, "are the same text"},
-		{append(texts, "Jones/was", "Smith", "-direct"), 1, "two answers of one token each"},
-		{append(texts, "is/Jones", "Jones/was"), 1, `both answers are the token " Jones"`},
-		{append(texts, "Jones", "#5437"), 1, `both answers are the token " Jones"`},
-		{append(texts, "Jones", ""), 2, "the corrupt answer: it is empty"},
-		{append(texts, "", "Smith", "-metric", "kl"), 2, "the clean answer: it is empty"},
-		{append(texts, "#50257", "Smith"), 1, `"#50257" is not a token of the model`},
-		{append(texts, "Kowalczyk", "Smith"), 1,
-			`the clean answer: " Kowalczyk" is not one token but 5,  K/ow/al/c/zyk: take the ` +
-				`first, which is what the model predicts, as K or '#509', or another word`},
-		{append(texts, "日本", "Smith"), 1, "the model predicts, as '#10545', or another word"},
-		{append(examplePair, "-layers", "5:20"), 1, "-layers 5:20"},
-		{append(examplePair, "-positions", "11"), 1,
-			"mechpatch: -positions 11: \"11\" lies outside 0 to 10\n"},
-		{append(examplePair, "-positions", "11:"), 1, `"11:" holds nothing`},
-		{append(examplePair, "-to", "3.0.q", "-layers", "-3:"), 1,
-			"-to 3.0.q: no head of -layers -3: comes before it"},
-		{append(examplePair, "-to", "3.0.q,2.1.k", "-layers", "3:5,7"), 1,
-			"no head of -layers 3:5,7 comes before it"},
-		{append(examplePair, "-o", "/no/such/folder/h.png"), 1,
-			"writing /no/such/folder/h.png: no such file"},
-		{[]string{"-e", "one two three four", "one two drei four", "a", "b"}, 1,
-			"clean is one/ two/ three/ four, corrupt is one/ two/ d/re/i/ four"},
-	} {
-		code, stdout, stderr := command(t, c.args...)
-		if code != c.code || !strings.HasPrefix(stderr, "mechpatch: ") ||
-			!strings.Contains(strings.ToLower(stderr), strings.ToLower(c.want)) {
-			t.Errorf("%q: exit code %d, %s; want %d, %s", c.args, code, stderr, c.code, c.want)
-		}
-		if code == 2 && stdout != "" {
-			t.Errorf("%q prints %s", c.args, stdout)
-		}
-	}
-	if after, _ := filepath.Glob("heatmap*"); !slices.Equal(after, before) {
-		t.Errorf("left behind: %v, where there was %v", after, before)
-	}
-}
-
-// Flags may stand before, between and after a command's name and its arguments; the first word that
-// is no flag's value may be a command's name.
-func TestFlagsAnywhere(t *testing.T) {
-	for _, c := range []struct {
-		line string
-		code int
-		want string // on either output
-	}{
-		{"next -e -top 1 Michelle", 0, "built-in circuit"},
-		{"-top 1 -e next Michelle", 0, "built-in circuit"},
-		// A command's name is the first word, but no flag's value and nothing after --.
-		{"-e Michelle next", 2, "2 arguments; expected: CLEAN.txt"},
-		{"-model next next -e Michelle", 1, "-model next: there is no such file"},
-		{"-e -- next tokens", 2, "2 arguments; expected: CLEAN.txt"},
-		{"-o next -e a b c", 2, "3 arguments"},
-		{"tokens -e -- -version", 0, "2 tokens"},
-		{"tokens -version", 0, "mechpatch " + version},
-		{"tokens -top 3 a", 2, "-top"},
-		{"tokens a -e b", 2, "2 arguments; expected: TEXT.txt"},
-		{"next", 2, "0 arguments; expected: TEXT.txt"},
-		{"convert a", 2, "1 argument; expected: IN OUT.safetensors"},
-		{"bundle a", 2, "1 argument; expected: MODEL OUT"},
-	} {
-		code, stdout, stderr := command(t, strings.Fields(c.line)...)
-		if code != c.code || !strings.Contains(stdout+stderr, c.want) ||
-			code != 0 && !oneLine(stderr) {
-			t.Errorf("%s: exit code %d, %q %q; want %d, %q", c.line, code, stdout, stderr, c.code,
-				c.want)
-		}
-	}
-	_, words := (&program{}).parse([]string{"a", "c", "--", "-b", "--"})
-	if !slices.Equal(words, []string{"a", "c", "-b", "--"}) {
-		t.Errorf("after --: %q", words)
+	_, said, _ := command(t, words("next TEXT Jones")...)
+	if !regexp.MustCompile(`(?m)^" Jones" +1 +0\.6\d+ +\d+\.\d\d$`).MatchString(said) {
+		t.Errorf("in words: %s", said)
 	}
 }
 
@@ -727,8 +646,7 @@ func TestWithoutWeights(t *testing.T) {
 
 // smallGPT2 is a checkpoint with GPT-2's vocabulary and hardly anything else, as a file.
 func smallGPT2() []byte {
-	ck := randomCheckpoint(Config{1, 1, 8, 16, vocabSize}, 32,
-		"F32")
+	ck := randomCheckpoint(Config{1, 1, 8, 16, vocabSize}, 32, "F32")
 	ck.meta["n_head"] = "1"
 	return encodeCheckpoint(ck, 0)
 }
@@ -779,33 +697,22 @@ func TestDownloadedModel(t *testing.T) {
 	}
 }
 
-// TestConvertCommand converts a PyTorch file into every format.
-func TestConvertCommand(t *testing.T) {
-	for flag, want := range map[string]string{
-		"": "F32", "f32": "F32", "f16": "F16", "bf16": "BF16", "BF16": "BF16",
+// TestConvertAndBundle converts a PyTorch file into every format, and makes a bundle of this very
+// program and of one that is named.
+func TestConvertAndBundle(t *testing.T) {
+	in := tinySource(t, "module-zip")
+	for flags, want := range map[string]string{
+		"": "F32", "-dtype f32": "F32", "-dtype f16": "F16", "-dtype bf16": "BF16",
+		"-dtype BF16": "BF16",
 	} {
 		out := filepath.Join(t.TempDir(), "out.safetensors")
-		args := []string{"convert", tinySource(t, "module-zip"), out}
-		if flag != "" {
-			args = append(args, "-dtype", flag)
-		}
-		if code, _, stderr := command(t, args...); code != 0 || stderr != "" {
-			t.Fatal(args, code, stderr)
-		}
+		said(t, 0, "convert "+in+" "+out+" "+flags, "")
 		checkLean(t, out, 0, -1, want, "tiny-gpt2")
 	}
-}
-
-// TestBundleCommand makes a bundle of this very program and of one that is named.
-func TestBundleCommand(t *testing.T) {
 	other := file(t, "other", emptyProgram)
-	for _, exe := range []string{thisProgram(t), other} {
+	for flags, exe := range map[string]string{"": thisProgram(t), "-exe " + other: other} {
 		out := filepath.Join(t.TempDir(), "out.exe")
-		args := []string{"bundle", tinySource(t, "module-zip"), out}
-		if exe == other {
-			args = append(args, "-exe", other)
-		}
-		code, _, stderr := command(t, args...)
+		code, _, stderr := command(t, words("bundle "+in+" "+out+" "+flags)...)
 		offset, length, ok, err := bundled(out)
 		// Go's own test program may be linked dynamically, which is told.
 		if code != 0 || stderr != "" && !strings.Contains(stderr, "CGO_ENABLED=0") || !ok ||
@@ -816,54 +723,6 @@ func TestBundleCommand(t *testing.T) {
 		if size := must(os.Stat(exe)).Size(); offset != alignUp(size) {
 			t.Errorf("the weights begin at %d, the program has %d bytes", offset, size)
 		}
-	}
-}
-
-// Whatever goes wrong with weights ends in one clear line and the right exit code.
-func TestSetupErrors(t *testing.T) {
-	model, text := tinySource(t, "module-zip"),
-		file(t, "text.txt", "no model at all, and no program")
-	absent, out := filepath.Join(t.TempDir(), "absent"), filepath.Join(t.TempDir(), "out")
-	hub := scripted(t, status(404))
-	bareMachine(t, hub.URL)
-	for _, c := range []struct {
-		args []string
-		code int
-		want string
-	}{
-		{[]string{"convert", model, out, "-dtype", "f64"}, 2,
-			"flag -dtype: it is one of f32 f16 bf16"},
-		{[]string{"convert", absent, out}, 1, "mechpatch: " + absent + ": there is no such file"},
-		{[]string{"convert", text, out}, 1, "text.txt: "},
-		{[]string{"convert", "circuit", out}, 2, "there is no file of it"},
-		{[]string{"convert", "gpt2", out}, 1, "it is not on this machine"},
-		{[]string{"convert", model, filepath.Join(absent, "out")}, 1, "writing "},
-		{[]string{"bundle", absent, out}, 1, "mechpatch: " + absent + ": there is no such file"},
-		{[]string{"bundle", "circuit", out}, 2, "there is no file of it"},
-		{[]string{"bundle", model, out, "-exe", absent}, 1, "absent: "},
-		{[]string{"bundle", model, out, "-exe", text}, 1,
-			"text.txt: not a program for Linux (ELF), Windows (PE) or macOS"},
-		{[]string{"fetch", "gpt3"}, 2,
-			"fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
-		{[]string{"fetch", "circuit"}, 2, "it is built into the program"},
-		{[]string{"fetch", "gpt2", "distilgpt2"}, 2, "expected: [NAME]"},
-		{[]string{"fetch", "-offline"}, 2, "-offline"}, // it could only fail
-	} {
-		code, stdout, stderr := invoke(c.args...)
-		if code != c.code || !oneLine(stderr) || !strings.Contains(stderr, c.want) || stdout != "" {
-			t.Errorf("%q: exit code %d, %q %q; want %d, %q", c.args, code, stdout, stderr, c.code,
-				c.want)
-		}
-		if _, err := os.Stat(out); err == nil {
-			t.Fatalf("%q leaves a file", c.args)
-		}
-	}
-	if hub.requests() != "" {
-		t.Errorf("the hub got: %s", hub.requests())
-	}
-	if code, stdout, stderr := invoke("fetch", "distilgpt2"); code != 1 || stdout != "" ||
-		!strings.Contains(stderr, "404") || hub.requests() == "" {
-		t.Errorf("a hub without the model: %d %s %s", code, stdout, stderr)
 	}
 }
 
