@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 )
@@ -26,27 +25,20 @@ func gpt2Shape() *Model {
 	return m
 }
 
-// benchmarkSweep sweeps a pair again and again.
-func benchmarkSweep(b *testing.B, m *Model, pair Pair, plan Plan) {
-	for range b.N {
-		must(m.sweep(pair, plan, quiet))
-	}
-}
-
-// BenchmarkSweep sweeps pairs of some lengths.
+// BenchmarkSweep sweeps pairs of some lengths, and patches heads and paths in a pair of 15 tokens
+// that differs at the third.
 func BenchmarkSweep(b *testing.B) {
 	m := gpt2Shape()
-	for _, T := range []int{11, 40, 128} {
-		b.Run(fmt.Sprintf("%d tokens", T), func(b *testing.B) {
-			benchmarkSweep(b, m, randomPair(m, T, 1, 1), patching(siteResid))
+	sweep := func(name string, pair Pair, plan Plan) {
+		b.Run(name, func(b *testing.B) {
+			for range b.N {
+				must(m.sweep(pair, plan, quiet))
+			}
 		})
 	}
-}
-
-// BenchmarkPatching patches heads and paths in a pair of 15 tokens that differs at the third.
-func BenchmarkPatching(b *testing.B) {
-	m := gpt2Shape()
-	pair := randomPair(m, 15, 2, 1)
+	for _, T := range []int{11, 40, 128} {
+		sweep(fmt.Sprintf("%d tokens", T), randomPair(m, T, 1, 1), patching(siteResid))
+	}
 	byPosition := func(sites ...Site) Plan {
 		plan := patching(sites...)
 		plan.spans = everySpan(15)
@@ -71,7 +63,7 @@ func BenchmarkPatching(b *testing.B) {
 		{"to 9.9.q, 9.6.q and 10.0.v", path(Receiver{Head{9, 9}, siteQ},
 			Receiver{Head{9, 6}, siteQ}, Receiver{Head{10, 0}, siteV})},
 	} {
-		b.Run(c.name, func(b *testing.B) { benchmarkSweep(b, m, pair, c.plan) })
+		sweep(c.name, randomPair(m, 15, 2, 1), c.plan)
 	}
 }
 
@@ -95,53 +87,34 @@ func BenchmarkSweepAgainstNaive(b *testing.B) {
 // BenchmarkStartup runs the program where it has little to do, and reports how many times as long
 // as the command true it takes, each at its fastest.
 func BenchmarkStartup(b *testing.B) {
-	exe, image := builtProgram(b), filepath.Join(b.TempDir(), "h.png")
-	nothing, err := exec.LookPath("true")
-	if err != nil {
-		b.Skip(err)
-	}
-	for _, c := range []struct {
-		name string
-		args []string
-	}{
-		{"version", []string{"-version"}},
-		{"tokens", []string{"tokens", "clean.txt"}},
-		{"circuit", []string{"-model", "circuit", "clean.txt", "corrupt.txt", "Jones", "Smith",
-			"-o", image}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			process, least := time.Hour, time.Hour
-			for range b.N {
-				process = min(process, timeProcess(b, exe, c.args...))
-				b.StopTimer()
-				least = min(least, timeProcess(b, nothing))
-				b.StartTimer()
-			}
-			b.ReportMetric(float64(process)/float64(least), "of-true")
-		})
-	}
-}
-
-// builtProgram builds the program into a file.
-func builtProgram(b *testing.B) string {
-	exe := filepath.Join(b.TempDir(), "mechpatch")
-	if runtime.GOOS == "windows" {
-		exe += ".exe"
-	}
+	exe, image := filepath.Join(b.TempDir(), "mechpatch.exe"), filepath.Join(b.TempDir(), "h.png")
 	build := exec.Command("go", "build", "-o", exe, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // nothing to be linked at the start
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	return exe
-}
-
-// timeProcess is how long a process takes that prints to nowhere.
-func timeProcess(b *testing.B, exe string, args ...string) time.Duration {
-	cmd := exec.Command(exe, args...)
-	start := time.Now()
-	if err := cmd.Run(); err != nil {
-		b.Fatalf("%s %v: %v", exe, args, err)
+	nothing, err := exec.LookPath("true")
+	if err != nil {
+		b.Skip(err)
 	}
-	return time.Since(start)
+	timeOf := func(exe string, args ...string) time.Duration {
+		start := time.Now()
+		check(b, exec.Command(exe, args...).Run())
+		return time.Since(start)
+	}
+	for name, args := range map[string][]string{
+		"version": {"-version"}, "tokens": {"tokens", "clean.txt"},
+		"circuit": {"-model", "circuit", "clean.txt", "corrupt.txt", "Jones", "Smith", "-o", image},
+	} {
+		b.Run(name, func(b *testing.B) {
+			process, least := time.Hour, time.Hour
+			for range b.N {
+				process = min(process, timeOf(exe, args...))
+				b.StopTimer()
+				least = min(least, timeOf(nothing))
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(process)/float64(least), "of-true")
+		})
+	}
 }
