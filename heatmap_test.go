@@ -114,7 +114,8 @@ func kinds() map[string]*Figure {
 		{1.02, "corrupt"}, {1.01, "clean"}, {-3.4, "low"}, {-3.41, "lower"}, {math.NaN(), "none"},
 	}
 	for _, n := range [][2]int{
-		{1, 1}, {12, 21}, {12, 30}, {12, 60}, {48, 11}, {12, 300}, {12, 1024}, {48, 1024}, {100, 4900},
+		{1, 1}, {12, 21}, {12, 30}, {12, 60}, {48, 11}, {12, 300}, {12, 1024}, {48, 1024},
+		{100, 4900},
 	} {
 		all[fmt.Sprintf("%d × %d", n[0], n[1])] = wideFigure(n[0], n[1])
 	}
@@ -298,8 +299,8 @@ func TestEveryNumberCanBeRead(t *testing.T) {
 func TestEveryTextCanBeRead(t *testing.T) {
 	grid, headed, bare, fixed, all := exampleFigure(), exampleFigure(), exampleFigure(),
 		exampleFigure(), kinds()
-	grid.columns.names = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\u00a0b", "{|}~", "Ñandú",
-		"Æøß", " internationalizationisation", " Michelle"}
+	grid.columns.names = []string{"Señor", " ¿Qué", "\n", " 中", "\xe4\xb8", "a\u00a0b", "{|}~",
+		"Ñandú", "Æøß", " internationalizationisation", " Michelle"}
 	grid.panels = []Panel{{"resid", grid.panels[0].at}, {"mlp", grid.panels[0].at}}
 	heading, empty := "My figure", ""
 	headed.heading, bare.heading = &heading, &empty
@@ -500,7 +501,8 @@ func TestDigitsTellColoursApart(t *testing.T) {
 // The file says how large a document shows it, 16 × 24 cm at most, whatever the scale, and what its
 // maker wants known; and it is the same every time.
 func TestWhatThePNGSays(t *testing.T) {
-	for _, name := range []string{"example", "one cell", "sites of 60", "heads by position of 11"} {
+	names := []string{"example", "one cell", "sites of 60", "heads by position of 11"}
+	for _, name := range names {
 		var sizes []image.Point // in millimetres
 		f := kinds()[name]
 		f.comments = [][2]string{{"Software", "mechpatch"}, {"command", "−\xff"}}
@@ -524,7 +526,7 @@ func TestWhatThePNGSays(t *testing.T) {
 			sizes = append(sizes,
 				image.Pt(config.Width*1000, config.Height*1000).Div(int(perMetre)))
 		}
-		if s := sizes[0]; s != sizes[1] || s.X > 160 || s.Y > 240 || name == "example" && s.X < 150 {
+		if s := sizes[0]; s != sizes[1] || s.X > 160 || s.Y > 240 || name == names[0] && s.X < 150 {
 			t.Errorf("%s: %v millimetres", name, sizes)
 		}
 	}

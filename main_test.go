@@ -101,7 +101,7 @@ func TestPictureFlags(t *testing.T) {
 	write(t, "pairs.tsv", exampleLine)
 	r := study(t, Study{site: "resid", metric: metricDiff})
 	means := meansOf(t, r) // one pair: dividing the sum again would change nothing
-	widths := map[int]int{}
+	widths := map[string]float64{}
 	for flags, look := range map[string]style{
 		"":                    {colorMap: "viridis", scale: 1},
 		"-cmap rdbu":          {colorMap: "rdbu", scale: 1},
@@ -115,7 +115,12 @@ func TestPictureFlags(t *testing.T) {
 			var want strings.Builder
 			check(t, figure.write(&want))
 			picture := must(png.Decode(strings.NewReader(want.String())))
-			widths[look.scale] = picture.Bounds().Dx()
+			key, width := line+look.colorMap, float64(picture.Bounds().Dx())/float64(look.scale)
+			if before, found := widths[key]; found && before != width {
+				t.Errorf("%s %s: %g pixels wide for each of the scale, then %g", line, flags,
+					before, width)
+			}
+			widths[key] = width
 			code, _, stderr := command(t, words(line+" -o h.png "+flags)...)
 			got := string(must(os.ReadFile("h.png")))
 			if code != 0 || uncommanded(got) != uncommanded(want.String()) {
@@ -123,9 +128,6 @@ func TestPictureFlags(t *testing.T) {
 			}
 			check(t, os.Remove("h.png"))
 		}
-	}
-	if widths[2] != 2*widths[1] || widths[3] != 3*widths[1] {
-		t.Errorf("widths at each scale: %v", widths)
 	}
 }
 
