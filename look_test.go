@@ -107,9 +107,9 @@ func TestLensReport(t *testing.T) {
 		t.Errorf("the plain runs are\n%+v\n%+v, want\n%+v\n%+v",
 			lens.Clean, lens.Corrupt, plain.Clean, plain.Corrupt)
 	}
-	end, clean, corrupt := len(lens.lens.Clean)-1, plain.Clean.Top[0], plain.Corrupt.Top[0]
-	if end != 11 || !reflect.DeepEqual(lens.lens.Clean[end], clean) ||
-		!reflect.DeepEqual(lens.lens.Corrupt[end], corrupt) {
+	end, clean, corrupt := len(lens.lens[cleanRun])-1, plain.Clean.Top[0], plain.Corrupt.Top[0]
+	if end != 11 || !reflect.DeepEqual(lens.lens[cleanRun][end], clean) ||
+		!reflect.DeepEqual(lens.lens[corruptRun][end], corrupt) {
 		t.Errorf("the last layer's tokens: %+v", lens.lens)
 	}
 	for p, name := range map[int]string{0: "clean run", 1: "corrupt run"} {

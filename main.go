@@ -417,13 +417,12 @@ func (p *program) patchPair(words []string) {
 	clean, corrupt := p.text(words[0], "the clean text"), p.text(words[1], "the corrupt text")
 	m := p.openModel()
 	q := get(newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric))
-	r, _, err := p.study.newReport(m, q)
-	try(err)
+	r := get(p.study.newReport(m, q))
 	if p.image != "" {
 		get(r.figure(p.style).layout()) // better known now than when all is computed
 	}
 	bar := newProgress(p.stderr)
-	r, err = p.study.run(m, q, bar.share)
+	r, err := p.study.run(m, q, bar.share)
 	bar.clear()
 	try(err)
 	r.Origin = p.origin()
@@ -536,7 +535,8 @@ func (p *program) next(words []string) {
 	logits := get(m.next(ids))
 	p.notes(text.notes(t), t.notesOnModel())
 	top := topTokens(t, logits, p.study.top)
-	r := NextReport{newModelReport(m), newTextReport(t, text.text, ids), top, nil, p.origin()}
+	r := NextReport{newModelReport(m), TextReport{text.text, ids, t.tokens(ids)}, top, nil,
+		p.origin()}
 	for _, answer := range words[1:] {
 		ids, err := answerTokens(m, answer)
 		if err != nil {
@@ -548,7 +548,7 @@ func (p *program) next(words []string) {
 	if p.json != "-" {
 		p.print(r.text())
 	}
-	try(p.output(p.json, func(w io.Writer) error { return writeJSON(w, r) }))
+	try(p.output(p.json, jsonLine(r)))
 }
 
 // tokens shows the tokens of one text.
@@ -560,12 +560,18 @@ func (p *program) tokens(words []string) {
 	if p.json != "-" {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 	}
-	try(p.output(p.json, func(w io.Writer) error {
-		return writeJSON(w, struct {
-			TextReport
-			Origin
-		}{newTextReport(t, text.text, ids), p.origin()})
-	}))
+	try(p.output(p.json, jsonLine(struct {
+		TextReport
+		Origin
+	}{TextReport{text.text, ids, t.tokens(ids)}, p.origin()})))
+}
+
+// jsonLine writes a value as one line of JSON.
+func jsonLine(v any) func(w io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.WriteString(w, encodeJSON(v)+"\n")
+		return err
+	}
 }
 
 // fetch downloads a model, and prints where it lies.

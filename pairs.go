@@ -65,7 +65,7 @@ func (s *Pairs) answer(n int, line string) error {
 	var r *Report
 	there := s.out.earlier != nil && string(s.out.earlier["line"]) == strconv.Itoa(n)
 	if there {
-		r, _, err = s.study.newReport(s.model, q)
+		r, err = s.study.newReport(s.model, q)
 	} else {
 		r, err = s.study.run(s.model, q, s.progress)
 	}
@@ -716,11 +716,11 @@ func (s *Means) meanFor(line Line) (*Mean, error) {
 	if mean := s.of[T]; mean != nil {
 		return mean, nil
 	}
-	r, _, err := s.study.layOut(s.model, T, nil, nil)
+	r, err := s.study.layOut(s.model, T, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	mean, columns, matrices := &Mean{Result: r}, len(r.columns.names), map[string]any{}
+	mean, columns := &Mean{Result: r}, len(r.columns.names)
 	cells := len(r.rows.names) * columns
 	if len(line["matrix"])+len(line["matrices"]) < 2*cells*len(r.panels) {
 		return nil, errShape
@@ -733,12 +733,8 @@ func (s *Means) meanFor(line Line) (*Mean, error) {
 		r.panels[i].at = func(row, column int) float64 {
 			return sums[row*columns+column].value()/mean.gap.value() + 0 // not −0
 		}
-		matrices[r.panels[i].title] = r.panels[i].at
 	}
-	mean.numbers = []field{{"matrices", matrices}}
-	if len(r.panels) == 1 {
-		mean.numbers = []field{{"matrix", r.panels[0].at}}
-	}
+	mean.numbers = []field{mean.matrices()}
 	mean.picture.reversed = metricRestored.row().highIsClean
 	mean.picture.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
 	s.of[T] = mean
@@ -855,9 +851,7 @@ func (s *Means) writeMean(T int) error {
 	var text bytes.Buffer
 	b := bufio.NewWriter(&text)
 	b.WriteString(`{"mean":`)
-	if err := mean.writeObject(b, head); err != nil {
-		return err
-	}
+	mean.writeObject(b, head)
 	fmt.Fprintf(b, "},%s\n", encodeJSON(s.origin)[1:])
 	b.Flush()
 	return s.out.write(text.Bytes())

@@ -636,7 +636,3 @@ func inOneLine(s string) string {
 		return strconv.IsPrint(r) && utf8.ValidString(char)
 	})
 }
-
-func pad(s string, n int) string {
-	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
-}

@@ -2,20 +2,22 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
+	"image/color"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // This file answers a question. Whatever is asked, the answer has one shape, a named list of panels
-// whose rows and columns have names. Here it becomes JSON, CSV and a figure; text.go prints it.
+// whose rows and columns have names. It becomes a figure, CSV, JSON and, below, what is printed:
+// tables of tokens, the panels in figures or in colours, and in words what is largest in them.
 
 // Result is an answer: panels of one size, [row][column]. NaN stands for a cell that was not run,
 // or is none.
@@ -36,8 +38,8 @@ type header struct {
 	clean, corrupt []string // the tokens of the positions; nil for what has none
 }
 
-// field is a key of a JSON object and its value: a matrix, given by its cells; an object of such
-// values by their names; or what encoding/json takes. Matrices may be large and are never text as a
+// field is a key of a JSON object and its value: a matrix, given by its cells, an object of such
+// values by their names, or what encoding/json takes. A matrix may be large and is never text as a
 // whole.
 type field struct {
 	key   string
@@ -60,7 +62,7 @@ type Report struct {
 
 	own       string // keys of a user's own that the pair has, and their values: `,"id":7`
 	baselines Baselines
-	lens      *LensReport
+	lens      [2][]TopReport // [run][layer]: the most probable token at the last position
 }
 
 // Origin says how a result came about.
@@ -108,17 +110,12 @@ type TextReport struct {
 // RunReport is what one run of the model predicts after a text.
 type RunReport struct {
 	TextReport
-	Metric Number         `json:"metric"`
-	Top    []TopReport    `json:"top"`
-	Logits map[string]any `json:"logits,omitempty"` // as those of a cell
+	Metric Number            `json:"metric"`
+	Top    []TopReport       `json:"top"`
+	Logits map[string]Number `json:"logits,omitempty"` // as those of a cell
 }
 
-// LensReport is the most probable next token after each layer, at the last position.
-type LensReport struct {
-	Clean   []TopReport `json:"clean"`
-	Corrupt []TopReport `json:"corrupt"`
-}
-
+// NextReport is what a model predicts after one text.
 type NextReport struct {
 	Model ModelReport `json:"model"`
 	TextReport
@@ -158,104 +155,86 @@ func appendNumber(b []byte, v float64) []byte {
 }
 
 // run answers a question. progress is told the share of the work that is done.
-func (s *Study) run(m *Model, q Question, progress func(done float64)) (*Report, error) {
-	r, plan, err := s.newReport(m, q)
-	if err != nil {
-		return nil, err
-	}
-	var runs Baselines
-	var fill func()
+func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Report, err error) {
+	defer catchFault(&err)
+	r = get(s.newReport(m, q))
+	full := q.metric.row().full
 	switch {
 	case s.lens:
-		var lens *Lens
-		if lens, err = m.lens(q.Pair, q.metric.row().full, progress); err == nil {
-			runs, fill = lens.Baselines, func() { r.addLens(lens, q.metric) }
-		}
+		lens := get(m.lens(q.Pair, full, progress))
+		r.addRuns(m, q, lens.Baselines, s.top)
+		r.addReadings(lens.cells[:], q.metric)
+		r.lens = lens.top
+		r.numbers = append(r.numbers, field{"lens", map[string]any{
+			"clean": lens.top[cleanRun], "corrupt": lens.top[corruptRun]}})
 	case s.attention != "":
-		var heads []Head
-		var patterns *Patterns
-		if heads, err = s.heads(m.Config); err == nil {
-			patterns, err = m.patterns(q.Pair, heads, q.metric.row().full, progress)
-		}
-		if err == nil {
-			runs, fill = patterns.Baselines, func() { r.addPatterns(patterns, heads) }
-		}
+		heads := get(s.heads(m.Config))
+		patterns := get(m.patterns(q.Pair, heads, full, progress))
+		r.addRuns(m, q, patterns.Baselines, s.top)
+		r.addPatterns(patterns, heads)
 	case s.direct:
-		var direct *Direct
-		if direct, err = m.direct(q.Pair, progress); err == nil {
-			runs, fill = direct.Baselines, func() { r.addShares(direct) }
-		}
+		direct := get(m.direct(q.Pair, progress))
+		r.addRuns(m, q, direct.Baselines, s.top)
+		r.addShares(direct)
 	default:
-		var sweep *Sweep
-		if sweep, err = m.sweep(q.Pair, plan, progress); err == nil {
-			runs, fill = sweep.Baselines, func() { r.addReadings(sweep.matrices, q.metric) }
-		}
+		sweep := get(m.sweep(q.Pair, get(s.plan(m.Config, len(q.clean))), progress))
+		r.addRuns(m, q, sweep.Baselines, s.top)
+		r.addReadings(sweep.matrices, q.metric)
 	}
-	if err == nil {
-		err = r.addRuns(m, q, runs, s.top)
-	}
-	if err != nil {
-		return nil, err
-	}
-	fill()
 	return r, nil
 }
 
-// newReport is what is known of a question's result before anything runs, with the plan of a sweep.
-func (s *Study) newReport(m *Model, q Question) (*Report, Plan, error) {
+// newReport is what is known of a question's result before anything runs.
+func (s *Study) newReport(m *Model, q Question) (r *Report, err error) {
+	defer catchFault(&err)
 	t := m.tokenizer
-	r := &Report{
-		Model: newModelReport(m), Metric: q.metricName(), To: s.to,
-		Answer: AnswerReport{Clean: newAnswerReport(t, q.cleanAnswer)},
-	}
-	r.Clean.TextReport = newTextReport(t, q.cleanText.text, q.clean)
-	r.Corrupt.TextReport = newTextReport(t, q.corruptText.text, q.corrupt)
-	if !slices.Equal(q.cleanAnswer, q.corruptAnswer) {
-		r.Answer.Corrupt = newAnswerReport(t, q.corruptAnswer)
-	}
-	result, plan, err := s.layOut(m, len(q.clean), r.Clean.Tokens, r.Corrupt.Tokens)
-	if err != nil {
-		return nil, plan, err
-	}
-	r.Result, r.Site = result, result.site
-	r.Rows, r.Columns = r.rows.unique(), r.columns.unique()
+	r = &Report{Model: newModelReport(m), Metric: q.metricName(), To: s.to,
+		Answer: AnswerReport{newAnswerReport(t, q.cleanAnswer),
+			newAnswerReport(t, q.corruptAnswer)}}
+	r.Clean.TextReport = TextReport{q.cleanText.text, q.clean, t.tokens(q.clean)}
+	r.Corrupt.TextReport = TextReport{q.corruptText.text, q.corrupt, t.tokens(q.corrupt)}
+	r.Result = get(s.layOut(m, len(q.clean), r.Clean.Tokens, r.Corrupt.Tokens))
+	r.Site, r.Rows, r.Columns = r.site, r.rows.unique(), r.columns.unique()
 	r.picture.title += strings.ReplaceAll(r.Metric, " - ", " − ")
 	if s.attention != "" {
 		r.picture.title = "attention of " + s.attended()
 	}
-	return r, plan, nil
+	return r, nil
 }
 
 // layOut is the shape of a study's result over texts of T tokens: the panels by name, and the names
 // of their rows and columns. Positions have the texts' tokens beside them, unless these are nil.
-func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan Plan, err error) {
+func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, err error) {
+	defer catchFault(&err)
 	positions := func(word string, spans []Span) header {
 		a := header{word: word}
 		if spans == nil {
 			spans = everySpan(T)
 		}
 		for _, span := range spans {
-			a.add(span, clean, corrupt)
+			a.names = append(a.names, span.String())
+			if clean != nil {
+				a.clean = append(a.clean, strings.Join(clean[span.lo:span.hi], ""))
+				a.corrupt = append(a.corrupt, strings.Join(corrupt[span.lo:span.hi], ""))
+			}
 		}
 		if word == "position" && clean != nil {
 			a.title = "token of the corrupt text"
 		}
 		return a
 	}
-	r.rows, r.columns = numberedHeader("layer", m.layers), positions("position", nil)
 	bothRuns := []Panel{{title: "clean run"}, {title: "corrupt run"}}
+	r.rows, r.columns = numberedHeader("layer", m.layers), positions("position", nil)
 	switch {
 	case s.lens:
 		r.site, r.panels, r.picture.subtitle = "lens", bothRuns, "logit lens"
 		r.columns.title = "token at this position"
 	case s.attention != "":
-		var heads []Head
-		heads, err = s.heads(m.Config)
 		r.site = "attention"
 		r.picture = Figure{subtitle: "both runs as they are", across: 2, blank: true,
 			style: style{low: 0, high: 1}}
 		r.rows, r.columns = positions("destination", nil), positions("source", nil)
-		for _, head := range heads {
+		for _, head := range get(s.heads(m.Config)) {
 			for _, run := range bothRuns {
 				r.panels = append(r.panels, Panel{title: head.String() + ", " + run.title})
 			}
@@ -268,12 +247,10 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, plan
 			names: slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
 				[]string{"attn_bias", "mlp", "ln_f_bias"})}
 	default:
-		if plan, err = s.plan(m.Config, T); err == nil {
-			r.layOutSweep(s, m, plan, positions)
-		}
+		r.layOutSweep(s, m, get(s.plan(m.Config, T)), positions)
 	}
 	r.picture.subtitle += " · " + newModelReport(m).String()
-	return r, plan, err
+	return r, nil
 }
 
 // layOutSweep is layOut for a sweep. Target says what its matrices are.
@@ -299,10 +276,8 @@ func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
 		r.columns = positions("position", plan.spans)
 	case len(run) > 1:
 		r.rows = header{word: "head"}
-		for l := range m.layers {
-			for h := range m.heads {
-				r.rows.names = append(r.rows.names, Head{l, h}.String())
-			}
+		for head := range m.layers * m.heads {
+			r.rows.names = append(r.rows.names, Head{head / m.heads, head % m.heads}.String())
 		}
 		r.columns = positions("position", plan.spans)
 		r.picture.group = m.heads
@@ -311,15 +286,6 @@ func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
 		for _, span := range run {
 			r.picture.subtitle += " at position " + span.String()
 		}
-	}
-}
-
-// add adds the name of a span, and its tokens.
-func (a *header) add(s Span, clean, corrupt []string) {
-	a.names = append(a.names, s.String())
-	if clean != nil {
-		a.clean = append(a.clean, strings.Join(clean[s.lo:s.hi], ""))
-		a.corrupt = append(a.corrupt, strings.Join(corrupt[s.lo:s.hi], ""))
 	}
 }
 
@@ -341,75 +307,76 @@ func (s Span) String() string {
 
 // addRuns adds what the two runs as they are predict. It fails if the metric makes no sense for
 // them.
-func (r *Report) addRuns(m *Model, q Question, b Baselines, top int) error {
+func (r *Report) addRuns(m *Model, q Question, b Baselines, top int) {
 	if q.metric == metricRestored {
-		if err := b.restorable(); err != nil {
-			return err
-		}
+		try(b.restorable())
 	}
 	r.baselines = b
-	add := func(to *RunReport, from Reading, logits []float32) {
+	parallel(2, func(run int) {
+		to, from, logits := &r.Clean, b.clean, b.cleanLogits
+		if run == corruptRun {
+			to, from, logits = &r.Corrupt, b.corrupt, b.corruptLogits
+		}
 		to.Metric = Number(q.metric.of(from, b.clean, b.corrupt))
-		to.Top, to.Logits = topTokens(m.tokenizer, logits, top), map[string]any{}
+		to.Top, to.Logits = topTokens(m.tokenizer, logits, top), map[string]Number{}
 		for name, pick := range r.logits() {
 			to.Logits[name] = Number(pick(from))
 		}
-	}
-	both := []func(){
-		func() { add(&r.Clean, b.clean, b.cleanLogits) },
-		func() { add(&r.Corrupt, b.corrupt, b.corruptLogits) },
-	}
-	parallel(2, func(i int) { both[i]() })
-	return nil
+	})
 }
 
 // logits are what a metric is computed from, so that another metric needs no new run: the answers'
-// logits (of a set log Σ exp) and, where it was computed, log Σ exp of all logits.
+// logits (of a set log Σ exp) and log Σ exp of all logits, as far as they were computed.
 func (r *Report) logits() map[string]func(Reading) float64 {
-	all := map[string]func(Reading) float64{}
-	if r.Answer.Clean != nil {
-		all["clean"] = func(c Reading) float64 { return c.clean }
+	all := map[string]func(Reading) float64{
+		"clean":       func(c Reading) float64 { return c.clean },
+		"corrupt":     func(c Reading) float64 { return c.corrupt },
+		"log_sum_exp": func(c Reading) float64 { return c.logSum },
 	}
-	if r.Answer.Corrupt != nil {
-		all["corrupt"] = func(c Reading) float64 { return c.corrupt }
-	}
-	if !math.IsNaN(r.baselines.clean.logSum) {
-		all["log_sum_exp"] = func(c Reading) float64 { return c.logSum }
-	}
+	maps.DeleteFunc(all, func(_ string, pick func(Reading) float64) bool {
+		v := pick(r.baselines.clean)
+		return v-v != 0
+	})
 	return all
 }
 
 // addReadings fills the panels with a metric of readings, [panel][row][column]. The JSON has what
-// they are computed from beside them, of several panels by their names.
+// they are computed from beside them.
 func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 	clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
 	r.picture.reversed, r.picture.center = metric.row().highIsClean, corrupt
 	r.picture.marks = []Mark{{clean, "clean"}, {corrupt, "corrupt"}}
-	matrices, logits := map[string]any{}, map[string]any{}
-	for i := range r.panels {
-		cells, of := readings[i], map[string]any{}
-		for name, pick := range r.logits() {
-			of[name] = func(row, column int) float64 { return pick(cells[row][column]) }
-		}
-		at := func(row, column int) float64 {
+	for i, cells := range readings {
+		r.panels[i].at = func(row, column int) float64 {
 			if r.picture.blank && column > row { // attention never has a later source
 				return math.NaN()
 			}
 			return metric.of(cells[row][column], r.baselines.clean, r.baselines.corrupt)
 		}
-		r.panels[i].at, matrices[r.panels[i].title], logits[r.panels[i].title] = at, at, of
 	}
-	if one := r.panels[0]; len(r.panels) == 1 {
-		r.numbers = []field{{"matrix", one.at}, {"logits", logits[one.title]}}
-		return
-	}
-	r.numbers = []field{{"matrices", matrices}, {"logits", logits}}
+	r.numbers = []field{r.matrices(), r.eachPanel("logits", "logits", func(panel int) any {
+		of := map[string]any{}
+		for name, pick := range r.logits() {
+			of[name] = func(row, column int) float64 { return pick(readings[panel][row][column]) }
+		}
+		return of
+	})}
 }
 
-func (r *Report) addLens(lens *Lens, metric Metric) {
-	r.addReadings(lens.cells[:], metric)
-	r.lens = &LensReport{lens.top[cleanRun], lens.top[corruptRun]}
-	r.numbers = append(r.numbers, field{"lens", r.lens})
+// eachPanel is a field of the one panel, or of several by their names.
+func (r *Result) eachPanel(one, several string, value func(panel int) any) field {
+	if len(r.panels) == 1 {
+		return field{one, value(0)}
+	}
+	all := map[string]any{}
+	for i, p := range r.panels {
+		all[p.title] = value(i)
+	}
+	return field{several, all}
+}
+
+func (r *Result) matrices() field {
+	return r.eachPanel("matrix", "matrices", func(panel int) any { return r.panels[panel].at })
 }
 
 var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
@@ -421,13 +388,12 @@ func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 	for i, head := range heads {
 		runs := map[string]any{}
 		for run, name := range runNames {
-			a := patterns.a[run][i]
 			of := func(later float64) func(destination, source int) float64 {
 				return func(destination, source int) float64 {
 					if source > destination {
 						return later
 					}
-					return float64(a[destination][source])
+					return float64(patterns.a[run][i][destination][source])
 				}
 			}
 			r.panels[2*i+run].at, runs[name] = of(math.NaN()), of(0)
@@ -501,10 +467,6 @@ func (t *TokenReport) String() string {
 	return setOf(members)
 }
 
-func newTextReport(t *tokenizer, text string, ids []int) TextReport {
-	return TextReport{text, ids, t.tokens(ids)}
-}
-
 func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {
 	r := RankReport{Answer: answer, IDs: ids, Tokens: t.tokens(ids), Rank: 1}
 	members, best := make([]float32, len(ids)), ids[0]
@@ -576,106 +538,424 @@ func (r *Result) figure(s style) *Figure {
 // its layer and its number apart, and before those the names of several panels. A cell without a
 // value is NaN: readers take a column that begins with empty fields for text.
 func (r *Result) writeCSV(w io.Writer) error {
-	c, titles := csv.NewWriter(w), []string{r.rows.word}
+	c := csv.NewWriter(w)
+	write := func(panel, row string, numbers []string) {
+		record := []string{row}
+		if r.picture.group > 0 {
+			record = strings.Split(row, ".")
+		}
+		if len(r.panels) > 1 {
+			record = append([]string{panel}, record...)
+		}
+		c.Write(append(record, numbers...))
+	}
+	title := r.rows.word
 	if r.picture.group > 0 {
-		titles = []string{"layer", "head"}
+		title = "layer.head"
 	}
-	if len(r.panels) > 1 {
-		titles = append([]string{"site"}, titles...)
-	}
-	c.Write(append(titles, r.columns.unique()...))
+	write("site", title, r.columns.unique())
 	for _, p := range r.panels {
 		for row, name := range r.rows.unique() {
-			record := []string{name}
-			if r.picture.group > 0 {
-				record = strings.Split(name, ".")
-			}
-			if len(r.panels) > 1 {
-				record = append([]string{p.title}, record...)
-			}
+			var numbers []string
 			for column := range r.columns.names {
-				record = append(record, strconv.FormatFloat(p.at(row, column), 'g', -1, 64))
+				numbers = append(numbers, strconv.FormatFloat(p.at(row, column), 'g', -1, 64))
 			}
-			c.Write(record)
+			write(p.title, name, numbers)
 		}
 	}
 	c.Flush()
 	return c.Error()
 }
 
-// marshal is json.Marshal, but < and the like stay as they are.
-func marshal(v any) ([]byte, error) {
-	var text bytes.Buffer
-	e := json.NewEncoder(&text)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
-}
-
-func writeJSON(w io.Writer, v any) error {
-	text, err := marshal(v)
-	if err == nil {
-		_, err = w.Write(append(text, '\n'))
-	}
-	return err
-}
-
 func (r *Report) writeJSON(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	if err := r.writeObject(b, r); err != nil {
-		return err
-	}
+	r.writeObject(b, r)
 	b.WriteString(r.own + "}\n")
 	return b.Flush()
 }
 
 // writeObject writes what a struct holds and then the numbers, as a JSON object without its end.
-func (r *Result) writeObject(b *bufio.Writer, small any) error {
-	object, err := marshal(small)
-	if err != nil {
-		return err
-	}
-	b.Write(object[:len(object)-1])
+func (r *Result) writeObject(b *bufio.Writer, small any) {
+	b.WriteString(strings.TrimSuffix(encodeJSON(small), "}"))
 	for _, f := range r.numbers {
 		fmt.Fprintf(b, ",%q:", f.key)
-		if err := r.writeValue(b, f.value); err != nil {
-			return err
-		}
+		r.writeValue(b, f.value)
 	}
-	return nil
 }
 
 // writeValue writes the value of a field.
-func (r *Result) writeValue(b *bufio.Writer, value any) error {
+func (r *Result) writeValue(b *bufio.Writer, value any) {
 	switch v := value.(type) {
 	case map[string]any:
 		separator := "{"
 		for _, key := range sortedKeys(v) {
 			fmt.Fprintf(b, "%s%q:", separator, key)
-			if err := r.writeValue(b, v[key]); err != nil {
-				return err
-			}
+			r.writeValue(b, v[key])
 			separator = ","
 		}
 		b.WriteByte('}')
-		return nil
 	case func(row, column int) float64:
-		begin := "[["
 		for row := range r.rows.names {
-			b.WriteString(begin)
 			for column := range r.columns.names {
-				if column > 0 {
-					b.WriteByte(',')
+				separator := ","
+				if row == 0 && column == 0 {
+					separator = "[["
+				} else if column == 0 {
+					separator = "],["
 				}
+				b.WriteString(separator)
 				b.Write(appendNumber(b.AvailableBuffer(), v(row, column)))
 			}
-			b.WriteByte(']')
-			begin = ",["
 		}
-		b.WriteByte(']')
-		return nil
+		b.WriteString("]]")
+	default:
+		b.WriteString(encodeJSON(v))
 	}
-	text, err := marshal(value)
-	b.Write(text)
-	return err
+}
+
+// mostRows is how many rows of a matrix are printed; of one with more, the largest effects are.
+const mostRows = 40
+
+// text is all of the report as text. paint colours a cell's text by its value; it is nil where the
+// text is not for a terminal.
+func (r *Report) text(paint func(v float64, s string) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", r.Model.origin())
+	for run, of := range []*RunReport{&r.Clean, &r.Corrupt} {
+		fmt.Fprintf(&b, "\n%s text: %s", runNames[run], of.asText(of.Top))
+	}
+	d, words, panels := r.decimals(), r.effects, r.panels
+	fmt.Fprintf(&b, "\n%s: clean %s, corrupt %s\n", r.Metric,
+		cellText(float64(r.Clean.Metric), d), cellText(float64(r.Corrupt.Metric), d))
+	switch r.site {
+	case "lens":
+		words = r.lensTable
+	case "attention":
+		words, panels = r.attention, nil
+	case "direct":
+		words, panels = r.shares, nil
+	}
+	if len(r.rows.names) <= mostRows {
+		for _, p := range panels {
+			b.WriteString("\n" + r.matrix(p, paint))
+		}
+	}
+	b.WriteString("\n" + words())
+	return b.String()
+}
+
+func (r *NextReport) text() string {
+	text := r.Model.origin() + "\n\n" + r.asText(r.Top)
+	if len(r.Answers) > 0 {
+		text += fmt.Sprintf("\n%-16s  %8s  Probability  %9s\n", "Answer", "Position", "Logit")
+	}
+	for _, a := range r.Answers {
+		name := make([]string, len(a.Tokens))
+		for i, t := range a.Tokens {
+			name[i] = strconv.Quote(t)
+		}
+		text += fmt.Sprintf("%-16s  %8d  %11.4f  %9s\n", strings.Join(name, "/"), a.Rank, a.Prob,
+			cellText(float64(a.Logit), 2))
+	}
+	return text
+}
+
+// asText is the tokens of a text, and a table of what comes next.
+func (t *TextReport) asText(top []TopReport) string {
+	var b strings.Builder
+	writeTokenization(&b, t.IDs, func(i int) string { return t.Tokens[i] })
+	fmt.Fprintf(&b, "\nPosition  Token index  %-16s  Probability\n", "Token")
+	for i, t := range top {
+		fmt.Fprintf(&b, "%8d  %11d  %-16q  %11.4f\n", i+1, t.ID, t.Token, t.Prob)
+	}
+	return b.String()
+}
+
+// writeTokenization writes tokens and their ids one after the other: a long text's are never all in
+// memory.
+func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
+	shown := map[int]string{} // each token's text is made once
+	for i, id := range ids {
+		if _, ok := shown[id]; !ok {
+			shown[id] = visible(token(i))
+		}
+		if i > 0 {
+			io.WriteString(w, "/")
+		}
+		io.WriteString(w, shown[id])
+	}
+	io.WriteString(w, "\n"+count(len(ids), "token")+":")
+	for _, id := range ids {
+		io.WriteString(w, " "+strconv.Itoa(id))
+	}
+	io.WriteString(w, "\n")
+}
+
+func (r *Report) lensTable() string {
+	text := fmt.Sprintf("Layer  %-22s  Probability  %-23s  Probability\n", "Clean run's top token",
+		"Corrupt run's top token")
+	for i, c := range r.lens[cleanRun] {
+		k := r.lens[corruptRun][i]
+		text += fmt.Sprintf("%5d  %-22q  %11.4f  %-23q  %11.4f\n", i, c.Token, c.Prob, k.Token,
+			k.Prob)
+	}
+	return text
+}
+
+// matrix shows a panel with a line for each column, so that tokens can be read, and a column for
+// each row: with all their digits or, where there is paint, in as many as fit on 80 columns.
+func (r *Result) matrix(p Panel, paint func(v float64, s string) string) string {
+	labels, label := make([]string, len(r.columns.names)), utf8.RuneCountInString(p.title)
+	for c := range labels {
+		labels[c] = r.columns.label(c, paint != nil)
+		label = max(label, utf8.RuneCountInString(labels[c]))
+	}
+	widest := func(decimals int) (width int) {
+		r.eachValue(func(v float64) { width = max(width, len(cellText(v, decimals))) }, p)
+		return width
+	}
+	decimals := r.decimals()
+	cell := max(6, widest(decimals)+1)
+	if paint != nil {
+		most := max(1, (79-terminalLabel)/len(r.rows.names))
+		for decimals > 0 && widest(decimals) >= most {
+			decimals--
+		}
+		cell = min(cell, most)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-*s", label, p.title)
+	for row, name := range r.rows.names {
+		if len(name) < cell {
+			fmt.Fprintf(&b, "%*s", cell, name)
+		} else if every := 10 / cell; row%every == 0 {
+			fmt.Fprintf(&b, "%-*s", every*cell, name)
+		}
+	}
+	for column := range labels {
+		fmt.Fprintf(&b, "\n%-*s", label, labels[column])
+		for row := range r.rows.names {
+			v, s := p.at(row, column), ""
+			if paint == nil || len(r.rows.names) <= mostFigures {
+				s = cellText(v, decimals)
+			}
+			if s = fmt.Sprintf("%*s", cell, s); paint != nil {
+				s = paint(v, s)
+			}
+			b.WriteString(s)
+		}
+	}
+	return b.String() + "\n"
+}
+
+const (
+	mostFigures   = 12 // layers whose cells have room for a figure on 80 columns
+	terminalLabel = 19 // the longest label beside them
+)
+
+// decimals is how many tell a hundred steps of the range of all panels apart, at least two.
+func (r *Result) decimals() int {
+	low, high, decimals := math.Inf(1), math.Inf(-1), 2
+	r.eachValue(func(v float64) { low, high = min(low, v), max(high, v) }, r.panels...)
+	for step := 0.01; decimals < 6 && 0 < high-low && high-low < 100*step; decimals++ {
+		step /= 10
+	}
+	return decimals
+}
+
+// eachValue calls f for every cell of panels that has a value.
+func (r *Result) eachValue(f func(v float64), panels ...Panel) {
+	figure := Figure{panels: panels, rows: Axis{names: r.rows.names},
+		columns: Axis{names: r.columns.names}}
+	figure.eachValue(f)
+}
+
+// cellText is a value as other programs read it, with a plain minus. A cell that was not run is a
+// dot.
+func cellText(v float64, decimals int) string {
+	if v != v {
+		return "·"
+	}
+	return strings.NewReplacer("−", "-", "∞", "inf").Replace(formatValue(v, decimals))
+}
+
+// place says which row or column it is, in a sentence.
+func (a *header) place(i int) string {
+	if a.clean == nil {
+		return a.word + " " + a.names[i]
+	}
+	return fmt.Sprintf("%s %s (%q)", a.word, a.names[i], a.clean[i])
+}
+
+// label names a row or column at the beginning of a line, with its token, and the clean token where
+// that is another one.
+func (a *header) label(i int, short bool) string {
+	if a.corrupt == nil {
+		return a.word + " " + a.names[i]
+	}
+	clean, corrupt := a.clean[i], a.corrupt[i]
+	if short {
+		s := visible(corrupt)
+		if clean != corrupt {
+			s = visible(clean) + "→" + s
+		}
+		if runes := []rune(s); len(runes) > terminalLabel-5 {
+			s = string(runes[:terminalLabel-6]) + "…"
+		}
+		return fmt.Sprintf("%4s %s", a.names[i], s)
+	}
+	label := fmt.Sprintf("%4s %q", a.names[i], corrupt)
+	if clean != corrupt {
+		label += fmt.Sprintf(" (clean %q)", clean)
+	}
+	return label
+}
+
+// largest are the places of the largest of n values, the largest first, at most so many of them.
+func largest(most, n int, value func(i int) float64) []int {
+	places := make([]int, n)
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortStableFunc(places, func(a, b int) int { return cmp.Compare(value(b), value(a)) })
+	return places[:min(most, n)]
+}
+
+// effects says in words which cells of each panel change the corrupt run's metric most: five, or
+// twenty where the panels are not printed, and of several panels fewer of each.
+func (r *Report) effects() string {
+	d, columns, most := r.decimals(), len(r.columns.names), 5
+	if len(r.rows.names) > mostRows {
+		most = 20
+	}
+	if n := len(r.panels); n > 1 {
+		most = max(3, most/n)
+	}
+	lines, none := "", "no cell was run"
+	corrupt := cellText(float64(r.Corrupt.Metric), d)
+	for _, p := range r.panels {
+		changes := make([]float64, len(r.rows.names)*columns)
+		for i := range changes {
+			v := p.at(i/columns, i%columns)
+			if v != v {
+				continue
+			}
+			none = "no cell changes the corrupt run's metric"
+			if cellText(v, d) != corrupt { // what no figure shows is no effect
+				changes[i] = math.Abs(v - float64(r.Corrupt.Metric))
+			}
+		}
+		// Changes are told apart by hundredths of the largest: less is none.
+		unit := slices.Max(changes) / 100
+		rank := func(i int) float64 { return math.Round(changes[i] / unit) }
+		for _, i := range largest(most, len(changes), rank) {
+			if !(rank(i) > 0) {
+				break
+			}
+			where := r.rows.place(i/columns) + ", " + r.columns.place(i%columns)
+			if len(r.panels) > 1 {
+				where += ", " + p.title
+			}
+			lines += fmt.Sprintf("  %s: %s, corrupt %s\n", where,
+				cellText(p.at(i/columns, i%columns), d), corrupt)
+		}
+	}
+	return "The largest effects:\n" + cmp.Or(lines, "  none: "+none+"\n")
+}
+
+// attention lists the three sources that each position attends to most, in both runs; of a long
+// text only for the last position.
+func (r *Report) attention() string {
+	var b strings.Builder
+	n := len(r.rows.names)
+	for i := 0; i < len(r.panels); i += 2 {
+		head, _, _ := strings.Cut(r.panels[i].title, ",")
+		fmt.Fprintf(&b, "Head %s attends from each position most to:\n", head)
+		for destination := range n {
+			if n > mostRows && destination < n-1 {
+				continue
+			}
+			fmt.Fprintf(&b, "%s\n", r.rows.label(destination, false))
+			for run, tokens := range [][]string{r.columns.clean, r.columns.corrupt} {
+				fmt.Fprintf(&b, "       %-7s", runNames[run])
+				to := func(source int) float64 { return r.panels[i+run].at(destination, source) }
+				for i, source := range largest(3, destination+1, to) {
+					if i == 0 || to(source) >= 0.005 {
+						fmt.Fprintf(&b, "  %.2f %d %q", to(source), source, tokens[source])
+					}
+				}
+				b.WriteString("\n")
+			}
+		}
+	}
+	return b.String()
+}
+
+// shares lists the twenty largest shares of both runs, and the sum of all. What is less than a
+// hundredth of the largest is none.
+func (r *Report) shares() string {
+	var names []string
+	var all [2][]float64
+	sums := [2]float64{}
+	for row := range r.rows.names {
+		for c, component := range r.columns.names {
+			if math.IsNaN(r.panels[cleanRun].at(row, c)) {
+				continue
+			}
+			name := fmt.Sprintf("%s %d", component, row)
+			if c < 2 || component == "ln_f_bias" {
+				name = component
+			} else if c < 2+r.Model.Heads {
+				name = "head " + Head{row, c - 2}.String()
+			}
+			names = append(names, name)
+			for run, p := range r.panels {
+				all[run] = append(all[run], p.at(row, c))
+				sums[run] += p.at(row, c)
+			}
+		}
+	}
+	d := r.decimals()
+	text := fmt.Sprintf("The largest shares  %9s  %9s\n", runNames[cleanRun], runNames[corruptRun])
+	line := func(name string, clean, corrupt float64) {
+		text += fmt.Sprintf("  %-16s  %9s  %9s\n", name, cellText(clean, d), cellText(corrupt, d))
+	}
+	size := func(i int) float64 { return max(math.Abs(all[0][i]), math.Abs(all[1][i])) }
+	places := largest(20, len(names), size)
+	for _, i := range places {
+		if 100*size(i) >= size(places[0]) {
+			line(names[i], all[0][i], all[1][i])
+		}
+	}
+	line("sum of all", sums[0], sums[1])
+	return text
+}
+
+// ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38,
+// followed by 2;R;G;B or, without trueColor, by 5;N with a colour of the 6×6×6 cube that xterm's
+// 256 colours hold.
+func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string {
+	scale := f.colorScale()
+	palette, valueInk := newPalette(f.anchors())
+	code := func(index uint8) string {
+		c := palette[index].(color.RGBA)
+		if trueColor {
+			return fmt.Sprintf("2;%d;%d;%d", c.R, c.G, c.B)
+		}
+		side := func(v uint8) int { // the cube's steps are 0, 95, 135, 175, 215, 255
+			if v < 48 {
+				return 0
+			}
+			return max(1, (int(v)-35)/40)
+		}
+		return fmt.Sprintf("5;%d", 16+36*side(c.R)+6*side(c.G)+side(c.B))
+	}
+	return func(v float64, text string) string {
+		if math.IsNaN(v) {
+			return text
+		}
+		step := scale.step(v)
+		paper, ink := code(step), code(valueInk[step/stretch])
+		return fmt.Sprintf("\x1b[48;%s;38;%sm%s\x1b[0m", paper, ink, text)
+	}
 }
