@@ -52,11 +52,12 @@ const (
 
 // bpe is a byte-level BPE: the tokens, and how they merge. It is safe for concurrent use.
 type bpe struct {
-	bytes   string     // of all tokens, in the order of their ids
-	start   uint32s    // token id is bytes[start[id]:start[id+1]]
 	letters [256]int32 // the tokens of the single bytes, noToken where there is none
 
-	slots  uint16s             // GPT-2's: ids by the hash of their bytes, plus 1; 0 is empty
+	bytes string  // of GPT-2's tokens, in the order of their ids:
+	start uint32s // token id is bytes[start[id]:start[id+1]]
+	slots uint16s // ids by the hash of their bytes, plus 1; 0 is empty
+
 	merges map[[2]int32]merged // another vocabulary's: what two tokens merge to,
 	words  map[string]int32    // and its tokens by their bytes, where wholeWords is set
 
@@ -67,21 +68,17 @@ type bpe struct {
 // encode returns the token ids of a text, which may be any bytes: a byte that is not part of valid
 // UTF-8 counts as one character of the kind of U+FFFD (neither space nor letter nor number) and is
 // kept as it is, so that the tokens' bytes one after the other are always the text again.
-func (b *bpe) encode(text string) []int {
-	return b.appendText(roomFor(text), text)
-}
+func (b *bpe) encode(text string) []int { return b.appendText(nil, text) }
 
-// roomFor is room for the ids of a text. English has about four bytes to a token. Of a long text
-// there is room for any: what is not used is never touched, and nothing is copied.
-func roomFor(text string) []int {
-	if len(text) > 1<<20 {
-		return make([]int, 0, len(text))
-	}
-	return make([]int, 0, len(text)/4+1)
-}
-
-// appendText appends the ids of a text.
+// appendText appends the ids of a text. If there are none yet it makes room: English has about four
+// bytes to a token. Of a long text there is room for any: what is not used is never touched, and
+// nothing is copied.
 func (b *bpe) appendText(ids []int, text string) []int {
+	if ids == nil && len(text) > 1<<20 {
+		ids = make([]int, 0, len(text))
+	} else if ids == nil {
+		ids = make([]int, 0, len(text)/4+1)
+	}
 	var m merger // which all long words share
 	for len(text) > 0 {
 		n := len(text)
@@ -408,9 +405,6 @@ func (q *mergeQueue) pop() uint64 {
 // taken.
 const slotBits = 17
 
-// longestToken is the length of GPT-2's longest token in bytes.
-const longestToken = 128
-
 // gpt2BPE is GPT-2's own.
 var gpt2BPE = sync.OnceValue(func() *bpe {
 	const slots, start = 2 << slotBits, 4 * vocabSize // bytes
@@ -473,9 +467,6 @@ func (b *bpe) find(token string) int32 {
 		if id, ok := b.words[token]; ok {
 			return id
 		}
-		return noToken
-	}
-	if len(token) > longestToken {
 		return noToken
 	}
 	for i := slotOf(token); ; i = (i + 1) % (1 << slotBits) {

@@ -139,7 +139,7 @@ func (t *tokenizer) encodePart(text string, space bool) (ids []int, err error) {
 	if v.plain && !t.special {
 		sets = nil
 	}
-	return v.appendAround(roomFor(text), text, space, t.special, sets), nil
+	return v.appendAround(nil, text, space, t.special, sets), nil
 }
 
 // token returns the bytes of one token, "#50300" for an id that has none. With -ids, GPT-2's tokens
