@@ -28,11 +28,10 @@ func TestTouch(t *testing.T) {
 	}
 	untouched := faults(func([]byte) {})
 	if untouched < 100 {
-		t.Skipf("this system maps so much at a time that it makes no difference: %d faults",
-			untouched)
+		t.Skipf("this system maps so much at a time that it makes no difference: %d", untouched)
 	}
 	touched, forgotten := untouched, 0
-	for try := 0; try < 5; try++ { // the rest of the program has page faults too
+	for range 5 { // the rest of the program has page faults too
 		touched = min(touched, faults(func(data []byte) { // an odd stretch, as a tensor is
 			touch(data[12345 : size/2])
 			touch(data[size/2:])
@@ -43,7 +42,6 @@ func TestTouch(t *testing.T) {
 		}))
 	}
 	if touched > untouched/4 || forgotten < untouched/2 {
-		t.Errorf("%d page faults, %d after touch, %d after forgetMappings", untouched, touched,
-			forgotten)
+		t.Errorf("%d page faults, %d after touch, %d when forgotten", untouched, touched, forgotten)
 	}
 }

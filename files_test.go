@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -49,48 +48,53 @@ func writing(text string) func(io.Writer) error {
 	}
 }
 
-// TestReplaceFile writes files whole or not at all, and leaves nothing else behind.
+// TestReplaceFile writes files whole or not at all, and leaves nothing else behind. It says
+// beforehand what writing would say, as far as that can be known.
 func TestReplaceFile(t *testing.T) {
-	folder := t.TempDir()
-	path := filepath.Join(folder, "file")
-	const none = "<nil>"
+	root := folderOf(t, map[string]string{"file": "first", "circle": "-> circle", "to": "-> no/x"})
+	in := func(name string) string { return filepath.Join(root, name) }
+	cutShort := func(w io.Writer) error {
+		if _, err := w.Write(make([]byte, 5<<20)); err != nil {
+			return err
+		}
+		return errors.New("x.pt: cut short")
+	}
 	for _, test := range []struct {
 		path  string
 		write func(io.Writer) error
 		err   string
 		want  string // of path; "" for no file
 	}{
-		{path, writing("first"), none, "first"},
-		{path, func(w io.Writer) error {
-			if _, err := w.Write(make([]byte, 5<<20)); err != nil {
-				return err
-			}
-			return errors.New("x.pt: cut short")
-		}, "x.pt: cut short", "first"}, // the fault is not the output's
-		{path, writing("second"), none, "second"},
-		{filepath.Join(folder, strings.Repeat("n", 255)), writing("long"), none, "long"},
-		{filepath.Join(folder, "no", "x"), writing("x"),
-			"writing " + filepath.Join(folder, "no", "x") +
-				" (5.0 MB): ", ""},
-		{folder, writing("x"), "writing " + folder + " (5.0 MB): not a regular file", ""},
+		{in("file"), cutShort, "x.pt: cut short", "first"}, // the fault is not the output's
+		{in("file"), writing("second"), "", "second"},
+		{in(strings.Repeat("n", 255)), writing("long"), "", "long"},
+		{in("no/x"), writing("x"), "writing " + in("no/x") + " (5.0 MB): ", ""},
+		{in("to"), writing("x"), "writing " + in("to") + " (5.0 MB): ", ""},
+		{in("circle"), writing("x"), "writing " + in("circle") + " (5.0 MB): too many links", ""},
+		{root, writing("x"), "writing " + root + " (5.0 MB): not a regular file", ""},
 	} {
-		err := replaceFile(test.path, 0o644, 5_000_000, test.write)
-		if got := fmt.Sprint(err); !strings.HasPrefix(got, test.err) {
-			t.Errorf("%s, want %s", got, test.err)
+		said := writable(test.path)
+		if says(said, "") != (test.want != "") {
+			t.Errorf("before writing %s: %v", test.path, said)
 		}
+		wantError(t, test.path, replaceFile(test.path, 0o644, 5_000_000, test.write), test.err)
 		if got, _ := os.ReadFile(test.path); string(got) != test.want {
 			t.Errorf("%.20q; want %q", got, test.want)
-		}
-		if left, _ := filepath.Glob(filepath.Join(folder, ".*")); left != nil {
-			t.Errorf("left over: %q", left)
 		}
 	}
 	func() {
 		defer func() { recover() }()
-		replaceFile(path, 0o644, 0, func(w io.Writer) error { panic("a fault") })
+		replaceFile(in("file"), 0o644, 0, func(w io.Writer) error { panic("a fault") })
 	}()
-	if left, _ := filepath.Glob(filepath.Join(folder, ".*")); left != nil {
-		t.Errorf("left over by a fault: %q", left)
+	wantError(t, "no file", writable(os.DevNull), "")
+	if left := must(os.ReadDir(root)); len(left) != 4 {
+		t.Errorf("left are %q", left)
+	}
+	os.Chmod(root, 0o555)
+	defer os.Chmod(root, 0o755)
+	err := writable(in("new"))
+	if os.Getuid() != 0 && runtime.GOOS != "windows" {
+		wantError(t, "a folder to read only", err, "permission denied")
 	}
 }
 
@@ -99,16 +103,14 @@ func TestReplaceFileKeepsMode(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("there files have no such modes")
 	}
-	path := filepath.Join(t.TempDir(), "file")
+	path := file(t, "file", "")
 	for _, test := range []struct{ before, mode, want fs.FileMode }{
 		{0o600, 0o666, 0o600}, {0o666, 0o600, 0o666}, {0o600, 0o755, 0o700}, {0o644, 0o755, 0o755},
 	} {
-		os.WriteFile(path, nil, 0o600)
-		os.Chmod(path, test.before)
-		err := replaceFile(path, test.mode, 0, func(w io.Writer) error { return nil })
-		if info, _ := os.Stat(path); err != nil || info.Mode() != test.want {
-			t.Errorf("%v over %v: %v, %v; want %v", test.mode, test.before, info.Mode(), err,
-				test.want)
+		check(t, os.Chmod(path, test.before))
+		check(t, replaceFile(path, test.mode, 0, writing("x")))
+		if got := must(os.Stat(path)).Mode(); got != test.want {
+			t.Errorf("%v over %v: %v; want %v", test.mode, test.before, got, test.want)
 		}
 	}
 }
@@ -118,7 +120,7 @@ func TestWriteFileThroughLinks(t *testing.T) {
 	root := folderOf(t, map[string]string{
 		"a/b/file": "old", "folder": "-> a/b", // "../" behind folder is a, not the root
 		"link": "-> a/b/file", "second": "-> link", "dangling": "-> folder/../new",
-		"a/b/up": "-> ../up", "circle": "-> circle",
+		"a/b/up": "-> ../up",
 	})
 	for name, target := range map[string]string{
 		"link": "a/b/file", "second": "a/b/file", "dangling": "a/new", "folder/up": "a/up",
@@ -134,42 +136,32 @@ func TestWriteFileThroughLinks(t *testing.T) {
 			}
 		}
 	}
-	circle := filepath.Join(root, "circle")
-	err := writeFile(circle, func(io.Writer) error { return nil })
-	wantWhole(t, "a circle", err, "writing "+circle+": too many links")
 }
 
 // TestMemoryLeft reads what Linux tells about memory.
 func TestMemoryLeft(t *testing.T) {
-	const meminfo = "MemTotal:       24000000 kB\nMemFree:  5 kB\nMemAvailable:    1000 kB\n" +
-		"SwapFree:          24 kB\n"
-	limits := func(soft string) string {
-		return "Limit                     Soft Limit           Hard Limit           Units     \n" +
-			"Max file size             unlimited            unlimited            bytes     \n" +
-			"Max address space         " + soft + "              unlimited            bytes     \n"
-	}
-	for name, c := range map[string]struct {
-		files map[string]string
-		want  uint64
-	}{
-		"nothing":     {nil, maxMemory},
-		"the machine": {map[string]string{"proc/meminfo": meminfo}, 1024 << 10},
-		"no limits": {map[string]string{"proc/meminfo": meminfo,
-			"proc/self/limits":         limits("unlimited"),
-			"sys/fs/cgroup/memory.max": "max\n"}, 1024 << 10},
-		"a container": {map[string]string{"proc/meminfo": meminfo,
-			"sys/fs/cgroup/memory.max": "500000\n", "sys/fs/cgroup/memory.current": "400000\n"},
-			100000},
-		"ulimit -v": {map[string]string{"proc/meminfo": meminfo,
-			"proc/self/limits": limits("135117728"), // arenas and 900,000
-			"proc/self/statm":  "10 5 1 1 0 2 0\n"}, 900000 - 10*uint64(os.Getpagesize())},
-		"more than the limit": {map[string]string{"proc/self/limits": limits("9"),
-			"proc/self/statm": "10 5"}, 0},
-		"damaged": {map[string]string{"proc/meminfo": "MemAvailable:\nMemAvailable: x kB"},
-			maxMemory},
+	const meminfo = "proc/meminfo MemTotal:   24000000 kB\nMemFree:  5 kB\n" +
+		"MemAvailable:    1000 kB\nSwapFree:          24 kB\n"
+	const limit = "proc/self/limits Max file size        unlimited       unlimited       bytes\n" +
+		"Max address space    "
+	const statm, most, inUse = "proc/self/statm 10 5 1 1 0 2 0\n", "sys/fs/cgroup/memory.max ",
+		"sys/fs/cgroup/memory.current "
+	taken := uint64(10*os.Getpagesize() + 128<<20) // with arenas
+	for want, files := range map[uint64][]string{
+		maxMemory:     {"proc/meminfo MemAvailable:\nMemAvailable: x kB"},
+		1024 << 10:    {meminfo, limit + "unlimited", most + "max\n"},
+		100_000:       {meminfo, most + "500000\n", inUse + "400000\n"},
+		900_000:       {meminfo, limit + fmt.Sprint(taken+900_000), statm},
+		0:             {limit + "9", statm},
+		maxMemory / 2: {"proc/meminfo MemAvailable: 16777216 kB"},
 	} {
-		if got := memoryLeft(folderOf(t, c.files)); got != c.want {
-			t.Errorf("%s: %d, want %d", name, got, c.want)
+		root := t.TempDir()
+		for _, file := range files {
+			name, content, _ := strings.Cut(file, " ")
+			write(t, filepath.Join(root, name), content)
+		}
+		if got := memoryLeft(root); got != want {
+			t.Errorf("%q: %d, want %d", files, got, want)
 		}
 	}
 }
@@ -182,49 +174,25 @@ func TestEnoughMemory(t *testing.T) {
 		"a run of x needs 41.6 MB of memory, and a run can have 41.5 MB here")
 }
 
-// TestLocked has a process hold a file's lock, and die: another is refused, and then has it at
-// once. A file that got another name meanwhile is another file.
+// TestLocked opens a file that somebody else has: it is refused until that is closed, or until it
+// has got another name and is another file.
 func TestLocked(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x")
-	holder := child(t, "TestLockedChild", "MECHPATCH_TEST_LOCKS="+path)
-	out := must(holder.StdoutPipe())
-	must(holder.StdinPipe()) // it waits for the end of it
-	if err := holder.Start(); err != nil {
-		t.Skipf("this program cannot be started here: %v", err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "locked\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
+	path := file(t, "x", "a line")
+	holder := must(openLocked(path, 0o644))
 	if _, err := openLocked(path, 0o644); err != errInUse {
-		t.Errorf("while another process has it: %v", err)
+		t.Errorf("while somebody has it: %v", err)
 	}
-	holder.Process.Kill()
-	holder.Wait()
-	f := must(openLocked(path, 0o644))
-	if data, err := io.ReadAll(f); string(data) != "a line" || err != nil {
+	if data, err := io.ReadAll(holder); string(data) != "a line" || err != nil {
 		t.Errorf("%q, %v", data, err)
 	}
 	check(t, os.Rename(path, path+".done"))
 	must(openLocked(path, 0o644)).Close()
-	f.Close()
-	must(openLocked(path, 0o644)).Close()
+	holder.Close()
+	must(openLocked(path+".done", 0o644)).Close()
 	_, err := openLocked(filepath.Join(path, "below a file"), 0o644)
 	if err == nil || err == errInUse {
 		t.Errorf("where there is no folder: %v", err)
 	}
-}
-
-// TestLockedChild is what TestLocked starts and kills.
-func TestLockedChild(t *testing.T) {
-	path := os.Getenv("MECHPATCH_TEST_LOCKS")
-	if path == "" {
-		t.Skip("runs as a child of TestLocked")
-	}
-	f := must(openLocked(path, 0o644))
-	f.WriteString("a line")
-	fmt.Println("locked")
-	io.Copy(io.Discard, os.Stdin)
-	f.Close()
 }
 
 func TestSameName(t *testing.T) {
@@ -244,26 +212,5 @@ func TestSameName(t *testing.T) {
 		if sameName(a, b) != test.same || sameName(b, a) != test.same {
 			t.Errorf("%s and %s: want %v", test.a, test.b, test.same)
 		}
-	}
-}
-
-// TestWritable says beforehand what writing would say, and leaves nothing behind.
-func TestWritable(t *testing.T) {
-	root := folderOf(t, map[string]string{"old": "old", "circle": "-> circle", "to": "-> no/x"})
-	for name, want := range map[string]string{
-		"new": "", "old": "", "no/x": "writing ", "circle": "too many links", "to": "writing ",
-		"": "not a regular file",
-	} {
-		wantError(t, name, writable(filepath.Join(root, name)), want)
-	}
-	wantError(t, "no file", writable(os.DevNull), "")
-	if left := must(os.ReadDir(root)); len(left) != 3 {
-		t.Errorf("left are %q", left)
-	}
-	os.Chmod(root, 0o555)
-	defer os.Chmod(root, 0o755)
-	err := writable(filepath.Join(root, "new"))
-	if os.Getuid() != 0 && runtime.GOOS != "windows" {
-		wantError(t, "a folder to read only", err, "permission denied")
 	}
 }
