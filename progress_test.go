@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestIsTerminal: files, pipes and buffers are none.
-func TestIsTerminal(t *testing.T) {
+// terminal opens something that the system takes for a terminal: files, pipes and buffers are none.
+func terminal(t *testing.T) *os.File {
+	t.Helper()
 	f := must(os.Create(filepath.Join(t.TempDir(), "file")))
 	defer f.Close()
 	r, w, err := os.Pipe()
@@ -22,20 +23,12 @@ func TestIsTerminal(t *testing.T) {
 			t.Errorf("%T is a terminal", w)
 		}
 	}
-	terminal(t)
-}
-
-// terminal opens something that the system takes for a terminal.
-func terminal(t *testing.T) *os.File {
-	t.Helper()
 	for _, name := range []string{"/dev/ptmx", os.DevNull} {
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			continue
-		}
-		t.Cleanup(func() { f.Close() })
-		if isTerminal(f) {
-			return f
+		if f, err := os.OpenFile(name, os.O_RDWR, 0); err == nil {
+			t.Cleanup(func() { f.Close() })
+			if isTerminal(f) {
+				return f
+			}
 		}
 	}
 	t.Skip("no terminal to be had")
