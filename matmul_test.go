@@ -416,6 +416,7 @@ func TestChooseKernel(t *testing.T) {
 
 // Whatever opens a model begins with the kernel that MECHPATCH_KERNEL names, or is refused.
 func TestKernelOfARun(t *testing.T) {
+	elsewhere(t)
 	for _, args := range [][]string{
 		examplePair, {"next", "-e", "a"}, {"tokens", "-model", "circuit", "-e", "a"},
 	} {
