@@ -120,8 +120,8 @@ func checkLean(t *testing.T, path string, offset, length int64, format string, n
 	t.Helper()
 	ck := must(openFile(path, offset, length))
 	defer ck.close()
-	if want := map[string]string{"format": "pt", "source": name,
-		"n_head": "2"}; !reflect.DeepEqual(ck.meta, want) {
+	if want := map[string]string{"format": "pt", "source": name, "n_head": "2",
+		"activation_function": "gelu_new"}; !reflect.DeepEqual(ck.meta, want) {
 		t.Errorf("metadata %v, want %v", ck.meta, want)
 	}
 	m := must(loadModel(ck, 0))

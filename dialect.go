@@ -36,6 +36,7 @@ type Parameters struct {
 	tensors      map[string]Tensor // lm_head.weight only where it is not tied to wte.weight
 	turned       bool              // linear weights are [out, in] in the file: PyTorch's nn.Linear
 	biases       bool              // there are biases
+	said         bool              // something says which activation function it has
 	headCopied   bool              // the file has an lm_head, but it is wte again
 	headAlone    bool              // the file has an lm_head, but no wte
 	masks        bool              // there are causal masks, as minGPT saves them
@@ -140,21 +141,22 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (*Parameters, er
 	return p, nil
 }
 
-// isCausal tells whether of a square mask [1, 1, T, T] the first row lets its first number alone
-// pass and the last row all, which is so for no other mask that is in use.
+// isCausal tells whether a tensor is a mask [1, 1, T, T] by which a position attends to itself and
+// to all before it. Of its T rows nine are looked at, which no other mask in use has alike.
 func isCausal(mask Tensor) bool {
 	n := len(mask.shape)
 	if n < 2 || mask.shape[n-1] != mask.shape[n-2] || len(mask.data) == 0 {
-		return true // whatever it is, no mask
+		return false
 	}
 	T := mask.shape[n-1]
 	size := len(mask.data) / (T * T)
-	passes := func(i int) bool {
-		return bytes.ContainsFunc(mask.data[i*size:][:size], func(r rune) bool { return r != 0 })
-	}
-	for i := range T {
-		if passes(i) != (i == 0) && T > 1 || !passes(T*T-T+i) {
-			return false
+	for i := range 9 {
+		row := i * (T - 1) / 8
+		for col := range T {
+			value := mask.data[(row*T+col)*size:][:size]
+			if passes := slices.Max(value) > 0; passes != (col <= row) {
+				return false
+			}
 		}
 	}
 	return true
@@ -217,8 +219,8 @@ func unknownTensor(name string) error {
 }
 
 // stateDict finds the state dict of a GPT-2 in what a PyTorch file holds: the dict with a key that
-// ends in wte.weight, else the one with the most tensors.
-func stateDict(tree map[string]any) (map[string]any, error) {
+// ends in wte.weight, else the one with the most tensors. note names a model that is passed over.
+func stateDict(tree map[string]any) (state map[string]any, note string, err error) {
 	type place struct {
 		dict map[string]any
 		key  string
@@ -253,30 +255,37 @@ func stateDict(tree map[string]any) (map[string]any, error) {
 		// Of several, an average of the weights beside the model for one, the usual name decides.
 		for _, name := range []string{"", "model", "state_dict", "model_state_dict", "module"} {
 			for _, p := range found {
-				if p.key == name && above == 0 {
-					return p.dict, nil
+				if p.key != name || above > 0 {
+					continue
 				}
+				for _, other := range found {
+					if other.key != name {
+						note = fmt.Sprintf("it holds several models, and %s is taken, not %s",
+							cmp.Or(name, "the outermost"), quote(other.key))
+					}
+				}
+				return p.dict, note, nil
 			}
 		}
 		if len(found) > 1 {
-			return nil, fmt.Errorf("it holds several models, %s and %s: save the state dict of "+
-				"one alone", quote(found[0].key), quote(found[1].key))
+			return nil, "", fmt.Errorf("it holds several models, %s and %s: save the state dict "+
+				"of one alone", quote(found[0].key), quote(found[1].key))
 		}
 		level = next
 	}
 	switch {
 	case len(found) == 1:
-		return found[0].dict, nil
+		return found[0].dict, "", nil
 	case whole:
-		return nil, errors.New("it holds a model saved whole, which only its own program can " +
+		return nil, "", errors.New("it holds a model saved whole, which only its own program can " +
 			"open: save it again there, as torch.save(model.state_dict(), FILE)")
 	case tree["ds_version"] != nil && most == 0:
-		return nil, errors.New("this is a part of a DeepSpeed checkpoint: make one file of it " +
-			"with the zero_to_fp32.py that lies beside it")
+		return nil, "", errors.New("this is a part of a DeepSpeed checkpoint: make one file of " +
+			"it with the zero_to_fp32.py that lies beside it")
 	case most == 0:
-		return nil, errors.New("it holds a dict without tensors, not a state dict")
+		return nil, "", errors.New("it holds a dict without tensors, not a state dict")
 	}
-	return largest, nil
+	return largest, "", nil
 }
 
 // Facts is what is said about a model beside its tensors, by config.json's keys: "n_head".
@@ -370,8 +379,9 @@ const (
 )
 
 // noteHeads keeps a number that a key in any dict gives the heads: where nothing says how many
-// there are, their width does, and anything else forbids to assume it.
-func (f Facts) noteHeads(key string, value any, from string) {
+// there are, their width does, if the model's is said beside it, and anything else forbids to
+// assume it.
+func (f Facts) noteHeads(key string, value any, from string, sized bool) {
 	name := lastPart(key)
 	_, known := factKeys()[name]
 	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
@@ -384,7 +394,7 @@ func (f Facts) noteHeads(key string, value any, from string) {
 		return
 	}
 	about, said := headsUnread, any(true)
-	if slices.Contains(strings.Fields("d_head head_dim head_size dim_head"), name) {
+	if sized && slices.Contains(strings.Fields("d_head head_dim head_size dim_head"), name) {
 		about, said = headWidth, n
 	}
 	if old, twice := f[about]; twice && old.value != said {
@@ -434,10 +444,23 @@ func (f Facts) read(tree any, from, below string) (err error) {
 		if from == configJSON || slices.ContainsFunc(keys, isOwn) {
 			err = f.readConfig(v, from)
 		}
+		sized := slices.ContainsFunc(keys, func(key string) bool {
+			return factKeys()[lastPart(key)].from == "n_embd"
+		})
 		for _, key := range keys {
-			f.noteHeads(key, v[key], from)
+			f.noteHeads(key, v[key], from, sized)
 			place := below + shorten(key)
-			err = cmp.Or(err, f.read(v[key], place, place+"."))
+			text, isText := v[key].(string)
+			ends := func(end string) bool { return strings.HasSuffix(strings.ToLower(key), end) }
+			switch {
+			case isText && slices.ContainsFunc([]string{"name", "dir", "path", "argv"}, ends):
+				// of a run, a file or a folder: whatever it speaks of
+			case isText && !isOwn(key) && saysActivation(key, text):
+				err = cmp.Or(err, fmt.Errorf("%s is %s: only as activation_function, among a "+
+					"configuration's other keys, is it known what it means", place, quote(text)))
+			default:
+				err = cmp.Or(err, f.read(v[key], place, place+"."))
+			}
 		}
 	case []any:
 		if len(v) == 2 { // perhaps an item of a dict's
@@ -461,6 +484,19 @@ func (f Facts) read(tree any, from, below string) (err error) {
 	return err
 }
 
+// saysActivation tells a key that may name the activation function in words that are not its own.
+func saysActivation(key, text string) bool {
+	about := func(part string) bool { return strings.Contains(parted(key), part) }
+	names := func(end string) bool { return strings.HasSuffix(strings.ToLower(text), end) }
+	return slices.ContainsFunc(strings.Fields("_act_ nonlin ffn_type mlp_type"), about) &&
+		slices.ContainsFunc(strings.Fields("lu lu2 lu_squared tanh mish swish sigmoid"), names)
+}
+
+// parted is a key with an underscore on each side and between its parts.
+func parted(key string) string {
+	return "_" + strings.NewReplacer(".", "_", "/", "_", ":", "_").Replace(key) + "_"
+}
+
 // readMetadata adds what a safetensors file's __metadata__ says, where all is text.
 func (f Facts) readMetadata(meta map[string]string) error {
 	tree := map[string]any{}
@@ -471,6 +507,7 @@ func (f Facts) readMetadata(meta map[string]string) error {
 		}
 	}
 	delete(tree, metaTokenizer)
+	delete(tree, "source") // a name
 	return f.read(tree, "its __metadata__", "its __metadata__.")
 }
 
@@ -506,6 +543,11 @@ func parseConfig(data []byte, from string) (Facts, error) {
 var minGPTs = map[string]int{"gpt": 0, "openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16,
 	"gpt2-large": 20, "gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
 
+// nanoGPTs are the keys of nanoGPT's model_args that are no size, and what else does no harm there:
+// any other key is of a program that was changed.
+var nanoGPTs = []string{className, "bias", "dropout", "flash", "flash_attention",
+	"use_flash_attention"}
+
 // gptNames are parts of the names that an architecture which can be computed goes by.
 var gptNames = []string{"gpt2", "nanogpt", "mingpt"}
 
@@ -517,7 +559,7 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 	kind := said["model_type"]
 	size, _ := kind.(string)
 	_, isMinGPT := minGPTs[size]
-	isMinGPT = isMinGPT && (size != "gpt2" || has("block_size"))
+	isMinGPT = isMinGPT && (size != "gpt2" || has("block_size")) && (has("n_head") || is("CfgNode"))
 	isHF := is("GPT2Config") || size == "gpt2" && !isMinGPT
 	noNull := isHF || from == configJSON && kind == nil
 	var fault error
@@ -543,7 +585,8 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 			continue
 		case !ok:
 			_, isDict := value.(map[string]any) // in the outermost dict, parts of another kind
-			if !(from == inItself && isDict) && !harmless(key, value) {
+			own := !is("nanoGPT") || isOff(value) || slices.Contains(nanoGPTs, key)
+			if !(from == inItself && isDict) && !(own && harmless(key, value)) {
 				text, _ := json.Marshal(value)
 				note("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
 					shorten(key), shorten(string(text)))
@@ -693,18 +736,25 @@ func (f Facts) otherThan(others Facts) string {
 // one of trueParts must not be false.
 var (
 	innerWorkings = strings.Fields("attn attention mult scale scaling mup rotary rope alibi " +
+		"softmax loops relu nonlin " +
 		"position pos_emb norm rms ln_ residual gate gating moe expert quant window sparse " +
 		"activation _act_ _afn_ nonlinearity _eps_ _epsilon_ glu softcap soft_cap " +
 		"causal direction prefix_lm pruned adapter encoder_decoder kv_ parallel")
 	trueParts     = strings.Fields("pre_ln pre_norm prenorm causal pos_emb positional")
 	harmlessParts = strings.Fields("__ drop adam _summary_ flash reorder_and_upcast_attn " +
 		"output_attentions attn_implementation grad loss optim batch precision data_ _lr_ " +
-		"multi_gpu multiproc clip_norm norm_clip")
+		"multi_gpu multiproc clip_norm norm_clip warmup parallel_size scale_parameter advantage " +
+		"_log_ init_scale activation_checkpointing")
 )
+
+// isOff tells a value that turns nothing on.
+func isOff(value any) bool {
+	return value == nil || slices.Contains([]string{"false", "0", "0.0", ""}, fmt.Sprint(value))
+}
 
 // harmless tells whether a key of a configuration leaves the numbers as they are.
 func harmless(key string, value any) bool {
-	padded := "_" + key + "_"
+	padded := parted(key)
 	in := func(part string) bool { return strings.Contains(padded, part) }
 	dict, isDict := value.(map[string]any)
 	list, isList := value.([]any)
@@ -717,7 +767,7 @@ func harmless(key string, value any) bool {
 		return value == nil || err == nil && epsilon == openAIs.epsilon
 	case isDict && len(dict) == 1 && dict["version"] != nil: // of a module, beside a state dict
 		return true
-	case value == nil, value == false, isTensor, isDict && len(dict) == 0, isList && len(list) == 0,
+	case isOff(value), isTensor, isDict && len(dict) == 0, isList && len(list) == 0,
 		slices.ContainsFunc(harmlessParts, in):
 		return true
 	case key == "position_embedding_type":

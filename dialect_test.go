@@ -59,7 +59,8 @@ func TestDialects(t *testing.T) {
 			lean := filepath.Join(folder, "lean.safetensors")
 			must(convert(path, lean, asStored, 0, ""))
 			if again := check(lean, 0, 0); again.Config != m.Config || again.Variant != m.Variant ||
-				again.headsAssumed || again.notes != nil {
+				again.headsAssumed || again.notes != nil &&
+				!strings.Contains(fmt.Sprint(m.notes), "nothing says") {
 				t.Errorf("converted: %v %v %q, want %v %v", again.Config, again.Variant,
 					again.notes,
 					m.Config, m.Variant)
@@ -217,7 +218,8 @@ func TestStateDict(t *testing.T) {
 	other := dictOf("step", aTensor, "other", aTensor)
 	module := objectOf("a.B", "_modules", dictOf())
 	open := func(object any) (map[string]any, error) {
-		return stateDict(plainTree(object))
+		state, _, err := stateDict(plainTree(object))
+		return state, err
 	}
 	for name, c := range map[string]struct {
 		object any

@@ -99,9 +99,14 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
-	besides, _ := fs.Glob(os.DirFS(ck.folder), "*.y*ml")
-	besides = append(besides, "args.json", "params.json", "model_config.json", "config.toml",
-		"config.py", "../hparams.yaml")
+	besides := []string{".hydra/config.yaml", "../hparams.yaml"}
+	for _, pattern := range strings.Fields("*.y*ml *.json *.toml *.py *args.txt configs/*.*") {
+		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
+		besides = append(besides, slices.DeleteFunc(names, func(name string) bool {
+			return name == "config.json" || strings.Contains(name, "vocab") ||
+				strings.Contains(name, "token") || strings.Contains(name, ".index.")
+		})...)
+	}
 	if ck.config == nil {
 		besides = append(besides, "../config.json")
 	}
@@ -157,9 +162,12 @@ func (ck *Checkpoint) readTorch(data []byte) error {
 	if err != nil {
 		return err
 	}
-	state, err := stateDict(tree)
+	state, note, err := stateDict(tree)
 	if err != nil {
 		return err
+	}
+	if note != "" {
+		ck.notes = append(ck.notes, note)
 	}
 	ck.torch, ck.factsErr = int64(len(data)), ck.facts.read(tree, inItself, "its ")
 	ck.tensors, err = tensorsOf(state, len(data))
@@ -520,6 +528,8 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	if other == "" || hasUsualName(ck.source) {
 		err = cmp.Or(err, facts.add(ck.config), ck.configErr)
 		other = ""
+	} else {
+		p.notes = append(p.notes, "config.json is not heeded"+other)
 	}
 	if heads != 0 {
 		err = cmp.Or(err, facts.put("n_head", heads, "-heads"))
@@ -545,7 +555,14 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 			"same: a config.json beside the file can, by tie_word_embeddings", wteWeight, lmHead)
 	}
 	v, said := facts.variant()
-	if said || !p.turned {
+	if p.said = said; said {
+		return v, nil
+	}
+	if !p.turned {
+		if p.context != 1024 || p.vocab != 50257 || !openAIsWidth(p.width) {
+			p.notes = append(p.notes, "nothing says what its activation function and its scaling "+
+				"are: they are taken to be GPT-2's own")
+		}
 		return v, nil
 	}
 	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
@@ -561,6 +578,9 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 			"activation_function and n_head beside the file, or take the checkpoint as its " +
 			"trainer saved it")
 	}
+	p.notes = append(p.notes, "nothing says what its activation function is: its weights look "+
+		"like "+map[Activation]string{geluTanh: "minGPT's (gelu_new)",
+		geluExact: "nanoGPT's (gelu)"}[v.activation])
 	return v, nil
 }
 
@@ -580,8 +600,7 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 				"them in %s is not understood: say it as -heads N, or put a config.json with "+
 				"n_head beside the file", unread.from)
 		}
-		switch p.width {
-		case 768, 1024, 1280, 1600:
+		if openAIsWidth(p.width) {
 			p.heads, p.headsAssumed = p.width/64, true
 			return nil
 		}
@@ -595,6 +614,9 @@ func (p *Parameters) settleHeads(facts Facts, other string) error {
 	}
 	return nil
 }
+
+// openAIsWidth tells the widths of OpenAI's own models.
+func openAIsWidth(width int) bool { return slices.Contains([]int{768, 1024, 1280, 1600}, width) }
 
 // param is a parameter that the model has: y = x·W + b, where W is [in, out], or turned, that is
 // [out, in], in the file.
@@ -812,9 +834,8 @@ func (p *Parameters) metadata() map[string]string {
 	if !p.headsAssumed {
 		said["n_head"] = strconv.Itoa(p.heads)
 	}
-	if p.activation != geluTanh {
-		names := map[Activation]string{geluExact: "gelu", relu: "relu"}
-		said["activation_function"] = names[p.activation]
+	if p.said || p.activation != geluTanh {
+		said["activation_function"] = [...]string{"gelu_new", "gelu", "relu"}[p.activation]
 	}
 	if p.epsilon != openAIs.epsilon {
 		said["layer_norm_epsilon"] = fmt.Sprint(p.epsilon)

@@ -462,14 +462,15 @@ func TestHeadsInOtherWords(t *testing.T) {
 		said string
 		want int // 0: refused
 	}{
-		{`{"a": {"d_head": 128}}`, 6},
-		{`{"a": {"dim": 768, "head_size": 128}}`, 6},
+		{`{"a": {"d_head": 128, "d_model": 768}}`, 6},
+		{`{"a": {"dim": 768, "head_size": 128}}`, 0},
 		{`{"n_head": 3, "head_dim": 64}`, 3},
 		{`{"a": {"heads": 6}}`, 6},
 		{`{"lm_head": 5, "a": {"head_lr": 0.1, "value_head": false, "overhead": 3}}`, 12},
 		{`{"a": {"num_attn_heads": 6}}`, 0},
 		{`{"a": {"n_attention_heads": "6"}}`, 0},
-		{`{"a": {"d_head": 100}}`, 0},
+		{`{"a": {"d_head": 100, "n_embd": 768}}`, 0},
+		{`{"a": {"d_head": 128}}`, 0}, // of what?
 		{`{"a": {"d_head": 128}, "b": {"dim_head": 64}}`, 0},
 	} {
 		facts := must(parseConfig([]byte(c.said), "config.json"))
