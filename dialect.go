@@ -372,6 +372,10 @@ func lastPart(key string) string {
 	return key
 }
 
+// scalingUnheeded tells that a configuration is of a transformers that may not have heeded what it
+// says of attention's scale: torch's attention, which 4.44 to 4.57 use by default, was not told.
+const scalingUnheeded = "scaling that may not have been heeded"
+
 // What is said of the heads but is no count of them: how wide one is, and what is not understood.
 const (
 	headWidth   = "d_head"
@@ -585,7 +589,8 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 			continue
 		case !ok:
 			_, isDict := value.(map[string]any) // in the outermost dict, parts of another kind
-			own := !is("nanoGPT") || isOff(value) || slices.Contains(nanoGPTs, key)
+			own := !is("nanoGPT") || isOff(value) || slices.Contains(nanoGPTs, key) ||
+				ownWord(key) != ""
 			if !(from == inItself && isDict) && !(own && harmless(key, value)) {
 				text, _ := json.Marshal(value)
 				note("%s: %s is %s: a GPT-2 with that change cannot be computed here", from,
@@ -628,6 +633,11 @@ func (f Facts) readConfig(said map[string]any, from string) error {
 	}
 	if isHF {
 		facts["model_type"] = Fact{"gpt2", from}
+		minor, v := 0, Variant{}
+		n, _ := fmt.Sscanf(fmt.Sprint(said["transformers_version"]), "4.%d", &minor)
+		if v, _ = facts.variant(); n > 0 && minor >= 44 && (v.unscaled || v.byLayer) {
+			facts[scalingUnheeded] = Fact{true, from}
+		}
 	}
 	if _, ok := facts["activation_function"]; !ok { // each trainer has its own where none is said
 		const tanh, exact = "gelu_new", "gelu"
@@ -792,7 +802,7 @@ const (
 // name, ^ and $ being its ends, or by the bytes that a file begins with.
 var foreignForms = []struct{ names, magics, what string }{
 	{"^adapter_config.json$|^adapter_model.", "", loraAdvice},
-	{".ckpt.index|.ckpt.data-|.ckpt.meta|^hparams.json$|^saved_model.pb$", "", tensorFlow},
+	{".ckpt.index|.ckpt.data-|.ckpt.meta|^saved_model.pb$", "", tensorFlow},
 	{".distcp$|^.metadata$", "", "a checkpoint in PyTorch's distributed form: write it to one " +
 		"file with torch.distributed.checkpoint.format_utils.dcp_to_torch_save"},
 	{".h5$", "\x89HDF", "an HDF5 file (Keras, TensorFlow)" + onlyRead},

@@ -128,6 +128,11 @@ func TestParseConfig(t *testing.T) {
 		{`{"temperature": 0.7, "active": 1, "n_steps": 5, "top_p": 0.9}`, nil},
 		{`{"position_embedding_type": "absolute"}`, nil},
 		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, nil},
+		{`{"model_type": "gpt2", "transformers_version": "4.57.6", "scale_attn_weights": false}`,
+			facts{scalingUnheeded: true}},
+		{`{"model_type": "gpt2", "transformers_version": "5.24.0", "scale_attn_weights": false}`,
+			facts{scalingUnheeded: nil}},
+		{`{"model_type": "gpt2", "transformers_version": "4.57.6"}`, facts{scalingUnheeded: nil}},
 	} {
 		got, err := parseConfig([]byte(c.config), "config.json")
 		wantError(t, c.config, err, "")
@@ -217,8 +222,12 @@ func TestStateDict(t *testing.T) {
 	average := dictOf("transformer.wte.weight", &strided{storage: &storage{}})
 	other := dictOf("step", aTensor, "other", aTensor)
 	module := objectOf("a.B", "_modules", dictOf())
+	var notes []string
 	open := func(object any) (map[string]any, error) {
-		state, _, err := stateDict(plainTree(object))
+		state, note, err := stateDict(plainTree(object))
+		if note != "" {
+			notes = append(notes, note)
+		}
 		return state, err
 	}
 	for name, c := range map[string]struct {
@@ -228,9 +237,10 @@ func TestStateDict(t *testing.T) {
 		"itself": {state, ""},
 		"among others": {dictOf("a", other, "best_val_loss", aTensor, "model", state),
 			""},
-		"under any name":    {dictOf("opt", other, "my net", state), ""},
-		"deep":              {dictOf("x", dictOf("y", dictOf("z", state))), ""},
-		"beside an average": {dictOf("ema", average, "model", state), ""},
+		"under any name":         {dictOf("opt", other, "my net", state), ""},
+		"deep":                   {dictOf("x", dictOf("y", dictOf("z", state))), ""},
+		"beside an average":      {dictOf("ema", average, "model", state), ""},
+		"beside its own average": {dictOf("model", state, "swa_model", average), ""},
 		"too deep": {dictOf("x", dictOf("y", dictOf("z", dictOf("a", state)))),
 			"without tensors"},
 		"two of them": {dictOf("actor", state, "critic", average),
@@ -248,6 +258,11 @@ func TestStateDict(t *testing.T) {
 		if c.err == "" && found["transformer.wte.weight"] != aTensor {
 			t.Errorf("%s: %v", name, found)
 		}
+	}
+	slices.Sort(notes)
+	const note = "it holds several models, and model is taken, not "
+	if !slices.Equal(notes, []string{note + `"ema"`, note + `"swa_model"`}) {
+		t.Errorf("notes %q", notes)
 	}
 	if found, err := open(dictOf("x", int64(1), "other", other)); err != nil || len(found) != 2 {
 		t.Errorf("without a GPT-2: %v, %v", found, err)
@@ -326,7 +341,9 @@ func TestFactsAnywhere(t *testing.T) {
 		"in a list":         {dictOf("configs", listOf(int64(1), config())), ""},
 		"its items": {dictOf("configs", listOf(pyTuple{"n_head", int64(2)}, pyTuple{
 			"activation_function", "relu"}, pyTuple{"scale_attn_by_inverse_layer_idx", true})), ""},
-		"in a tuple":           {dictOf("configs", pyTuple{config()}), ""},
+		"in a tuple": {dictOf("configs", pyTuple{config()}), ""},
+		"beside how it was trained": {dictOf("a", config("warmup_steps", int64(9), "moe", int64(0),
+			"model_parallel_size", int64(1), "run_name", "gpt2-n_head=4")), ""},
 		"with a number as key": {dictOf(int64(0), config()), ""},
 		"flattened": {dictOf("a", dictOf("m.n_head", int64(2), "m/activation_function",
 			"relu", "m.scale_attn_by_inverse_layer_idx", true)), ""},
@@ -371,6 +388,16 @@ func TestFactsAnywhere(t *testing.T) {
 			"n_head is a dict in its a"},
 		"an activation alone": {dictOf("a", dictOf("activation", "relu")),
 			`its a: activation is "relu": a GPT-2 with that change`},
+		"an activation in other words": {dictOf("a", dictOf("mlp", dictOf("act", "ReLU"))),
+			`its a.mlp.act is "ReLU": only as activation_function`},
+		"an activation behind a dot": {dictOf("a", config("model.mlp.act", "relu")),
+			`its a: model.mlp.act is "relu": a GPT-2 with that change`},
+		"a changed nanoGPT": {dictOf("model_args", config("use_softmax1", true)),
+			"its model_args: use_softmax1 is true: a GPT-2 with that change"},
+		"a changed nanoGPT, in words that say nothing": {dictOf("model_args",
+			config("zigzag", int64(8))), "its model_args: zigzag is 8: a GPT-2 with that change"},
+		"a minGPT without a count of heads": {dictOf("args", dictOf("model_type", "gpt2-medium")),
+			`its args: model_type is "gpt2-medium", not gpt2`},
 		"an architecture alone": {dictOf("a", dictOf("architecture", "gpt_bigcode")),
 			`its a: architecture is "gpt_bigcode", not gpt2`},
 		"a change, outermost": {dictOf("n_head", int64(2), "rotary", true),
@@ -400,7 +427,7 @@ func TestFactsAnywhere(t *testing.T) {
 	wantError(t, "metadata", Facts{}.readMetadata(map[string]string{"model_type": "gpt_neo"}),
 		`its __metadata__: model_type is "gpt_neo"`)
 	check(t, Facts{}.readMetadata(map[string]string{metaTokenizer: `{"vocab": {"n_head": 5}}`,
-		"doc": "of n_head and n_layer"}))
+		"doc": "of n_head and n_layer", "source": "gpt2-n_head=4"}))
 }
 
 // TestActivationUnknown refuses nn.Linear's weights of which nothing tells the activation function.
@@ -428,7 +455,8 @@ func TestActivationUnknown(t *testing.T) {
 			facts["activation_function"] = Fact{c.said, "config.json"}
 		}
 		v, err := p.variant(facts)
-		if !says(err, c.err) || err == nil && v.activation != c.want {
+		noted := strings.Contains(fmt.Sprint(p.notes), "nothing says what its activation")
+		if !says(err, c.err) || err == nil && (v.activation != c.want || noted == (c.said != "")) {
 			t.Errorf("%+v: %v, %v", c, v, err)
 		}
 	}

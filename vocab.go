@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -570,7 +571,23 @@ func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 				fail("a vocabulary of SentencePiece or WordPiece, not a byte-level BPE")
 			}
 		}
+		var others []string
+		for _, pattern := range strings.Fields(
+			"*-vocab.json *.tokenizer.json encoder.json vocab.bpe tokenizer/*.json") {
+			names, _ := fs.Glob(os.DirFS(c.folder), pattern)
+			others = append(others, names...)
+		}
+		if strings.HasPrefix(filepath.Base(c.folder), "checkpoint-") { // of a Trainer's
+			for _, name := range []string{"../tokenizer.json", "../vocab.json"} {
+				if isFile(in(name)) {
+					others = append(others, name)
+				}
+			}
+		}
 		switch s.file = c.folder; {
+		case len(others) > 0:
+			fail("%s may be its vocabulary, which is read as tokenizer.json, or vocab.json and "+
+				"merges.txt, beside the weights", quote(others[0]))
 		case !known:
 			fail("the model was made for a %s, and no vocabulary lies beside it", shorten(c.class))
 		case hasVocab || hasMerges:

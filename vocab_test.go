@@ -194,6 +194,8 @@ func TestVocabularyRefused(t *testing.T) {
 			"add_prefix_space"}, // or not: that is in doubt
 		{beside{"vocab.txt": "[UNK]\n"}, "WordPiece"},
 		{beside{"spiece.model": "\n"}, "SentencePiece"},
+		{beside{"esperanto-vocab.json": "{}", "esperanto-merges.txt": ""},
+			`"esperanto-vocab.json" may be its vocabulary`},
 		{beside{"vocab.json": "*"}, "only together"},
 		{beside{"merges.txt": "*"}, "only together"},
 		{beside{"config.json": `{"tokenizer_class": "BertTokenizer"}`}, "BertTokenizer"},

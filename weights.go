@@ -100,7 +100,8 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
 	besides := []string{".hydra/config.yaml", "../hparams.yaml"}
-	for _, pattern := range strings.Fields("*.y*ml *.json *.toml *.py *args.txt configs/*.*") {
+	for _, pattern := range strings.Fields(
+		"*.y*ml *.json *.toml *config*.py *args.txt configs/*.*") {
 		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
 		besides = append(besides, slices.DeleteFunc(names, func(name string) bool {
 			return name == "config.json" || strings.Contains(name, "vocab") ||
@@ -555,6 +556,11 @@ func (p *Parameters) variant(facts Facts) (Variant, error) {
 			"same: a config.json beside the file can, by tie_word_embeddings", wteWeight, lmHead)
 	}
 	v, said := facts.variant()
+	if by, ok := facts[scalingUnheeded]; ok {
+		p.notes = append(p.notes, by.from+" scales attention otherwise, which transformers 4.44 "+
+			"to 4.57 do not heed unless they are told to use eager attention: if the model was "+
+			"trained so, take that out there")
+	}
 	if p.said = said; said {
 		return v, nil
 	}

@@ -241,6 +241,16 @@ func TestLoadVariants(t *testing.T) {
 			add(ck, "h.0.attn.bias", "F32", 1, 1, 3, 3)
 		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
 			`all before it and none behind`},
+		{"a mask of a window, a sink and a row that sees all", func(ck *Checkpoint) {
+			add(ck, "h.0.attn.bias", "U8", 4, 4)
+			copy(ck.tensors[len(ck.tensors)-1].data,
+				"\x01\x00\x00\x00\x01\x01\x00\x00\x01\x00\x01\x00\x01\x01\x01\x01")
+		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
+			`all before it and none behind`},
+		{"slopes in place of a mask", func(ck *Checkpoint) {
+			add(ck, "h.0.attn.bias", "F32", 2)
+		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
+			`all before it and none behind`},
 		{"a mask that lets the future pass", func(ck *Checkpoint) {
 			add(ck, "h.0.attn.bias", "U8", 2, 2)
 			copy(ck.tensors[len(ck.tensors)-1].data, "\x01\x01\x01\x01")
