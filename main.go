@@ -29,8 +29,7 @@ const usage = `mechpatch: activation patching on GPT-2
       run's residual stream put in there. Prints the tokens, the most probable next tokens and
       logit(CORRUPT_ANSWER) - logit(CLEAN_ANSWER) for every cell, and paints the cells.
       -site says what is put in, -to who sees it; -lens, -attention and -direct look without
-      patching. With the texts and the answers swapped it shows what is necessary, not what is
-      sufficient.
+      patching. With texts and answers swapped it shows what is necessary, not what is sufficient.
   mechpatch [flags] -pairs PAIRS
       The same for every line of a file: clean text, corrupt text, clean answer, corrupt answer,
       with tabs between; or lines of JSON in a file named .jsonl. Writes a line of JSON for each,
@@ -38,8 +37,7 @@ const usage = `mechpatch: activation patching on GPT-2
   mechpatch mean [flags] RESULTS...
       The means of results of -pairs, from one file or many, as one run would give them.
   mechpatch next [flags] TEXT.txt [ANSWER...]
-      The most probable next tokens of one text, and the rank of each answer: a help in finding
-      a good pair.
+      The most probable next tokens of one text, and the rank of each answer.
   mechpatch tokens [flags] TEXT.txt
       The tokens of a text and their ids.
   mechpatch fetch [-o FILE] [NAME]
@@ -53,9 +51,8 @@ const usage = `mechpatch: activation patching on GPT-2
 An answer is one token: Jones stands for " Jones", with a leading space, '=Jones' for exactly
 that text, '#5437' for the token with that id; is/was is a set of two, '=33..=99' one of numbers.
 The texts must have equally many tokens. A line break at the end of a file and a byte-order mark
-are not part of the text. After -- nothing is taken for a flag.
+are not part of the text. After -- nothing is taken for a flag. Flags, anywhere on the line:
 
-Flags, anywhere on the line:
 `
 
 // program is one run of the program: where it prints, the files that it reads and writes, and what
@@ -67,7 +64,7 @@ type program struct {
 	files    []fileUse
 	failed   bool // in part, as a note has said
 
-	help, version     bool
+	version           bool
 	model             string
 	inline, offline   bool
 	heads             int
@@ -193,20 +190,16 @@ func (p *program) newFlags() *flag.FlagSet {
 			return errors.New("it is one of " + strings.TrimSpace(strings.Join(values, " ")))
 		})
 	}
-	f.BoolVar(&p.help, "h", false, "show this")
 	f.BoolVar(&p.version, "version", false, "print the version")
 	f.StringVar(&p.model, "model", "", "the `MODEL`: a file of weights or its folder, a name such "+
 		"as gpt2-medium or ORG/NAME, or circuit")
 	f.IntVar(&p.heads, "heads", 0, "the model has `N` attention heads, where its files do not say")
 	f.BoolVar(&p.offline, "offline", false, "do not use the network")
-	f.BoolVar(&p.bosFirst, "bos", false, "put the token that begins a text, GPT-2's "+
-		"<|endoftext|>, before each")
+	f.BoolVar(&p.bosFirst, "bos", false, "put the token that begins a text before each")
 	f.BoolVar(&p.inline, "e", false, "the arguments are the texts themselves, not files' names")
 	f.StringVar(&p.json, "json", "", "write all as JSON to this `FILE`; - is standard output")
-	f.BoolVar(&p.numbers, "ids", false, "texts and answers are token ids, for a model with "+
-		"another kind of tokenizer")
-	f.BoolVar(&p.special, "special", false, "find special tokens, such as <|endoftext|>, in the "+
-		"texts; else their characters are text")
+	f.BoolVar(&p.numbers, "ids", false, "texts and answers are token ids")
+	f.BoolVar(&p.special, "special", false, "find special tokens, such as <|endoftext|>, in texts")
 	choice(&p.reading, "tokenizer", "where libraries differ in how they read a vocabulary: by its "+
 		"`file`, or by the class of its tokenizer", "", "file", "class")
 	f.IntVar(&p.study.top, "top", 20, "list `N` next tokens")
@@ -226,19 +219,19 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.BoolVar(&p.study.lens, "lens", false, "do not patch, but read both runs after every layer "+
 		"(the logit lens)")
 	f.StringVar(&p.study.attention, "attention", "", "do not patch, but show where a `LIST` of "+
-		"heads attends to in both runs: 9.9,10.7, 5 for all of layer 5, or all")
+		"heads attends to: 9.9,10.7, 5 for layer 5, or all")
 	f.BoolVar(&p.study.direct, "direct", false, "do not patch, but show what each part of the "+
-		"model adds to the difference of the answers'\nlogits (direct logit attribution)")
-	choice((*string)(&p.study.metric), "metric", "the `METRIC` that is shown: diff (by default), "+
-		"logit, prob, restored, logprob or kl", metricNames()...)
+		"model adds (direct logit attribution)")
+	metrics := metricNames()
+	choice((*string)(&p.study.metric), "metric", "the `METRIC` that is shown, by default diff: "+
+		strings.Join(metrics, ", "), metrics...)
 	f.StringVar(&p.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
-	f.BoolVar(&p.resume, "resume", false, "go on with the -json FILE of a run over -pairs that "+
-		"broke off, if it has its lines")
+	f.BoolVar(&p.resume, "resume", false, "go on with the -json FILE of a run over -pairs")
 	choice(&p.colorMap, "cmap", "a `MAP` of colours: viridis (by default), or rdbu, centred on "+
 		"the corrupt run or on -range", "viridis", "rdbu")
 	f.IntVar(&p.scale, "scale", 1, "make the picture `N` times as sharp, for print")
-	f.Func("title", "the first line of the picture is this `TEXT`, by default the metric; \"\" is "+
-		"for no lines above the panels", func(text string) error {
+	f.Func("title", "begin the picture with this `TEXT`, by default the metric; with \"\" no "+
+		"lines are above the panels", func(text string) error {
 		p.heading = &text
 		return nil
 	})
@@ -246,8 +239,7 @@ func (p *program) newFlags() *flag.FlagSet {
 		p.parseRange)
 	choice(&p.dtype, "dtype", "the numbers' `FORMAT`: f32, f16 or bf16, by default as they are",
 		"", "f32", "f16", "bf16")
-	f.StringVar(&p.exe, "exe", "", "the `PROGRAM` to copy, a mechpatch for any system, by default "+
-		"this one")
+	f.StringVar(&p.exe, "exe", "", "the `PROGRAM` to copy, for any system, by default this one")
 	return f
 }
 
@@ -300,7 +292,7 @@ func (p *program) parse(args []string) (run func(words []string), words []string
 		most = len(words)
 	}
 	switch {
-	case p.help || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, flag.ErrHelp):
 		return func([]string) { p.printUsage(flags, takes) }, nil
 	case err != nil && strings.HasPrefix(err.Error(), "flag provided but not defined"):
 		err = fmt.Errorf("%w; a word that begins with - is a flag unless it comes after --", err)
@@ -531,9 +523,10 @@ func (p *program) next(words []string) {
 	p.useOutputs()
 	text, m := p.text(words[0], "the text"), p.openModel()
 	t := m.tokenizer
-	ids := get(text.encode(t))
+	ids, notes, err := text.encode(t)
+	try(err)
 	logits := get(m.next(ids))
-	p.notes(text.notes(t), t.notesOnModel())
+	p.notes(notes, t.notesOnModel())
 	top := topTokens(t, logits, p.study.top)
 	r := NextReport{newModelReport(m), TextReport{text.text, ids, t.tokens(ids)}, top, nil,
 		p.origin()}
@@ -555,8 +548,9 @@ func (p *program) next(words []string) {
 func (p *program) tokens(words []string) {
 	p.useOutputs()
 	text, t := p.text(words[0], "the text"), p.textTokenizer()
-	ids := get(text.encode(t))
-	p.notes(text.notes(t), t.notesOnModel())
+	ids, notes, err := text.encode(t)
+	try(err)
+	p.notes(notes, t.notesOnModel())
 	if p.json != "-" {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 	}
@@ -725,19 +719,13 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 // may move the cursor, change the terminal's title or pass for a line of the program's own. What
 // passes are the ends of lines, and the colours of cellPainter.
 func (p *program) print(text string) {
+	shown := func(char string) bool { return char == "\n" || isShown(char) }
 	for i, part := range strings.Split(text, "\x1b[") {
-		if code, rest, ok := strings.Cut(part, "m"); i > 0 && ok &&
-			strings.Trim(code, "0123456789;") == "" {
-			p.stdout.WriteString("\x1b[" + code + "m")
-			part = rest
-		} else if i > 0 {
-			part = "\x1b[" + part
-		}
-		for j, line := range strings.Split(part, "\n") {
-			if j > 0 {
-				p.stdout.WriteByte('\n')
-			}
-			p.stdout.WriteString(inOneLine(line))
+		code, rest, ok := strings.Cut(part, "m")
+		if i > 0 && ok && strings.Trim(code, "0123456789;") == "" {
+			p.stdout.WriteString("\x1b[" + code + "m" + escaped(rest, shown))
+		} else {
+			p.stdout.WriteString(escaped("\x1b["[:min(2*i, 2)]+part, shown))
 		}
 	}
 }

@@ -20,20 +20,15 @@ type Text struct {
 	name, text string
 }
 
-func (t Text) encode(by *tokenizer) ([]int, error) {
-	ids, err := by.encode(t.text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t.name, err)
+// encode gives the text's tokens, and notes on what a user may not expect of them.
+func (t Text) encode(by *tokenizer) (ids []int, notes []string, err error) {
+	if ids, err = by.encode(t.text); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", t.name, err)
 	}
-	return ids, nil
-}
-
-// notes tell what a user may not expect of the text's tokens.
-func (t Text) notes(by *tokenizer) (notes []string) {
 	for _, note := range by.notes(t.text) {
 		notes = append(notes, t.name+": "+note)
 	}
-	return notes
+	return ids, notes, nil
 }
 
 // errUTF16 is what is wrong with a text that Windows wrote in two bytes for each character.
@@ -62,14 +57,14 @@ func newQuestion(
 		answers: [2]string{cleanAnswer, corruptAnswer}}
 	ids := [2]*[]int{&q.clean, &q.corrupt}
 	for i, text := range []Text{clean, corrupt} {
-		var err error
-		if *ids[i], err = text.encode(m.tokenizer); err != nil {
+		encoded, notes, err := text.encode(m.tokenizer)
+		if err == nil && len(encoded) == 0 {
+			err = fmt.Errorf("%s is empty: the model needs at least one token", text.name)
+		}
+		if err != nil {
 			return q, err
 		}
-		if len(*ids[i]) == 0 {
-			return q, fmt.Errorf("%s is empty: the model needs at least one token", text.name)
-		}
-		q.notes = append(q.notes, text.notes(m.tokenizer)...)
+		*ids[i], q.notes = encoded, append(q.notes, notes...)
 	}
 	if len(q.clean) != len(q.corrupt) {
 		part := 0 // where they do
@@ -411,27 +406,21 @@ func (s *Study) targets() ([]Target, error) {
 }
 
 // parseSite reads a site's name, or that of a group of sites.
-func parseSite(name string) (targets []Target, err error) {
+func parseSite(name string) ([]Target, error) {
+	groups := map[string]string{"all": "resid,attn,mlp", "heads": "z,q,k,v,pattern", "head": "z"}
+	if group, ok := groups[name]; ok {
+		return parseList("-site", group, parseSite)
+	}
 	if head, of := strings.CutSuffix(name, ".pattern"); of {
 		h, err := parseHead(head)
 		return []Target{{site: sitePattern, of: &h}}, err
 	}
-	sites := map[string][]Site{
-		"all":   {siteResid, siteAttn, siteMLP},
-		"heads": {siteZ, siteQ, siteK, siteV, sitePattern},
-		"head":  {siteZ},
-	}[name]
-	if site := slices.Index(siteNames, name); site >= 0 {
-		sites = []Site{Site(site)}
+	site := slices.Index(siteNames, name)
+	if site < 0 {
+		return nil, fmt.Errorf("%q is not a site: they are %s, all and heads, and 9.6.pattern "+
+			"for a head", name, strings.Join(siteNames, ", "))
 	}
-	for _, site := range sites {
-		targets = append(targets, Target{site: site})
-	}
-	if sites == nil {
-		err = fmt.Errorf("%q is not a site: they are %s, all and heads, and 9.6.pattern for a head",
-			name, strings.Join(siteNames, ", "))
-	}
-	return targets, err
+	return []Target{{site: Site(site)}}, nil
 }
 
 // String is what the target is called on the command line, and what titles its panel.
@@ -568,34 +557,35 @@ func spans(flag, list string, n int) (all []Span, err error) {
 // parseSpan reads "3", "0:6", "6:" or "1..3", which is patched together.
 func parseSpan(text string, n int) (s Span, together bool, err error) {
 	low, high, together := strings.Cut(text, "..")
-	isRange := false
+	open := false // where the number of an end may be missing
 	if !together {
-		if low, high, isRange = strings.Cut(text, ":"); !isRange {
+		if low, high, open = strings.Cut(text, ":"); !open {
 			high = low
 		}
 	}
-	s = Span{0, cmp.Or(n, math.MaxInt), true}
-	ends := []*int{&s.lo, &s.hi}
-	for i, number := range []string{low, high} {
+	end := func(number string, otherwise int) int {
 		number = strings.TrimSpace(number)
-		if isRange && number == "" {
-			continue
+		v, wrong := strconv.ParseInt(number, 10, 32)
+		switch {
+		case open && number == "":
+			return otherwise
+		case wrong != nil:
+			err = fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, or 6: for all from 6 on",
+				number)
+		case v < 0:
+			return int(v) + n
 		}
-		v, err := strconv.ParseInt(number, 10, 32)
-		if err != nil {
-			return s, together, fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, "+
-				"or 6: for all from 6 on", number)
-		}
-		if *ends[i] = int(v); v < 0 {
-			*ends[i] += n
-		}
+		return int(v)
 	}
-	if !isRange {
+	s = Span{end(low, 0), end(high, cmp.Or(n, math.MaxInt)), true}
+	if !open {
 		s.hi++ // it is the last one
 	}
-	if (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi {
+	switch {
+	case err != nil:
+	case (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi:
 		err = fmt.Errorf("%q holds nothing", text)
-	} else if n > 0 && (min(s.lo, s.hi) < 0 || s.hi > n) {
+	case n > 0 && (min(s.lo, s.hi) < 0 || s.hi > n):
 		err = fmt.Errorf("%q lies outside 0 to %d", text, n-1)
 	}
 	return s, together, err
@@ -630,9 +620,9 @@ func visible(token string) string {
 // inOneLine makes a name or a message fit for one line of a terminal: what cannot be seen, and
 // broken UTF-8, become escapes. Unlike visible it leaves a backslash alone, of which the names of
 // files on Windows are full.
-func inOneLine(s string) string {
-	return escaped(s, func(char string) bool {
-		r, _ := utf8.DecodeRuneInString(char)
-		return strconv.IsPrint(r) && utf8.ValidString(char)
-	})
+func inOneLine(s string) string { return escaped(s, isShown) }
+
+func isShown(char string) bool {
+	r, _ := utf8.DecodeRuneInString(char)
+	return strconv.IsPrint(r) && utf8.ValidString(char)
 }
