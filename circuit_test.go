@@ -26,7 +26,7 @@ func circuitPair(t *testing.T, corrupt string) Pair {
 
 // TestCircuitTruth holds the whole program, from tokens to cells, to what is known of the circuit
 // beforehand: in which cells the clean activation must bring the clean answer back. Everything else
-// must leave the corrupt run as it is.
+// must leave the corrupt run as it is. Of a path to a receiver, no later head is run.
 func TestCircuitTruth(t *testing.T) {
 	m := newCircuit()
 	at := func(heads ...Head) func(l, h int) bool {
@@ -34,46 +34,53 @@ func TestCircuitTruth(t *testing.T) {
 	}
 	for _, c := range []struct {
 		corrupt  string
-		site     Site
+		study    Study
 		restores func(layer, column int) bool
 	}{
-		{exampleCorrupt, siteResid, func(l, p int) bool {
+		{exampleCorrupt, Study{site: "resid"}, func(l, p int) bool {
 			return l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
 		}},
-		{textJessica, siteResid, func(l, p int) bool {
+		{textJessica, Study{site: "resid"}, func(l, p int) bool {
 			return l < previousLayer && p == 0 ||
 				l >= previousLayer && l < inductionLayer && p == 1 || l >= inductionLayer && p == 10
 		}},
-		{exampleCorrupt, siteAttn, at(Head{inductionLayer, 10})},
-		{exampleCorrupt, siteMLP, at()},
-		{exampleCorrupt, siteZ, at(induction)},
-		{exampleCorrupt, siteV, at(induction)},
-		{exampleCorrupt, siteK, at()},
-		{exampleCorrupt, siteQ, at()},
-		{textJessica, siteZ, at(previous, induction)},
-		{textJessica, siteK, at(induction)},
-		{textJessica, siteV, at(previous)},
-		{textJessica, siteQ, at()},
-		{textJessica, sitePattern, at(induction)},
+		{exampleCorrupt, Study{site: "attn"}, at(Head{inductionLayer, 10})},
+		{exampleCorrupt, Study{site: "mlp"}, at()},
+		{exampleCorrupt, Study{site: "z"}, at(induction)},
+		{exampleCorrupt, Study{site: "v"}, at(induction)},
+		{exampleCorrupt, Study{site: "k"}, at()},
+		{exampleCorrupt, Study{site: "q"}, at()},
+		{textJessica, Study{site: "z"}, at(previous, induction)},
+		{textJessica, Study{site: "k"}, at(induction)},
+		{textJessica, Study{site: "v"}, at(previous)},
+		{textJessica, Study{site: "q"}, at()},
+		{textJessica, Study{site: "pattern"}, at(induction)},
+		// From the first name through the previous-token head to the keys of the induction head,
+		// and from there to the logits.
+		{textJessica, Study{to: induction.String() + ".k"}, at(previous)},
+		{textJessica, Study{to: "logits"}, at(induction)},
 	} {
-		t.Run(c.corrupt+", "+c.site.String(), func(t *testing.T) {
-			s := must(m.sweep(circuitPair(t, c.corrupt), patching(c.site), quiet))
-			diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
-			if from, to := diff(s.corrupt), diff(s.clean); from-to < 10 {
-				t.Fatalf("the answers do not part: clean %.2f, corrupt %.2f", to, from)
-			}
-			for l, row := range s.matrices[0] {
-				for col, r := range row {
-					want := 0.
-					if c.restores(l, col) {
-						want = 1
-					}
-					if got := metricRestored.of(r, s.clean, s.corrupt); math.Abs(got-want) > .1 {
-						t.Errorf("layer %d, column %d restores %.3f, want %g", l, col, got, want)
-					}
+		plan := must(c.study.plan(m.Config, 11))
+		s := must(m.sweep(circuitPair(t, c.corrupt), plan, quiet))
+		diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
+		if from, to := diff(s.corrupt), diff(s.clean); from-to < 10 {
+			t.Fatalf("the answers do not part: clean %.2f, corrupt %.2f", to, from)
+		}
+		for l, row := range s.matrices[0] {
+			for col, r := range row {
+				got, want := metricRestored.of(r, s.clean, s.corrupt), 0.
+				if c.restores(l, col) {
+					want = 1
+				}
+				if len(plan.targets[0].to) > 0 && l >= inductionLayer {
+					want = math.NaN()
+				}
+				if math.IsNaN(got) != math.IsNaN(want) || math.Abs(got-want) > .1 {
+					t.Errorf("%+v: layer %d, column %d restores %.3f, want %g", c.study, l, col,
+						got, want)
 				}
 			}
-		})
+		}
 	}
 }
 
@@ -82,8 +89,7 @@ func TestCircuitTruth(t *testing.T) {
 // the clean run's answer is carried over whole. Of the induction head only the query matters.
 func TestCircuitThirdPair(t *testing.T) {
 	m := newCircuit()
-	plan := patching(siteResid, siteQ, siteK, siteV)
-	s := must(m.sweep(circuitPair(t, textQuery), plan, quiet))
+	s := must(m.sweep(circuitPair(t, textQuery), patching(siteResid, siteQ, siteK, siteV), quiet))
 	diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
 	clean, corrupt := diff(s.clean), diff(s.corrupt)
 	if clean > -10 || math.Abs(corrupt) > 8 {
@@ -91,18 +97,14 @@ func TestCircuitThirdPair(t *testing.T) {
 	}
 	for l, row := range s.matrices[0] {
 		for p, r := range row {
-			v, ok := diff(r), false
-			switch {
-			case p == 10 && l < inductionLayer:
-				ok = v > 10
-			case p == 10:
-				ok = math.Abs(v-clean) < 2
-			default:
-				ok = math.Abs(v-corrupt) < 3
+			want, within := corrupt, 3.
+			if p == 10 && l < inductionLayer {
+				want, within = 20, 10
+			} else if p == 10 {
+				want, within = clean, 2
 			}
-			if !ok {
-				t.Errorf("layer %d, position %d: %.2f (clean %.2f, corrupt %.2f)",
-					l, p, v, clean, corrupt)
+			if v := diff(r); math.Abs(v-want) > within {
+				t.Errorf("layer %d, position %d: %.2f, want %.2f", l, p, v, want)
 			}
 		}
 	}
@@ -110,37 +112,6 @@ func TestCircuitThirdPair(t *testing.T) {
 		v := diff(s.matrices[1+i][inductionLayer][inductionHead])
 		if (v > 10) != (site == siteQ) || site != siteQ && math.Abs(v-corrupt) > 3 {
 			t.Errorf("%v of the induction head: %.2f, corrupt %.2f", site, v, corrupt)
-		}
-	}
-}
-
-// TestCircuitPath follows the first name to the answer: through the previous-token head to the keys
-// of the induction head, and from there to the logits.
-func TestCircuitPath(t *testing.T) {
-	m := newCircuit()
-	receiver := Receiver{induction, siteK}
-	for _, c := range []struct {
-		to     []Receiver
-		sender Head
-	}{
-		{[]Receiver{receiver}, previous},
-		{nil, induction},
-	} {
-		plan := Plan{targets: []Target{{site: siteZ, frozen: true, to: c.to}}}
-		s := must(m.sweep(circuitPair(t, textJessica), plan, quiet))
-		for l, row := range s.matrices[0] {
-			for h, r := range row {
-				if c.to != nil && l >= inductionLayer {
-					if r.clean == r.clean {
-						t.Errorf("head %d.%d is run, but does not come before %v", l, h, receiver)
-					}
-					continue
-				}
-				got := metricRestored.of(r, s.clean, s.corrupt)
-				if (math.Abs(got) > .1) != (Head{l, h} == c.sender) {
-					t.Errorf("to %v, head %d.%d restores %.3f", c.to, l, h, got)
-				}
-			}
 		}
 	}
 }

@@ -102,30 +102,24 @@ func TestDirectAddsUp(t *testing.T) {
 func TestLensReport(t *testing.T) {
 	lens := study(t, Study{lens: true, metric: metricProb, top: 5})
 	plain := study(t, Study{site: "resid", metric: metricProb, top: 5})
-	if !reflect.DeepEqual(lens.Clean, plain.Clean) ||
-		!reflect.DeepEqual(lens.Corrupt, plain.Corrupt) {
-		t.Errorf("the plain runs are\n%+v\n%+v, want\n%+v\n%+v",
-			lens.Clean, lens.Corrupt, plain.Clean, plain.Corrupt)
+	lines := strings.Split(strings.TrimSpace(lens.text(nil)), "\n")
+	row := regexp.MustCompile(`^ *11  "(.+?)" +([0-9.]+)  "(.+?)" +([0-9.]+)$`).
+		FindStringSubmatch(lines[len(lines)-1])
+	if len(row) != 5 || len(lens.lens[cleanRun]) != 12 {
+		t.Fatalf("%q", lines)
 	}
-	end, clean, corrupt := len(lens.lens[cleanRun])-1, plain.Clean.Top[0], plain.Corrupt.Top[0]
-	if end != 11 || !reflect.DeepEqual(lens.lens[cleanRun][end], clean) ||
-		!reflect.DeepEqual(lens.lens[corruptRun][end], corrupt) {
-		t.Errorf("the last layer's tokens: %+v", lens.lens)
-	}
-	for p, name := range map[int]string{0: "clean run", 1: "corrupt run"} {
-		title, got := lens.panels[p].title, lens.panels[p].at(11, 10)
-		want := float64([]Number{lens.Clean.Metric, lens.Corrupt.Metric}[p])
-		if title != name || got != want {
-			t.Errorf("panel %d, %s, ends in %g, want %s, %g", p, title, got, name, want)
+	for run, want := range []RunReport{plain.Clean, plain.Corrupt} {
+		got, top := []RunReport{lens.Clean, lens.Corrupt}[run], want.Top[0]
+		last := lens.lens[run][11]
+		shown := row[1+2*run] + row[2+2*run]
+		if !reflect.DeepEqual(got, want) || last != top ||
+			shown != top.Token+fmt.Sprintf("%.4f", top.Prob) {
+			t.Errorf("%s run: %+v, want %+v; in the end %v, %s", runNames[run], got, want, last,
+				shown)
 		}
-	}
-	rows := strings.Split(strings.TrimSpace(lens.text(nil)), "\n")
-	pattern := regexp.MustCompile(`^ *11  "(.+?)" +([0-9.]+)  "(.+?)" +([0-9.]+)$`)
-	row := pattern.FindStringSubmatch(rows[len(rows)-1])
-	want := []string{
-		" Jones", fmt.Sprintf("%.4f", clean.Prob), " Smith", fmt.Sprintf("%.4f", corrupt.Prob),
-	}
-	if row == nil || !slices.Equal(row[1:], want) {
-		t.Errorf("%q, want %q", rows[len(rows)-1], want)
+		panel := lens.panels[run]
+		if panel.title != runNames[run]+" run" || panel.at(11, 10) != float64(want.Metric) {
+			t.Errorf("panel %s ends in %g, want %g", panel.title, panel.at(11, 10), want.Metric)
+		}
 	}
 }
