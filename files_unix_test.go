@@ -176,7 +176,7 @@ func TestPipes(t *testing.T) {
 	}
 	for _, name := range []string{
 		"cache/mechpatch/gpt2.safetensors", repo + "refs/main", weights,
-		"home/.cache/huggingface/token", "work/gpt2.safetensors",
+		"home/.cache/huggingface/token", "bin/gpt2.safetensors",
 	} {
 		d := testDownloader(t, scripted(t, whole).URL)
 		pipe(filepath.Join(filepath.Dir(d.env.home), filepath.FromSlash(name)))

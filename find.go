@@ -103,7 +103,6 @@ type Found struct {
 // cannot tell is empty.
 type Env struct {
 	lookup  func(variable string) (value string, set bool)
-	dir     string // the working directory
 	home    string // the user's home folder
 	cache   string // the program's folder among the user's caches
 	exe     string // the program's own file, where links lead
@@ -113,7 +112,7 @@ type Env struct {
 }
 
 func systemEnv(offline bool) Env {
-	env := Env{lookup: os.LookupEnv, dir: ".", offline: offline}
+	env := Env{lookup: os.LookupEnv, offline: offline}
 	env.home, _ = os.UserHomeDir()
 	if caches, err := os.UserCacheDir(); err == nil {
 		env.cache = filepath.Join(caches, "mechpatch")
@@ -238,7 +237,7 @@ func findNamed(spec, origin string, env Env) (found Found, err error) {
 	if spec == "circuit" {
 		return circuitFound(origin), nil
 	}
-	path := env.inDir(filepath.Clean(spec))
+	path := filepath.Clean(spec)
 	repo, hubErr := parseRepository(spec)
 	info, err := os.Stat(path)
 	missing := errors.Is(err, fs.ErrNotExist) || err != nil && repo.name != ""
@@ -257,7 +256,7 @@ func findNamed(spec, origin string, env Env) (found Found, err error) {
 	}
 	found, err = findHere(repo, env)
 	if by := env.offlineBy(); found.download && by != "" {
-		out := repo.id[strings.Index(repo.id, "/")+1:] // a folder
+		_, out, _ := strings.Cut(repo.id, "/") // a folder
 		if repo.name != "" {
 			out = repo.name + ".safetensors"
 		}
@@ -270,40 +269,41 @@ func findNamed(spec, origin string, env Env) (found Found, err error) {
 // findInFolder finds the weights in a folder that the user named: under their usual names, in a
 // repository's folder of the Hugging Face cache, or the one file there that could be weights.
 func findInFolder(folder string) (path string, err error) {
-	if path, err = weightsIn(folder); errors.Is(err, errNoWeights) {
-		path, err = snapshotWeights(folder, Repository{})
+	defer catchFault(&err)
+	if path = weightsIn(folder); path == "" {
+		path = snapshotWeights(folder, Repository{})
 	}
-	if errors.Is(err, errNoWeights) {
+	if path == "" {
 		path, err = otherWeightsIn(folder)
 	}
 	return path, err
 }
 
-// weightsIn finds the weights in a folder under one of their usual names.
-func weightsIn(folder string) (path string, err error) {
+// weightsIn finds the weights in a folder under one of their usual names; "" is none.
+func weightsIn(folder string) string {
 	for _, name := range weightsNames {
 		path := filepath.Join(folder, name)
 		target, err := filepath.EvalSymlinks(path)
 		if _, linkErr := os.Readlink(path); err != nil && linkErr == nil {
-			return "", fmt.Errorf("%s is a link that leads nowhere from here: copy the folder "+
-				"with cp -aL, or the whole cache", path)
+			fail("%s is a link that leads nowhere from here: copy the folder with cp -aL, or the "+
+				"whole cache", path)
 		}
 		// A link may lead to a file that the hub's own tools are still fetching.
 		if err != nil || !isFile(target) || strings.HasSuffix(target, ".incomplete") {
 			continue
 		}
-		var parts []string
-		if err = nil; isIndex(name) {
-			_, parts, err = readIndex(path)
-		}
-		for _, part := range parts {
-			if !isFile(filepath.Join(folder, part)) {
-				return "", fmt.Errorf("%s: it names %s, which is not there", path, quote(part))
+		if isIndex(name) {
+			_, parts, err := readIndex(path)
+			try(err)
+			for _, part := range parts {
+				if !isFile(filepath.Join(folder, part)) {
+					fail("%s: it names %s, which is not there", path, quote(part))
+				}
 			}
 		}
-		return path, err
+		return path
 	}
-	return "", errNoWeights
+	return ""
 }
 
 // findHere looks for a model on this machine: a published one as a file, then any as a repository's
@@ -315,7 +315,7 @@ func findHere(repo Repository, env Env) (Found, error) {
 	if repo.name != "" {
 		file := repo.name + ".safetensors"
 		places = []place{
-			{env.dir, file, "the working directory"},
+			{".", file, "the working directory"},
 			{filepath.Dir(env.exe), file, "the program's folder"},
 			{env.cache, file, ourCache},
 		}
@@ -330,15 +330,16 @@ func findHere(repo Repository, env Env) (Found, error) {
 		if p.folder == "" { // the system names none
 			continue
 		}
-		path, err := filepath.Join(p.folder, p.name), error(nil)
-		if !isFile(path) {
-			path, err = snapshotWeights(path, repo)
-		}
-		if err == nil {
-			return Found{name: repo.String(), path: path, how: p.how, repo: repo}, nil
-		}
-		if err != errNoWeights {
+		path := filepath.Join(p.folder, p.name)
+		err := caught(func() {
+			if !isFile(path) {
+				path = snapshotWeights(path, repo)
+			}
+		})
+		if err != nil {
 			why = err
+		} else if path != "" {
+			return Found{name: repo.String(), path: path, how: p.how, repo: repo}, nil
 		}
 	}
 	return Found{name: repo.String(), repo: repo, download: true, how: "a download"}, why
@@ -355,8 +356,8 @@ func hubFolder(id string) string { return "models--" + strings.ReplaceAll(id, "/
 //
 // Where no revision is asked for, the first of these is taken that has weights: the commit of a
 // published model, main, and, if nothing says where main stands (files were fetched by their
-// commit), the newest. Where main has moved on, the error names the commit that is there.
-func snapshotWeights(folder string, repo Repository) (path string, err error) {
+// commit), the newest. Where main has moved on, it fails with the commit that is there; "" is none.
+func snapshotWeights(folder string, repo Repository) string {
 	asked, pinned := repo.revision, ""
 	if repo.name != "" {
 		asked, pinned = "", repo.revision
@@ -383,24 +384,24 @@ func snapshotWeights(folder string, repo Repository) (path string, err error) {
 	if asked == "" && !isHex(main) {
 		wanted = len(commits)
 	}
-	err = errNoWeights
+	var why error
 	for i, commit := range commits {
 		if !isHex(commit) { // and so no ".." leads out of the cache
 			continue
 		}
-		path, why := weightsIn(filepath.Join(folder, "snapshots", commit))
-		if why == nil && i < wanted {
-			return path, nil
+		path := ""
+		err := caught(func() { path = weightsIn(filepath.Join(folder, "snapshots", commit)) })
+		if path != "" && i < wanted {
+			return path
 		}
-		if why == nil {
-			why = fmt.Errorf("%s has commit %s, not %s: @%[2]s behind the name asks for it", folder,
+		if path != "" {
+			err = fmt.Errorf("%s has commit %s, not %s: @%[2]s behind the name asks for it", folder,
 				commit, cmp.Or(asked, main))
 		}
-		if err == errNoWeights {
-			err = why
-		}
+		why = cmp.Or(why, err)
 	}
-	return "", err
+	try(why)
+	return ""
 }
 
 // isCommit tells whether s is a commit of git, in full.
@@ -422,21 +423,11 @@ func hubHome(env Env) string {
 	return env.expand(env.get("HF_HOME", filepath.Join(caches, "huggingface")))
 }
 
-// expand puts in a path's ~ and variables, from the working directory on. A variable that is not
-// set stays as it is.
+// expand puts in a path's ~ and variables. A variable that is not set stays as it is.
 func (env Env) expand(path string) string {
 	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || os.IsPathSeparator(rest[0])) {
 		path = env.home + rest
 	}
-	return env.inDir(os.Expand(path, func(name string) string {
-		return env.get(name, "$"+name)
-	}))
-}
-
-// inDir is a path from the working directory on.
-func (env Env) inDir(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(env.dir, path)
+	variable := func(name string) string { return env.get(name, "$"+name) }
+	return filepath.Clean(os.Expand(path, variable))
 }

@@ -20,7 +20,8 @@ const (
 
 // shown is what was found, in words, with its path below root.
 func (f Found) shown(root string) string {
-	path, _ := filepath.Rel(root, f.path)
+	path, _ := filepath.Abs(f.path)
+	path, _ = filepath.Rel(root, path)
 	path = filepath.ToSlash(path)
 	switch {
 	case f.circuit:
@@ -63,8 +64,10 @@ func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, er
 	variables := strings.Fields(words.Replace(c.variables))
 	env := testEnv(t, variables...)
 	env.offline, env.bundled = slices.Contains(variables, "-offline"), bundled
-	env.dir, env.exe = filepath.Join(root, "work"), filepath.Join(root, "bin", "mechpatch")
 	env.home, env.cache = filepath.Join(root, "home"), filepath.Join(root, "cache", "mechpatch")
+	env.exe = filepath.Join(root, "bin", "mechpatch")
+	check(t, os.Mkdir(filepath.Join(root, "work"), 0o755))
+	t.Chdir(filepath.Join(root, "work"))
 	files := map[string]string{}
 	for file := range strings.SplitSeq(c.files, " ") {
 		path, content, _ := strings.Cut(words.Replace(file), "=")
@@ -294,7 +297,8 @@ func TestSumOfBlob(t *testing.T) {
 // the root of the file system.
 func TestFindModelAlone(t *testing.T) {
 	nothing := func(string) (string, bool) { return "", false }
-	env := Env{lookup: nothing, dir: t.TempDir()}
+	env := Env{lookup: nothing}
+	t.Chdir(t.TempDir())
 	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
 		if found := must(findModel(spec, env)); found.shown("") != "download of "+want {
 			t.Errorf("%+v", found)
@@ -337,8 +341,7 @@ func TestParseRepository(t *testing.T) {
 func TestExpand(t *testing.T) {
 	env := testEnv(t, "A=/alpha", "B_1=beta")
 	holds(t, env.expand, map[string]string{
-		"~": env.home, "~/x": env.home + "/x", "x/~": env.dir + "/x/~", "~u/x": env.dir + "/~u/x",
-		"$A/x$B_1": "/alpha/xbeta", "${A}b": "/alphab", "$C/x": env.dir + "/$C/x",
-		"$A": "/alpha", "/$Ax": "/$Ax", "/x": "/x", "": env.dir, "hub": env.dir + "/hub",
+		"~": env.home, "~/x": env.home + "/x", "x/~": "x/~", "~u/x": "~u/x",
+		"$A/x$B_1": "/alpha/xbeta", "${A}b": "/alphab", "$C/x": "$C/x", "/$Ax": "/$Ax", "": ".",
 	})
 }

@@ -179,11 +179,11 @@ func (hub *testHub) requests() string {
 func testEnv(t testing.TB, variables ...string) Env {
 	root := t.TempDir()
 	env := Env{
-		home: filepath.Join(root, "home"), dir: filepath.Join(root, "work"),
+		home:  filepath.Join(root, "home"),
 		cache: filepath.Join(root, "cache", "mechpatch"),
 		exe:   filepath.Join(root, "bin", "mechpatch"),
 	}
-	for _, folder := range []string{env.home, env.dir, env.cache, filepath.Dir(env.exe)} {
+	for _, folder := range []string{env.home, env.cache, filepath.Dir(env.exe)} {
 		check(t, os.MkdirAll(folder, 0o755))
 	}
 	env.lookup = func(name string) (string, bool) {
@@ -891,7 +891,8 @@ func TestPublished(t *testing.T) {
 // TestHubToken looks at where the user's token is from.
 func TestHubToken(t *testing.T) {
 	root := folderOf(t, map[string]string{"home/.cache/huggingface/token": "of_home\n",
-		"work/token": "of_work", "hf/token": "of_hf", "t/x": "of_path\r\n"})
+		"token": "of_work", "hf/token": "of_hf", "t/x": "of_path\r\n"})
+	t.Chdir(root)
 	for _, test := range []struct{ variables, token, from string }{
 		{"", "of_home", "home/.cache/huggingface/token"},
 		{"HF_HOME=ROOT/hf", "of_hf", "hf/token"},
@@ -900,12 +901,12 @@ func TestHubToken(t *testing.T) {
 		{"HF_TOKEN_PATH=ROOT/t/x HF_TOKEN=said", "said", "HF_TOKEN"},
 		{"HF_TOKEN= HUGGING_FACE_HUB_TOKEN=old", "old", "HUGGING_FACE_HUB_TOKEN"},
 		{"HF_TOKEN=\u00a0 HUGGING_FACE_HUB_TOKEN=old HF_HOME=ROOT/hf", "of_hf", "hf/token"},
-		{"HF_TOKEN_PATH=", "", "work"},
-		{"HF_HOME=", "of_work", "work/token"},
+		{"HF_TOKEN_PATH=", "", "."},
+		{"HF_HOME=", "of_work", "token"},
 		{"HF_TOKEN=said HF_HUB_DISABLE_IMPLICIT_TOKEN=1", "", ""},
 	} {
 		env := testEnv(t, strings.Split(strings.ReplaceAll(test.variables, "ROOT", root), " ")...)
-		env.home, env.dir = filepath.Join(root, "home"), filepath.Join(root, "work")
+		env.home = filepath.Join(root, "home")
 		token, from := hubToken(env)
 		from = filepath.ToSlash(strings.TrimPrefix(from, root+string(os.PathSeparator)))
 		if token != test.token || from != test.from {
