@@ -193,6 +193,13 @@ type fault struct{ error }
 
 func fail(format string, args ...any) { panic(fault{fmt.Errorf(format, args...)}) }
 
+// require fails where something does not hold.
+func require(holds bool, format string, args ...any) {
+	if !holds {
+		fail(format, args...)
+	}
+}
+
 func catchFault(err *error) {
 	switch thrown := recover().(type) {
 	case nil:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"math/bits"
 	"reflect"
 	"slices"
 	"strings"
@@ -45,10 +46,19 @@ func isTorch(head []byte) bool {
 // views of data.
 func parseTorch(data []byte) (tree map[string]any, err error) {
 	defer catchFault(&err)
+	read := readStream
 	if bytes.HasPrefix(data, []byte(zipMagic)) {
-		return plainTree(parseTorchZip(data)), nil
+		read = readZip
 	}
-	return plainTree(parseTorchStream(data)), nil
+	storages := map[string]*storage{}
+	object := read(data, storages)
+	for _, key := range sortedKeys(storages) {
+		s := storages[key]
+		require(s.data != nil, "storage %s is missing", quote(key))
+		require(len(s.data) == s.count*s.size, "storage %s has %d bytes: its %d elements need %d",
+			quote(key), len(s.data), s.count, s.count*s.size)
+	}
+	return plainTree(object), nil
 }
 
 // parsePickle returns what a pickle by itself holds, as a tree.
@@ -58,49 +68,33 @@ func parsePickle(data []byte) (tree map[string]any, err error) {
 	return plainTree(object), nil
 }
 
-func parseTorchZip(data []byte) (object any) {
+const saveAlone = "save the state dict alone, where the file came from: " +
+	"torch.save(model.state_dict(), FILE)"
+
+func readZip(data []byte, storages map[string]*storage) (object any) {
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
-	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
-		fail("not a whole PyTorch file: it was cut short, or is damaged")
-	}
-	entries, folder := map[string]*zip.File{}, ""
+	require(err == nil || errors.Is(err, zip.ErrInsecurePath),
+		"not a whole PyTorch file: it was cut short, or is damaged")
+	entries, folder, isProgram := map[string]*zip.File{}, "", false
 	for _, f := range archive.File {
-		if entries[f.Name] != nil {
-			fail("zip entry %s is there twice", quote(f.Name))
-		}
+		require(entries[f.Name] == nil, "zip entry %s is there twice", quote(f.Name))
 		entries[f.Name] = f
 		parent, name, _ := strings.Cut(f.Name, "/")
-		switch {
-		case name == "data.pkl":
+		if name == "data.pkl" {
 			folder = max(folder, parent+"/")
-		case name == "archive_format":
-			fail("this is an exported program (torch.export), not weights alone: save it again " +
-				"where it came from, as torch.save(program.state_dict, FILE)")
-		case name == "constants.pkl":
-			fail("this is a TorchScript program, not weights alone: save it again where it came " +
-				"from, as torch.save(model.state_dict(), FILE)")
-		case strings.HasSuffix(f.Name, ".npy"):
-			fail("this is a NumPy file (npz): only safetensors and PyTorch files can be read")
 		}
+		isProgram = isProgram || name == "archive_format" || name == "constants.pkl"
 	}
-	if folder == "" {
-		fail("a zip file, but not PyTorch's: there is no data.pkl in it")
-	}
-	if order := entries[folder+"byteorder"]; order != nil {
-		if order := zipContent(order, data); string(order) != "little" {
-			fail("its byte order is %s: only little-endian files are read", quote(string(order)))
-		}
-	}
-	storages := map[string]*storage{}
+	require(!isProgram, "this is an exported program (torch.export, TorchScript), not weights "+
+		"alone: %s", saveAlone)
+	require(folder != "", "a zip file, but not PyTorch's: there is no data.pkl in it")
+	order := entries[folder+"byteorder"]
+	require(order == nil || string(zipContent(order, data)) == "little",
+		"its byte order is another: only little-endian files are read")
 	object, _ = unpickle(zipContent(entries[folder+"data.pkl"], data), storages)
-	for _, key := range sortedKeys(storages) {
-		entry, s := entries[folder+"data/"+key], storages[key]
-		if entry == nil {
-			fail("storage %s is missing", quote(key))
-		}
-		if s.data = zipContent(entry, data); len(s.data) != s.count*s.size {
-			fail("storage %s has %d bytes: its %d elements need %d", quote(key), len(s.data),
-				s.count, s.count*s.size)
+	for key, s := range storages {
+		if entry := entries[folder+"data/"+key]; entry != nil {
+			s.data = zipContent(entry, data)
 		}
 	}
 	return object
@@ -112,60 +106,41 @@ func parseTorchZip(data []byte) (object any) {
 func zipContent(f *zip.File, data []byte) []byte {
 	const encrypted = 1
 	start, err := f.DataOffset()
-	size, length := f.UncompressedSize64, int64(len(data))
-	switch {
-	case f.Flags&encrypted != 0 || f.Method != zip.Store || f.CompressedSize64 != size:
-		fail("zip entry %s: compressed or encrypted, which PyTorch never does: pack the file "+
-			"again without compression (zip -0)", quote(f.Name))
-	case err != nil || start < 0 || start > length || size > uint64(length-start):
-		fail("zip entry %s is not where it should be: the file was cut short, or is damaged",
-			quote(f.Name))
-	}
+	size, end := f.UncompressedSize64, int64(len(data))
+	require(f.Flags&encrypted == 0 && f.Method == zip.Store && f.CompressedSize64 == size &&
+		err == nil && start >= 0 && start <= end && size <= uint64(end-start),
+		"zip entry %s: compressed or encrypted, which PyTorch never does, or damaged: pack the "+
+			"file again without compression (zip -0)", quote(f.Name))
 	return data[start:][:size:size]
 }
 
-func parseTorchStream(data []byte) (object any) {
-	const magic = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // 0x1950a86a20f9469cfc6c
+func readStream(data []byte, storages map[string]*storage) (object any) {
+	const magic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // 0x1950a86a20f9469cfc6c
 	const version = int64(1001)
-	if !bytes.Contains(data[:min(len(data), 32)], []byte(magic)) {
-		fail("a pickle, but not a file of torch.save: it does not begin with PyTorch's magic " +
-			"number")
+	next := func() (object any) {
+		object, data = unpickle(data, storages)
+		return object
 	}
-	storages := map[string]*storage{}
-	var pickles [5]any
-	for i := range pickles {
-		pickles[i], data = unpickle(data, storages)
-	}
-	if pickles[1] != any(version) {
-		fail("an unknown version of the stream form: only %d is known", version)
-	}
-	if machine, _ := pickles[2].(pyDict); machine["little_endian"] != true {
-		fail("it does not say little_endian: only little-endian files are read")
-	}
-	keys, ok := pickles[4].(pyList)
-	if !ok {
-		fail("it has no list of its storages")
-	}
+	require(next() == any(magic), "a pickle, but not a file of torch.save: it does not begin with "+
+		"PyTorch's magic number")
+	require(next() == any(version), "an unknown version of the stream form: only %d is known",
+		version)
+	machine, _ := next().(pyDict)
+	require(machine["little_endian"] == true,
+		"it does not say little_endian: only little-endian files are read")
+	object = next()
+	keys, ok := next().(pyList)
+	require(ok, "it has no list of its storages")
 	for _, item := range *keys {
 		key, _ := item.(string)
-		s, ok := storages[key]
-		switch {
-		case !ok:
-			fail("storage %s belongs to no tensor", quote(key))
-		case len(data) < 8 || len(data)-8 < s.count*s.size:
-			fail("the file ends in storage %s", quote(key))
-		case binary.LittleEndian.Uint64(data) != uint64(s.count):
-			fail("storage %s has %d elements where its tensors say %d", quote(key),
-				binary.LittleEndian.Uint64(data), s.count)
-		}
-		s.data, data = data[8:][:s.count*s.size], data[8+s.count*s.size:]
+		s := storages[key]
+		require(s != nil, "storage %s belongs to no tensor", quote(key))
+		require(len(data) >= 8 && binary.LittleEndian.Uint64(data) <= uint64((len(data)-8)/s.size),
+			"the file ends in storage %s", quote(key))
+		end := 8 + s.size*int(binary.LittleEndian.Uint64(data))
+		s.data, data = data[8:end], data[end:]
 	}
-	for _, key := range sortedKeys(storages) {
-		if storages[key].data == nil {
-			fail("storage %s is missing", quote(key))
-		}
-	}
-	return pickles[3]
+	return object
 }
 
 // A storage is a flat array of numbers beside the pickle.
@@ -175,19 +150,13 @@ type storage struct {
 	data        []byte // where the file holds it, once that is known
 }
 
-// storageFormats are the number formats of PyTorch's storage classes in safetensors' terms. Only
-// the first four hold weights; the others are what masks may be made of.
+// storageFormats are the number formats of PyTorch's storage classes in safetensors' terms.
 var storageFormats = map[pyName]string{
-	"torch.FloatStorage":    "F32",
-	"torch.HalfStorage":     "F16",
-	"torch.BFloat16Storage": "BF16",
-	"torch.DoubleStorage":   "F64",
-	"torch.ByteStorage":     "U8",
-	"torch.BoolStorage":     "BOOL",
-	"torch.CharStorage":     "I8",
-	"torch.ShortStorage":    "I16",
-	"torch.IntStorage":      "I32",
-	"torch.LongStorage":     "I64",
+	"torch.FloatStorage": "F32", "torch.HalfStorage": "F16", "torch.BFloat16Storage": "BF16",
+	"torch.DoubleStorage": "F64",
+	// what masks may be made of
+	"torch.ByteStorage": "U8", "torch.BoolStorage": "BOOL", "torch.CharStorage": "I8",
+	"torch.ShortStorage": "I16", "torch.IntStorage": "I32", "torch.LongStorage": "I64",
 }
 
 // A strided tensor is a view of a storage: element [i, j, …] is the storage's element offset +
@@ -196,14 +165,13 @@ type strided struct {
 	storage       *storage
 	offset        int
 	shape, stride []int
+	rowMajor      bool // the elements lie one after the other
 }
 
 // tensorsOf returns the tensors of a state dict, in row-major order. Numbers of other strides are
-// copied, the others stay where they are in the file. size is the file's: tensors may share a
-// storage, as tied ones do, but those of a real file are not many times the file.
+// copied, the others stay where they are in the file. size is the file's: a few bytes may describe
+// a view of any size, but the copies of a real file are no larger than it is.
 func tensorsOf(state map[string]any, size int) ([]Tensor, error) {
-	const most = 8
-	left, copies := most*int64(size), int64(size) // bytes of all tensors, and of those copied
 	var tensors []Tensor
 	for _, name := range sortedKeys(state) {
 		v, ok := state[name].(*strided)
@@ -214,16 +182,13 @@ func tensorsOf(state map[string]any, size int) ([]Tensor, error) {
 		length, err := sizeOf(t.format, t.shape)
 		switch {
 		case err != nil || length == 0:
-		case int64(length) > left:
-			err = fmt.Errorf("with it the tensors, which share numbers, are more than %d times as "+
-				"large as the file", most)
-		case v.rowMajor():
+		case v.rowMajor:
 			t.data = v.storage.data[v.offset*v.storage.size:][:length:length]
-		case int64(length) > copies:
+		case length > size:
 			err = errors.New("the strided tensors together are larger than the file: save them " +
 				"as contiguous()")
 		default:
-			copies -= int64(length)
+			size -= length
 			if err = enoughMemory(uint64(length), "its copy in row-major order"); err == nil {
 				t.data = v.gather(make([]byte, 0, length), v.offset, 0)
 			}
@@ -231,21 +196,9 @@ func tensorsOf(state map[string]any, size int) ([]Tensor, error) {
 		if err != nil {
 			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
 		}
-		left -= int64(length)
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
-}
-
-func (v *strided) rowMajor() bool {
-	step := 1
-	for i := len(v.shape) - 1; i >= 0; i-- {
-		if v.shape[i] != 1 && v.stride[i] != step {
-			return false
-		}
-		step *= v.shape[i]
-	}
-	return true
 }
 
 // gather appends, in row-major order, what the dimensions from axis on hold of a view's elements,
@@ -295,12 +248,10 @@ func (v *strided) gather(out []byte, at, axis int) []byte {
 //
 // The opcodes are described in Python's own pickletools module.
 type pickleMachine struct {
-	program  []byte
-	start    int // of the opcode
-	at       int // the next byte
-	steps    int // done so far
-	stack    []any
-	marks    []int // heights of the stack; the first is its bottom
+	rest     []byte  // of the program
+	steps    int     // done so far
+	stack    []any   // what lies above the last mark,
+	below    [][]any // and what below it and each one before
 	memo     map[uint64]any
 	storages map[string]*storage // those that the pickle has named, by key
 }
@@ -332,46 +283,43 @@ const (
 // unpickle runs the pickle at the beginning of data, and returns its object, and the data that
 // follow it. The storages that it names come to storages.
 func unpickle(data []byte, storages map[string]*storage) (object any, rest []byte) {
-	m := &pickleMachine{
-		program: data[:min(len(data), maxPickle)], marks: []int{0}, memo: map[uint64]any{},
-		storages: storages,
-	}
-	for ; m.steps < maxSteps; m.steps++ {
-		m.start = m.at
-		op := m.take(1)[0]
-		if op == opStop {
-			return m.popN(1)[0], data[m.at:]
+	program := data[:min(len(data), maxPickle)]
+	m := &pickleMachine{rest: program, memo: map[uint64]any{}, storages: storages}
+	at := 0
+	err := caught(func() {
+		for op := byte(opProto); op != opStop; m.steps++ {
+			require(m.steps <= maxSteps, "more than %d opcodes: too long for a state dict",
+				maxSteps)
+			at = len(program) - len(m.rest)
+			op = m.take(1)[0]
+			require(opcodes[op] != nil, "opcode 0x%02x is not one that a state dict needs", op)
+			opcodes[op](m)
 		}
-		if opcodes[op] == nil {
-			m.fail("opcode 0x%02x is not one that a state dict needs", op)
-		}
-		opcodes[op](m)
+	})
+	if err != nil {
+		fail("pickle: byte %d: %w", at, err)
 	}
-	m.fail("more than %d opcodes: too long for a state dict", maxSteps)
-	return nil, nil
-}
-
-func (m *pickleMachine) fail(format string, args ...any) {
-	fail("pickle: byte %d: "+format, append([]any{m.start}, args...)...)
+	return m.top(), data[len(program)-len(m.rest):]
 }
 
 var opcodes = [256]func(m *pickleMachine){
 	opProto: func(m *pickleMachine) { m.take(1) }, // PROTO: opcodes of later ones are refused
+	opStop:  func(m *pickleMachine) { m.top() },   // STOP
 	0x95:    func(m *pickleMachine) { m.take(8) }, // FRAME: how many bytes may be fetched at once
 
-	'N':  func(m *pickleMachine) { m.push(nil) },                             // NONE
-	0x88: func(m *pickleMachine) { m.push(true) },                            // NEWTRUE
-	0x89: func(m *pickleMachine) { m.push(false) },                           // NEWFALSE
-	'K':  func(m *pickleMachine) { m.push(int64(m.uint(1))) },                // BININT1
-	'M':  func(m *pickleMachine) { m.push(int64(m.uint(2))) },                // BININT2
-	'J':  func(m *pickleMachine) { m.push(int64(int32(m.uint(4)))) },         // BININT
-	0x8a: func(m *pickleMachine) { m.push(integer(m.take(m.uint(1)))) },      // LONG1
-	'G':  func(m *pickleMachine) { m.push(bigEndianFloat(m.take(8))) },       // BINFLOAT
-	0x8c: func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) },       // SHORT_BINUNICODE
-	'X':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) },       // BINUNICODE
-	'C':  func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) },       // SHORT_BINBYTES
-	'B':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) },       // BINBYTES
-	'(':  func(m *pickleMachine) { m.marks = append(m.marks, len(m.stack)) }, // MARK
+	'N':  func(m *pickleMachine) { m.push(nil) },                       // NONE
+	0x88: func(m *pickleMachine) { m.push(true) },                      // NEWTRUE
+	0x89: func(m *pickleMachine) { m.push(false) },                     // NEWFALSE
+	'K':  func(m *pickleMachine) { m.push(int64(m.uint(1))) },          // BININT1
+	'M':  func(m *pickleMachine) { m.push(int64(m.uint(2))) },          // BININT2
+	'J':  func(m *pickleMachine) { m.push(int64(int32(m.uint(4)))) },   // BININT
+	0x8a: func(m *pickleMachine) { m.push(m.long(m.uint(1))) },         // LONG1
+	'G':  func(m *pickleMachine) { m.push(m.float()) },                 // BINFLOAT
+	0x8c: func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) }, // SHORT_BINUNICODE
+	'X':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) }, // BINUNICODE
+	'C':  func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) }, // SHORT_BINBYTES
+	'B':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) }, // BINBYTES
+	'(':  func(m *pickleMachine) { m.mark() },                          // MARK
 
 	')':  func(m *pickleMachine) { m.push(pyTuple{}) },       // EMPTY_TUPLE
 	0x85: func(m *pickleMachine) { m.push(m.popN(1)) },       // TUPLE1
@@ -403,126 +351,104 @@ var opcodes = [256]func(m *pickleMachine){
 
 // find pushes a name: module, name.
 func (m *pickleMachine) find(names pyTuple) {
-	module, name := arg[string](m, names[0]), arg[string](m, names[1])
-	if len(module)+len(name) > longestName {
-		m.fail("a name of %d bytes", len(module)+len(name))
-	}
-	m.push(pyName(module + "." + name))
+	name := arg[string](names[0]) + "." + arg[string](names[1])
+	m.steps += len(name) >> 8 // the work of joining long ones, again and again
+	m.push(pyName(name))
 }
 
-// reduce pushes function(*args), for a function that the machine knows; any other ends the program.
+// reduce pushes function(*args), for a function that the machine knows, which are those that a
+// state dict needs, or what trainers keep beside it; any other ends the program. Of objects that
+// hold no weights nothing is kept.
 func (m *pickleMachine) reduce(call pyTuple) {
-	m.push(m.call(arg[pyName](m, call[0]), arg[pyTuple](m, call[1])))
-}
-
-// call knows what a state dict needs, or what trainers keep beside it. Of objects that hold no
-// weights nothing is kept.
-func (m *pickleMachine) call(function pyName, args pyTuple) any {
+	function, args := arg[pyName](call[0]), arg[pyTuple](call[1])
+	var made any
 	switch function {
 	case "torch._utils._rebuild_tensor_v2":
-		return m.tensor(args)
+		made = newStrided(args)
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state":
-		m.length(args, 3, 4) // tensor, requires_grad, hooks; attributes
-		return arg[*strided](m, args[0])
+		made = arg[*strided](pyTupleOf(args, 3, 4)[0]) // requires_grad, hooks; attributes
 	case "torch._tensor._rebuild_from_type_v2":
-		return m.tensorOfType(args)
+		m.steps++                      // one may stand within another
+		inner := pyTupleOf(args, 4, 4) // function, class, arguments, attributes
+		class := arg[pyName](inner[1])
+		require(class != "torch.distributed.tensor.DTensor", "a tensor that is spread over "+
+			"processes (DTensor): save its full_tensor(), or the state dict of "+
+			"get_model_state_dict with full_state_dict=True")
+		require(class == "torch.Tensor" || class == "torch.nn.parameter.Parameter", "a tensor of "+
+			"the class %s, not a plain one: save plain ones, such as its dequantize() or "+
+			"detach().clone()", quote(string(class)))
+		m.reduce(pyTuple{inner[0], inner[2]})
+		return
 	case "collections.OrderedDict":
-		m.length(args, 0, 0)
-		return pyDict{}
+		pyTupleOf(args, 0, 0)
+		made = pyDict{}
 	case "collections.defaultdict", "collections.Counter":
-		return pyDict{}
+		made = pyDict{}
 	case "__builtin__.set", "__builtin__.frozenset", "builtins.set", "_codecs.encode":
 		if len(args) > 0 {
-			return args[0]
+			made = args[0]
 		}
-		return nil
 	case "datetime.datetime", "datetime.timedelta", "torch.serialization._get_layout",
 		"torch.Size", "torch.device":
-		return nil
+	default:
+		fail("it calls %s, which no state dict needs; nothing was run: %s",
+			quote(string(function)), saveAlone)
 	}
-	m.fail("it calls %s, which no state dict needs; nothing was run. Save the state dict alone, "+
-		"where the file came from: torch.save(model.state_dict(), FILE)", quote(string(function)))
-	return nil
+	m.push(made)
 }
 
 // persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
 // count of elements); the older form adds None, or what makes the storage a part of another one.
 func (m *pickleMachine) persistent(value any) any {
-	id := arg[pyTuple](m, value)
+	id := pyTupleOf(value, 4, 6)
 	if len(id) == 4 && id[0] == "module" { // a class with its source, before version 1.6
 		return id[1]
 	}
-	if m.length(id, 5, 6); id[0] != "storage" {
-		m.fail("a persistent id that is not a storage's")
-	}
-	class, key, count := arg[pyName](m, id[1]), arg[string](m, id[2]), m.count(id[4])
-	s := storage{format: storageFormats[class], count: count}
+	require(len(id) > 4 && id[0] == "storage", "a persistent id that is not a storage's")
+	class, key := arg[pyName](id[1]), arg[string](id[2])
+	s := &storage{format: storageFormats[class], count: pyCount(id[4])}
 	s.size = formatBits[s.format] / 8
-	switch {
-	case s.size == 0:
-		m.fail("storage %s is of %s, numbers of a quantized model (float8, qint8) or none: save "+
-			"the weights as float32, float16 or bfloat16", quote(key), quote(string(class)))
-	case len(id) == 6 && id[5] != nil:
-		m.fail("storage %s is a part of another one, as only old versions of PyTorch wrote it: "+
-			"load and save it again with a newer one", quote(key))
-	}
-	known := m.storages[key]
-	if known == nil {
-		m.storages[key] = &s
-		return &s
-	}
-	if known.format != s.format || known.count != s.count {
-		m.fail("storage %s is described in two ways", quote(key))
-	}
+	known := cmp.Or(m.storages[key], s)
+	require(s.size > 0, "storage %s is of %s, numbers of a quantized model (float8, qint8) or "+
+		"none: save the weights as float32, float16 or bfloat16", quote(key), quote(string(class)))
+	require(len(id) == 5 || id[5] == nil, "storage %s is a part of another one, as only old "+
+		"versions of PyTorch wrote it: load and save it again with a newer one", quote(key))
+	require(known.format == s.format && known.count == s.count,
+		"storage %s is described in two ways", quote(key))
+	m.storages[key] = known
 	return known
 }
 
-// tensor stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, requires_grad,
-// hooks, metadata), the last of which newer versions have.
-func (m *pickleMachine) tensor(args pyTuple) *strided {
-	m.length(args, 6, 7)
-	s, offset := arg[*storage](m, args[0]), m.count(args[1])
-	shape, stride := m.counts(args[2]), m.counts(args[3])
-	m.length(args[3].(pyTuple), len(shape), len(shape))
-	if len(args) == 7 && args[6] != nil && len(arg[pyDict](m, args[6])) > 0 {
-		m.fail("a negated or conjugated view: save the tensor's clone()")
-	}
+// newStrided stands for torch._utils._rebuild_tensor_v2(storage, offset, shape, stride,
+// requires_grad, hooks, metadata), the last of which newer versions have.
+func newStrided(args pyTuple) *strided {
+	pyTupleOf(args, 6, 7)
+	s, offset := arg[*storage](args[0]), pyCount(args[1])
+	shape := pyCounts(args[2], 0, 8) // PyTorch's usual ones are no longer
+	stride := pyCounts(args[3], len(shape), len(shape))
+	require(len(args) == 6 || args[6] == nil || len(arg[pyDict](args[6])) == 0,
+		"a negated or conjugated view: save the tensor's clone()")
+	v := &strided{s, offset, shape, stride, true}
 	last, fits := offset, offset < s.count // where the last element is in the storage
-	for i, n := range shape {
+	next := 1                              // the stride of row-major order
+	for i, n := range slices.Backward(shape) {
 		if n > 1 && fits {
 			fits = stride[i] <= (s.count-1-last)/(n-1)
 			last += (n - 1) * stride[i]
+			v.rowMajor = v.rowMajor && stride[i] == next
+			next *= n
 		}
 	}
-	if !fits && !slices.Contains(shape, 0) {
-		m.fail("shape %d with strides %d from %d does not fit into a storage of %d elements", shape,
-			stride, offset, s.count)
-	}
-	return &strided{s, offset, shape, stride}
-}
-
-// tensorOfType stands for torch._tensor._rebuild_from_type_v2(function, type, arguments, state): a
-// tensor with attributes, such as FSDP's, or of a class of its own.
-func (m *pickleMachine) tensorOfType(args pyTuple) any {
-	m.length(args, 4, 4)
-	function, class := arg[pyName](m, args[0]), arg[pyName](m, args[1])
-	switch class {
-	case "torch.Tensor", "torch.nn.parameter.Parameter":
-		return m.call(function, arg[pyTuple](m, args[2]))
-	case "torch.distributed.tensor.DTensor":
-		m.fail("a tensor that is spread over processes (DTensor): save its full_tensor(), or the " +
-			"state dict of get_model_state_dict with full_state_dict=True")
-	}
-	m.fail("a tensor of the class %s, not a plain one: save plain ones, such as its dequantize() "+
-		"or detach().clone()", quote(string(class)))
-	return nil
+	require(fits || slices.Contains(shape, 0), "shape %d with strides %d from %d does not fit "+
+		"into a storage of %d elements", shape, stride, offset, s.count)
+	return v
 }
 
 // newObject pushes an object of a class. What Python would hand to the class is kept: a named
 // tuple's values.
 func (m *pickleMachine) newObject(of pyTuple) {
-	object := pyDict{className: string(arg[pyName](m, of[0]))}
-	if args := arg[pyTuple](m, of[1]); len(args) > 0 {
+	object := pyDict{className: string(arg[pyName](of[0]))}
+	if args := arg[pyTuple](of[1]); len(args) > 0 {
 		object[valuesName] = args
 	}
 	m.push(object)
@@ -533,7 +459,7 @@ func (m *pickleMachine) newObject(of pyTuple) {
 // Those of a plain dict, such as a state dict with the versions of the modules that wrote it, are
 // kept apart from what it holds.
 func (m *pickleMachine) build(state any) {
-	object := arg[pyDict](m, m.top())
+	object := arg[pyDict](m.top())
 	if object[className] == nil {
 		object[attributesName] = state
 		return
@@ -552,81 +478,64 @@ func (m *pickleMachine) build(state any) {
 	}
 }
 
+// extend appends to the list on top of the stack, or to what is a list of an object's.
 func (m *pickleMachine) extend(items []any) {
-	if d, ok := m.top().(pyDict); ok && d[className] != nil {
-		if d[itemsName] == nil { // an object that is a list, too
-			d[itemsName] = new([]any)
-		}
-		list := arg[pyList](m, d[itemsName])
-		*list = append(*list, items...)
-		return
+	list := m.top()
+	if object, ok := list.(pyDict); ok && object[className] != nil {
+		object[itemsName] = cmp.Or(object[itemsName], any(new([]any)))
+		list = object[itemsName]
 	}
-	list := arg[pyList](m, m.top())
-	*list = append(*list, items...)
+	to := arg[pyList](list)
+	*to = append(*to, items...)
 }
 
 // setItems puts key, value, key, value, … into the dict on top of the stack. A key that is no
 // simple value, such as a tuple, becomes "key 0", "key 1", …
 func (m *pickleMachine) setItems(items []any) {
-	d := arg[pyDict](m, m.top())
-	if len(items)%2 != 0 {
-		m.fail("%d keys and values", len(items))
-	}
-	for ; len(items) > 0; items = items[2:] {
-		switch key := items[0].(type) {
+	d := arg[pyDict](m.top())
+	require(len(items)%2 == 0, "%d keys and values", len(items))
+	for item := range slices.Chunk(items, 2) {
+		switch key := item[0].(type) {
 		case string:
 			m.steps += len(key) >> 8 // the work of looking up a long one, again and again
-			d[key] = items[1]
+			d[key] = item[1]
 		case nil, bool, int64, float64:
-			d[fmt.Sprint(key)] = items[1]
+			d[fmt.Sprint(key)] = item[1]
 		default:
-			d[fmt.Sprint("key ", len(d))] = items[1]
+			d[fmt.Sprint("key ", len(d))] = item[1]
 		}
 	}
 }
 
 // arg is a value that must be of the type T.
-func arg[T any](m *pickleMachine, value any) T {
+func arg[T any](value any) T {
 	t, ok := value.(T)
 	if !ok {
-		m.fail("%s in place of %s", pyKind(value), pyKind(t))
+		fail("%s in place of %s", pyKind(value), pyKind(t))
 	}
 	return t
 }
 
-// length checks how many values a tuple has.
-func (m *pickleMachine) length(t pyTuple, least, most int) {
-	if len(t) < least || len(t) > most {
-		m.fail("a tuple of %d, not of %d to %d", len(t), least, most)
-	}
+// pyTupleOf is a tuple that must have so many values.
+func pyTupleOf(value any, least, most int) pyTuple {
+	t := arg[pyTuple](value)
+	n := len(t)
+	require(least <= n && n <= most, "a tuple of %d, not of %d to %d", n, least, most)
+	return t
 }
 
-// count is an integer that is not negative, small enough for a count of bytes of such elements.
-func (m *pickleMachine) count(value any) int {
-	n := arg[int64](m, value)
-	if n < 0 || n > math.MaxInt/8 {
-		m.fail("%d is no count", n)
-	}
+// pyCount is an integer that is not negative, small enough for a count of bytes of such elements.
+func pyCount(value any) int {
+	n := arg[int64](value)
+	require(0 <= n && n <= math.MaxInt/8, "%d is no count", n)
 	return int(n)
 }
 
-// counts is a tuple of them, no longer than PyTorch's usual shapes.
-func (m *pickleMachine) counts(value any) []int {
-	t := arg[pyTuple](m, value)
-	m.length(t, 0, 8)
-	n := make([]int, len(t))
-	for i := range t {
-		n[i] = m.count(t[i])
+func pyCounts(value any, least, most int) (n []int) {
+	for _, item := range pyTupleOf(value, least, most) {
+		n = append(n, pyCount(item))
 	}
 	return n
-}
-
-func (m *pickleMachine) recall(slot uint64) {
-	value, ok := m.memo[slot]
-	if !ok {
-		m.fail("memo slot %d is empty", slot)
-	}
-	m.push(value)
 }
 
 func (m *pickleMachine) push(value any) { m.stack = append(m.stack, value) }
@@ -634,75 +543,70 @@ func (m *pickleMachine) push(value any) { m.stack = append(m.stack, value) }
 // top returns the object on top of the stack. What lies below the last mark belongs to the opcode
 // that will take the mark.
 func (m *pickleMachine) top() any {
-	if len(m.stack) == m.floor() {
-		m.fail("the stack is empty")
-	}
+	require(len(m.stack) > 0, "the stack is empty")
 	return m.stack[len(m.stack)-1]
 }
 
 func (m *pickleMachine) popN(n int) []any {
 	at := len(m.stack) - n
-	if at < m.floor() {
-		m.fail("the stack is too short")
-	}
+	require(at >= 0, "the stack is too short")
 	items := slices.Clone(m.stack[at:])
 	m.stack = m.stack[:at]
 	return items
 }
 
+func (m *pickleMachine) mark() { m.below, m.stack = append(m.below, m.stack), nil }
+
 // popMark pops everything above the last mark, and the mark.
 func (m *pickleMachine) popMark() []any {
-	if len(m.marks) == 1 {
-		m.fail("there is no mark")
-	}
-	items := m.popN(len(m.stack) - m.floor())
-	m.marks = m.marks[:len(m.marks)-1]
+	last := len(m.below) - 1
+	require(last >= 0, "there is no mark")
+	items := m.stack
+	m.stack, m.below = m.below[last], m.below[:last]
 	return items
 }
 
-func (m *pickleMachine) floor() int { return m.marks[len(m.marks)-1] }
-
-func (m *pickleMachine) take(n uint64) []byte {
-	if n > uint64(len(m.program)-m.at) {
-		m.fail("the pickle ends in the middle")
-	}
-	m.at += int(n)
-	return m.program[m.at-int(n) : m.at]
+func (m *pickleMachine) recall(slot uint64) {
+	value, ok := m.memo[slot]
+	require(ok, "memo slot %d is empty", slot)
+	m.push(value)
 }
 
-// uint reads a little-endian integer of size bytes, at most 8.
+func (m *pickleMachine) take(n uint64) (taken []byte) {
+	require(n <= uint64(len(m.rest)), "the pickle ends in the middle")
+	taken, m.rest = m.rest[:n], m.rest[n:]
+	return taken
+}
+
+// line is a text up to the end of its line.
+func (m *pickleMachine) line() string {
+	line, rest, ok := bytes.Cut(m.rest, []byte("\n"))
+	require(ok, "a name has no end")
+	m.rest = rest
+	return string(line)
+}
+
+// uint is a little-endian integer of size bytes, at most 8.
 func (m *pickleMachine) uint(size uint64) uint64 {
 	var number [8]byte
 	copy(number[:], m.take(size))
 	return binary.LittleEndian.Uint64(number[:])
 }
 
-const longestName = 1000
-
-// line reads a name up to the end of its line.
-func (m *pickleMachine) line() string {
-	end := bytes.IndexByte(m.program[m.at:min(len(m.program), m.at+longestName)], '\n')
-	if end < 0 {
-		m.fail("a name has no end")
+// long is a little-endian integer in two's complement. One of more than 8 bytes, with which nobody
+// counts, remains bytes.
+func (m *pickleMachine) long(size uint64) any {
+	if size > 8 {
+		return string(m.take(size))
 	}
-	return strings.TrimSuffix(string(m.take(uint64(end)+1)), "\n")
+	unused := 64 - 8*size
+	return int64(m.uint(size)<<unused) >> unused // extends the sign
 }
 
-// integer is a little-endian integer in two's complement. One of more than 8 bytes, with which
-// nobody counts, remains bytes.
-func integer(b []byte) any {
-	if len(b) > 8 {
-		return string(b)
-	}
-	var n int64
-	for i, c := range b {
-		n |= int64(c) << (8 * i)
-	}
-	unused := 64 - 8*len(b)
-	return n << unused >> unused // extends the sign
+// float is a big-endian one.
+func (m *pickleMachine) float() float64 {
+	return math.Float64frombits(bits.ReverseBytes64(m.uint(8)))
 }
-
-func bigEndianFloat(b []byte) float64 { return math.Float64frombits(binary.BigEndian.Uint64(b)) }
 
 // plainTree is what the machine has made as JSON would have it: dicts and lists; an object is a
 // dict of its attributes. What occurs twice stands where it is met first, in the order of the keys:
@@ -712,20 +616,15 @@ func plainTree(object any) map[string]any {
 	seen := map[uintptr]bool{}
 	var plain func(value any, depth int) any
 	plain = func(value any, depth int) any {
-		var items []any
+		if list, ok := value.(pyList); ok {
+			value = *list
+		}
 		dict, isDict := value.(pyDict)
-		switch v := value.(type) {
-		case pyDict:
-		case pyList:
-			items = *v
-		case pyTuple:
-			items = v
-		default:
+		items, _ := value.([]any)
+		if !isDict && len(items) == 0 {
 			return value
 		}
-		if depth > deepest {
-			fail("what it holds is nested more than %d deep", deepest)
-		}
+		require(depth <= deepest, "what it holds is nested more than %d deep", deepest)
 		at := reflect.ValueOf(value).Pointer()
 		if seen[at] {
 			return nil
@@ -734,33 +633,24 @@ func plainTree(object any) map[string]any {
 		for _, key := range sortedKeys(dict) {
 			dict[key] = plain(dict[key], depth+1)
 		}
+		for i, item := range items {
+			items[i] = plain(item, depth+1)
+		}
 		if inner, ok := dict["_val"]; ok { // a value of OmegaConf's
 			return inner
 		}
-		if isDict {
-			return dict
-		}
-		list := make([]any, len(items))
-		for i, item := range items {
-			list[i] = plain(item, depth+1)
-		}
-		return list
+		return value
 	}
 	tree, ok := plain(object, 0).(map[string]any)
-	if !ok {
-		fail("it holds %s, not a state dict", pyKind(object))
-	}
+	require(ok, "it holds %s, not a state dict", pyKind(object))
 	return tree
 }
 
-var pyKinds = map[reflect.Type]string{
-	reflect.TypeFor[pyTuple]():  "a tuple",
-	reflect.TypeFor[pyList]():   "a list",
-	reflect.TypeFor[pyDict]():   "a dict",
-	reflect.TypeFor[pyName]():   "a name",
-	reflect.TypeFor[string]():   "text",
-	reflect.TypeFor[*storage](): "a storage",
-	reflect.TypeFor[*strided](): "a tensor",
+func pyKind(value any) string {
+	return cmp.Or(map[reflect.Type]string{
+		reflect.TypeFor[pyTuple](): "a tuple", reflect.TypeFor[pyList](): "a list",
+		reflect.TypeFor[pyDict](): "a dict", reflect.TypeFor[pyName](): "a name",
+		reflect.TypeFor[string](): "text", reflect.TypeFor[*storage](): "a storage",
+		reflect.TypeFor[*strided](): "a tensor",
+	}[reflect.TypeOf(value)], "a plain value")
 }
-
-func pyKind(value any) string { return cmp.Or(pyKinds[reflect.TypeOf(value)], "a plain value") }
