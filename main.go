@@ -448,9 +448,9 @@ func (p *program) patchPairs() {
 	m := p.openModel()
 	get(spans("-layers", p.study.layers, m.layers))
 	bar := newProgress(p.stderr)
-	means := p.newMeans(name, bar.clear)
-	pairs := &Pairs{means, &p.study, m, bar.share}
-	p.endMeans(means, pairs.run(file))
+	pairs := p.newPairs(name, bar.clear)
+	pairs.study, pairs.model, pairs.progress = &p.study, m, bar.share
+	p.endPairs(pairs, pairs.run(file))
 }
 
 // mean joins results of many runs over pairs.
@@ -459,25 +459,25 @@ func (p *program) mean(words []string) {
 	for _, name := range words {
 		try(p.use("the results", name, false))
 	}
-	means := p.newMeans("the results", func() {})
+	pairs := p.newPairs("the results", func() {})
 	var err error
 	for i := 0; i < len(words) && err == nil; i++ {
-		err = means.readResults(words[i])
+		err = pairs.readResults(words[i])
 	}
-	if err == nil && means.pairs == 0 {
+	if err == nil && pairs.pairs == 0 {
 		err = errors.New("mean: there is no result of a pair in these files")
 	}
-	p.endMeans(means, err)
+	p.endPairs(pairs, err)
 }
 
-// newMeans opens the file of results, or else standard output. clear makes room for a note.
-func (p *program) newMeans(name string, clear func()) *Means {
-	means := &Means{name: name, origin: p.origin(), kinds: map[string]int{}, of: map[int]*Mean{}}
-	means.note = func(what error) {
+// newPairs opens the file of results, or else standard output. clear makes room for a note.
+func (p *program) newPairs(name string, clear func()) *Pairs {
+	pairs := newPairs(name, p.origin())
+	pairs.note = func(what error) {
 		clear()
 		p.note(what)
 	}
-	means.out = &lineFile{print: func(line []byte) error {
+	pairs.out = &lineFile{print: func(line []byte) error {
 		p.output("-", func(w io.Writer) error {
 			_, err := w.Write(line)
 			return err
@@ -489,28 +489,31 @@ func (p *program) newMeans(name string, clear func()) *Means {
 	}}
 	if p.json != "" && p.json != "-" {
 		try(p.use("-json's", absolute(p.json)+".partial", true))
-		means.out = get(openLines(p.json, p.resume))
+		pairs.out = get(openLines(p.json, p.resume))
 	}
-	return means
+	return pairs
 }
 
-// endMeans is the end of every run over pairs or results: the means follow the lines, the file of
+// endPairs is the end of every run over pairs or results: the means follow the lines, the file of
 // these gets its name, and the means are painted. err is what has ended the run early.
-func (p *program) endMeans(means *Means, err error) {
-	try(means.end(err))
+func (p *program) endPairs(pairs *Pairs, err error) {
+	try(pairs.finish(err))
+	var figures map[string]*Figure
+	if p.image != "" {
+		figures = pairs.figures(p.image, p.style)
+	}
 	var failed []error
-	files, figures := means.figures(p.image, p.style)
-	for i := 0; i < len(files) && p.image != ""; i++ {
+	for _, file := range sortedKeys(figures) {
 		var err error
-		if len(files) > 1 { // the names are known only now
-			err = p.use("-o's", files[i], true)
+		if file != p.image { // the names are known only now
+			err = p.use("-o's", file, true)
 		}
 		if err == nil {
-			err = p.output(files[i], figures[i].write)
+			err = p.output(file, figures[file].write)
 		}
 		failed = append(failed, err)
 	}
-	try(errors.Join(append(failed, means.incomplete())...))
+	try(errors.Join(append(failed, pairs.incomplete())...))
 }
 
 // next shows the most probable next tokens of one text.

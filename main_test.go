@@ -108,9 +108,8 @@ func TestPictureFlags(t *testing.T) {
 		"-scale 2":            {colorMap: "viridis", scale: 2},
 		"-scale 3 -cmap rdbu": {colorMap: "rdbu", scale: 3},
 	} {
-		_, figures := means.figures("-", look)
 		for line, figure := range map[string]*Figure{
-			"PAIR": r.figure(look), "-pairs pairs.tsv": figures[0],
+			"PAIR": r.figure(look), "-pairs pairs.tsv": means.figures("-", look)["-"],
 		} {
 			var want strings.Builder
 			check(t, figure.write(&want))

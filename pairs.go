@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"math/bits"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,12 +22,25 @@ import (
 // equal length. The means are made of the lines themselves, so that they are the same whether one
 // run has written these, one that broke off and another that went on, or many machines.
 
-// Pairs is a run over a file of pairs.
+// Pairs is a run over a file of pairs, or over results of such runs.
 type Pairs struct {
-	*Means
+	name     string // of the file of pairs, or of the results
+	origin   Origin
 	study    *Study
-	model    *Model
+	model    *Model // of results, what they say about theirs; nil before the first one
 	progress func(done float64)
+	note     func(error)
+	out      *lineFile
+
+	pairs, resumed, failed int            // resumed: taken over from an earlier run
+	kinds                  map[string]int // of how many pairs there were notes of each kind
+	common                 Line           // what all lines have in common
+	means                  map[int]*Mean  // by token count
+}
+
+func newPairs(name string, origin Origin) *Pairs {
+	return &Pairs{name: name, origin: origin, study: &Study{metric: metricDiff},
+		kinds: map[string]int{}, means: map[int]*Mean{}}
 }
 
 // run answers every line. A pair that cannot be run is noted, and the others are run all the same.
@@ -53,71 +66,73 @@ func (s *Pairs) run(in io.Reader) error {
 // mean. Its error ends the run.
 func (s *Pairs) answer(n int, line string) error {
 	where := fmt.Sprintf("%s:%d", s.name, n)
-	failed := func(err error) error {
-		s.failed++
-		s.note(fmt.Errorf("%s: %w", where, err))
-		return nil
-	}
-	q, own, err := s.question(where, line)
-	if err != nil {
-		return failed(err)
-	}
-	var r *Report
-	there := s.out.earlier != nil && string(s.out.earlier["line"]) == strconv.Itoa(n)
-	if there {
-		r, err = s.study.newReport(s.model, q)
-	} else {
-		r, err = s.study.run(s.model, q, s.progress)
-	}
-	if err != nil {
-		return failed(err)
-	}
-	if !there {
-		s.tell(where, q.spaceNotes(&r.baselines)...)
-	}
-	r.Line, r.own, r.Origin = n, own, s.origin
+	there := string(s.out.earlier["line"]) == strconv.Itoa(n)
 	var text bytes.Buffer
-	if err := r.writeJSON(&text); err != nil {
-		return failed(err)
-	}
+	var notes []string
+	failed := caught(func() {
+		fields, own, odd, err := s.study.fields(s.name, line)
+		try(err)
+		notes = odd
+		clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
+		q := get(newQuestion(s.model, clean, corrupt, fields[2], fields[3], s.study.metric))
+		notes = append(notes, q.notes...)
+		var r *Report
+		if there {
+			r = get(s.study.newReport(s.model, q))
+		} else {
+			r = get(s.study.run(s.model, q, s.progress))
+			notes = append(notes, q.spaceNotes(&r.baselines)...)
+		}
+		r.Line, r.own, r.Origin = n, own, s.origin
+		try(r.writeJSON(&text))
+	})
 	switch {
+	case failed != nil:
+		s.tell(where, notes)
+		s.failed++
+		s.note(fmt.Errorf("%s: %w", where, failed))
+		return nil
 	case there:
-		err = s.out.check(text.Bytes(), where, min(s.study.top, s.model.vocab))
-		if err == nil {
-			err = s.addLine(where, s.out.earlier)
+		s.resumed++ // its notes are those of the earlier run
+		err := s.out.check(text.Bytes(), where, min(s.study.top, s.model.vocab))
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			err = s.out.advance()
+		if _, err := s.add(s.out.earlier); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
 		}
-		return err
+		return s.out.advance()
 	case s.out.earlier != nil:
 		return s.out.differs("has no result of " + where + ", but one of a later pair")
 	}
-	if err := s.out.write(text.Bytes()); err != nil {
-		return err
+	err := s.out.write(text.Bytes())
+	if err == nil {
+		err = s.addText(where, text.Bytes(), notes)
 	}
-	return s.add(where, text.Bytes())
+	return err
 }
 
-// question reads a pair, with the keys of the user's own, and notes what is odd about it.
-func (s *Pairs) question(where, line string) (q Question, own string, err error) {
-	var fields, notes []string
-	if isJSONLines(s.name, line) {
-		fields, own, notes, err = s.study.jsonFields(line)
-	} else {
-		fields, notes, err = s.study.tabFields(line)
+// tell notes what is odd about a pair. The first few notes of a kind are shown, and the end of the
+// run sums all of them up.
+func (s *Pairs) tell(where string, notes []string) {
+	var kinds []string // a pair counts once
+	for _, note := range notes {
+		kind := lastDetail.ReplaceAllString(detail.ReplaceAllString(note, "…"), "")
+		if !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+			s.kinds[kind]++
+		}
+		if s.kinds[kind] <= fewNotes {
+			s.note(fmt.Errorf("%s: %s", where, note))
+		}
 	}
-	if err != nil {
-		return q, own, err
-	}
-	clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
-	q, err = newQuestion(s.model, clean, corrupt, fields[2], fields[3], s.study.metric)
-	if err == nil {
-		notes = append(notes, q.notes...)
-	}
-	s.tell(where, notes...)
-	return q, own, err
 }
+
+const fewNotes = 3
+
+// What differs between notes of a kind: texts and numbers, and a clause that ends in one.
+var detail, lastDetail = regexp.MustCompile(`"(\\.|[^"\\])*"|-?[0-9][0-9.]*`),
+	regexp.MustCompile(`[:,][^:,]*…$`)
 
 // eachLine calls f for every line of the file of this name, without the line's end, until f fails.
 func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) error) error {
@@ -147,38 +162,53 @@ func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) 
 	return nil
 }
 
-// isJSONLines tells whether a line of a file is JSON: by the file's name, or where it has none by
-// the line.
-func isJSONLines(name, line string) bool {
-	if name == standardInput {
-		return strings.HasPrefix(line, `{"`)
-	}
-	return strings.EqualFold(filepath.Ext(name), ".jsonl")
-}
-
 // standardInput is what standard input is called in notes and errors.
 const standardInput = "standard input"
+
+// fields reads a line of a file of pairs: clean text, corrupt text, clean answer, corrupt answer.
+// An answer that the metric does without may be missing. own is what else the line has, for the
+// result. The line is JSON by the file's name, or where it has none by itself.
+func (s *Study) fields(file, line string) (fields []string, own string, notes []string, err error) {
+	least, likeJSON := 2+s.metric.row().answers, strings.HasPrefix(line, `{"`)
+	if strings.EqualFold(filepath.Ext(file), ".jsonl") || file == standardInput && likeJSON {
+		return jsonFields(line, least)
+	}
+	fields = strings.Split(line, "\t")
+	for len(fields) >= least && len(fields) < 4 {
+		fields = append(fields, "")
+	}
+	quoted := func(field string) bool {
+		return len(field) > 1 && field[0] == '"' && field[len(field)-1] == '"'
+	}
+	switch {
+	case len(fields) == 1 && likeJSON:
+		err = errors.New("this looks like JSON, which is read from a file named .jsonl")
+	case len(fields) != 4:
+		err = fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
+			"corrupt text, clean answer, corrupt answer", count(len(fields), "field"))
+	case slices.ContainsFunc(fields, quoted):
+		notes = []string{"fields are not quoted here: " +
+			"the quotation marks around this line's are taken for part of them"}
+	}
+	return fields, "", notes, err
+}
 
 // resultKeys are the keys of a line of results.
 const resultKeys = " line model metric site to answer clean corrupt rows columns version command " +
 	"bos layers positions matrix matrices logits mean "
 
-// jsonFields reads a line of JSON: clean text, corrupt text, clean answer, corrupt answer. An
-// answer that the metric does without may be missing. Other keys are a user's own: own is what they
-// are in the result, as they were written.
-func (s *Study) jsonFields(line string) (fields []string, own string, notes []string, err error) {
+// jsonFields is fields of a line of JSON. Other keys are a user's own: own is what they are in the
+// result, as they were written.
+func jsonFields(line string, least int) (fields []string, own string, notes []string, err error) {
 	defer catchFault(&err)
-	said, err := parseJSON([]byte(line))
+	said := get(parseJSON([]byte(line)))
 	var object map[string]json.RawMessage // as it is written
-	if err = cmp.Or(err, json.Unmarshal([]byte(line), &object)); err != nil {
-		return nil, "", nil, err
-	}
+	try(json.Unmarshal([]byte(line), &object))
 	keys := []string{"clean", "corrupt", "clean_answer", "corrupt_answer"}
-	fields = make([]string, 4)
 	for i, key := range keys {
-		fields[i] = as[string](said[key], key)
-		if said[key] == nil && i < 2+s.metric.row().answers {
-			return nil, "", nil, fmt.Errorf("it has no %q", key)
+		fields = append(fields, as[string](said[key], key))
+		if said[key] == nil && i < least {
+			fail("it has no %q", key)
 		}
 	}
 	for _, key := range sortedKeys(object) {
@@ -194,95 +224,76 @@ func (s *Study) jsonFields(line string) (fields []string, own string, notes []st
 	return fields, own, notes, nil
 }
 
-// tabFields splits a line at its tabs. A metric that needs fewer answers does with fewer fields.
-func (s *Study) tabFields(line string) (fields, notes []string, err error) {
-	fields = strings.Split(line, "\t")
-	if len(fields) >= 2+s.metric.row().answers && len(fields) < 4 {
-		fields = append(fields, "", "")[:4]
-	}
-	if len(fields) == 1 && strings.HasPrefix(line, `{"`) {
-		err = errors.New("this looks like JSON, which is read from a file named .jsonl")
-		return nil, nil, err
-	}
-	if len(fields) != 4 {
-		return nil, nil, fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
-			"corrupt text, clean answer, corrupt answer", count(len(fields), "field"))
-	}
-	for _, field := range fields {
-		if len(field) > 1 && field[0] == '"' && field[len(field)-1] == '"' {
-			return fields, []string{"fields are not quoted here: " +
-				"the quotation marks around this line's are taken for part of them"}, nil
-		}
-	}
-	return fields, nil, nil
-}
-
 // lineFile is a file of results that grows line by line. Until it is whole its name ends in
 // .partial: a run that fails neither destroys an older file nor loses what it has. The partial file
 // is locked as long as the run lives, and another one is refused.
 type lineFile struct {
-	name, target string // as the user calls it, and where that leads
-	partial      string // "" for what is no file, such as a pipe: that is written to as it is
-	file         *os.File
-	from         *os.File           // what an earlier run has left: the partial file or the target
-	lines        *bufio.Scanner     // its lines
-	earlier      Line               // the next one of them; nil where they are at their end
-	means, whole bool               // whether a mean follows them, and whether all do
-	end, next    int64              // bytes: where those that are right end, and the next one
-	print        func([]byte) error // in place of a file: standard output
+	name, target, partial string // as the user calls it, and where that leads
+	file                  *os.File
+	print                 func(line []byte) error // in place of a file
+
+	// What an earlier run has left, as long as no line is added to it.
+	from      *os.File // the partial file, or the target; nil for nothing
+	lines     *bufio.Scanner
+	earlier   Line  // the next of its results; nil where they are at their end
+	means     bool  // whether a mean follows them
+	end, next int64 // bytes: where the lines that are right end, and the next one
 }
 
-// openLines opens a file of results, and to resume goes to the lines that it has.
+// openLines opens a file of results, and to resume goes to the lines that it has. What is no file,
+// such as a pipe, is written to as it is.
 func openLines(name string, resume bool) (l *lineFile, err error) {
-	l = &lineFile{name: name, target: name}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("writing %s: %w", name, reason(err))
+	l = &lineFile{name: name}
+	err = caught(func() {
+		info, statErr := os.Stat(name)
+		if statErr == nil && !info.Mode().IsRegular() {
+			if resume {
+				fail("it is no file that a run could go on with")
+			}
+			device := get(os.OpenFile(name, os.O_WRONLY, 0))
+			l.print = func(line []byte) error {
+				_, err := device.Write(line)
+				return l.failed(err)
+			}
+			return
 		}
-	}()
-	info, statErr := os.Stat(name)
-	if statErr == nil && !info.Mode().IsRegular() {
-		if resume {
-			return nil, errors.New("it is no file that a run could go on with")
+		l.target = get(throughLinks(name))
+		l.partial = l.target + ".partial"
+		if statErr == nil {
+			l.file = get(openLocked(l.partial, info.Mode().Perm()))
+			l.file.Chmod(info.Mode().Perm()) // whatever the umask is
+		} else {
+			l.file = get(openLocked(l.partial, 0o666))
 		}
-		l.file, err = os.OpenFile(name, os.O_WRONLY, 0)
-		return l, err
-	}
-	if l.target, err = throughLinks(name); err != nil {
-		return nil, err
-	}
-	mode := fs.FileMode(0o666)
-	if statErr == nil {
-		mode = info.Mode().Perm()
-	}
-	l.partial = l.target + ".partial"
-	if l.file, err = openLocked(l.partial, mode); err != nil {
-		return nil, err
-	}
-	if statErr == nil {
-		l.file.Chmod(mode) // the umask has no say in the mode of a file that was there
-	}
-	size, err := l.file.Seek(0, io.SeekEnd)
-	switch {
-	case err != nil:
-	case !resume && size > 0:
-		l.file.Close()
-		return nil, fmt.Errorf("a run that broke off has left its lines in %s: go on from there "+
-			"with -resume, or rename or delete it", l.partial)
-	case resume && size == 0 && statErr == nil:
-		l.from, err = os.Open(l.target)
-	case resume:
-		l.from = l.file
-	}
-	if err == nil && resume {
+		left := get(l.file.Seek(0, io.SeekEnd))
+		switch {
+		case !resume && left > 0:
+			l.file.Close()
+			fail("a run that broke off has left its lines in %s: go on from there with -resume, "+
+				"or rename or delete it", l.partial)
+		case !resume:
+			return
+		case left == 0 && statErr == nil:
+			l.from = get(os.Open(l.target))
+		default:
+			l.from = l.file
+		}
 		l.lines = bufio.NewScanner(io.NewSectionReader(l.from, 0, math.MaxInt64))
 		l.lines.Buffer(nil, longestLine)
 		l.lines.Split(wholeLine)
-		if err = l.advance(); err != nil {
-			l.finish(err)
+		if err := l.advance(); err != nil {
+			try(l.finish(err))
 		}
+	})
+	return l, l.failed(err)
+}
+
+// failed is an error of writing the file.
+func (l *lineFile) failed(err error) error {
+	if err == nil {
+		return nil
 	}
-	return l, err
+	return fmt.Errorf("writing %s: %w", l.name, reason(err))
 }
 
 // longestLine bounds a line of results: the largest sweeps have some hundred MB.
@@ -297,7 +308,7 @@ func wholeLine(data []byte, _ bool) (advance int, token []byte, err error) {
 	return 0, nil, nil
 }
 
-// advance goes to the next line of the earlier run.
+// advance goes to the next result of the earlier run.
 func (l *lineFile) advance() (err error) {
 	l.end, l.earlier = l.next, nil
 	if l.lines.Scan() {
@@ -353,11 +364,9 @@ func (l *lineFile) write(line []byte) error {
 			l.end += int64(len(line))
 			return nil
 		}
-		if l.partial != "" {
-			l.file.Truncate(l.end)
-		}
+		l.file.Truncate(l.end)
 	}
-	return fmt.Errorf("writing %s: %w", l.name, reason(err))
+	return l.failed(err)
 }
 
 // begin makes the partial file end behind the lines of an earlier run: half a line is cut off, and
@@ -377,15 +386,19 @@ func (l *lineFile) begin() (err error) {
 	return err
 }
 
-// isWhole reports whether the target has all lines of an earlier run, and so many means.
+// isWhole tells whether the target has all lines, and so many means: then it is left as it is.
 func (l *lineFile) isWhole(means int) bool {
-	if l.means && l.from != nil && l.from != l.file {
-		for means--; l.lines.Scan() && isMean(l.lines.Bytes()); {
-			means--
-		}
-		l.whole = means == 0
+	if !l.means || l.from == nil || l.from == l.file {
+		return false
 	}
-	return l.whole
+	for means--; l.lines.Scan() && isMean(l.lines.Bytes()); {
+		means--
+	}
+	if means == 0 {
+		os.Remove(l.partial)
+		l.file.Close()
+	}
+	return means == 0
 }
 
 // finish ends the file. If all went well it gets its name; else what went wrong is returned, with
@@ -395,40 +408,18 @@ func (l *lineFile) finish(err error) error {
 		return err
 	}
 	defer l.file.Close() // it is locked until it has its name
-	untouched := l.from != nil && l.from != l.file
-	switch {
-	case l.partial == "":
-	case l.end == 0 && l.next == 0, untouched && (err != nil || l.whole):
+	switch untouched := l.from != nil && l.from != l.file; {
+	case l.end == 0 && l.next == 0, untouched && err != nil:
 		os.Remove(l.partial)
-	case err == nil:
-		if err = l.begin(); err == nil {
-			err = l.file.Sync()
-		}
-		if err == nil {
-			err = os.Rename(l.partial, l.target)
-		}
-		if err != nil {
-			err = fmt.Errorf("writing %s: %w; its lines are in %s", l.name, reason(err), l.partial)
-		}
-	default:
+	case err != nil:
 		err = fmt.Errorf("%w; the lines that are done are in %s", err, l.partial)
+	default:
+		err = inOrder(l.begin, l.file.Sync, func() error { return os.Rename(l.partial, l.target) })
+		if err != nil {
+			err = fmt.Errorf("%w; its lines are in %s", l.failed(err), l.partial)
+		}
 	}
 	return err
-}
-
-// Means are the mean heat maps of lines of results, one for each token count among them.
-type Means struct {
-	name          string // of the file of pairs, or of results
-	origin        Origin
-	out           *lineFile
-	note          func(error)
-	kinds         map[string]int    // of how many pairs there were notes of each kind
-	last          map[string]string // where the last one was
-	pairs, failed int
-	common        Line // what all lines have in common
-	study         Study
-	model         *Model
-	of            map[int]*Mean
 }
 
 // Mean is the ratio of means over pairs of equal token count: of each cell Σ(patched − corrupt),
@@ -438,8 +429,6 @@ type Mean struct {
 	pairs int
 	gap   Sum     // Σ(clean − corrupt)
 	sums  [][]Sum // Σ(patched − corrupt): [panel][row·columns + column]
-
-	cells [][3][]float64 // of a line, as sums: what is shown, and the answers' logits
 }
 
 // Sum is a sum that is the same in whatever order, and in whatever parts, its terms are added: a
@@ -503,73 +492,43 @@ func parseLine(text []byte) (Line, error) {
 
 func isMean(line []byte) bool { return bytes.HasPrefix(line, []byte(`{"mean":`)) }
 
-// object is a JSON object's keys and their values.
+// object takes a JSON object apart, as this program writes it: without spaces.
 func object(text []byte) (Line, error) {
-	line := Line{}
-	return line, items(text, func(key string, value []byte) error {
-		if _, twice := line[key]; twice {
-			return fmt.Errorf("the key %q comes twice", key)
-		}
-		line[key] = value
-		return nil
-	})
-}
-
-// items calls f for the items of a JSON object or list as this program writes them, without spaces.
-func items(text []byte, f func(key string, value []byte) error) error {
-	last := len(text) - 1
-	isObject := last > 0 && text[0] == '{' && text[last] == '}'
-	if !isObject && !(last > 0 && text[0] == '[' && text[last] == ']') {
-		return errNoResult
-	}
-	for start := 1; start < last; start++ {
-		end, key := start+itemLength(text[start:last]), ""
-		if isObject {
-			if end-start < 2 || text[start] != '"' || text[end] != ':' {
-				return errNoResult
-			}
-			key, start = string(text[start+1:end-1]), end+1
-			end = start + itemLength(text[start:last])
-		}
-		if end == start || end < last && text[end] != ',' || end == last-1 && text[end] == ',' {
-			return errNoResult
-		}
-		if err := f(key, text[start:end]); err != nil {
-			return err
-		}
-		start = end
-	}
-	return nil
-}
-
-var errNoResult = errors.New("it is not a line of results")
-
-// itemLength is the length of the JSON string, number, list or object that begins a text.
-func itemLength(text []byte) int {
-	depth := 0
+	line, depth, start, key := Line{}, 0, 1, ""
 	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
+		switch c := text[i]; {
+		case c == '"':
 			for i++; i < len(text) && text[i] != '"'; i++ {
 				if text[i] == '\\' {
 					i++
 				}
 			}
-		case '{', '[':
+		case c == '{' || c == '[':
 			depth++
-		case '}', ']':
-			depth--
-		case ',', ':':
-			if depth == 0 {
-				return i
+		case depth == 1 && c == ':':
+			if key != "" || i < start+3 || text[start] != '"' || text[i-1] != '"' {
+				return nil, errNoResult
 			}
-		}
-		if depth < 0 {
-			return i
+			key, start = string(text[start+1:i-1]), i+1
+		case depth == 1 && (c == ',' || c == '}'):
+			if _, twice := line[key]; twice {
+				return nil, fmt.Errorf("the key %q comes twice", key)
+			}
+			if key == "" || i == start || c == '}' && i+1 < len(text) {
+				return nil, errNoResult
+			}
+			if line[key] = text[start:i]; c == '}' {
+				return line, nil
+			}
+			key, start = "", i+1
+		case c == '}' || c == ']':
+			depth--
 		}
 	}
-	return len(text)
+	return nil, errNoResult
 }
+
+var errNoResult = errors.New("it is not a line of results")
 
 // number is a JSON number, NaN for null or nothing.
 func number(text []byte) (float64, error) {
@@ -583,37 +542,53 @@ func number(text []byte) (float64, error) {
 	return v, nil
 }
 
-// readMatrix reads [rows][columns] numbers into a list of them.
-func readMatrix(into []float64, text []byte, columns int) error {
-	n := 0
-	err := items(text, func(_ string, row []byte) error {
-		end := n + columns
-		err := items(row, func(_ string, value []byte) (err error) {
-			if n == min(end, len(into)) {
+// eachCell reads matrices of one size side by side: f gets the numbers of every cell.
+func eachCell(rows, columns int, matrices [3][]byte, f func(cell int, v [3]float64)) error {
+	for cell := range rows * columns {
+		var v [3]float64
+		before := ","
+		if cell == 0 {
+			before = "[["
+		} else if cell%columns == 0 {
+			before = "],["
+		}
+		for i, text := range matrices {
+			if !bytes.HasPrefix(text, []byte(before)) {
 				return errShape
 			}
-			into[n], err = number(value)
-			n++
-			return err
-		})
-		if err == nil && n != end {
-			err = errShape
+			begin := len(before)
+			end := begin
+			for end < len(text) && text[end] != ',' && text[end] != ']' {
+				end++
+			}
+			if end == begin {
+				return errShape
+			}
+			var err error
+			if v[i], err = number(text[begin:end]); err != nil {
+				return err
+			}
+			matrices[i] = text[end:]
 		}
-		return err
-	})
-	if err == nil && n != len(into) {
-		err = errShape
+		f(cell, v)
 	}
-	return err
+	for _, rest := range matrices {
+		if string(rest) != "]]" {
+			return errShape
+		}
+	}
+	return nil
 }
 
 var errShape = errors.New("its matrices do not have the shape of what its site is")
 
-// add adds a line to the mean of its token count, and notes what is odd about it.
-func (s *Means) add(where string, text []byte) error {
+// addText adds a line to the mean of its token count, and tells what is odd about its pair.
+func (s *Pairs) addText(where string, text []byte, notes []string) error {
 	line, err := parseLine(text)
 	if err == nil {
-		err = s.addLine(where, line)
+		var odd []string
+		odd, err = s.add(line)
+		s.tell(where, append(notes, odd...))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
@@ -621,41 +596,40 @@ func (s *Means) add(where string, text []byte) error {
 	return nil
 }
 
-func (s *Means) addLine(where string, line Line) error {
-	clean, err := readLogits(line["clean.logits"])
-	corrupt, corruptErr := readLogits(line["corrupt.logits"])
-	if err = cmp.Or(err, corruptErr, s.compare(line)); err != nil {
-		return err
-	}
+func (s *Pairs) add(line Line) (notes []string, err error) {
+	defer catchFault(&err)
+	clean, corrupt := get(readLogits(line["clean.logits"])), get(readLogits(line["corrupt.logits"]))
+	try(s.compare(line))
 	diff := func(r Reading) float64 { return metricDiff.of(r, r, r) }
 	from, gap := diff(corrupt), diff(clean)-diff(corrupt)
 	if math.IsNaN(gap) {
-		s.tell(where, "it has no corrupt answer, so that it is not in the mean")
-		return nil
+		return []string{"it has no corrupt answer, so that it is not in the mean"}, nil
 	}
 	var answer AnswerReport
 	if clean.corrupt > clean.clean && json.Unmarshal(line["answer"], &answer) == nil {
-		s.tell(where, answer.notes(clean)...)
+		notes = answer.notes(clean)
 	}
-	mean, err := s.meanFor(line)
-	if err != nil {
-		return err
+	mean := get(s.meanFor(line))
+	one := mean.panels[0].title
+	matrices, logits := Line{one: line["matrix"]}, Line{one: line["logits"]}
+	if len(mean.panels) > 1 {
+		matrices, logits = get(object(line["matrices"])), get(object(line["logits"]))
 	}
-	if err := mean.read(line); err != nil {
-		return err
+	for i, p := range mean.panels {
+		of := get(object(logits[p.title]))
+		texts := [3][]byte{matrices[p.title], of["clean"], of["corrupt"]}
+		try(eachCell(len(mean.rows.names), len(mean.columns.names), texts,
+			func(cell int, v [3]float64) {
+				change := diff(Reading{clean: v[1], corrupt: v[2]}) - from
+				if math.IsNaN(v[0]) {
+					change = v[0] // there is no such cell
+				}
+				mean.sums[i][cell].add(change)
+			}))
 	}
 	mean.pairs++
 	mean.gap.add(gap)
-	for panel, cells := range mean.cells {
-		for i := range cells[0] {
-			change := diff(Reading{clean: cells[1][i], corrupt: cells[2][i]}) - from
-			if math.IsNaN(cells[0][i]) {
-				change = math.NaN() // there is no such cell
-			}
-			mean.sums[panel][i].add(change)
-		}
-	}
-	return nil
+	return notes, nil
 }
 
 // readLogits reads what the metric of a run is computed from; what is not there is NaN.
@@ -674,27 +648,31 @@ func readLogits(text []byte) (r Reading, err error) {
 }
 
 // compare makes sure that a line is of the same study as those before it. The first one says which.
-func (s *Means) compare(line Line) error {
+func (s *Pairs) compare(line Line) error {
 	if line["version"] == nil || line["model"] == nil {
 		return errors.New("it is no line of results, or was written by an older mechpatch, " +
 			"which left out what a mean needs")
 	}
 	keys := []string{"model", "site", "to", "layers", "positions", "bos"}
-	for _, key := range keys {
-		if s.common != nil && !bytes.Equal(line[key], s.common[key]) {
-			return fmt.Errorf("its %q is not that of the results before it", key)
-		}
-	}
 	if s.common != nil {
+		for _, key := range keys {
+			if !bytes.Equal(line[key], s.common[key]) {
+				return fmt.Errorf("its %q is not that of the results before it", key)
+			}
+		}
 		return nil
 	}
 	s.common = Line{}
+	for _, key := range keys {
+		s.common[key] = bytes.Clone(line[key])
+	}
+	if s.model != nil {
+		return nil
+	}
 	var model ModelReport
-	s.study.metric = metricDiff
 	for i, into := range []any{&model, &s.study.site, &s.study.to, &s.study.layers,
 		&s.study.positions, &s.origin.BOS} {
 		value := line[keys[i]]
-		s.common[keys[i]] = bytes.Clone(value)
 		if err := json.Unmarshal(value, into); value != nil && err != nil {
 			return fmt.Errorf("its %q: %w", keys[i], errNoResult)
 		}
@@ -711,9 +689,9 @@ func (s *Means) compare(line Line) error {
 }
 
 // meanFor is the mean that a line belongs to.
-func (s *Means) meanFor(line Line) (*Mean, error) {
+func (s *Pairs) meanFor(line Line) (*Mean, error) {
 	T := 1 + bytes.Count(line["clean.ids"], []byte(","))
-	if mean := s.of[T]; mean != nil {
+	if mean := s.means[T]; mean != nil {
 		return mean, nil
 	}
 	r, err := s.study.layOut(s.model, T, nil, nil)
@@ -728,8 +706,6 @@ func (s *Means) meanFor(line Line) (*Mean, error) {
 	for i := range r.panels {
 		sums := make([]Sum, cells)
 		mean.sums = append(mean.sums, sums)
-		mean.cells = append(mean.cells, [3][]float64{
-			make([]float64, cells), make([]float64, cells), make([]float64, cells)})
 		r.panels[i].at = func(row, column int) float64 {
 			return sums[row*columns+column].value()/mean.gap.value() + 0 // not −0
 		}
@@ -737,33 +713,12 @@ func (s *Means) meanFor(line Line) (*Mean, error) {
 	mean.numbers = []field{mean.matrices()}
 	mean.picture.reversed = metricRestored.row().highIsClean
 	mean.picture.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
-	s.of[T] = mean
+	s.means[T] = mean
 	return mean, nil
 }
 
-// read reads the numbers of a line: the matrices, and the logits of both answers.
-func (s *Mean) read(line Line) (err error) {
-	one := s.panels[0].title
-	matrices, logits := Line{one: line["matrix"]}, Line{one: line["logits"]}
-	if len(s.panels) > 1 {
-		if matrices, err = object(line["matrices"]); err == nil {
-			logits, err = object(line["logits"])
-		}
-	}
-	for i := 0; i < len(s.panels) && err == nil; i++ {
-		var of Line
-		if of, err = object(logits[s.panels[i].title]); err != nil {
-			return err
-		}
-		for j, text := range [][]byte{matrices[s.panels[i].title], of["clean"], of["corrupt"]} {
-			err = cmp.Or(err, readMatrix(s.cells[i][j], text, len(s.columns.names)))
-		}
-	}
-	return err
-}
-
 // readResults adds the lines of a file of results.
-func (s *Means) readResults(name string) error {
+func (s *Pairs) readResults(name string) error {
 	in, err := os.Open(name)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", name, reason(err))
@@ -775,7 +730,7 @@ func (s *Means) readResults(name string) error {
 			return nil
 		}
 		s.pairs++
-		return s.add(fmt.Sprintf("%s:%d", name, n), text)
+		return s.addText(fmt.Sprintf("%s:%d", name, n), text, nil)
 	})
 	if err == nil && !ends {
 		s.note(fmt.Errorf("%s does not end in a mean: the run that wrote it may have broken off",
@@ -784,50 +739,33 @@ func (s *Means) readResults(name string) error {
 	return err
 }
 
-// tell notes something about a pair. The first few notes of a kind are shown, and the end of the
-// run sums all of them up.
-func (s *Means) tell(where string, notes ...string) {
-	for _, note := range notes {
-		kind := note
-		if i := strings.IndexAny(note, "\"0123456789"); i > 0 {
-			kind = note[:i] + "…"
-		}
-		if s.last == nil {
-			s.last = map[string]string{}
-		}
-		if s.last[kind] != where { // a pair counts once
-			s.last[kind] = where
-			s.kinds[kind]++
-		}
-		if s.kinds[kind] <= fewNotes {
-			s.note(fmt.Errorf("%s: %s", where, note))
-		}
-	}
-}
-
-const fewNotes = 3
-
-// end ends a run over pairs or over results, which err has ended early: the notes are summed up,
+// finish ends a run over pairs or over results, which err has ended early: the notes are summed up,
 // the means follow the lines, and the file of results gets its name.
-func (s *Means) end(err error) error {
+func (s *Pairs) finish(err error) error {
+	of := count(s.pairs, "pair")
+	if s.resumed > 0 {
+		of = count(s.pairs-s.resumed, "pair") + " run now"
+	}
 	for _, kind := range sortedKeys(s.kinds) {
 		if n := s.kinds[kind]; n > fewNotes {
-			s.note(fmt.Errorf("%s: in %d of %s %s", s.name, n, count(s.pairs, "pair"),
-				strings.TrimSuffix(kind, ": its logits are …")))
+			s.note(fmt.Errorf("%s: in %d of %s %s", s.name, n, of, kind))
 		}
 	}
-	for _, T := range sortedKeys(s.of) {
-		if err == nil && s.of[T].gap.value() == 0 {
+	if err != nil {
+		return s.out.finish(err)
+	}
+	for _, T := range sortedKeys(s.means) {
+		if s.means[T].gap.value() == 0 {
 			s.note(fmt.Errorf("%s: no mean of %s: the clean and the corrupt runs give the answers "+
 				"the same difference, there is nothing to restore", s.name, count(T, "token")))
-			delete(s.of, T)
+			delete(s.means, T)
 		}
 	}
-	if err == nil && s.out.isWhole(len(s.of)) {
+	if s.out.isWhole(len(s.means)) {
 		s.note(fmt.Errorf("%s is whole: there is nothing left to run", s.out.name))
-		return s.out.finish(nil)
+		return nil
 	}
-	for _, T := range sortedKeys(s.of) {
+	for _, T := range sortedKeys(s.means) {
 		if err == nil {
 			err = s.writeMean(T)
 		}
@@ -836,8 +774,8 @@ func (s *Means) end(err error) error {
 }
 
 // writeMean writes the line of a mean over texts of T tokens.
-func (s *Means) writeMean(T int) error {
-	mean := s.of[T]
+func (s *Pairs) writeMean(T int) error {
+	mean := s.means[T]
 	head := struct {
 		Tokens  int         `json:"tokens"`
 		Pairs   int         `json:"pairs"`
@@ -858,27 +796,27 @@ func (s *Means) writeMean(T int) error {
 }
 
 // incomplete is an error if there were pairs that could not be run.
-func (s *Means) incomplete() error {
+func (s *Pairs) incomplete() error {
 	if s.failed == 0 {
 		return nil
 	}
 	return fmt.Errorf("%s: %d of %s could not be run", s.name, s.failed, count(s.pairs, "pair"))
 }
 
-// figures paints the means, each with the name of its file: image, and where there are several,
-// with the token count before the extension.
-func (s *Means) figures(image string, style style) (files []string, figures []*Figure) {
-	for _, T := range sortedKeys(s.of) {
+// figures paints the means, by the names of their files: image, and where there are several, with
+// the token count before the extension.
+func (s *Pairs) figures(image string, style style) map[string]*Figure {
+	figures := map[string]*Figure{}
+	for T, mean := range s.means {
 		file := image
-		if len(s.of) > 1 {
+		if len(s.means) > 1 {
 			extension := filepath.Ext(image)
 			file = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(image, extension), T, extension)
 		}
-		s.of[T].Origin = s.origin
-		f := s.of[T].figure(style)
-		f.title = fmt.Sprintf("mean restored share, %s of %s", count(s.of[T].pairs, "pair"),
-			count(T, "token"))
-		files, figures = append(files, file), append(figures, f)
+		mean.Origin = s.origin
+		figures[file] = mean.figure(style)
+		figures[file].title = fmt.Sprintf("mean restored share, %s of %s",
+			count(mean.pairs, "pair"), count(T, "token"))
 	}
-	return files, figures
+	return figures
 }

@@ -19,16 +19,15 @@ import (
 	"time"
 )
 
-// kept are means whose lines and notes a test looks at.
+// kept are pairs whose lines and notes a test looks at.
 type kept struct {
-	*Means
+	*Pairs
 	lines []string
 	notes string
 }
 
 func newKept(name string) *kept {
-	k := &kept{Means: &Means{name: name, kinds: map[string]int{}, of: map[int]*Mean{}}}
-	k.origin = Origin{Version: "test"}
+	k := &kept{Pairs: newPairs(name, Origin{Version: "test"})}
 	k.note = func(note error) { k.notes += note.Error() + "\n" }
 	k.out = &lineFile{print: func(line []byte) error {
 		k.lines = append(k.lines, string(line))
@@ -45,7 +44,7 @@ func meansOf(t *testing.T, reports ...*Report) *kept {
 		r.Origin = k.origin
 		var text bytes.Buffer
 		check(t, r.writeJSON(&text))
-		check(t, k.add("a line", text.Bytes()))
+		check(t, k.addText("a line", text.Bytes(), nil))
 	}
 	return k
 }
@@ -53,8 +52,8 @@ func meansOf(t *testing.T, reports ...*Report) *kept {
 // runLines runs lines as a file of pairs of this name.
 func runLines(s Study, m *Model, name, lines string) (*kept, error) {
 	k := newKept(name)
-	err := (&Pairs{k.Means, &s, m, quiet}).run(strings.NewReader(lines))
-	return k, k.end(err)
+	k.study, k.model, k.progress = &s, m, quiet
+	return k, k.finish(k.run(strings.NewReader(lines)))
 }
 
 // TestPairs runs a file of pairs of two token counts, among them some that cannot be run.
@@ -127,12 +126,12 @@ func TestMeans(t *testing.T) {
 			reports = append(reports, r)
 		}
 		means := meansOf(t, reports...)
-		files, figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
-		if len(files) != 1 || files[0] != "m.png" || len(figures) != 1 {
-			t.Fatal(files, figures)
+		figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
+		got := figures["m.png"]
+		if len(figures) != 1 || got == nil {
+			t.Fatal(figures)
 		}
-		got := figures[0]
-		check(t, means.end(nil))
+		check(t, means.finish(nil))
 		var last struct {
 			Mean struct {
 				Tokens, Pairs int
@@ -221,8 +220,8 @@ func TestNothingToRestore(t *testing.T) {
 	}
 	line := exampleClean + "\t" + exampleCorrupt + "\tJones\tSmith\n"
 	k, err := runLines(Study{metric: metricDiff}, m, "pairs.tsv", line)
-	if len(k.of) > 0 || len(k.lines) != 1 || k.incomplete() != nil || err != nil {
-		t.Error(k.of, k.lines, k.incomplete(), err)
+	if len(k.means) > 0 || len(k.lines) != 1 || k.incomplete() != nil || err != nil {
+		t.Error(k.means, k.lines, k.incomplete(), err)
 	}
 	if !strings.Contains(k.notes, "pairs.tsv: no mean of 11 tokens") {
 		t.Error(k.notes)
@@ -337,19 +336,19 @@ func FuzzPairLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string, asJSON bool) {
 		s := Study{metric: metricLogit}
 		if !asJSON {
-			fields, _, err := s.tabFields(line)
+			fields, _, _, err := s.fields("p.tsv", line)
 			if err == nil && !strings.HasPrefix(strings.Join(fields, "\t"), line) {
 				t.Errorf("%q became %q", line, fields)
 			}
 			return
 		}
-		fields, _, _, err := s.jsonFields(line)
+		fields, _, _, err := s.fields("p.jsonl", line)
 		if err != nil {
 			return
 		}
 		again, _ := json.Marshal(map[string]string{"clean": fields[0], "corrupt": fields[1],
 			"clean_answer": fields[2], "corrupt_answer": fields[3]})
-		same, _, _, err := s.jsonFields(string(again))
+		same, _, _, err := s.fields("p.jsonl", string(again))
 		if err != nil || !slices.Equal(same, fields) {
 			t.Errorf("%q became %q and then %q, %v", line, fields, same, err)
 		}
@@ -597,7 +596,7 @@ func TestOtherResults(t *testing.T) {
 		{`"matrix":[[`, `"matrix":[[1],[`, "shape"},
 		{`"matrix":[[`, `"matrix":[[0x1p4`, "0x1p4"},
 		{`"matrix":[[`, `"matrix":[[-Inf,`, `"-Inf" is not a number`},
-		{`"matrix"`, `"Matrix"`, errNoResult.Error()},
+		{`"matrix"`, `"Matrix"`, "shape"},
 		{`"matrix":`, `"matrix":[[1]],"matrix":`, "comes twice"},
 		{`"logits":{"clean":[`, `"logits":{"clean":[[1],`, "shape"},
 		{"}\n", "", errNoResult.Error()},
@@ -616,7 +615,7 @@ func TestOtherResults(t *testing.T) {
 		strings.Replace(line, `"layers":12`, `"layers":"12"`, 1)} {
 		k := newKept("results")
 		err := k.readResults(file(t, "r.jsonl", other))
-		if len(k.of) > 0 || err == nil && !isMean([]byte(other)) {
+		if len(k.means) > 0 || err == nil && !isMean([]byte(other)) {
 			t.Errorf("%.80s: %v", other, err)
 		}
 	}
@@ -632,7 +631,7 @@ func FuzzResults(f *testing.F) {
 	f.Add([]byte(k.lines[1]))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		k := newKept("results")
-		if k.add("a line", line) != nil || k.end(nil) != nil {
+		if k.addText("a line", line, nil) != nil || k.finish(nil) != nil {
 			return
 		}
 		for _, mean := range k.lines {
