@@ -19,11 +19,8 @@ func detectVectors() (avx2, avx512 bool) {
 		savesZMM                = savesYMM | 1<<5 | 1<<6 | 1<<7      // masks, upper halves, Z16–Z31
 	)
 	leaves, _, _, _ := cpuid(0, 0)
-	if leaves < 7 {
-		return false, false
-	}
 	_, _, ecx, _ := cpuid(1, 0)
-	if need := uint32(fma | osxsave | avx | f16c); ecx&need != need {
+	if need := uint32(fma | osxsave | avx | f16c); leaves < 7 || ecx&need != need {
 		return false, false
 	}
 	saved := xgetbv()
@@ -47,13 +44,11 @@ func avxKernels() (all []*kernel) {
 	avx2 := &kernel{
 		name: "avx2", rows: 6, cols: 16, stride: 6, strip: 192, rowBlock: 606, depth: 384,
 		tile: tileAVX2, packPanels: packPanelsAVX2, turn: transposeAVX2,
-		activate: [3]func(x []float32){
-			geluTanh:  func(x []float32) { byVectors(geluTanhVectors, x) },
-			geluExact: func(x []float32) { byVectors(geluExactVectors, x) },
-			relu:      reluGo,
-		},
+		activate: [3]func(x []float32){geluTanh: byVectors(geluTanhVectors),
+			geluExact: byVectors(geluExactVectors), relu: reluGo},
 		softmax: softmaxAVX2, layerNorm: layerNormAVX2,
-		widenF16: widenF16AVX2, widenBF16: widenBF16AVX2,
+		widenF16:  widenByVectors(widenF16Vectors, widenF16Go),
+		widenBF16: widenByVectors(widenBF16Vectors, widenBF16Go),
 	}
 	hasAVX2, hasAVX512 := detectVectors()
 	if hasAVX512 {
@@ -84,18 +79,13 @@ func packPanelsAVX2(dst *float32, stride int, src *float32, ld, rows, panels, ah
 //go:noescape
 func transposeAVX2(dst *float32, ldd int, src *float32, lds, fours, eights int)
 
-// widenF16AVX2 writes F16 numbers as float32, eight at a time as far as there are eight.
-func widenF16AVX2(dst []float32, src []uint16) {
-	whole := len(src) &^ 7
-	widenF16Vectors(dst[:whole], src)
-	widenF16Go(dst[whole:], src[whole:])
-}
-
-// widenBF16AVX2 writes BF16 numbers as float32.
-func widenBF16AVX2(dst []float32, src []uint16) {
-	whole := len(src) &^ 7
-	widenBF16Vectors(dst[:whole], src)
-	widenBF16Go(dst[whole:], src[whole:])
+// widenByVectors writes 16-bit numbers as float32, eight at a time as far as there are eight.
+func widenByVectors(vectors, plain func(dst []float32, src []uint16)) func([]float32, []uint16) {
+	return func(dst []float32, src []uint16) {
+		whole := len(src) &^ 7
+		vectors(dst[:whole], src)
+		plain(dst[whole:], src[whole:])
+	}
 }
 
 // widenF16Vectors and widenBF16Vectors write as many numbers as dst has, a multiple of 8.
@@ -107,14 +97,16 @@ func widenF16Vectors(dst []float32, src []uint16)
 func widenBF16Vectors(dst []float32, src []uint16)
 
 // byVectors applies a function of whole vectors to a row of any length.
-func byVectors(f func(x []float32), x []float32) {
-	whole := len(x) &^ 7
-	f(x[:whole])
-	if tail := x[whole:]; len(tail) > 0 {
-		var vector [8]float32
-		copy(vector[:], tail)
-		f(vector[:])
-		copy(tail, vector[:])
+func byVectors(f func(x []float32)) func(x []float32) {
+	return func(x []float32) {
+		whole := len(x) &^ 7
+		f(x[:whole])
+		if tail := x[whole:]; len(tail) > 0 {
+			var vector [8]float32
+			copy(vector[:], tail)
+			f(vector[:])
+			copy(tail, vector[:])
+		}
 	}
 }
 
@@ -151,8 +143,7 @@ func layerNormAVX2(y, x []float32, n Norm, epsilon float64) {
 	layerNormVectors(y[:d], x, n.gain[:d], n.bias[:d], float32(epsilon))
 }
 
-// layerNormVectors is layer norm for a width that is a multiple of 32 and not 0. All four slices
-// have the same length.
+// layerNormVectors takes slices of one length, a multiple of 32 and not 0.
 //
 //go:noescape
 func layerNormVectors(y, x, gain, bias []float32, epsilon float32)
@@ -200,49 +191,30 @@ const (
 )
 
 var constants = vectorConstants{
-	one:     repeat(1),
-	taylor1: repeat(taylor1),
-	taylor2: repeat(taylor2),
-	taylor3: repeat(taylor3),
-	taylor4: repeat(taylor4),
-	taylor5: repeat(taylor5),
-	taylor6: repeat(taylor6),
-	taylor7: repeat(taylor7),
-
-	round:   repeat(3<<22 + 127),
-	largest: repeat(1 << 127),
+	one: repeat(1), taylor1: repeat(taylor1), taylor2: repeat(taylor2), taylor3: repeat(taylor3),
+	taylor4: repeat(taylor4), taylor5: repeat(taylor5), taylor6: repeat(taylor6),
+	taylor7: repeat(taylor7), round: repeat(3<<22 + 127), largest: repeat(1 << 127),
 
 	// GELU's power of two reaches 2^128, which is +Inf, just before the low end, and 2^−126 at the
 	// high end.
-	geluLow:   repeat(-10.0625),
-	geluHigh:  repeat(10),
-	geluAHigh: repeat(geluAHigh),
-	geluALow:  repeat(geluA - geluAHigh),
-	geluBHigh: repeat(float64(geluBHigh)),
-	geluBLow:  repeat(geluB - float64(geluBHigh)),
+	geluLow: repeat(-10.0625), geluHigh: repeat(10),
+	geluAHigh: repeat(geluAHigh), geluALow: repeat(geluA - geluAHigh),
+	geluBHigh: repeat(float64(geluBHigh)), geluBLow: repeat(geluB - float64(geluBHigh)),
 
 	// From here on −a²·log2(e)/2 rounds to −127, whose power of two has the exponent bits of 0.
-	geluExactHigh: repeat(13.25),
-	negativeZero:  repeat(math.Copysign(0, -1)),
+	geluExactHigh: repeat(13.25), negativeZero: repeat(math.Copysign(0, -1)),
 	halfLog2eHigh: repeat(float64(-log2eHigh / 2)),
 	halfLog2eLow:  repeat((float64(log2eHigh) - math.Log2E) / 2),
 
 	// Q(a) = e^(a²/2)·Φ(−a) = (P0 + P1·a + … + P4·a⁴) / (1 + R1·a + … + R5·a⁵). The coefficients,
 	// all of them float32 numbers, are a least-squares fit of the relative error whose weights were
 	// raised, again and again, where the error was largest (Lawson's algorithm), up to a = 13.3.
-	geluP0: repeat(0.5),
-	geluP1: repeat(0.43500346),
-	geluP2: repeat(0.18077856),
-	geluP3: repeat(0.039800048),
-	geluP4: repeat(0.0039912383),
-	geluR1: repeat(1.6678917),
-	geluR2: repeat(1.1923386),
-	geluR3: repeat(0.46298134),
-	geluR4: repeat(0.09977142),
-	geluR5: repeat(0.010004406),
+	geluP0: repeat(0.5), geluP1: repeat(0.43500346), geluP2: repeat(0.18077856),
+	geluP3: repeat(0.039800048), geluP4: repeat(0.0039912383),
+	geluR1: repeat(1.6678917), geluR2: repeat(1.1923386), geluR3: repeat(0.46298134),
+	geluR4: repeat(0.09977142), geluR5: repeat(0.010004406),
 
-	log2eHigh:  repeat(float64(log2eHigh)),
-	log2eLow:   repeat(math.Log2E - float64(log2eHigh)),
+	log2eHigh: repeat(float64(log2eHigh)), log2eLow: repeat(math.Log2E - float64(log2eHigh)),
 	lowest:     repeat(-math.MaxFloat32),
 	softmaxLow: repeat(-88), // 2^−127: its exponent bits are those of 0
 

@@ -166,10 +166,61 @@ panel: \
 	VZEROUPPER; \
 	RET
 
-#define ARGUMENTS \
-	MOVQ tile_k(DI), AX; \
-	MOVQ tile_a(DI), SI; \
-	MOVQ tile_b(DI), BX
+// WIDEN converts eight numbers at a time.
+#define F16 VCVTPH2PS (SI), Y0
+#define BF16 VPMOVZXWD (SI), Y0; VPSLLD $16, Y0, Y0
+#define WIDEN(CONVERT) \
+	MOVQ dst_base+0(FP), DI; \
+	MOVQ dst_len+8(FP), CX; \
+	MOVQ src_base+24(FP), SI; \
+	SHRQ $3, CX; \
+	JZ   done; \
+eight: \
+	CONVERT; \
+	VMOVUPS Y0, (DI); \
+	ADDQ    $16, SI; \
+	ADDQ    $32, DI; \
+	DECQ    CX; \
+	JNZ     eight; \
+	VZEROUPPER; \
+done: \
+	RET
+
+// BEGIN reads the tile's description and its sums so far, before the loops over k, and END adds the
+// bias to the sums and stores them.
+#define BEGIN(EACH, ZERO) \
+	MOVQ  t+0(FP), DI; \
+	MOVQ  tile_rows(DI), CX; \
+	MOVQ  tile_ld(DI), R13; \
+	SHLQ  $2, R13; \
+	EACH(ZERO); \
+	MOVQ  tile_from(DI), R9; \
+	MOVQ  CX, AX; \
+	TESTQ R9, R9; \
+	JZ    begin; \
+	MOVQ  CX, R10; \
+	IMULQ R13, R10; \
+	EACH(LOAD); \
+begin: \
+	MOVQ  tile_k(DI), AX; \
+	MOVQ  tile_a(DI), SI; \
+	MOVQ  tile_b(DI), BX
+
+#define END(EACH, BIAS, b0, b1, width) \
+summed: \
+	MOVQ    tile_bias(DI), R9; \
+	TESTQ   R9, R9; \
+	JZ      biased; \
+	VMOVUPS (R9), b0; \
+	VMOVUPS width(R9), b1; \
+	EACH(BIAS); \
+biased: \
+	MOVQ tile_to(DI), R9; \
+	MOVQ CX, AX; \
+	EACH(STORE); \
+done: \
+	VZEROUPPER; \
+	RET
 
 #define AVX512_ROWS1(at) ROW(0, at, Z0, Z1, Z28, Z29, Z30)
 #define AVX512_ROWS2(at) AVX512_ROWS1(at); ROW(1, at, Z2, Z3, Z28, Z29, Z31)
@@ -187,20 +238,10 @@ panel: \
 #define AVX512_ROWS14(at) AVX512_ROWS13(at); ROW(13, at, Z26, Z27, Z28, Z29, Z31)
 
 #define AVX512_EACH(DO) \
-	DO(Z0, Z1, 64); \
-	DO(Z2, Z3, 64); \
-	DO(Z4, Z5, 64); \
-	DO(Z6, Z7, 64); \
-	DO(Z8, Z9, 64); \
-	DO(Z10, Z11, 64); \
-	DO(Z12, Z13, 64); \
-	DO(Z14, Z15, 64); \
-	DO(Z16, Z17, 64); \
-	DO(Z18, Z19, 64); \
-	DO(Z20, Z21, 64); \
-	DO(Z22, Z23, 64); \
-	DO(Z24, Z25, 64); \
-	DO(Z26, Z27, 64)
+	DO(Z0, Z1, 64); DO(Z2, Z3, 64); DO(Z4, Z5, 64); DO(Z6, Z7, 64); \
+	DO(Z8, Z9, 64); DO(Z10, Z11, 64); DO(Z12, Z13, 64); DO(Z14, Z15, 64); \
+	DO(Z16, Z17, 64); DO(Z18, Z19, 64); DO(Z20, Z21, 64); DO(Z22, Z23, 64); \
+	DO(Z24, Z25, 64); DO(Z26, Z27, 64)
 
 #define AVX512_ZERO(lo, hi, width) \
 	VPXORD lo, lo, lo; \
@@ -212,21 +253,7 @@ panel: \
 
 // func tileAVX512(t *tile)
 TEXT ·tileAVX512(SB), NOSPLIT, $0-8
-	MOVQ  t+0(FP), DI
-	MOVQ  tile_rows(DI), CX
-	MOVQ  tile_ld(DI), R13
-	SHLQ  $2, R13
-	AVX512_EACH(AVX512_ZERO)
-	MOVQ  tile_from(DI), R9
-	MOVQ  CX, AX
-	TESTQ R9, R9
-	JZ    begin
-	MOVQ  CX, R10
-	IMULQ R13, R10
-	AVX512_EACH(LOAD)
-
-begin:
-	ARGUMENTS
+	BEGIN(AVX512_EACH, AVX512_ZERO)
 	MOVQ  tile_w(DI), R8
 	TESTQ R8, R8
 	JNZ   unpacked
@@ -267,22 +294,7 @@ unpacked:
 	UNPACKED(2, first2, next2, not2, AVX512_ROWS2)
 	UNPACKED(1, first1, next1, not1, AVX512_ROWS1)
 
-summed:
-	MOVQ  tile_bias(DI), R9
-	TESTQ R9, R9
-	JZ    biased
-	VMOVUPS (R9), Z28
-	VMOVUPS 64(R9), Z29
-	AVX512_EACH(AVX512_BIAS)
-
-biased:
-	MOVQ tile_to(DI), R9
-	MOVQ CX, AX
-	AVX512_EACH(STORE)
-
-done:
-	VZEROUPPER
-	RET
+	END(AVX512_EACH, AVX512_BIAS, Z28, Z29, 64)
 
 #define AVX2_ROWS1(at) ROW(0, at, Y0, Y1, Y12, Y13, Y14)
 #define AVX2_ROWS2(at) AVX2_ROWS1(at); ROW(1, at, Y2, Y3, Y12, Y13, Y15)
@@ -292,12 +304,8 @@ done:
 #define AVX2_ROWS6(at) AVX2_ROWS5(at); ROW(5, at, Y10, Y11, Y12, Y13, Y15)
 
 #define AVX2_EACH(DO) \
-	DO(Y0, Y1, 32); \
-	DO(Y2, Y3, 32); \
-	DO(Y4, Y5, 32); \
-	DO(Y6, Y7, 32); \
-	DO(Y8, Y9, 32); \
-	DO(Y10, Y11, 32)
+	DO(Y0, Y1, 32); DO(Y2, Y3, 32); DO(Y4, Y5, 32); \
+	DO(Y6, Y7, 32); DO(Y8, Y9, 32); DO(Y10, Y11, 32)
 
 #define AVX2_ZERO(lo, hi, width) \
 	VXORPS lo, lo, lo; \
@@ -309,21 +317,7 @@ done:
 
 // func tileAVX2(t *tile)
 TEXT ·tileAVX2(SB), NOSPLIT, $0-8
-	MOVQ  t+0(FP), DI
-	MOVQ  tile_rows(DI), CX
-	MOVQ  tile_ld(DI), R13
-	SHLQ  $2, R13
-	AVX2_EACH(AVX2_ZERO)
-	MOVQ  tile_from(DI), R9
-	MOVQ  CX, AX
-	TESTQ R9, R9
-	JZ    begin
-	MOVQ  CX, R10
-	IMULQ R13, R10
-	AVX2_EACH(LOAD)
-
-begin:
-	ARGUMENTS
+	BEGIN(AVX2_EACH, AVX2_ZERO)
 	PACKED(6, loop6, rest6, single6, other6, AVX2_ROWS6, AVX2_ROUND, 4, Y12, Y13, 32, 24)
 	PACKED(5, loop5, rest5, single5, other5, AVX2_ROWS5, AVX2_ROUND, 4, Y12, Y13, 32, 24)
 	PACKED(4, loop4, rest4, single4, other4, AVX2_ROWS4, AVX2_ROUND, 4, Y12, Y13, 32, 24)
@@ -331,22 +325,7 @@ begin:
 	PACKED(2, loop2, rest2, single2, other2, AVX2_ROWS2, AVX2_ROUND, 4, Y12, Y13, 32, 24)
 	PACKED(1, loop1, rest1, single1, other1, AVX2_ROWS1, AVX2_ROUND, 4, Y12, Y13, 32, 24)
 
-summed:
-	MOVQ  tile_bias(DI), R9
-	TESTQ R9, R9
-	JZ    biased
-	VMOVUPS (R9), Y12
-	VMOVUPS 32(R9), Y13
-	AVX2_EACH(AVX2_BIAS)
-
-biased:
-	MOVQ tile_to(DI), R9
-	MOVQ CX, AX
-	AVX2_EACH(STORE)
-
-done:
-	VZEROUPPER
-	RET
+	END(AVX2_EACH, AVX2_BIAS, Y12, Y13, 32)
 
 // func packPanelsAVX512(dst *float32, stride int, src *float32, ld, rows, panels, ahead int)
 TEXT ·packPanelsAVX512(SB), NOSPLIT, $0-56
@@ -417,44 +396,11 @@ four:
 
 // func widenF16Vectors(dst []float32, src []uint16)
 TEXT ·widenF16Vectors(SB), NOSPLIT, $0-48
-	MOVQ dst_base+0(FP), DI
-	MOVQ dst_len+8(FP), CX
-	MOVQ src_base+24(FP), SI
-	SHRQ $3, CX
-	JZ   done
-
-eight:
-	VCVTPH2PS (SI), Y0
-	VMOVUPS   Y0, (DI)
-	ADDQ      $16, SI
-	ADDQ      $32, DI
-	DECQ      CX
-	JNZ       eight
-	VZEROUPPER
-
-done:
-	RET
+	WIDEN(F16)
 
 // func widenBF16Vectors(dst []float32, src []uint16)
 TEXT ·widenBF16Vectors(SB), NOSPLIT, $0-48
-	MOVQ dst_base+0(FP), DI
-	MOVQ dst_len+8(FP), CX
-	MOVQ src_base+24(FP), SI
-	SHRQ $3, CX
-	JZ   done
-
-eight:
-	VPMOVZXWD (SI), Y0
-	VPSLLD    $16, Y0, Y0
-	VMOVUPS   Y0, (DI)
-	ADDQ      $16, SI
-	ADDQ      $32, DI
-	DECQ      CX
-	JNZ       eight
-	VZEROUPPER
-
-done:
-	RET
+	WIDEN(BF16)
 
 // func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 TEXT ·cpuid(SB), NOSPLIT, $0-24

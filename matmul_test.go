@@ -24,14 +24,6 @@ func eachKernel(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// withThreads runs f with the given number of threads.
-func withThreads(n int, f func()) {
-	was := threads
-	defer func() { threads = was }()
-	threads = n
-	f()
-}
-
 // step is one step of the chain of sums that defines an element of a product: sum + a·b, rounded
 // once, except by the plain Go kernel, which rounds the product too.
 func step(sum, a, b float32) float32 {
@@ -48,15 +40,6 @@ func step(sum, a, b float32) float32 {
 		r = math.Nextafter(r, math.Inf(int(math.Copysign(1, lost))))
 	}
 	return float32(r)
-}
-
-// chain is the definition of an element: the sum over k of a[i·da]·b[i·db] in ascending order,
-// beginning with sum.
-func chain(sum float32, a []float32, da int, b []float32, db, k int) float32 {
-	for i := range k {
-		sum = step(sum, a[i*da], b[i*db])
-	}
-	return sum
 }
 
 func wideMatrix(rows, cols int, values []float32) Matrix {
@@ -78,17 +61,10 @@ const canary = 12345.5
 // whether they live.
 func fenced(n int) (values []float32, alive func() bool) {
 	const fence = 64
-	all := make([]float32, n+2*fence)
-	for i := range all {
-		all[i] = canary
-	}
+	all := slices.Repeat([]float32{canary}, n+2*fence)
 	return all[fence : fence+n : fence+n], func() bool {
-		for i := range fence {
-			if all[i] != canary || all[len(all)-1-i] != canary {
-				return false
-			}
-		}
-		return true
+		whole := slices.Repeat([]float32{canary}, fence)
+		return slices.Equal(all[:fence], whole) && slices.Equal(all[fence+n:], whole)
 	}
 }
 
@@ -144,17 +120,15 @@ func TestMatMulEdges(t *testing.T) {
 						for l := range k {
 							copy(ws[l*n:(l+1)*n], w[l*most:])
 						}
-						matrix := wideMatrix(k, n, ws)
 						if (m+n+k)%8 == 0 {
 							copy(bs, bias)
 							for i := range want {
-								ys[i] = canary
 								want[i] += bias[i%n]
 							}
-							matMul(ys, xs, matrix, bs)
 						} else {
-							matMul(ys, xs, matrix, nil)
+							bs = nil
 						}
+						matMul(ys, xs, wideMatrix(k, n, ws), bs)
 					}
 					if !sameBits(ys, want) {
 						t.Fatalf("[%d, %d]·[%d, %d]: %v, want %v", m, k, k, n, ys, want)
@@ -196,11 +170,7 @@ func TestMatMulLarge(t *testing.T) {
 		}
 		matrix := wideMatrix(s.k, s.n, w)
 		turned := newMatrix(s.n, s.k)
-		for l := range s.k {
-			for j := range s.n {
-				turned.f32[j*s.k+l] = w[l*s.n+j]
-			}
-		}
+		goKernel.transpose(turned.f32, s.k, w, s.n, s.k, s.n)
 		var vector []float32 // the result of the first vector kernel
 		eachKernel(t, func(t *testing.T) {
 			products := map[string]func(y, x []float32){
@@ -211,12 +181,13 @@ func TestMatMulLarge(t *testing.T) {
 				"matMulT": func(y, x []float32) { matMulT(y, x, turned) },
 			}
 			for name, product := range products {
-				one := slices.Clone(y0)
-				withThreads(1, func() { product(one, x) })
-				for _, n := range []int{2, 7} {
+				var one []float32
+				for _, n := range []int{1, 2, 7} {
 					y := slices.Clone(y0)
-					withThreads(n, func() { product(y, x) })
-					if !slices.Equal(y, one) {
+					set(t, &threads, n)
+					if product(y, x); n == 1 {
+						one = y
+					} else if !slices.Equal(y, one) {
 						t.Errorf("%s %v: %d threads give other bits than one", name, s, n)
 					}
 				}
@@ -286,7 +257,10 @@ func TestMultiplySmall(t *testing.T) {
 				for i := range c {
 					want, r, j := float32(canary), i/(s.n+extra), i%(s.n+extra)
 					if j < s.n {
-						want = chain(0, a[r*(s.k+extra):], 1, b[j*along:], down, s.k)
+						want = 0
+						for l := range s.k {
+							want = step(want, a[r*(s.k+extra)+l], b[j*along+l*down])
+						}
 					}
 					if c[i] != want {
 						t.Fatalf("%+v turned=%v: [%d, %d]: %v, want %v",
@@ -359,58 +333,48 @@ func TestMatMulHalf(t *testing.T) {
 	})
 }
 
-// A matrix of zeros without data adds nothing to the bias.
+// A matrix of zeros without data adds nothing to the bias, and its rows are zeros.
 func TestMatMulZero(t *testing.T) {
 	const m, k, n = 3, 5, 7
-	x, bias, y0 := randoms(1, m*k), randoms(2, n), randoms(3, m*n)
-	zero := Matrix{rows: k, cols: n}
-	check := func(name string, got []float32, want func(i int) float32) {
-		t.Helper()
-		for i := range got {
-			if got[i] != want(i) {
-				t.Fatalf("%s: element %d is %v, want %v", name, i, got[i], want(i))
-			}
+	x, bias, zero := randoms(1, m*k), randoms(2, n), Matrix{rows: k, cols: n}
+	active, none := slices.Clone(bias), make([]float32, n)
+	chosen.activate[geluTanh](active)
+	for name, c := range map[string]struct {
+		product func(y []float32)
+		row     []float32
+	}{
+		"matMul":              {func(y []float32) { matMul(y, x, zero, bias) }, bias},
+		"matMul without bias": {func(y []float32) { matMul(y, x, zero, nil) }, none},
+		"matMulActivated": {func(y []float32) { matMulActivated(y, x, zero, bias, geluTanh) },
+			active},
+		"matMulT": {func(y []float32) { matMulT(y, x, Matrix{rows: n, cols: k}) }, none},
+		"row":     {func(y []float32) { zero.row(y[:n], 1); clear(y[n:]) }, none},
+	} {
+		y := randoms(3, m*n)
+		if c.product(y); !sameBits(y, slices.Repeat(c.row, m)) {
+			t.Errorf("%s: %v, want rows of %v", name, y, c.row)
 		}
 	}
-	y := slices.Clone(y0)
-	matMul(y, x, zero, bias)
-	check("matMul", y, func(i int) float32 { return bias[i%n] })
-	matMul(y, x, zero, nil)
-	check("matMul without bias", y, func(int) float32 { return 0 })
-	row := slices.Clone(bias)
-	chosen.activate[geluTanh](row)
-	matMulActivated(y, x, zero, bias, geluTanh)
-	check("matMulActivated", y, func(i int) float32 { return row[i%n] })
-	y = slices.Clone(y0)[:m*k]
-	matMulT(y, x, Matrix{rows: k, cols: k})
-	check("matMulT", y, func(int) float32 { return 0 })
 	matMul(nil, nil, wideMatrix(k, n, randoms(4, k*n)), bias) // no rows: nothing to do
 }
 
+// Each number is taken once, and a panic in one of many goroutines can be recovered from where they
+// were started.
 func TestParallel(t *testing.T) {
-	for _, threads := range []int{1, 2, 7} {
-		withThreads(threads, func() {
-			for _, n := range []int{0, 1, 2, 3, 100} {
-				calls := make([]atomic.Int32, n)
-				eachChunk(n, 1, func(i, _ int) { calls[i].Add(1) })
-				for i := range calls {
-					if c := calls[i].Load(); c != 1 {
-						t.Errorf("%d threads, n = %d: f(%d) was called %d times", threads, n, i, c)
-					}
+	for _, n := range []int{1, 2, 7} {
+		set(t, &threads, n)
+		for _, n := range []int{0, 1, 2, 3, 100} {
+			calls := make([]atomic.Int32, n)
+			eachChunk(n, 1, func(i, _ int) { calls[i].Add(1) })
+			for i := range calls {
+				if c := calls[i].Load(); c != 1 {
+					t.Errorf("%d threads, n = %d: f(%d) was called %d times", threads, n, i, c)
 				}
 			}
-		})
-	}
-}
-
-func TestChooseKernel(t *testing.T) {
-	was := chosen.name
-	defer chooseKernel(was)
-	err := chooseKernel("abacus")
-	wantError(t, "a kernel that there is not", err, "abacus")
-	wantError(t, "the kernels that there are", err, goKernel.name)
-	if chosen.name != was {
-		t.Errorf("after the error the kernel is %q", chosen.name)
+		}
+		if !faults(func() { parallel(100, func(i int) { _ = []int{1}[i] }) }) {
+			t.Errorf("%d threads: a panic was lost", threads)
+		}
 	}
 }
 
@@ -429,7 +393,8 @@ func TestKernelOfARun(t *testing.T) {
 		}
 		t.Setenv("MECHPATCH_KERNEL", "abacus")
 		code, stdout, stderr := command(t, args...)
-		if code != 1 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, "abacus") {
+		if code != 1 || stdout != "" || !oneLine(stderr) || !strings.Contains(stderr, "abacus") ||
+			!strings.Contains(stderr, goKernel.name) || chosen != goKernel {
 			t.Errorf("%q with an abacus: exit %d, %q, %q", args, code, stdout, stderr)
 		}
 	}
@@ -478,14 +443,5 @@ func BenchmarkMatMulT(b *testing.B) {
 			}
 			b.ReportMetric(4*vocab*width*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
 		})
-	}
-}
-
-// A panic in one of many goroutines can be recovered from where they were started.
-func TestParallelPanic(t *testing.T) {
-	set(t, &threads, 3)
-	beyond := func(i int) { _ = []int{1}[i] }
-	if !faults(func() { parallel(100, beyond) }) {
-		t.Error("a panic was lost")
 	}
 }

@@ -199,14 +199,12 @@ func topK(x []float32, k int) []int {
 		})
 		best = best[:k]
 	}
-	full := false
-	var worst float32 // of the k best, once there are as many
+	full, worst := false, float32(0) // of the k best, once there are as many
 	for i, v := range x {
 		if full && (v <= worst || v != v) {
 			continue
 		}
-		best = append(best, i)
-		if len(best) == cap(best) {
+		if best = append(best, i); len(best) == cap(best) {
 			keepBest()
 			full, worst = true, x[best[k-1]]
 		}
@@ -238,8 +236,7 @@ func exp2(t float64) float64 {
 	const round = 3<<51 + 1023
 	if t > 1024 {
 		t = 1024
-	}
-	if t < -1022 {
+	} else if t < -1022 {
 		t = -1022
 	}
 	sum := t + round
@@ -268,14 +265,13 @@ func widenF16(h uint16) float32 {
 // widenBF16 returns the value of a bfloat16, which is the upper half of a float32.
 func widenBF16(bits uint16) float32 { return math.Float32frombits(uint32(bits) << 16) }
 
-// widenF16Go writes F16 numbers as float32.
+// widenF16Go and widenBF16Go write 16-bit numbers as float32.
 func widenF16Go(dst []float32, src []uint16) {
 	for i, h := range src {
 		dst[i] = widenF16(h)
 	}
 }
 
-// widenBF16Go writes BF16 numbers as float32.
 func widenBF16Go(dst []float32, src []uint16) {
 	for i, h := range src {
 		dst[i] = widenBF16(h)
