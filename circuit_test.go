@@ -178,13 +178,13 @@ func TestCircuitRests(t *testing.T) {
 	m := newCircuit()
 	for id := 0; id < vocabSize; id += 997 {
 		ids := []int{id, (id + 1) % vocabSize, (id + 2) % vocabSize}
-		b := must(m.begin(ids))
+		b := m.begin(ids)
 		before := append([]float32(nil), b.x...)
 		for l := 0; l <= restLayer; l++ {
 			if l == restLayer {
 				copy(before, b.x)
 			}
-			check(t, m.block(b, l, leaveAlone))
+			m.block(b, l, leaveAlone)
 		}
 		for i, v := range b.x {
 			want := before[i]

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"errors"
 	"math"
 	"slices"
 	"unsafe"
@@ -16,27 +14,20 @@ import (
 // the activations there as a Hook has them. What is seen takes so many bytes of memory. progress is
 // told the share of the work that is done.
 func (m *Model) look(pair Pair, bytes float64, full bool, progress func(done float64),
-	see func(b *Batch, site Site, layer int, act []float32)) (s Baselines, err error) {
-	err = cmp.Or(m.checkAnswers(pair), m.enough(2*len(pair.clean), bytes))
-	if err != nil {
-		return s, err
-	}
-	b, err := m.begin(pair.clean, pair.corrupt)
-	if err != nil {
-		return s, err
-	}
+	see func(b *Batch, site Site, layer int, act []float32)) (s Baselines) {
+	m.checkAnswers(pair)
+	m.enough(2*len(pair.clean), bytes)
+	b := m.begin(pair.clean, pair.corrupt)
 	defer batches.put(b)
-	err = m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
+	m.forward(b, 0, func(site Site, layer int, act []float32) []float32 {
 		see(b, site, layer, act)
 		if site == siteResid {
 			progress(float64(layer+1) / float64(m.layers))
 		}
 		return act
 	})
-	if err != nil {
-		return s, err
-	}
-	return s, m.read(&s, b, nil, pair, full)
+	m.read(&s, b, nil, pair, full)
+	return s
 }
 
 // Lens is the logit lens (nostalgebraist, "interpreting GPT: the logit lens", 2020): the final
@@ -68,29 +59,25 @@ func topTokens(t *tokenizer, logits []float32, n int) []TopReport {
 }
 
 // lens looks at both runs through the logit lens. The readings have no kl.
-func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (*Lens, error) {
-	lens, logits, fault := &Lens{}, []float32(nil), error(nil)
-	see := func(b *Batch, site Site, _ int, x []float32) {
-		if site != siteResid || fault != nil {
+func (m *Model) lens(pair Pair, full bool, progress func(done float64)) (lens *Lens, err error) {
+	defer catchFault(&err)
+	lens = &Lens{}
+	var logits []float32
+	bytes := 2 * float64(m.layers) * float64(len(pair.clean)) * float64(unsafe.Sizeof(Reading{}))
+	lens.Baselines = m.look(pair, bytes, full, progress, func(b *Batch, site Site, _ int,
+		x []float32) {
+		if site != siteResid {
 			return
 		}
-		var readings []Reading
-		if readings, fault = m.readings(x, pair, full, nil); fault != nil {
-			return
-		}
-		if logits, fault = m.logits(logits, b.last(), m.unembed()); fault != nil {
-			return
-		}
+		readings := m.readings(x, pair, full, nil)
+		logits = m.logits(logits, b.last(), m.unembed())
 		for run := range lens.cells {
 			T, y := b.length, logits[run*m.vocab:(run+1)*m.vocab]
 			lens.top[run] = append(lens.top[run], topTokens(m.tokenizer, y, 1)...)
 			lens.cells[run] = append(lens.cells[run], readings[run*T:(run+1)*T])
 		}
-	}
-	var err error
-	bytes := 2 * float64(m.layers) * float64(len(pair.clean)) * float64(unsafe.Sizeof(Reading{}))
-	lens.Baselines, err = m.look(pair, bytes, full, progress, see)
-	return lens, cmp.Or(err, fault)
+	})
+	return lens, nil
 }
 
 // Patterns is where heads attend to.
@@ -100,37 +87,34 @@ type Patterns struct {
 }
 
 func (m *Model) patterns(pair Pair, heads []Head, full bool, progress func(done float64)) (
-	*Patterns, error) {
-	if err := m.checkHeads(heads); err != nil {
-		return nil, err
-	}
-	p := &Patterns{}
+	p *Patterns, err error) {
+	defer catchFault(&err)
+	m.checkHeads(heads...)
+	p = &Patterns{}
 	for run := range p.a {
 		p.a[run] = make([][][]float32, len(heads))
 	}
-	see := func(b *Batch, site Site, layer int, _ []float32) {
+	T := len(pair.clean)
+	bytes := 4 * float64(2*len(heads)) * float64(T) * float64(T+1) / 2
+	p.Baselines = m.look(pair, bytes, full, progress, func(b *Batch, site Site, layer int,
+		_ []float32) {
 		if site != siteZ {
 			return
 		}
-		T, z := b.length, make([]float32, b.length*b.width)
+		z := make([]float32, T*b.width)
 		for run := range p.a {
 			rows := b.rowsOf(run)
 			for i, h := range heads {
-				if h.layer != layer {
-					continue
-				}
-				see := func(_ int, pattern []float32) {
+				keep := func(_ int, pattern []float32) {
 					p.a[run][i] = append(p.a[run][i], slices.Clone(pattern))
 				}
-				b.headOut(nil, 0, z, h.head, 0, T, rows, rows, rows, see)
+				if h.layer == layer {
+					b.headOut(nil, 0, z, h.head, 0, T, rows, rows, rows, keep)
+				}
 			}
 		}
-	}
-	var err error
-	T := float64(len(pair.clean))
-	bytes := 4 * float64(2*len(heads)) * T * (T + 1) / 2
-	p.Baselines, err = m.look(pair, bytes, full, progress, see)
-	return p, err
+	})
+	return p, nil
 }
 
 // Direct is direct logit attribution (Elhage et al., "A Mathematical Framework for Transformer
@@ -153,13 +137,12 @@ type Shares struct {
 }
 
 // direct finds the shares of both runs. Both answers must be one token.
-func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) {
+func (m *Model) direct(pair Pair, progress func(done float64)) (direct *Direct, err error) {
+	defer catchFault(&err)
 	if len(pair.cleanAnswer) != 1 || len(pair.corruptAnswer) != 1 {
-		return nil, errors.New("direct logit attribution needs two answers of one token each")
+		fail("direct logit attribution needs two answers of one token each")
 	}
-	if err := m.checkAnswers(pair); err != nil {
-		return nil, err
-	}
+	m.checkAnswers(pair)
 	u, lnFBias := m.answerDirection(pair)
 	row, direct := make([]float32, m.width), &Direct{}
 	alongRow := func(w Matrix, i int) float64 {
@@ -195,9 +178,8 @@ func (m *Model) direct(pair Pair, progress func(done float64)) (*Direct, error) 
 			}
 		}
 	}
-	var err error
-	direct.Baselines, err = m.look(pair, 0, false, progress, see)
-	return direct, err
+	direct.Baselines = m.look(pair, 0, false, progress, see)
+	return direct, nil
 }
 
 // along is how far x, [d], reaches in the direction u.

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-	"math"
-)
+import "math"
 
 // This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
 // Read Model for what there is, Batch for what goes through it, block for what happens, headOut for
@@ -79,34 +75,28 @@ func (m *Model) unembed() Matrix {
 }
 
 // next is the plain use of the model: [T] token ids → [vocab] logits of the next token.
-func (m *Model) next(ids []int) ([]float32, error) {
-	b, err := m.begin(ids)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.forward(b, 0, leaveAlone); err != nil {
-		return nil, err
-	}
-	return m.logits(nil, b.last(), m.unembed())
+func (m *Model) next(ids []int) (logits []float32, err error) {
+	defer catchFault(&err)
+	b := m.begin(ids)
+	m.forward(b, 0, leaveAlone)
+	return m.logits(nil, b.last(), m.unembed()), nil
 }
 
 // embed looks up x = wte[token] + wpe[position] for texts of equal length T, one under the other:
 // [len(texts)·T, d].
-func (m *Model) embed(texts ...[]int) ([]float32, error) {
+func (m *Model) embed(texts ...[]int) []float32 {
 	T, d := len(texts[0]), m.width
 	if T == 0 {
-		return nil, errors.New("the text is empty: the model needs at least one token")
+		fail("the text is empty: the model needs at least one token")
 	}
 	if T > m.context {
-		return nil, fmt.Errorf("the text has %d tokens, but the context of %s is %d: shorten it",
+		fail("the text has %d tokens, but the context of %s is %d: shorten it",
 			T, m.name, m.context)
 	}
 	x, position := make([]float32, len(texts)*T*d), make([]float32, d)
 	for i, ids := range texts {
+		m.checkTokens(ids)
 		for p, id := range ids {
-			if err := m.checkToken(id); err != nil {
-				return nil, err
-			}
 			row := x[(i*T+p)*d : (i*T+p+1)*d]
 			m.wte.row(row, id)
 			m.wpe.row(position, p)
@@ -114,25 +104,27 @@ func (m *Model) embed(texts ...[]int) ([]float32, error) {
 		}
 	}
 	if !finite(x) {
-		return nil, fmt.Errorf("the embeddings of the text hold a NaN or an infinity: "+
-			"wte or wpe in %s is damaged", m.source)
+		fail("the embeddings of the text hold a NaN or an infinity: wte or wpe in %s is damaged",
+			m.source)
 	}
-	return x, nil
+	return x
 }
 
-// checkToken is an error if the model has no such token.
-func (m *Model) checkToken(id int) error {
-	if id < 0 || id >= m.vocab {
+// checkTokens makes sure that the model has such tokens.
+func (m *Model) checkTokens(ids []int) {
+	for _, id := range ids {
+		if 0 <= id && id < m.vocab {
+			continue
+		}
 		why := "it was made for a tokenizer other than GPT-2's; with -ids texts and answers are " +
 			"token ids"
 		if m.tokenizer.vocabulary().file != "" {
 			why = "the tokenizer was given tokens after the model was trained " +
 				"(resize_token_embeddings)"
 		}
-		return fmt.Errorf("token %d (%q) is not in the vocabulary of %s, which has %d rows: %s",
-			id, m.tokenizer.token(id), m.name, m.vocab, why)
+		fail("token %d (%q) is not in the vocabulary of %s, which has %d rows: %s", id,
+			m.tokenizer.token(id), m.name, m.vocab, why)
 	}
-	return nil
 }
 
 // Site is a place in a block where activations can be read and replaced, in the order of a block.
@@ -310,19 +302,16 @@ func (b *Batch) keep(z []float32, from func(r Run) int) []float32 {
 }
 
 // forward takes the batch through the blocks first, first+1, …, the last.
-func (m *Model) forward(b *Batch, first int, hook Hook) error {
+func (m *Model) forward(b *Batch, first int, hook Hook) {
 	for l := first; l < m.layers; l++ {
-		if err := m.block(b, l, hook); err != nil {
-			return err
-		}
+		m.block(b, l, hook)
 	}
-	return nil
 }
 
 // block is layer l of the model: x += attn(ln_1(x)), then x += mlp(ln_2(x)). It fails if that
 // leaves a NaN or an infinity in the residual stream: a damaged weight is noticed here, where it
 // has an effect, and no weight is read just to check it.
-func (m *Model) block(b *Batch, l int, hook Hook) error {
+func (m *Model) block(b *Batch, l int, hook Hook) {
 	w, d := &m.blocks[l], m.width
 	if l+1 < len(m.prepare) {
 		go m.prepare[l+1]() // the next layer's weights, while this one is computed
@@ -365,10 +354,9 @@ func (m *Model) block(b *Batch, l int, hook Hook) error {
 
 	b.x = hook(siteResid, l, b.x)
 	if !ok {
-		return fmt.Errorf("the residual stream holds a NaN or an infinity after layer %d: "+
+		fail("the residual stream holds a NaN or an infinity after layer %d: "+
 			"its weights in %s are damaged", l, m.source)
 	}
-	return nil
 }
 
 // leaveAlone is the hook that does nothing.
@@ -507,16 +495,16 @@ func (b *Batch) last() []float32 {
 
 // logits reads the next token's logits off residual streams: ln_f, then a product with rows of the
 // unembedding, all of them or a few tokens'. [n, d]·[rows, d]ᵀ → [n, rows]. y is memory for them.
-func (m *Model) logits(y, x []float32, unembed Matrix) ([]float32, error) {
+func (m *Model) logits(y, x []float32, unembed Matrix) []float32 {
 	h := make([]float32, len(x))
 	m.layerNorms(h, x, m.lnF)
 	y = grow(y, len(x)/m.width*unembed.rows)
 	matMulT(y, h, unembed)
 	if !finite(y) {
-		return nil, fmt.Errorf("the logits hold a NaN or an infinity: "+
-			"the final layer norm or wte in %s is damaged", m.source)
+		fail("the logits hold a NaN or an infinity: the final layer norm or wte in %s is damaged",
+			m.source)
 	}
-	return y, nil
+	return y
 }
 
 // unembedOf are the rows of the unembedding for some tokens: [len(ids), d].
@@ -533,17 +521,13 @@ func (m *Model) unembedOf(ids []int) Matrix {
 const logitsChunk = 64
 
 // begin embeds whole texts of equal length in a batch of their own.
-func (m *Model) begin(texts ...[]int) (*Batch, error) {
-	if err := m.enough(len(texts)*len(texts[0]), 0); err != nil {
-		return nil, err
-	}
-	x, err := m.embed(texts...)
-	if err != nil {
-		return nil, err
-	}
-	b := m.newBatch(len(texts[0]), len(texts)*len(texts[0]))
+func (m *Model) begin(texts ...[]int) *Batch {
+	rows := len(texts) * len(texts[0])
+	m.enough(rows, 0)
+	x := m.embed(texts...)
+	b := m.newBatch(len(texts[0]), rows)
 	b.start(x)
-	return b, nil
+	return b
 }
 
 // newBatch makes a batch for texts of length T, with room for that many rows in all.
@@ -573,16 +557,15 @@ func (m *Model) wideRow() int {
 // rowBytes is what one row takes in a batch's buffers.
 func (m *Model) rowBytes() int { return 4 * (2*m.width + m.wideRow()) }
 
-// enough is an error if a batch of so many rows, and so many bytes beside it, take more memory
-// than there is, or if the model has more layers than any GPT-2 in earnest. It is asked before
-// anything is allocated: a file of a few kilobytes can claim any size.
-func (m *Model) enough(rows int, bytes float64) error {
+// enough makes sure that a batch of so many rows, and so many bytes beside it, take no more memory
+// than there is, and that the model has no more layers than any GPT-2 in earnest. It is asked
+// before anything is allocated: a file of a few kilobytes can claim any size.
+func (m *Model) enough(rows int, bytes float64) {
 	const mostLayers = 1000
 	if m.layers > mostLayers {
-		return fmt.Errorf("%s has %d layers, and mechpatch runs at most %d",
-			m.name, m.layers, mostLayers)
+		fail("%s has %d layers, and mechpatch runs at most %d", m.name, m.layers, mostLayers)
 	}
 	batch := float64(rows) * float64(m.rowBytes())
 	logits := 4 * 2 * logitsChunk * float64(m.vocab) // of a chunk, of both runs, and more
-	return enoughMemory(uint64(min(batch+logits+bytes, 1e19)), "a run of "+m.name)
+	try(enoughMemory(uint64(min(batch+logits+bytes, 1e19)), "a run of "+m.name))
 }

@@ -170,31 +170,24 @@ func (k Metric) of(r, clean, corrupt Reading) float64 { return k.row().of(r, cle
 // matrices tall enough for the matmul's full speed. Where that batch would take more than
 // batchBytes, the cells are divided over several passes, each of which begins at the layer of its
 // first cell.
-func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep, error) {
-	var named []Head
+func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (s *Sweep, err error) {
+	defer catchFault(&err)
+	T, s := len(pair.clean), &Sweep{}
+	m.checkAnswers(pair)
 	for _, t := range plan.targets {
 		if t.of != nil {
-			named = append(named, *t.of)
+			m.checkHeads(*t.of)
 		}
 		for _, r := range t.to {
-			named = append(named, r.Head)
+			m.checkHeads(r.Head)
 		}
 	}
-	T, s := len(pair.clean), &Sweep{}
-	err := cmp.Or(m.checkAnswers(pair), m.checkHeads(named), m.enough(2*T, m.cellBytes(plan, T)))
-	if err != nil {
-		return nil, err
-	}
-	x, err := m.embed(pair.clean, pair.corrupt)
-	if err != nil {
-		return nil, err
-	}
+	m.enough(2*T, m.cellBytes(plan, T))
+	x := m.embed(pair.clean, pair.corrupt)
 	var live, known []Cell
 	live, known, s.matrices = m.cells(pair, plan)
 	passes, rows, work := m.passes(live, T)
-	if err := m.enough(rows, m.cellBytes(plan, T)); err != nil {
-		return nil, err
-	}
+	m.enough(rows, m.cellBytes(plan, T))
 	b := m.newBatch(T, rows)
 	defer batches.put(b)
 	done := 0
@@ -210,12 +203,8 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 			progress(float64(done) / float64(work))
 		}
 		b.start(x)
-		if err := m.pass(b, pass, next, x, step); err != nil {
-			return nil, err
-		}
-		if err := m.read(&s.Baselines, b, pass.cells, pair, plan.full); err != nil {
-			return nil, err
-		}
+		m.pass(b, pass, next, x, step)
+		m.read(&s.Baselines, b, pass.cells, pair, plan.full)
 	}
 	for _, c := range known {
 		*c.reading = [...]Reading{cleanRun: s.clean, corruptRun: s.corrupt}[c.fork.base]
@@ -223,25 +212,18 @@ func (m *Model) sweep(pair Pair, plan Plan, progress func(done float64)) (*Sweep
 	return s, nil
 }
 
-// checkAnswers checks that the model has the answers' tokens.
-func (m *Model) checkAnswers(pair Pair) error {
-	for _, id := range slices.Concat(pair.cleanAnswer, pair.corruptAnswer) {
-		if err := m.checkToken(id); err != nil {
-			return err
-		}
-	}
-	return nil
+// checkAnswers makes sure that the model has the answers' tokens, and checkHeads that it has heads.
+func (m *Model) checkAnswers(pair Pair) {
+	m.checkTokens(slices.Concat(pair.cleanAnswer, pair.corruptAnswer))
 }
 
-// checkHeads checks that the model has these heads.
-func (m *Model) checkHeads(heads []Head) error {
+func (m *Model) checkHeads(heads ...Head) {
 	for _, h := range heads {
 		if h.layer < 0 || h.layer >= m.layers || h.head < 0 || h.head >= m.heads {
-			return fmt.Errorf("there is no head %v in %s: its heads are 0.0 to %v",
-				h, m.name, Head{m.layers - 1, m.heads - 1})
+			fail("there is no head %v in %s: its heads are 0.0 to %v", h, m.name,
+				Head{m.layers - 1, m.heads - 1})
 		}
 	}
-	return nil
 }
 
 // Cell is one patched run to be: what is put in, and where its reading goes.
@@ -432,13 +414,13 @@ const cleanRun, corruptRun = 0, 1
 // pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first
 // layer, to the end of the model and forks a run for each cell on the way. The two runs as they
 // enter layer stop are left in x.
-func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func(layer int)) error {
+func (m *Model) pass(b *Batch, p Pass, stop int, x []float32, step func(layer int)) {
 	var clean [siteResid + 1][][][]float32 // [site][layer][pos]: what the cells put in
 	for site := range clean {
 		clean[site] = make([][][]float32, m.layers)
 	}
 	next := 0 // cell to be forked
-	return m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
+	m.forward(b, p.first, func(at Site, layer int, act []float32) []float32 {
 		old := len(b.runs)
 		for ; next < len(p.cells); next++ {
 			c := &p.cells[next]
@@ -592,36 +574,26 @@ func (b *Batch) receive(cells []Cell, layer, old int, z []float32) []float32 {
 }
 
 // read reads the two whole runs and the cells' forks off the end of a pass.
-func (m *Model) read(s *Baselines, b *Batch, cells []Cell, pair Pair, full bool) error {
+func (m *Model) read(s *Baselines, b *Batch, cells []Cell, pair Pair, full bool) {
 	x := b.last()
 	if s.cleanLogits == nil { // the whole runs are the same in every pass
-		logits, err := m.logits(nil, x[:2*m.width], m.unembed())
-		if err != nil {
-			return err
-		}
+		logits := m.logits(nil, x[:2*m.width], m.unembed())
 		s.cleanLogits, s.corruptLogits = logits[:m.vocab], logits[m.vocab:]
 	}
-	readings, err := m.readings(x, pair, full, s.cleanLogits)
-	if err != nil {
-		return err
-	}
+	readings := m.readings(x, pair, full, s.cleanLogits)
 	s.clean, s.corrupt = readings[cleanRun], readings[corruptRun]
 	for i, r := range b.runs {
 		if r.cell != noCell {
 			*cells[r.cell].reading = readings[i]
 		}
 	}
-	return nil
 }
 
 // readings reads residual streams: [n, d] → [n]. With full they have logSum, and kl from the clean
 // run's logits, [vocab], unless there are none.
-func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]Reading, error) {
+func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) []Reading {
 	ids, split := slices.Concat(pair.cleanAnswer, pair.corruptAnswer), len(pair.cleanAnswer)
-	y, err := m.logits(nil, x, m.unembedOf(ids))
-	if err != nil {
-		return nil, err
-	}
+	y := m.logits(nil, x, m.unembedOf(ids))
 	r := make([]Reading, len(x)/m.width)
 	for i := range r {
 		answers := y[i*len(ids) : (i+1)*len(ids)]
@@ -629,14 +601,12 @@ func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]
 		r[i].clean, r[i].corrupt = logSumExp(answers[:split]), logSumExp(answers[split:])
 	}
 	if !full {
-		return r, nil
+		return r
 	}
 	sum := logSumExp(clean)
 	for lo := 0; lo < len(r); lo += logitsChunk {
 		hi := min(lo+logitsChunk, len(r))
-		if y, err = m.logits(y, x[lo*m.width:hi*m.width], m.unembed()); err != nil {
-			return nil, err
-		}
+		y = m.logits(y, x[lo*m.width:hi*m.width], m.unembed())
 		parallel(hi-lo, func(i int) {
 			y, r := y[i*m.vocab:(i+1)*m.vocab], &r[lo+i]
 			r.logSum = logSumExp(y)
@@ -645,7 +615,7 @@ func (m *Model) readings(x []float32, pair Pair, full bool, clean []float32) ([]
 			}
 		})
 	}
-	return r, nil
+	return r
 }
 
 // divergence is Kullback and Leibler's Σ p·(log p − log q), in nats, of two predictions p and q,

@@ -373,7 +373,7 @@ func TestMetrics(t *testing.T) {
 	plan.full = true
 	s := must(m.sweep(pair, plan, quiet))
 	logits := func(ids []int, edit edit) (clean, corrupt, pClean, pCorrupt float64) {
-		y := must(m.logits(nil, plainRun(m, ids, edit), m.unembed()))
+		y := m.logits(nil, plainRun(m, ids, edit), m.unembed())
 		sum := 0.
 		for _, v := range y {
 			sum += math.Exp(float64(v))
