@@ -215,10 +215,15 @@ func writeFile(name string, write func(io.Writer) error) error {
 	if err == nil {
 		err = errors.Join(write(f), f.Close())
 	}
+	return inWriting(name, err)
+}
+
+// inWriting says which file could not be written, if there is an error.
+func inWriting(name string, err error) error {
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
+		err = fmt.Errorf("writing %s: %w", name, reason(err))
 	}
-	return nil
+	return err
 }
 
 func isDevice(name string) bool { // or a pipe
@@ -261,13 +266,10 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 	if err == nil { // Windows renames no open file
 		err = inOrder(f.Close, func() error { return os.Rename(f.Name(), path) })
 	}
-	if err != nil && size > 0 {
+	if size > 0 {
 		name += " (" + bytesText(size) + ")"
 	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return nil
+	return inWriting(name, err)
 }
 
 // createTemporary makes a temporary file beside path, the file that is written if name is. It must
@@ -450,9 +452,7 @@ func reason(err error) error {
 }
 
 // quote quotes a name from a file for an error: control characters escaped, not too long.
-func quote(name string) string {
-	return strconv.Quote(shorten(name))
-}
+func quote(name string) string { return strconv.Quote(shorten(name)) }
 
 func shorten(s string) string {
 	if len(s) > 80 {

@@ -10,9 +10,8 @@ import (
 // hasTwoNames does not know a file's other names (hard links) here.
 func hasTwoNames(fs.FileInfo) bool { return false }
 
-// mapView maps length bytes of f, from offset on, into memory, to be read only, and returns them
-// with the function that ends the mapping. offset must be a multiple of mapGranule. The mapping
-// outlives f's closing; while it lasts, Windows lets nobody shorten or replace the file.
+// mapView does what it does on Unix. While the mapping lasts, Windows lets nobody shorten or
+// replace the file.
 func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error) {
 	handle := syscall.Handle(f.Fd())
 	section, err := syscall.CreateFileMapping(handle, nil, syscall.PAGE_READONLY, 0, 0, nil)
@@ -32,11 +31,10 @@ func mapView(f *os.File, offset int64, length int) ([]byte, func() error, error)
 	return data, func() error { return syscall.UnmapViewOfFile(address) }, nil
 }
 
-// errNoMemory is mapView's error where there is no room for the mapping.
 const errNoMemory = syscall.Errno(8) // ERROR_NOT_ENOUGH_MEMORY
 
-// lockFile takes a file's lock, unless another process has it. On a file system without locks it
-// goes on without. What is locked is a byte far behind the end, so that others can read the file.
+// lockFile does what it does on Unix. What is locked is a byte far behind the end, so that others
+// can read the file.
 func lockFile(f *os.File) bool {
 	const failImmediately, exclusive, lockViolation = 1, 2, syscall.Errno(33)
 	place := syscall.Overlapped{OffsetHigh: 1 << 30}

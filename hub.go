@@ -208,32 +208,40 @@ func (d *Downloader) fetchRepository(repo Repository, folder string) string {
 
 // bring brings the first of these files that the repository has, and returns where it is, or "".
 func (f *repositoryFetch) bring(names ...string) (path string) {
-	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
 	for _, name := range names {
-		err := caught(func() {
-			file := f.announced(hubFile{
-				repo: f.repo.id, revision: cmp.Or(f.commit, f.repo.revision, "main"), name: name})
-			if f.commit == "" {
-				f.settle(file.revision)
-			}
-			path = filepath.Join(f.folder, name)
-			ext := filepath.Ext(name)
-			if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
-				fail("%s are too much", bytesText(file.size))
-			}
-			if f.cache == nil && isFile(path) && !isComplete(path, file) {
-				fail("%s differs from the repository's: name an empty folder", path)
-			}
-			f.fetchFile(file, path)
-		})
-		if err == nil {
-			return path
+		file := hubFile{repo: f.repo.id, name: name,
+			revision: cmp.Or(f.commit, f.repo.revision, "main")}
+		err := caught(func() { file = f.announced(file) })
+		if failed, ok := errors.AsType[*failure](err); ok && failed.absent {
+			continue
 		}
-		if failed, ok := errors.AsType[*failure](err); !ok || !failed.absent {
+		if err == nil {
+			err = caught(func() { path = f.place(file) })
+		}
+		if err != nil {
 			fail("%s: %w", name, err)
 		}
+		return path
 	}
 	return ""
+}
+
+// place fetches a file of the repository into the folder.
+func (f *repositoryFetch) place(file hubFile) (path string) {
+	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
+	if f.commit == "" {
+		f.settle(file.revision)
+	}
+	path = filepath.Join(f.folder, file.name)
+	ext := filepath.Ext(file.name)
+	if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
+		fail("%s are too much", bytesText(file.size))
+	}
+	if f.cache == nil && isFile(path) && !isComplete(path, file) {
+		fail("%s differs from the repository's: name an empty folder", path)
+	}
+	f.fetchFile(file, path)
+	return path
 }
 
 // settle takes the first file's commit for that of all files, and makes the folder. In the cache,

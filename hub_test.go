@@ -537,6 +537,9 @@ func newRepositoryHub(t testing.TB, files map[string]string) *repositoryHub {
 		case !isThere:
 			status(404, "X-Error-Code: EntryNotFound")(w, r)
 			return
+		case r.Method == http.MethodGet && content == "GONE":
+			status(404, "X-Error-Code: EntryNotFound")(w, r)
+			return
 		case r.Method == http.MethodGet:
 			hub.gave = append(hub.gave, revision+" "+name)
 		}
@@ -605,6 +608,8 @@ func TestFetchRepository(t *testing.T) {
 			`it names "../b": the parts lie beside the index`},
 		{"a vast vocabulary", "o/r", "config.json", map[string]string{"tokenizer.json": "VAST"},
 			"config.json", "tokenizer.json: 1.1 GB are too much"},
+		{"a vocabulary that goes away", "o/r", all, map[string]string{"tokenizer.json": "GONE"},
+			"config.json", "tokenizer.json: 127.0.0.1"},
 		{"no such revision", "o/r@v2", "config.json", nil, "", "fetching o/r@v2: config.json: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
