@@ -148,9 +148,10 @@ func asInt(v any, path string) int {
 
 // asList is a value that must be a list of what item makes of each.
 func asList[T any](v any, path string, item func(v any, path string) T) []T {
-	list := []T{}
-	for _, inner := range as[[]any](v, path) {
-		list = append(list, item(inner, path))
+	values := as[[]any](v, path)
+	list := make([]T, len(values))
+	for i, inner := range values {
+		list[i] = item(inner, path)
 	}
 	return list
 }

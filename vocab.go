@@ -48,7 +48,11 @@ type textRules struct {
 }
 
 // gpt2 is GPT-2's own tokenizer.
-var gpt2 = &tokenizer{vocabulary: gpt2Vocabulary, rows: vocabSize}
+var gpt2 = &tokenizer{rows: vocabSize, vocabulary: sync.OnceValue(func() *vocabulary {
+	v := &vocabulary{vocabularySpec: vocabularySpec{Base: gpt2Base}, rows: vocabSize}
+	v.build()
+	return v
+})}
 
 // newTokenizer is the tokenizer of a model with so many rows of embedding: what its metadata say,
 // else the files in its folder, either of which may be empty. They are read later, and refused
@@ -76,7 +80,7 @@ func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 // the first text.
 func (t *tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
 	if t == gpt2 {
-		t = &tokenizer{vocabulary: gpt2Vocabulary, rows: rows}
+		t = &tokenizer{vocabulary: t.vocabulary, rows: rows}
 	}
 	t.textRules = rules
 	if err := t.refused(); err != nil {
@@ -237,13 +241,6 @@ type vocabulary struct {
 	bos     int             // the token that begins a text, noToken where none is known
 	refused error           // why no text is encoded: then it only names tokens
 }
-
-// gpt2Vocabulary is GPT-2's own.
-var gpt2Vocabulary = sync.OnceValue(func() *vocabulary {
-	v := &vocabulary{vocabularySpec: vocabularySpec{Base: gpt2Base}, rows: vocabSize}
-	v.build()
-	return v
-})
 
 // token returns the bytes of a token, "" where an id has none.
 func (v *vocabulary) token(id int) string {
@@ -437,9 +434,9 @@ type tokenizerConfig struct {
 	special [2]map[string][]string // the tokens that each key of the last two makes special
 	class   string                 // of tokenizer that transformers makes, without "Fast", or ""
 	bos     string
-	names   []string       // of special tokens
-	later   map[string]int // added_tokens.json
-	added   []addedToken   // added_tokens_decoder, else added_tokens.json
+	names   map[string]bool // of special tokens
+	later   map[string]int  // added_tokens.json
+	added   []addedToken    // added_tokens_decoder, else added_tokens.json
 }
 
 func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
@@ -458,7 +455,7 @@ func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
 		c.understand()
 	}
 	if c.standard("bos_token", "eos_token", "unk_token") {
-		c.names = append(c.names, standardToken)
+		c.names[standardToken] = true
 	}
 	c.later = asMap(s.readJSON(folder, "added_tokens.json"), "added_tokens", asInt)
 	if !c.has("added_tokens_decoder") {
@@ -480,13 +477,18 @@ func (c *tokenizerConfig) understand() {
 	for _, key := range []string{"add_prefix_space", "add_bos_token", "add_eos_token"} {
 		as[bool](c.said[key], key)
 	}
-	c.names = tokensNamed(additional, c.said[additional])
-	for _, key := range []string{"pad_token", "unk_token", "eos_token", "bos_token"} {
+	c.names, c.bos = map[string]bool{}, ""
+	for _, key := range []string{additional, "pad_token", "unk_token", "eos_token", "bos_token"} {
 		named := tokensNamed(key, c.said[key])
-		if c.has(key) && len(named) != 1 {
+		if key != additional && c.has(key) && len(named) != 1 {
 			fail("%s: neither text nor a token", key)
 		}
-		c.names, c.bos = append(c.names, named...), strings.Join(named, "")
+		for _, name := range named {
+			c.names[name] = true
+			if key == "bos_token" {
+				c.bos = name
+			}
+		}
 	}
 	const decoder = "added_tokens_decoder"
 	c.added = nil
@@ -837,7 +839,7 @@ func before(stage map[string]any) (before []int) {
 // count of its entries on, whatever id the file gives it.
 func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
 	more := slices.Concat(added, c.added)
-	for _, name := range c.names {
+	for name := range c.names {
 		if id, ok := s.Vocab[name]; ok {
 			more = append(more, addedToken{ID: id, Content: name})
 		}
@@ -847,6 +849,7 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
 		next = vocabSize
 	}
 	known := map[string]bool{"": true}
+	s.Added = make([]addedToken, 0, len(more))
 	for _, a := range more {
 		if a.ID < 0 || a.ID >= mostTokens {
 			fail("the added token %s has the id %d, which no model has", quote(a.Content), a.ID)
@@ -863,7 +866,7 @@ func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
 			a.ID = next
 		}
 		next = max(next, a.ID+1)
-		if slices.Contains(c.names, a.Content) {
+		if c.names[a.Content] {
 			a.Special, a.Normalized = true, a.Normalized && c.later[a.Content] == 0
 		}
 		if a.Content == c.bos {

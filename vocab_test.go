@@ -478,6 +478,8 @@ func TestAddedTokens(t *testing.T) {
 	}{
 		{added(`{"id": 0, "content": "<s>", "special": true}`), `{}`, `{}`, "El<s>l",
 			"[39 78 30 85 32 78]", "[39 78 0 78]"},
+		{beside{"tokenizer.json": `{"model": {"merges": [], "ignore_merges": true}}`}, `{}`, `{}`,
+			"tr", "[339]", "[339]"},
 		{added(`{"id": 9, "content": "<x>"}`), `{}`, `{}`, "El <x>",
 			"token 420, but the model has 420 rows", "token 420, but the model has 420 rows"},
 		{added(`{"id": 9, "content": "<x>", "lstrip": true}`), `{}`, `{}`, "El <x> mar",
@@ -486,6 +488,9 @@ func TestAddedTokens(t *testing.T) {
 			"rules of its own", "rules of its own"},
 		{added(`{"id": 9, "content": "<x>", "single_word": true}`), `{}`, `{}`, "El <x> mar",
 			"rules of its own", "rules of its own"},
+		{beside{"vocab.json": "*", "merges.txt": "*",
+			"added_tokens.json": `{"Elo": 420, "o<x>": 421}`}, `{}`, `{"pad_token": "o<x>"}`,
+			"Elo<x>", "token 420, but", "token 421, but"}, // special ones first
 		{swapped, class + `}`, `{}`, end, endText, "[0 78]"},
 		{swapped, class + `, "bos_token": null, "eos_token": null, "unk_token": null}`, `{}`, end,
 			endText, endText},
@@ -503,6 +508,11 @@ func TestAddedTokens(t *testing.T) {
 			inMap},
 		{swapped, class + `, "sep_token": "l"}`, `{}`, "El", "[39 78]", "it is none in"},
 		{swapped, class + `, "pad_token": "E"}`, `{"pad_token": "l"}`, "E", "[39]", "a special"},
+		{swapped, class + `, "pad_token": "E"}`, `{"pad_token": ""}`, "l", "[78]", "[78]"},
+		{swapped, class + `, "added_tokens_decoder": {}}`, `{"pad_token": "E"}`, "E", "[39]",
+			"a special"},
+		{swapped, class + `, "added_tokens_decoder": {"39": {"content": "E", "special": true}}}`,
+			`{"pad_token": "E"}`, "E", "[39]", "[39]"},
 		{whole, class + `, "bos_token": "<s>", "split_special_tokens": true}`, `{}`, "<s>",
 			"[30 85 32]", "split_special_tokens"},
 	} {
