@@ -557,10 +557,12 @@ func (p *program) tokens(words []string) {
 	if p.json != "-" {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })
 	}
-	try(p.output(p.json, jsonLine(struct {
-		TextReport
-		Origin
-	}{TextReport{text.text, ids, t.tokens(ids)}, p.origin()})))
+	if p.json != "" { // else the tokens of a long text are not all in memory
+		try(p.output(p.json, jsonLine(struct {
+			TextReport
+			Origin
+		}{TextReport{text.text, ids, t.tokens(ids)}, p.origin()})))
+	}
 }
 
 // jsonLine writes a value as one line of JSON.

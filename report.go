@@ -685,8 +685,10 @@ func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 		io.WriteString(w, shown[id])
 	}
 	io.WriteString(w, "\n"+count(len(ids), "token")+":")
+	var number []byte
 	for _, id := range ids {
-		io.WriteString(w, " "+strconv.Itoa(id))
+		number = strconv.AppendInt(append(number[:0], ' '), int64(id), 10)
+		w.Write(number)
 	}
 	io.WriteString(w, "\n")
 }

@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -298,26 +299,22 @@ func (v *vocabulary) appendAround(
 // longestAt returns the longest token that the text begins with, nil for none. The tokens are in
 // the order of their texts. So of those that are not behind the text the last begins with whatever
 // the text begins with: if it is not what is looked for, that begins both.
-func longestAt(text string, tokens []addedToken) *addedToken {
-	for {
-		n, found := slices.BinarySearchFunc(tokens, text, func(a addedToken, text string) int {
-			return cmp.Compare(a.Content, text)
-		})
-		if found {
-			return &tokens[n]
+func longestAt(text string, tokens []addedToken) (longest *addedToken) {
+	for n := 0; len(tokens) > 0; n++ { // all of them begin with text[:n]
+		if len(tokens[0].Content) == n {
+			longest, tokens = &tokens[0], tokens[1:]
 		}
-		if n == 0 {
-			return nil
+		if n == len(text) {
+			break
 		}
-		last, common := &tokens[n-1], 0
-		for common < len(last.Content) && last.Content[common] == text[common] {
-			common++
+		from := func(c int) int { // where those begin whose next byte is c or more
+			return sort.Search(len(tokens), func(i int) bool {
+				return int(tokens[i].Content[n]) >= c
+			})
 		}
-		if common == len(last.Content) {
-			return last
-		}
-		tokens, text = tokens[:n-1], text[:common]
+		tokens = tokens[from(int(text[n])):from(int(text[n])+1)]
 	}
+	return longest
 }
 
 // vocabularySpec is what the files say, and in JSON what a converted file's metadata carry.
