@@ -6,13 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -306,7 +306,16 @@ func thisProgram(t *testing.T) string {
 }
 
 // emptyProgram is one that weights can be bundled with.
-var emptyProgram = "\x7fELF" + string(bundleMark)
+var emptyProgram = elf + string(bundleMark)
+
+// bundledIn finds the weights in a bundle, as its program does.
+func bundledIn(path string) (offset, length int64, err error) {
+	defer func(own []byte) { bundleMark = own }(bundleMark)
+	program := must(os.ReadFile(path))
+	at := bytes.Index(program, bundleMark[:markWords])
+	bundleMark = program[at:][:len(bundleMark)]
+	return ownBundle()(path)
+}
 
 // bundleRun in the environment makes TestBundleRuns behave as a bundled program does.
 const bundleRun = "MECHPATCH_TEST_BUNDLE"
@@ -319,7 +328,9 @@ func TestBundleRuns(t *testing.T) {
 		fmt.Printf("%s has %d heads, %s, ends in %v\n", m.name, m.heads, m.wte.format, m.lnF.bias)
 		os.Exit(0)
 	}
-
+	if ownBundle() != nil {
+		t.Error("a program without weights looks for some")
+	}
 	if err := exec.Command(thisProgram(t), "-test.run=^$").Run(); err != nil {
 		t.Skip("this machine cannot start the test's own program, as under an emulator: ", err)
 	}
@@ -329,19 +340,16 @@ func TestBundleRuns(t *testing.T) {
 	small := filepath.Join(t.TempDir(), "small.safetensors")
 	must(convert(tinySource(t, "module-zip"), small, f16, 0, ""))
 	must(bundle(first, small, second, 0, ""))
+	size := must(os.Stat(thisProgram(t))).Size()
 	for path, format := range map[string]string{first: "F32", second: "F16"} {
-		offset, length, ok, err := bundled(path)
-		if err != nil || !ok || offset%bundleAlign != 0 {
-			t.Fatal(path, offset, length, ok, err)
+		offset, length, err := bundledIn(path)
+		if err != nil || offset != alignUp(size) {
+			t.Fatal(path, offset, length, err)
 		}
 		checkLean(t, path, offset, length, format, "tiny-gpt2")
-		program, whole := must(os.ReadFile(thisProgram(t))), must(os.ReadFile(path))
-		check(t, mark(program, int64(len(whole))))
-		if !bytes.Equal(whole[:len(program)], program) ||
-			bytes.Trim(whole[len(program):offset], "\x00") != nil {
-			t.Errorf("%s: not the program and zeros before the weights", path)
+		if bytes.Trim(must(os.ReadFile(path))[size:offset], "\x00") != nil {
+			t.Errorf("%s: not zeros before the weights", path)
 		}
-
 		run := exec.Command(path, "-test.run=^TestBundleRuns$")
 		run.Env = append(os.Environ(), bundleRun+"=1")
 		run.Dir = t.TempDir()
@@ -352,74 +360,52 @@ func TestBundleRuns(t *testing.T) {
 			t.Errorf("%s prints %q, %v; want %q", path, out, err, want)
 		}
 	}
-
 	if mode := must(os.Stat(first)).Mode(); runtime.GOOS != "windows" && mode&0o500 != 0o500 {
 		t.Errorf("mode %v", mode)
 	}
 }
 
-func TestNotBundled(t *testing.T) {
-	short := file(t, "short", "short")
-	for _, path := range []string{thisProgram(t), short} {
-		if _, _, ok, err := bundled(path); ok || err != nil {
-			t.Errorf("%s: %v, %v", path, ok, err)
-		}
+// A program that carries weights knows it, whatever is left of its end, and is not misled by what
+// is put behind it, such as a signature.
+func TestBundleTruncated(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out.exe")
+	must(bundle(file(t, "program", emptyProgram), tinySource(t, "module-zip"), out, 0, ""))
+	size := must(os.Stat(out)).Size()
+	offset, length, err := bundledIn(out)
+	check(t, err)
+	if offset != 1<<16 || offset+length != size {
+		t.Error(offset, length, size)
 	}
-	if _, _, ok, err := bundled(filepath.Join(short, "absent")); ok || err == nil {
-		t.Error(ok, err)
+	write(t, out, string(must(os.ReadFile(out)))+"signature")
+	if o, l, err := bundledIn(out); o != offset || l != length || err != nil {
+		t.Error(o, l, err)
 	}
-}
-
-func TestTrailer(t *testing.T) {
-	const page = bundleAlign
-	const size = 3*page + 1000 + trailerSize
-	good := newTrailer(2*page+1, 1000)
-	got, ok, err := parseTrailer(good.encode(), size)
-	if good.Sum = got.Sum; got != good || !ok || err != nil {
-		t.Error(got, ok, err)
-	}
-	for bit := range trailerSize * 8 {
-		b := good.encode()
-		b[bit/8] ^= 1 << (bit % 8)
-		if _, ok, err := parseTrailer(b, size); ok || bit >= 16*8 && err == nil {
-			t.Errorf("bit %d changed: %v, %v", bit, ok, err)
-		}
-	}
-	for _, bad := range [][3]int64{ // length, offset and length of the weights
-		{2*page + 1, 3 * page, 999}, {2*page + 1, 3 * page, 1001}, {2*page + 1, 3*page + 1, 999},
-		{page, 3 * page, 1000}, {3*page + 1, 3 * page, 1000}, {3*page + 1, 4 * page, 1000 - page},
-		{0, 0, size - trailerSize}, {-5, 0, size - trailerSize},
-		{math.MaxInt64, alignUp(math.MaxInt64), 0},
-		{math.MaxInt64 - 1, math.MinInt64, math.MaxInt64},
-	} {
-		b := trailer{bundleMagic, bad[0], bad[1], bad[2], trailerVersion, 0}.encode()
-		if got, ok, err := parseTrailer(b, size); ok || err == nil {
-			t.Errorf("%+v is taken for %+v", bad, got)
-		}
-	}
-	newer := good.encode()[:40]
-	newer = binary.LittleEndian.AppendUint32(newer, 2)
-	newer = binary.LittleEndian.AppendUint32(newer, crc32.ChecksumIEEE(newer))
-	if _, ok, err := parseTrailer(newer, size); ok || !says(err, "form 2") {
-		t.Error(ok, err)
+	for _, left := range []int64{size - 1, size - 1000, size / 2} {
+		check(t, os.Truncate(out, left))
+		_, _, err := bundledIn(out)
+		wantError(t, "cut off", err, fmt.Sprintf("out.exe: it was copied incompletely, and "+
+			"should have %d bytes", size))
 	}
 }
 
 func TestBundleErrors(t *testing.T) {
-	folder := t.TempDir()
-	windows := "MZ and so on"
+	folder, words := t.TempDir(), string(bundleMark)
 	exe, model := file(t, "mechpatch", emptyProgram), tinySource(t, "module-zip")
+	exeWindows := file(t, "mechpatch.exe", windows+words)
 	out := filepath.Join(t.TempDir(), "out")
+	number := func(n uint64) string { return string(binary.LittleEndian.AppendUint64(nil, n)) }
 	for _, c := range []struct{ exe, model, out, want string }{
 		{file(t, "text", "#!/bin/sh\n# mechpatch bundle"), model, out,
 			"text: not a program for Linux (ELF), Windows (PE) or macOS"},
-		{file(t, "ls", "\x7fELF, but another program"), model, out,
+		{file(t, "empty", ""), model, out, "empty: not a program"},
+		{file(t, "ls", elf+", but another program"), model, out,
 			"ls: a program, but not mechpatch"},
 		{file(t, "ls.exe", windows), model, out + ".exe", "ls.exe: a program, but not mechpatch"},
-		{file(t, "empty", ""), model, out, "empty: not a program"},
-		{file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, "must end in .exe"},
-		{file(t, "damaged", elf+string(bundleMagic[:])+strings.Repeat("\x00", 32)), model, out,
-			"are damaged"},
+		{file(t, "two", elf+words+words), model, out, "two: a program, but not mechpatch"},
+		{file(t, "cut", emptyProgram[:len(emptyProgram)-1]), model, out, "cut: a program, but not"},
+		{file(t, "short", elf+words[:markWords]+number(20)+number(99)), model, out,
+			"short: a program, but not mechpatch"},
+		{exeWindows, model, out, "must end in .exe"},
 		{folder, model, out, "not a regular file"},
 		{filepath.Join(folder, "absent"), model, out, "absent: "},
 		{exe, filepath.Join(folder, "absent"), out, "absent: "},
@@ -432,14 +418,7 @@ func TestBundleErrors(t *testing.T) {
 	if _, err := os.Stat(out); err == nil {
 		t.Error("an error left a file")
 	}
-	out += ".exe"
-	if _, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, 0,
-		""); err != nil {
-		t.Error(err)
-	}
-	if _, _, ok, err := bundled(out); !ok || err != nil {
-		t.Error(ok, err)
-	}
+	must(bundle(exeWindows, model, out+".EXE", 0, ""))
 }
 
 // Windows starts no program of 4 GiB: a bundle of that size is refused before it is written.
@@ -447,22 +426,7 @@ func TestBundleTooLargeForWindows(t *testing.T) {
 	if runtime.GOOS == "windows" || math.MaxInt == math.MaxInt32 {
 		t.Skip("needs a file of 4 GiB that takes no room")
 	}
-	ck := randomCheckpoint(Config{1, 1, 4, 1, 1}, 4, "F32")
-	var header strings.Builder
-	end := 0
-	for i, tensor := range ck.tensors {
-		if i == 0 { // wte
-			tensor.shape[0] = 1 << 28
-		}
-		size := must(sizeOf("F32", tensor.shape))
-		fmt.Fprintf(&header, `,%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, tensor.name,
-			shapeString(tensor.shape), end, end+size)
-		end += size
-	}
-	file0 := safetensorsFile("{"+header.String()[1:]+"}", nil)
-	model := file(t, "model.safetensors", file0)
-	check(t, os.Truncate(model, int64(len(file0)+end)))
-	windows := "MZ and so on"
+	model := sparseModel(t, Config{1, 1, 4, 1, 1 << 28})
 	out := filepath.Join(t.TempDir(), "out.exe")
 	_, err := bundle(file(t, "mechpatch.exe", windows+string(bundleMark)), model, out, 1, "")
 	wantError(t, "4 GiB", err, "out.exe: the bundle would have 4.3 GB, and Windows starts no "+
@@ -497,125 +461,62 @@ func TestConvertPlainVocabulary(t *testing.T) {
 	}
 }
 
-// A program that carries weights knows it, whatever is left of its end.
-func TestBundleTruncated(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "out.exe")
-	must(bundle(thisProgram(t), tinySource(t, "module-zip"), out, 0, ""))
-	info := must(os.Stat(out))
-	defer clear(bundleMark[markWords:])
-	if err := mark(bundleMark, info.Size()); err != nil { // as if this program were that one
-		t.Fatal(err)
-	}
-	if _, _, ok, err := bundled(out); !ok || err != nil {
-		t.Error(ok, err)
-	}
-	for _, lost := range []int64{1, trailerSize, 1000, info.Size() / 2} {
-		check(t, os.Truncate(out, info.Size()-lost))
-		want := fmt.Sprintf("copied incompletely, and should have %d bytes", info.Size())
-		if _, _, ok, err := bundled(out); ok || !says(err, want) {
-			t.Errorf("%d bytes lost: %v, %v", lost, ok, err)
-		}
-	}
+// needsOf reads what a program names, not what it says of others.
+func TestNeeds(t *testing.T) {
+	const interpreter = "\x00/lib64/ld-linux-x86-64.so.2\x00"
+	holds(t, func(program string) string { return needsOf([]byte(program)) }, map[string]string{
+		elf: "", elf + "GLIBC_2.34": "", machO + interpreter: "", "": "",
+		elf + interpreter + "GLIBC_2.4\x00GLIBC_2.34\x00GLIBC_2.2.5\x00GLIBC_PRIVATE": "/lib64/" +
+			"ld-linux-x86-64.so.2 of glibc 2.34 or newer",
+		elf + "\x00/lib/ld-musl-x86_64.so.1\x00": "/lib/ld-musl-x86_64.so.1",
+	})
 }
 
-// TestMark writes a length into programs: there must be one place for it.
-func TestMark(t *testing.T) {
-	words := string(bundleMark)
-	for _, c := range []struct{ program, want string }{
-		{"\x7fELF" + words, ""},
-		{"\x7fELF", "too old for bundled weights"},
-		{"\x7fELF" + words + words, "too old for bundled weights"},
-		{machO + strings.Repeat("\x00", 28) + words, ""}, // no commands, and so no signature
-		{machO + words + "\xfa\xde\x0c\xc0\x00\x00\x00\x3c\x00\x00\x00\x01" +
-			strings.Repeat("\x00\x02\x00\x02", 12), "damaged"},
-		{machO + words + "\xfa\xde\x0c\xc0\x00\x00\x00\x3c\x00\x00\x00\x03" +
-			strings.Repeat("\x00", 48), "somebody has signed"},
-	} {
-		program := []byte(c.program)
-		err := mark(program, 1<<40+5)
-		wantError(t, c.program, err, c.want)
-		want := strings.Replace(c.program, words,
-			words[:markWords]+"\x05\x00\x00\x00\x00\x01\x00\x00", 1)
-		if err == nil && string(program) != want {
-			t.Errorf("%q becomes %q", c.program, program)
+// The signature of a Mach-O program that Go's linker has made is right again after the mark has
+// changed, whose bytes lie in two pages; what others have signed is refused.
+func TestMarkSigned(t *testing.T) {
+	const page, at = 4 << 10, 2<<12 - 30
+	code := bytes.Repeat([]byte("program "), page/2)
+	copy(code, machO)
+	copy(code[at:], bundleMark)
+	signed := func(code []byte) (all []byte) {
+		all = bytes.Clone(code)
+		for one := range slices.Chunk(code, page) {
+			sum := sha256.Sum256(one)
+			all = append(all, sum[:]...)
 		}
+		return all
 	}
+	program := signed(code)
+	check(t, mark(program, at, 1<<40+5))
+	numbers := binary.LittleEndian.AppendUint64(nil, uint64(len(program)))
+	copy(code[at+markWords:], binary.LittleEndian.AppendUint64(numbers, 1<<40+5))
+	if !bytes.Equal(program, signed(code)) {
+		t.Error("a page does not have its hash")
+	}
+	foreign := append(program, "\xfa\xde\x0b\x01"...)
+	wantError(t, "not the linker's", mark(foreign, at, 5), "somebody has signed")
 }
 
-// TestResign changes a byte of a Mach-O file that is signed as Go's linker signs, and holds every
-// page to its hash.
-func TestResign(t *testing.T) {
-	const page, length = 1 << 12, 3<<12 + 100
-	program := make([]byte, length)
-	for i := range program {
-		program[i] = byte(i * i)
-	}
-	little, big := binary.LittleEndian, binary.BigEndian
-	little.PutUint32(program[16:], 2) // load commands: one of 24 bytes, then where the signature is
-	little.PutUint32(program[32:], 0x19)
-	little.PutUint32(program[36:], 24)
-	little.PutUint32(program[56:], 0x1d)
-	little.PutUint32(program[60:], 16)
-	little.PutUint32(program[64:], length)
-	const hashes = 20 + 88
-	signature := make([]byte, hashes+4*sha256.Size)
-	for at, n := range map[int]uint32{0: 0xfade0cc0, 4: uint32(len(signature)), 8: 1, 16: 20,
-		20: 0xfade0c02, 24: uint32(len(signature) - 20), 28: 0x20400, 32: 0x20002, 36: 88,
-		48: 4, 52: length, 56: sha256.Size<<24 | 2<<16 | 12} {
-		big.PutUint32(signature[at:], n)
-	}
-	program = append(program, signature...)
-	sign := func(p int) (slot []byte, sum [32]byte) {
-		return program[length+hashes+p*sha256.Size:][:sha256.Size],
-			sha256.Sum256(program[p*page : min((p+1)*page, length)])
-	}
-	for p := range 4 {
-		slot, sum := sign(p)
-		copy(slot, sum[:])
-	}
-	before := bytes.Clone(program)
-	for at := 2*page - 8; at < 2*page+8; at++ { // in two pages
-		program[at] ^= 0xff
-	}
-	check(t, resign(program, 2*page-8, 2*page+8))
-	for p := range 4 {
-		if slot, sum := sign(p); !bytes.Equal(slot, sum[:]) {
-			t.Errorf("page %d does not have its hash", p)
-		}
-	}
-	for n := range program { // whatever is cut off, nothing panics
-		resign(bytes.Clone(before[:n]), 2*page-8, min(n, 2*page+8))
-	}
-	big.PutUint32(before[length+20+12:], 0)
-	wantError(t, "not the linker's", resign(before, 0, 1), "somebody has signed")
-}
-
-// FuzzTrailer gives parseTrailer any last bytes, their checksum put right so that the checks behind
-// it are reached too.
-func FuzzTrailer(f *testing.F) {
-	f.Add(newTrailer(100, 1000).encode(),
-		int64(bundleAlign+1000+trailerSize))
-	f.Add(newTrailer(math.MaxInt64, -1).encode(),
-		int64(math.MaxInt64))
-	f.Add([]byte("no trailer"), int64(10))
-	f.Fuzz(func(t *testing.T, b []byte, size int64) {
-		check := func() {
-			x, ok, err := parseTrailer(b, size)
-			if ok && (err != nil || x.Program <= 0 || x.Offset < x.Program ||
-				x.Offset%bundleAlign != 0 || x.Length < 0 ||
-				x.Offset+x.Length+trailerSize != size) {
-				t.Fatalf("%+v in a file of %d bytes, %v", x, size, err)
-			}
-		}
-		if size < 0 {
+// FuzzProgram takes any file for a program: what is taken of it is its beginning, with one mark.
+func FuzzProgram(f *testing.F) {
+	f.Add([]byte(emptyProgram))
+	f.Add([]byte(machO + "more" + string(bundleMark) + "and more"))
+	f.Add([]byte(elf + string(bundleMark[:markWords]) + "\x28\x00\x00\x00\x00\x00\x00\x00"))
+	path := filepath.Join(f.TempDir(), "program")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		write(t, path, b)
+		program, at, err := readProgram(path)
+		if err != nil {
 			return
 		}
-		check()
-		if len(b) == trailerSize {
-			b = bytes.Clone(b)
-			copy(b, bundleMagic[:])
-			binary.LittleEndian.PutUint32(b[44:], crc32.ChecksumIEEE(b[:44]))
-			check()
+		if words := bundleMark[:markWords]; !bytes.HasPrefix(b, program) ||
+			bytes.Count(program, words) != 1 || bytes.Index(program, words) != at {
+			t.Fatalf("%q of %q, %d", program, b, at)
+		}
+		needsOf(program)
+		if mark(program, at, 5) == nil && !bytes.Contains(program[at:], []byte("\x05\x00")) {
+			t.Fatalf("%q", program)
 		}
 	})
 }

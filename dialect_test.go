@@ -67,9 +67,9 @@ func TestDialects(t *testing.T) {
 			}
 			out := filepath.Join(folder, "bundle")
 			must(bundle(program, path, out, 0, ""))
-			offset, length, ok, err := bundled(out)
-			if err != nil || !ok {
-				t.Fatal(ok, err)
+			offset, length, err := bundledIn(out)
+			if err != nil {
+				t.Fatal(err)
 			}
 			check(out, offset, length)
 		})

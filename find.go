@@ -108,7 +108,7 @@ type Env struct {
 	exe     string // the program's own file, where links lead
 	offline bool   // -offline was given
 	// bundled finds the weights inside exe; nil for a program that carries none.
-	bundled func(exe string) (offset, length int64, ok bool, err error)
+	bundled func(exe string) (offset, length int64, err error)
 }
 
 func systemEnv(offline bool) Env {
@@ -184,10 +184,10 @@ func findModel(spec string, env Env) (Found, error) {
 		return found, nil
 	}
 	if env.bundled != nil {
-		offset, length, ok, err := env.bundled(env.exe)
-		if err != nil || !ok {
+		offset, length, err := env.bundled(env.exe)
+		if err != nil {
 			return Found{}, fmt.Errorf("reading the weights that this program carries: %w; "+
-				"-model names others", cmp.Or(err, errNoWeights))
+				"-model names others", err)
 		}
 		return Found{path: env.exe, how: "the program itself", offset: offset, length: length}, nil
 	}

@@ -55,7 +55,7 @@ var findWords = []string{
 const everywhere = "work/gpt2.safetensors bin/gpt2.safetensors cache/mechpatch/gpt2.safetensors " +
 	"%gpt2/snapshots/@1/W"
 
-func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, bool, error)) {
+func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, error)) {
 	root := t.TempDir()
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real
@@ -269,8 +269,8 @@ func TestFindBundle(t *testing.T) {
 			"work/gpt2.safetensors", "error: reading the weights that this program carries: perm"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			test.run(t, func(exe string) (int64, int64, bool, error) {
-				return 65536, 7, filepath.Base(exe) == "mechpatch" && test.err == nil, test.err
+			test.run(t, func(exe string) (int64, int64, error) {
+				return 65536, int64(len(filepath.Base(exe)) - 2), test.err
 			})
 		})
 	}

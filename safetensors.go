@@ -38,9 +38,7 @@ func parseSafetensors(file []byte) (tensors []Tensor, meta map[string]string, er
 	defer catchFault(&err)
 	header, data := splitHeader(file)
 	entries, err := parseJSON(header)
-	if err != nil {
-		fail("its header: %w", err)
-	}
+	require(err == nil, "its header: %w", err)
 	meta = asMap(entries["__metadata__"], "__metadata__", as[string])
 	delete(entries, "__metadata__")
 	var all []placed
@@ -52,39 +50,24 @@ func parseSafetensors(file []byte) (tensors []Tensor, meta map[string]string, er
 	})
 	end, last := 0, "" // of the data accounted for, and the tensor there
 	for _, t := range all {
-		if t.start < end {
-			fail("tensor %s: its data overlap those of %s", quote(t.name), quote(last))
-		}
-		if t.start > end {
-			fail("tensor %s: a hole of %d bytes before its data", quote(t.name), t.start-end)
-		}
-		end, last = t.end, t.name
+		name := quote(t.name)
+		require(t.start >= end, "tensor %s: its data overlap those of %s", name, last)
+		require(t.start == end, "tensor %s: a hole of %d bytes before its data", name, t.start-end)
+		end, last = t.end, name
 		tensors = append(tensors, t.Tensor)
 	}
-	if end < len(data) {
-		fail("%d bytes at the end of the file belong to no tensor", len(data)-end)
-	}
+	require(end == len(data), "%d bytes at the end of the file belong to no tensor", len(data)-end)
 	return tensors, meta, nil
 }
 
 func splitHeader(file []byte) (header, data []byte) {
-	if len(file) == 0 {
-		fail("the file is empty")
-	}
-	if len(file) < 8 {
-		fail("truncated: %d bytes are too few for a safetensors file", len(file))
-	}
+	require(len(file) >= 8, "truncated: %d bytes are too few for a safetensors file", len(file))
 	n, rest := binary.LittleEndian.Uint64(file), file[8:]
-	switch {
-	case n == 0 || len(rest) > 0 && rest[0] != '{':
-		fail("neither a safetensors nor a PyTorch file")
-	case n > maxHeader:
-		fail("not a safetensors file: its header would have %d bytes, and the format allows %d", n,
-			maxHeader)
-	case n > uint64(len(rest)):
-		fail("truncated: the safetensors header has %d bytes, the file only %d after its length", n,
-			len(rest))
-	}
+	require(n > 0 && (len(rest) == 0 || rest[0] == '{'), "neither a safetensors nor a PyTorch file")
+	require(n <= maxHeader, "not a safetensors file: its header would have %d bytes, and the "+
+		"format allows %d", n, maxHeader)
+	require(n <= uint64(len(rest)), "truncated: the safetensors header has %d bytes, the file "+
+		"only %d after its length", n, len(rest))
 	return rest[:n], rest[n:]
 }
 
@@ -97,30 +80,22 @@ type placed struct {
 // place reads a tensor's entry in the header and checks it against itself and against the data that
 // there are.
 func place(name string, entry any, data []byte) placed {
-	said := as[map[string]any](entry, "tensor "+quote(name))
-	within := "tensor " + quote(name) + ": "
-	format := as[string](said["dtype"], within+"dtype")
-	shape := asList(said["shape"], within+"shape", asInt)
-	offsets := asList(said["data_offsets"], within+"data_offsets", asInt)
-	if format == "" || said["shape"] == nil || len(offsets) != 2 {
-		fail("%sit needs a dtype, a shape and two data_offsets", within)
-	}
+	tensor := "tensor " + quote(name)
+	said := as[map[string]any](entry, tensor)
+	format := as[string](said["dtype"], tensor+": dtype")
+	shape := asList(said["shape"], tensor+": shape", asInt)
+	offsets := asList(said["data_offsets"], tensor+": data_offsets", asInt)
+	require(format != "" && said["shape"] != nil && len(offsets) == 2,
+		"%s: it needs a dtype, a shape and two data_offsets", tensor)
 	start, end := offsets[0], offsets[1]
 	size, err := sizeOf(format, shape)
-	switch {
-	case err != nil:
-	case start < 0 || start > end:
-		err = fmt.Errorf("its data end at byte %d, before they begin at byte %d", end, start)
-	case end-start != size:
-		err = fmt.Errorf("%d bytes of data, but %s %s is %d bytes", end-start, format,
-			shapeString(shape), size)
-	case end > len(data):
-		err = fmt.Errorf("its data end at byte %d, but the file holds only %d bytes of data: it "+
-			"is truncated", end, len(data))
-	}
-	if err != nil {
-		fail("%s%w", within, err)
-	}
+	require(err == nil, "%s: %w", tensor, err)
+	require(0 <= start && start <= end, "%s: its data end at byte %d, before they begin at byte %d",
+		tensor, end, start)
+	require(end-start == size, "%s: %d bytes of data, but %s %s is %d bytes", tensor, end-start,
+		format, shapeString(shape), size)
+	require(end <= len(data), "%s: its data end at byte %d, but the file holds only %d bytes of "+
+		"data: it is truncated", tensor, end, len(data))
 	return placed{Tensor{name, format, shape, data[start:end:end]}, start, end}
 }
 

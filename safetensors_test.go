@@ -103,7 +103,7 @@ func TestParseFiles(t *testing.T) {
 	const neither = "neither a safetensors nor a PyTorch file"
 	const header = "truncated: the safetensors header has "
 	for _, c := range []struct{ name, file, want string }{
-		{"empty", "", "the file is empty"},
+		{"empty", "", "truncated: 0 bytes are too few for a safetensors file"},
 		{"one byte", "\x01", "truncated: 1 bytes are too few for a safetensors file"},
 		{"length only", string(good[:8]), header +
 			"56 bytes, the file only 0 after its length"},
@@ -243,7 +243,7 @@ func TestOpenFaults(t *testing.T) {
 		want           string
 	}{
 		{dir, 0, -1, "not a regular file"},
-		{empty, 0, -1, "the file is empty"},
+		{empty, 0, -1, "truncated: 0 bytes are too few for a safetensors file"},
 		{ten, 3, 8, "8 bytes from byte 3 on lie outside the file of 10 bytes"},
 		{ten, 11, -1, "-1 bytes from byte 11 on lie outside the file of 10 bytes"},
 		{ten, -1, 5, "5 bytes from byte -1 on lie outside the file of 10 bytes"},
@@ -299,6 +299,26 @@ func faults(f func()) (faulted bool) {
 	return
 }
 
+// sparseModel writes a GPT-2 of any size that takes no room on the disk: its numbers are all holes.
+func sparseModel(t *testing.T, c Config) (path string) {
+	t.Helper()
+	var tensors []string
+	end := 0
+	for _, p := range parameters(c, 4*c.width) {
+		start := end
+		end += must(sizeOf("F32", p.shape))
+		tensors = append(tensors, fmt.Sprintf(
+			`%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, p.name, shapeString(p.shape),
+			start, end))
+	}
+	header := safetensorsFile("{"+strings.Join(tensors, ",")+"}", nil)
+	path = file(t, "sparse.safetensors", header)
+	if err := os.Truncate(path, int64(len(header)+end)); err != nil {
+		t.Skipf("no file of %d bytes can be made here: %v", end, err)
+	}
+	return path
+}
+
 // TestClaimsAllocateNothing opens headers that claim terabytes, and a sparse file that really is
 // large.
 func TestClaimsAllocateNothing(t *testing.T) {
@@ -322,23 +342,7 @@ func TestClaimsAllocateNothing(t *testing.T) {
 		t.Errorf("a header of %d bytes made the parser allocate %d bytes", len(header), n)
 	}
 
-	// A GPT-2 of 300 MB, all holes.
-	c := Config{1, 1, 1280, 1024, 40000}
-	var tensors []string
-	end := 0
-	for _, p := range parameters(c, 4*c.width) {
-		start := end
-		size, _ := sizeOf("F32", p.shape)
-		end += size
-		shape, _ := json.Marshal(p.shape)
-		tensors = append(tensors, fmt.Sprintf(
-			`%q:{"dtype":"F32","shape":%s,"data_offsets":[%d,%d]}`, p.name, shape, start, end))
-	}
-	content := safetensorsFile("{"+strings.Join(tensors, ",")+"}", nil)
-	path := file(t, "sparse.safetensors", content)
-	if err := os.Truncate(path, int64(len(content)+end)); err != nil {
-		t.Skipf("no file of %d bytes can be made here: %v", end, err)
-	}
+	path := sparseModel(t, Config{1, 1, 1280, 1024, 40000}) // of 300 MB
 	var ck *Checkpoint
 	n := allocated(func() {
 		ck = must(openFile(path, 0, -1))
