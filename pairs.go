@@ -136,11 +136,9 @@ var detail, lastDetail = regexp.MustCompile(`"(\\.|[^"\\])*"|-?[0-9][0-9.]*`),
 
 // eachLine calls f for every line of the file of this name, without the line's end, until f fails.
 func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) error) error {
-	lines := bufio.NewScanner(r)
+	lines, n := bufio.NewScanner(r), 1
 	lines.Buffer(nil, longest)
-	n := 0
-	for lines.Scan() {
-		n++
+	for ; lines.Scan(); n++ {
 		line := lines.Bytes()
 		if n == 1 {
 			if isUTF16(string(line)) {
@@ -154,7 +152,7 @@ func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) 
 	}
 	err := lines.Err()
 	if err == bufio.ErrTooLong {
-		err = fmt.Errorf("line %d is longer than %d bytes", n+1, longest)
+		err = fmt.Errorf("line %d is longer than %d bytes", n, longest)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, reason(err))
@@ -454,18 +452,15 @@ func (s *Sum) add(v float64) {
 	s.high += high + carry
 }
 
-func (s *Sum) value() float64 {
-	high, low, sign := s.high, s.low, 1.
-	if int64(high) < 0 {
-		low, high, sign = -low, ^high, -1
-		if low == 0 {
-			high++
-		}
-	}
-	if s.none {
+func (s Sum) value() float64 {
+	switch {
+	case s.none:
 		return math.NaN()
+	case int64(s.high) < 0:
+		low, borrow := bits.Sub64(0, s.low, 0)
+		return -Sum{high: -s.high - borrow, low: low}.value()
 	}
-	return sign * (float64(high) + math.Ldexp(float64(low), -64))
+	return float64(s.high) + math.Ldexp(float64(s.low), -64)
 }
 
 // Line is a line of results: its keys, "clean.ids" for one within another, and their JSON.
@@ -545,30 +540,23 @@ func number(text []byte) (float64, error) {
 // eachCell reads matrices of one size side by side: f gets the numbers of every cell.
 func eachCell(rows, columns int, matrices [3][]byte, f func(cell int, v [3]float64)) error {
 	for cell := range rows * columns {
-		var v [3]float64
-		before := ","
+		before, v := ",", [3]float64{}
 		if cell == 0 {
 			before = "[["
 		} else if cell%columns == 0 {
 			before = "],["
 		}
 		for i, text := range matrices {
-			if !bytes.HasPrefix(text, []byte(before)) {
-				return errShape
-			}
-			begin := len(before)
-			end := begin
-			for end < len(text) && text[end] != ',' && text[end] != ']' {
-				end++
-			}
-			if end == begin {
+			rest, ok := bytes.CutPrefix(text, []byte(before))
+			end := bytes.IndexAny(rest, ",]")
+			if !ok || end < 1 {
 				return errShape
 			}
 			var err error
-			if v[i], err = number(text[begin:end]); err != nil {
+			if v[i], err = number(rest[:end]); err != nil {
 				return err
 			}
-			matrices[i] = text[end:]
+			matrices[i] = rest[end:]
 		}
 		f(cell, v)
 	}
@@ -598,10 +586,14 @@ func (s *Pairs) addText(where string, text []byte, notes []string) error {
 
 func (s *Pairs) add(line Line) (notes []string, err error) {
 	defer catchFault(&err)
-	clean, corrupt := get(readLogits(line["clean.logits"])), get(readLogits(line["corrupt.logits"]))
 	try(s.compare(line))
-	diff := func(r Reading) float64 { return metricDiff.of(r, r, r) }
-	from, gap := diff(corrupt), diff(clean)-diff(corrupt)
+	reading := func(run string) Reading {
+		of := get(object(line[run+".logits"]))
+		return Reading{clean: get(number(of["clean"])), corrupt: get(number(of["corrupt"]))}
+	}
+	clean, corrupt := reading("clean"), reading("corrupt")
+	from := corrupt.corrupt - corrupt.clean
+	gap := clean.corrupt - clean.clean - from
 	if math.IsNaN(gap) {
 		return []string{"it has no corrupt answer, so that it is not in the mean"}, nil
 	}
@@ -620,7 +612,7 @@ func (s *Pairs) add(line Line) (notes []string, err error) {
 		texts := [3][]byte{matrices[p.title], of["clean"], of["corrupt"]}
 		try(eachCell(len(mean.rows.names), len(mean.columns.names), texts,
 			func(cell int, v [3]float64) {
-				change := diff(Reading{clean: v[1], corrupt: v[2]}) - from
+				change := v[2] - v[1] - from
 				if math.IsNaN(v[0]) {
 					change = v[0] // there is no such cell
 				}
@@ -630,21 +622,6 @@ func (s *Pairs) add(line Line) (notes []string, err error) {
 	mean.pairs++
 	mean.gap.add(gap)
 	return notes, nil
-}
-
-// readLogits reads what the metric of a run is computed from; what is not there is NaN.
-func readLogits(text []byte) (r Reading, err error) {
-	if text == nil {
-		return notRun, nil
-	}
-	logits, err := object(text)
-	if err == nil {
-		r.clean, err = number(logits["clean"])
-	}
-	if err == nil {
-		r.corrupt, err = number(logits["corrupt"])
-	}
-	return r, err
 }
 
 // compare makes sure that a line is of the same study as those before it. The first one says which.
