@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -41,8 +42,8 @@ func meansOf(t *testing.T, reports ...*Report) *kept {
 	t.Helper()
 	k := newKept("pairs.tsv")
 	for _, r := range reports {
-		r.Origin = k.origin
 		var text bytes.Buffer
+		r.Origin = k.origin
 		check(t, r.writeJSON(&text))
 		check(t, k.addText("a line", text.Bytes(), nil))
 	}
@@ -58,118 +59,78 @@ func runLines(s Study, m *Model, name, lines string) (*kept, error) {
 
 // TestPairs runs a file of pairs of two token counts, among them some that cannot be run.
 func TestPairs(t *testing.T) {
-	lines := []string{
+	k, err := runLines(Study{metric: metricDiff}, newCircuit(), "p.tsv", strings.Join([]string{
 		"\ufeff# clean, corrupt, clean answer, corrupt answer",
-		exampleClean + "\t" + exampleCorrupt + "\tJones\tSmith\r",
+		exampleLine + "\r",
 		"",
 		exampleClean + "\t" + exampleCorrupt + "\tJones",
-		exampleClean + "\tJessica Jones was a top-notch student. Michelle\tJones\tSmith",
+		strings.Replace(exampleLine, "Michelle Smith", "Jessica Jones", 1),
 		"The cat saw a dog. The\tThe dog saw a dog. The\tcat\tdog",
 		"a\tb\tunbelievableness\tdog",
-	}
-	pairs := file(t, "pairs.tsv", strings.Join(lines, "\n"))
-	image := filepath.Join(t.TempDir(), "mean.png")
-	code, stdout, stderr := command(t, "-pairs", pairs, "-o", image)
-	if code != 1 {
-		t.Errorf("exit code %d, %s", code, stderr)
-	}
-	for _, want := range []string{
-		pairs + ":4: 3 fields", pairs + ":7: the clean answer", "2 of 5 pairs could not be run",
-	} {
-		if !strings.Contains(stderr, want) {
-			t.Errorf("no %q in %s", want, stderr)
+	}, "\n"))
+	check(t, err)
+	wantWhole(t, "the end", k.incomplete(), "p.tsv: 2 of 5 pairs could not be run")
+	begins := regexp.MustCompile(`^{("line":\d+|"mean":{"tokens":\d+,"pairs":\d+),`)
+	for i, want := range []string{`{"line":2,`, `{"line":5,`, `{"line":6,`,
+		`{"mean":{"tokens":7,"pairs":1,`, `{"mean":{"tokens":11,"pairs":2,`} {
+		if got := begins.FindString(k.lines[i]); got != want {
+			t.Errorf("line %d of the results begins with %s, want %s", i, got, want)
 		}
 	}
-	var numbers, means []int
-	for d := json.NewDecoder(strings.NewReader(stdout)); d.More(); {
-		var r struct {
-			Line   int
-			Matrix [][]float64
-			Mean   struct{ Tokens, Pairs int }
-		}
-		check(t, d.Decode(&r))
-		if r.Mean.Pairs > 0 {
-			means = append(means, r.Mean.Tokens, r.Mean.Pairs)
-			continue
-		}
-		numbers = append(numbers, r.Line)
-		if len(r.Matrix) != 12 {
-			t.Errorf("line %d: %v", r.Line, r.Matrix)
-		}
-	}
-	if !slices.Equal(numbers, []int{2, 5, 6}) || !slices.Equal(means, []int{7, 1, 11, 2}) {
-		t.Errorf("lines %v, means %v", numbers, means)
-	}
-	for _, T := range []int{7, 11} {
-		mean := fmt.Sprintf("%s-%d.png", strings.TrimSuffix(image, ".png"), T)
-		must(os.Stat(mean))
-	}
-
-	one := file(t, "one.tsv", lines[1])
-	code, stdout, stderr = command(t, "-pairs", one, "-o", image, "-metric", "prob")
-	_, err := os.Stat(image)
-	if code != 0 || err != nil || !strings.Contains(stdout, `"metric":"p(Smith) - p(Jones)"`) {
-		t.Errorf("one pair: %d %s %v", code, stderr, err)
+	pattern := `^p.tsv:4: 3 fields.*\np.tsv:7: the clean answer.*\n$`
+	if !regexp.MustCompile(pattern).MatchString(k.notes) {
+		t.Error(k.notes)
 	}
 }
 
 // TestMeans holds a mean heat map to its definition, the ratio of means, for pairs of very
 // different gaps: Σ(patched − corrupt) / Σ(clean − corrupt).
 func TestMeans(t *testing.T) {
-	m := newCircuit()
+	m, texts := newCircuit(), [2]Text{{"", exampleClean}, {"", exampleCorrupt}}
 	for _, site := range []string{"all", "head"} {
 		var reports []*Report
 		for _, answers := range [][2]string{{"Jones", "Smith"}, {"Jones", "was"}, {"had", "has"}} {
-			q := must(newQuestion(m, Text{"", exampleClean}, Text{"", exampleCorrupt},
-				answers[0], answers[1], metricDiff))
+			q := must(newQuestion(m, texts[0], texts[1], answers[0], answers[1], metricDiff))
 			r := must((&Study{site: site, metric: metricDiff}).run(m, q, quiet))
 			reports = append(reports, r)
 		}
 		means := meansOf(t, reports...)
 		figures := means.figures("m.png", style{colorMap: "rdbu", scale: 2})
 		got := figures["m.png"]
-		if len(figures) != 1 || got == nil {
-			t.Fatal(figures)
-		}
+		check(t, got.write(io.Discard))
 		check(t, means.finish(nil))
-		var last struct {
+		var line struct {
 			Mean struct {
+				jsonReport
 				Tokens, Pairs int
-				Site          string
-				Rows, Columns []string
-				Matrix        matrix
-				Matrices      map[string]matrix
 			}
 		}
-		decodeJSON(t, means.lines[0], &last)
-		line := last.Mean
+		decodeJSON(t, means.lines[0], &line)
+		mean := line.Mean
+		if mean.Matrix != nil {
+			mean.Matrices = map[string]matrix{"": mean.Matrix}
+		}
 		for i, p := range got.panels {
-			for row := range got.rows.names {
-				for c := range got.columns.names {
-					v := p.at(row, c)
+			for row, numbers := range mean.Matrices[p.title] {
+				for c, v := range numbers {
 					sum, gap := 0., 0.
 					for _, r := range reports {
 						sum += r.panels[i].at(row, c) - float64(r.Corrupt.Metric)
 						gap += float64(r.Clean.Metric - r.Corrupt.Metric)
 					}
-					if math.Abs(v-sum/gap) > 1e-9 {
-						t.Errorf("-site %s, (%d, %d): %g, want %g", site, row, c, v, sum/gap)
-					}
-					numbers := line.Matrix
-					if site == "all" {
-						numbers = line.Matrices[p.title]
-					}
-					if *numbers[row][c] != v {
-						t.Errorf("-site %s, (%d, %d): JSON has %g", site, row, c, *numbers[row][c])
+					if math.Abs(*v-sum/gap) > 1e-9 || *v != p.at(row, c) {
+						t.Errorf("-site %s, (%d, %d): %g, painted %g, want %g", site, row, c, *v,
+							p.at(row, c), sum/gap)
 					}
 				}
 			}
 		}
-		if line.Tokens != 11 || line.Pairs != 3 || line.Site != site ||
-			!slices.Equal(line.Rows, numbered(12)) || len(line.Columns) != len(got.columns.names) {
-			t.Errorf("%+v", line)
+		if mean.Tokens != 11 || mean.Pairs != 3 || mean.Site != site ||
+			len(mean.Matrices) != len(got.panels) || len(figures) != 1 ||
+			!slices.Equal(mean.Rows, numbered(12)) || len(mean.Columns) != len(got.columns.names) {
+			t.Errorf("%+v", mean)
 		}
-		figure := &Figure{
+		want := &Figure{
 			title:    "mean restored share, 3 pairs of 11 tokens",
 			subtitle: "patched: resid, attn, mlp · " + circuitSize,
 			rows:     Axis{title: "layer", names: numbered(12)},
@@ -177,16 +138,13 @@ func TestMeans(t *testing.T) {
 			reversed: true, center: 0, style: style{colorMap: "rdbu", scale: 2},
 			marks: []Mark{{1, "clean"}, {0, "corrupt"}},
 		}
-		panels := 3
 		if site == "head" {
-			figure.columns, panels = Axis{title: "head", names: numbered(4)}, 1
-			figure.subtitle = "patched: z · " + circuitSize
+			want.columns = Axis{title: "head", names: numbered(4)}
+			want.subtitle = "patched: z · " + circuitSize
 		}
-		check(t, got.write(io.Discard))
-		painted := len(got.panels)
-		got.comments = nil
-		if got.panels = nil; !reflect.DeepEqual(got, figure) || painted != panels {
-			t.Errorf("-site %s: %d panels\n%+v, want\n%+v", site, painted, got, figure)
+		got.comments, got.panels = nil, nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("-site %s:\n%+v, want\n%+v", site, got, want)
 		}
 	}
 }
@@ -200,31 +158,19 @@ func TestNothingToRestore(t *testing.T) {
 		w := &m.blocks[l].attnProj.w
 		*w = Matrix{rows: w.rows, cols: w.cols}
 	}
-	for _, c := range []struct {
-		name  string
-		study Study
-		want  string
-	}{
-		{"restored", Study{site: "resid", metric: metricRestored}, "nothing to restore"},
-		{"restored, all sites", Study{site: "all", metric: metricRestored}, "nothing to restore"},
-		{"restored, lens", Study{lens: true, metric: metricRestored}, "nothing to restore"},
-		{"diff", Study{site: "resid", metric: metricDiff}, ""},
-		{"diff, lens", Study{lens: true, metric: metricDiff}, ""},
+	for metric, want := range map[Metric]string{
+		metricRestored: "nothing to restore", metricDiff: "",
 	} {
-		q := question(t, exampleClean, exampleCorrupt, c.study.metric)
-		r, err := c.study.run(m, q, quiet)
-		wantError(t, c.name, err, c.want)
-		if err == nil && r.Clean.Metric != r.Corrupt.Metric {
-			t.Errorf("%s: clean %g, corrupt %g", c.name, r.Clean.Metric, r.Corrupt.Metric)
+		for _, lens := range []bool{false, true} {
+			q := question(t, exampleClean, exampleCorrupt, metric)
+			_, err := (&Study{lens: lens, metric: metric}).run(m, q, quiet)
+			wantError(t, string(metric), err, want)
 		}
 	}
-	line := exampleClean + "\t" + exampleCorrupt + "\tJones\tSmith\n"
-	k, err := runLines(Study{metric: metricDiff}, m, "pairs.tsv", line)
-	if len(k.means) > 0 || len(k.lines) != 1 || k.incomplete() != nil || err != nil {
-		t.Error(k.means, k.lines, k.incomplete(), err)
-	}
-	if !strings.Contains(k.notes, "pairs.tsv: no mean of 11 tokens") {
-		t.Error(k.notes)
+	k, err := runLines(Study{metric: metricDiff}, m, "pairs.tsv", exampleLine)
+	if len(k.lines) != 1 || len(k.means) > 0 || err != nil ||
+		!strings.Contains(k.notes, "pairs.tsv: no mean of 11 tokens") {
+		t.Error(k.lines, k.means, err, k.notes)
 	}
 }
 
@@ -297,20 +243,15 @@ func TestOwnKeys(t *testing.T) {
 		`"corrupt_answer": "Smith", "id": 1.50e1, "Clean": {"a": [1, "\u00e4"]}, "site": 3}`,
 		exampleClean, exampleCorrupt)
 	k, err := runLines(Study{metric: metricDiff}, newCircuit(), "p.jsonl", line)
-	if err != nil || len(k.lines) != 2 {
-		t.Fatal(err, k.lines)
-	}
+	check(t, err)
+	line = k.lines[0]
 	want := `,"Clean":{"a": [1, "\u00e4"]},"id":1.50e1}` + "\n"
-	if line := k.lines[0]; !strings.HasSuffix(line, want) {
-		t.Errorf("… %s, want %s", line[len(line)-len(want):], want)
+	if !strings.HasSuffix(line, want) || strings.Count(line, `"site":`) != 1 ||
+		!strings.Contains(k.notes, `"site"`) {
+		t.Errorf("… %s, want %s; %s", line[len(line)-len(want):], want, k.notes)
 	}
-	if strings.Count(k.lines[0], `"site":`) != 1 || !strings.Contains(k.notes, `"site"`) {
-		t.Errorf("a key of the results: %s", k.notes)
-	}
-	known := strings.Fields(resultKeys)
-	for key := range must(parseLine([]byte(k.lines[0]))) {
-		inner := strings.HasPrefix(key, "clean.") || strings.HasPrefix(key, "corrupt.")
-		if !inner && key != "id" && key != "Clean" && !slices.Contains(known, key) {
+	for key := range must(object([]byte(strings.TrimSpace(line)))) {
+		if key != "id" && key != "Clean" && !strings.Contains(resultKeys, " "+key+" ") {
 			t.Errorf("%q is not in resultKeys", key)
 		}
 	}
@@ -324,6 +265,21 @@ func TestManyNotes(t *testing.T) {
 	if err != nil || strings.Count(k.notes, "\n") != fewNotes+1 ||
 		!strings.HasSuffix(k.notes, want) {
 		t.Errorf("%v: %s", err, k.notes)
+	}
+	k = newKept("p.tsv")
+	k.resumed, k.pairs = 2, 6
+	for i := range 4 {
+		k.tell("a line", []string{fmt.Sprintf(`its key "%d" is left out: results have one`, i),
+			"it is twice", "it is twice",
+			fmt.Sprintf(`the answer "\"%d" is not 'a', as #%d`, i, i)})
+	}
+	check(t, k.finish(nil))
+	for _, want := range []string{"its key … is left out: results have one",
+		"the answer … is not 'a'", "it is twice"} {
+		want = "\np.tsv: in 4 of 4 pairs run now " + want + "\n"
+		if !strings.Contains(k.notes, want) {
+			t.Errorf("no %q in %s", want, k.notes)
+		}
 	}
 }
 
@@ -428,36 +384,28 @@ func TestPairsOnFullDisk(t *testing.T) {
 	_, all, _ := command(t, args...)
 	folder := smallDisk(t)
 	output, partial := filepath.Join(folder, "out"), filepath.Join(folder, "out.partial")
-	const old = "an old line\n"
-	check := func(code int, stderr, file, old, want string) {
+	check := func(code int, stderr, file, want string) {
 		t.Helper()
-		data, _ := os.ReadFile(file)
-		if code != 1 || !oneLine(stderr) || !strings.Contains(stderr, want) ||
-			strings.Contains(stderr, pairs) {
-			t.Errorf("exit code %d, %s, want %s", code, stderr, want)
-		}
-		lines, ok := strings.CutPrefix(string(data), old)
+		lines := string(must(os.ReadFile(file)))
 		if file == output { // standard output, which may end within a line
 			lines = lines[:strings.LastIndex(lines, "\n")+1]
 		}
-		if !ok || !strings.HasPrefix(uncommanded(all), uncommanded(lines)) ||
-			len(lines) == len(all) || !strings.HasSuffix(lines, "\n") {
-			t.Errorf("%s, which began with %q, has %d bytes of %d and ends in %.60q", file, old,
-				len(lines), len(all), lines[max(0, len(lines)-60):])
+		if code != 1 || stderr != "mechpatch: writing "+want+"\n" || len(lines) == len(all) ||
+			!strings.HasPrefix(uncommanded(all), uncommanded(lines)) ||
+			!strings.HasSuffix(lines, "\n") {
+			t.Errorf("exit code %d, %s, want %s; %s has %d bytes of %d and ends in %.60q", code,
+				stderr, want, file, len(lines), len(all), lines[max(0, len(lines)-60):])
 		}
 	}
-	for kept, flags := range map[string]int{"": os.O_TRUNC, old: os.O_APPEND} {
-		os.WriteFile(output, []byte(old), 0o666)
-		out := must(os.OpenFile(output, os.O_WRONLY|flags, 0))
-		var stderr strings.Builder
-		code := execute(args, out, &stderr)
-		out.Close()
-		check(code, stderr.String(), output, kept, "writing to standard output: no space left")
-	}
+	out := must(os.Create(output))
+	var stderr strings.Builder
+	code := execute(args, out, &stderr)
+	out.Close()
+	check(code, stderr.String(), output, "to standard output: no space left on device")
 	os.Remove(output)
-	code, _, stderr := command(t, append(args, "-json", output)...)
-	check(code, stderr, partial, "",
-		"writing "+output+": no space left on device; the lines that are done are in "+partial)
+	code, _, inFile := command(t, append(args, "-json", output)...)
+	check(code, inFile, partial,
+		output+": no space left on device; the lines that are done are in "+partial)
 
 	if _, err := os.Stat("/dev/full"); err == nil {
 		code, _, stderr := command(t, append(args, "-json", "/dev/full")...)
@@ -481,28 +429,30 @@ func smallDisk(t *testing.T) (folder string) {
 
 // A link stays one, also if nothing is there yet where it leads.
 func TestLineFileNames(t *testing.T) {
-	folder := t.TempDir()
-	link, end := filepath.Join(folder, "link"), filepath.Join(folder, "end")
-	names := map[string]string{end: end}
-	if os.Symlink("end", link) == nil {
-		names[link] = end
+	link := filepath.Join(t.TempDir(), "link")
+	if os.Symlink("end", link) != nil {
+		t.Skip("needs symbolic links")
 	}
-	for name, target := range names {
-		f := must(openLines(name, false))
+	for range 2 {
+		f := must(openLines(link, false))
 		check(t, f.write([]byte("line\n")))
 		check(t, f.finish(nil))
-		if mode := must(os.Lstat(target)).Mode(); !mode.IsRegular() {
-			t.Errorf("%.20q: %v", name, mode)
+		if target := must(os.Readlink(link)); target != "end" {
+			t.Errorf("the link leads to %q", target)
 		}
-	}
-	if target, _ := os.Readlink(link); names[link] != "" && target != "end" {
-		t.Errorf("the link leads to %q", target)
 	}
 }
 
 // TestSum adds numbers in many orders: the sum is the same to the last bit, and the exact one.
 func TestSum(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
+	sum := func(terms ...float64) float64 {
+		var s Sum
+		for _, v := range terms {
+			s.add(v)
+		}
+		return s.value()
+	}
 	var terms []float64
 	exact := new(big.Float).SetPrec(500)
 	for i := range 1000 {
@@ -510,33 +460,22 @@ func TestSum(t *testing.T) {
 		v = float64(float32(v)) - float64(float32(v/3)) // as differences of logits are
 		terms = append(terms, v)
 		exact.Add(exact, big.NewFloat(v))
-		if one := (&Sum{}); i%7 == 0 {
-			if one.add(v); one.value() != v {
-				t.Errorf("%g alone is %g", v, one.value())
-			}
+		if one := sum(v); one != v {
+			t.Errorf("%g alone is %g", v, one)
 		}
 	}
 	want, _ := exact.Float64()
-	first := 0.
-	for i := range 20 {
-		var sum Sum
-		for _, v := range terms {
-			sum.add(v)
-		}
-		got := sum.value()
-		if i == 0 {
-			first = got
-		}
-		if got != first || math.Abs(got-want) > 2e-16*math.Abs(want) {
-			t.Fatalf("order %d: %v, first %v, exactly %v", i, got, first, want)
-		}
+	first := sum(terms...)
+	for range 20 {
 		random.Shuffle(len(terms), func(i, j int) { terms[i], terms[j] = terms[j], terms[i] })
+		got := sum(terms...)
+		if got != first || math.Abs(got-want) > 2e-16*math.Abs(want) {
+			t.Fatalf("%v, first %v, exactly %v", got, first, want)
+		}
 	}
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1), 1 << 32} {
-		sum := Sum{}
-		sum.add(v)
-		if sum.add(1); !math.IsNaN(sum.value()) {
-			t.Errorf("with %g the sum is %g", v, sum.value())
+		if got := sum(v, 1); !math.IsNaN(got) {
+			t.Errorf("with %g the sum is %g", v, got)
 		}
 	}
 }
@@ -707,7 +646,9 @@ func TestResume(t *testing.T) {
 func TestKilled(t *testing.T) {
 	if name := os.Getenv("MECHPATCH_TEST_RESUME"); name != "" {
 		t.Setenv("MECHPATCH_MODEL", "circuit")
-		os.Exit(execute(resumeArgs(name), io.Discard, io.Discard))
+		pairs := filepath.Join(filepath.Dir(name), "pairs.tsv")
+		os.Exit(execute([]string{"-pairs", pairs, "-o", "", "-json", name, "-resume"},
+			io.Discard, io.Discard))
 	}
 	folder := t.TempDir()
 	write(t, filepath.Join(folder, "pairs.tsv"), strings.Repeat(exampleLine+"\n", 40))
@@ -720,30 +661,21 @@ func TestKilled(t *testing.T) {
 	check(t, run().Wait())
 	one := string(must(os.ReadFile(name)))
 	check(t, os.Remove(name))
-	for kills := 0; ; {
-		c, size := run(), int64(len(one))*int64(kills)/5
-		for c.ProcessState == nil && kills < 5 { // each time when a fifth more is there
+	for kills := range 5 { // each time when a fifth more is there
+		c, size := run(), int64(len(one)*kills/5)
+		there := func() bool {
 			info, err := os.Stat(name + ".partial")
-			if err == nil && info.Size() >= size {
-				break
-			}
+			_, errWhole := os.Stat(name)
+			return err == nil && info.Size() >= size || errWhole == nil
+		}
+		for !there() {
 			time.Sleep(time.Millisecond)
 		}
-		if kills < 5 {
-			c.Process.Kill()
-			c.Wait()
-			kills++
-			continue
-		}
-		check(t, c.Wait())
-		break
+		c.Process.Kill()
+		c.Wait()
 	}
+	check(t, run().Wait())
 	if got := string(must(os.ReadFile(name))); got != one {
 		t.Errorf("%d bytes, of one run %d", len(got), len(one))
 	}
-}
-
-func resumeArgs(name string) []string {
-	pairs := filepath.Join(filepath.Dir(name), "pairs.tsv")
-	return []string{"-pairs", pairs, "-o", "", "-json", name, "-resume"}
 }

@@ -99,21 +99,8 @@ func TestFigure(t *testing.T) {
 			t.Errorf("%+v:\n%+v, want\n%+v", c.study, got, want)
 		}
 		var titles []string
-		inJSON := asJSON(t, r)
-		for i, p := range panels {
+		for _, p := range panels {
 			titles = append(titles, p.title)
-			numbers := inJSON.Matrix
-			if len(panels) > 1 {
-				numbers = inJSON.Matrices[p.title]
-			}
-			for row := range numbers {
-				for column, v := range numbers[row] {
-					if p.at(row, column) != *v {
-						t.Errorf("%+v, panel %d: %g, in JSON %g",
-							c.study, i, p.at(row, column), *v)
-					}
-				}
-			}
 		}
 		if !slices.Equal(titles, c.panels) {
 			t.Errorf("%+v: panels %q", c.study, titles)
@@ -181,12 +168,15 @@ func TestNames(t *testing.T) {
 			for row := range numbers {
 				for column, v := range numbers[row] {
 					clean, corrupt := logits["clean"][row][column], logits["corrupt"][row][column]
-					if v != nil && *v != *corrupt-*clean {
-						t.Errorf("%+v: %g at (%d, %d), of its logits %g",
-							c.study, *v, row, column, *corrupt-*clean)
+					if v != nil && (*v != *corrupt-*clean || *v != p.at(row, column)) {
+						t.Errorf("%+v: %g at (%d, %d), of its logits %g, painted %g",
+							c.study, *v, row, column, *corrupt-*clean, p.at(row, column))
 					}
 				}
 			}
+		}
+		if c.study.lens && len(inJSON.Lens["corrupt"]) != len(r.Rows) {
+			t.Errorf("the lens is %v", inJSON.Lens)
 		}
 		if diff := inJSON.Clean.Logits["corrupt"] - inJSON.Clean.Logits["clean"]; diff !=
 			float64(r.Clean.Metric) {
@@ -212,7 +202,6 @@ func TestCSV(t *testing.T) {
 	}{
 		{"layers", exampleClean, exampleCorrupt, Study{layers: "5:7", positions: "1,9:"}, 1},
 		{"several sites", exampleClean, exampleCorrupt, Study{site: "all", layers: "0"}, 2},
-		{"heads", exampleClean, exampleCorrupt, Study{site: "head"}, 1},
 		{"heads by position", exampleClean, exampleCorrupt,
 			Study{site: "z,q", positions: "1,3"}, 3},
 		{"parts of characters", "Michelle Jones said “hi” to Michelle",
@@ -338,28 +327,35 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestAnswerSets checks how answers of several tokens and none stand in the JSON.
+// TestAnswerSets checks how answers of several tokens and none stand in the JSON, and which logits
+// a metric is computed from.
 func TestAnswerSets(t *testing.T) {
 	m := newCircuit()
 	for _, c := range []struct {
 		metric         Metric
 		clean, corrupt string
 		want           string
+		logits         []string
 	}{
 		{metricDiff, "Jones", "Smith", `{"clean":{"id":5437,"token":" Jones"},` +
-			`"corrupt":{"id":4176,"token":" Smith"}}`},
+			`"corrupt":{"id":4176,"token":" Smith"}}`, []string{"clean", "corrupt"}},
 		{metricDiff, "Jones/was", "Smith", `{"clean":{"id":5437,"token":" Jones","set":[` +
 			`{"id":5437,"token":" Jones"},{"id":373,"token":" was"}]},` +
-			`"corrupt":{"id":4176,"token":" Smith"}}`},
-		{metricLogit, "Jones", "", `{"clean":{"id":5437,"token":" Jones"}}`},
-		{metricKL, "", "", `{}`},
+			`"corrupt":{"id":4176,"token":" Smith"}}`, []string{"clean", "corrupt"}},
+		{metricLogit, "Jones", "", `{"clean":{"id":5437,"token":" Jones"}}`, []string{"clean"}},
+		{metricKL, "", "", `{}`, []string{"log_sum_exp"}},
 	} {
 		clean, corrupt := Text{"clean", exampleClean}, Text{"corrupt", exampleCorrupt}
 		q := must(newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric))
 		s := Study{site: "resid", layers: "6", metric: c.metric}
 		r := must(s.run(m, q, quiet))
-		if got := must(json.Marshal(r.Answer)); string(got) != c.want {
+		if got := encodeJSON(r.Answer); got != c.want {
 			t.Errorf("%s %q: %s", c.metric, c.clean, got)
+		}
+		var logits map[string]matrix
+		decodeJSON(t, string(asJSON(t, r).Logits), &logits)
+		if !slices.Equal(sortedKeys(logits), c.logits) || len(logits[c.logits[0]]) != 12 {
+			t.Errorf("%s %q: logits %v", c.metric, c.clean, logits)
 		}
 	}
 }
@@ -397,69 +393,38 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestStudies runs studies as a user would.
-func TestStudies(t *testing.T) {
-	run := func(args ...string) (r jsonReport) {
-		t.Helper()
-		args = append(args, "-o", "", "-json", "-")
-		code, stdout, stderr := command(t, args...)
-		if code != 0 {
-			t.Fatal(args, stderr)
-		}
-		decodeJSON(t, stdout, &r)
-		return r
-	}
-	example := func(flags ...string) jsonReport { return run(append(flags, examplePair...)...) }
-	r := example("-site", "head", "-metric", "prob")
-	if r.Site != "head" || r.Metric != "p(Smith) - p(Jones)" || len(r.Matrix) != 12 ||
-		len(r.Matrix[0]) != 4 {
-		t.Errorf("-site head -metric prob: %+v", r)
-	}
-	r = example("-site", "all", "-metric", "restored")
-	if len(r.Matrices) != 3 || r.Matrix != nil || *r.Matrices["attn"][6][10] < .9 {
-		t.Errorf("-site all: %+v", r)
-	}
-	if r = example("-lens"); len(r.Matrices) != 2 || len(r.Lens["clean"]) != 12 {
-		t.Errorf("-lens: %+v", r)
-	}
-	whole := example().Matrix
-	for l, row := range example("-layers", "5:7", "-positions", "1,9:").Matrix {
-		for p, got := range row {
+// A part of a sweep has the numbers of the whole one, and no others.
+func TestPartOfSweep(t *testing.T) {
+	whole := study(t, Study{metric: metricDiff}).panels[0]
+	part := study(t, Study{metric: metricDiff, layers: "5:7", positions: "1,9:"}).panels[0]
+	for l := range 12 {
+		for p := range 11 {
 			run := (l == 5 || l == 6) && (p == 1 || p >= 9)
-			if run != (got != nil) || run && *got != *whole[l][p] {
-				t.Errorf("part of a sweep: layer %d, position %d is %v", l, p, got)
+			if got := part.at(l, p); run != (got == got) || run && got != whole.at(l, p) {
+				t.Errorf("layer %d, position %d is %g", l, p, got)
 			}
 		}
-	}
-	if r = run(append(examplePair[:4:4], "-metric", "logit")...); r.Metric != "logit(Jones)" {
-		t.Errorf("-metric logit without a corrupt answer: %+v", r)
-	}
-	r = run(append(examplePair[:3:3], "-metric", "kl")...)
-	var logits map[string]matrix
-	decodeJSON(t, string(r.Logits), &logits)
-	sums := logits["log_sum_exp"]
-	if len(logits) != 1 || len(sums) != 12 || !(*sums[0][0] > 0) {
-		t.Errorf("-metric kl without answers: the logits are %s", r.Logits)
 	}
 }
 
 // TestAnsiPainter checks the colour codes of a terminal.
 func TestAnsiPainter(t *testing.T) {
-	f := &Figure{style: style{colorMap: "viridis"}, rows: Axis{names: numbered(1)},
-		columns: Axis{names: numbered(3)},
-		panels:  []Panel{{at: cells([][]float64{{0, 1, math.NaN()}})}}}
-	if got := ansiPainter(f, true)(1, "x"); got != "\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m" {
-		t.Errorf("%q", got)
-	}
-	if got := ansiPainter(f, false)(0, "x"); got != "\x1b[48;5;53;38;5;231mx\x1b[0m" {
-		t.Errorf("%q", got)
-	}
-	if got := ansiPainter(f, true)(math.NaN(), "x"); got != "x" {
-		t.Errorf("%q", got)
-	}
-	f.reversed = true
-	if got := ansiPainter(f, true)(0, "x"); got != "\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m" {
-		t.Errorf("reversed: %q", got)
+	const dark, light = "\x1b[48;2;68;1;84;38;2;255;255;255mx\x1b[0m",
+		"\x1b[48;2;253;231;37;38;2;34;34;34mx\x1b[0m"
+	for _, c := range []struct {
+		value               float64
+		trueColor, reversed bool
+		want                string
+	}{
+		{1, true, false, light}, {0, true, false, dark}, {0, true, true, light},
+		{0, false, false, "\x1b[48;5;53;38;5;231mx\x1b[0m"}, {math.NaN(), true, false, "x"},
+	} {
+		f := &Figure{style: style{colorMap: "viridis"}, rows: Axis{names: numbered(1)},
+			columns: Axis{names: numbered(2)}, reversed: c.reversed,
+			panels: []Panel{{at: cells([][]float64{{0, 1}})}}}
+		if got := ansiPainter(f, c.trueColor)(c.value, "x"); got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
 	}
 }
 
@@ -591,26 +556,15 @@ func TestTerminalCells(t *testing.T) {
 // twenty.
 func TestManyRows(t *testing.T) {
 	m := randomModel(Config{12, 4, 10, 16, vocabSize}, 3)
-	for _, c := range []struct {
-		study   Study
-		printed bool
-	}{
-		{Study{site: "z", positions: ":", metric: metricDiff}, false},
-		{Study{site: "z", metric: metricDiff}, true},
-	} {
-		r := must(c.study.run(m, question(t, exampleClean, exampleCorrupt, metricDiff),
-			quiet))
-		text := r.text(nil)
-		matrix, effects, _ := strings.Cut(text, "The largest effects:\n")
-		lines := strings.Count(effects, "\n")
-		if printed := strings.Contains(matrix, "\nhead 0"); printed != c.printed {
-			t.Errorf("%+v: the matrix is printed: %v", c.study, printed)
-		}
-		if most := map[bool]int{true: 5, false: 20}[c.printed]; lines != most {
-			t.Errorf("%+v: %d effects", c.study, lines)
-		}
-		if !c.printed && !strings.Contains(effects, "  head ") {
-			t.Errorf("%+v: %s", c.study, effects)
+	for positions, most := range map[string]int{"": 5, ":": 20} {
+		s := Study{site: "z", positions: positions, metric: metricDiff}
+		r := must(s.run(m, question(t, exampleClean, exampleCorrupt, metricDiff), quiet))
+		matrix, effects, _ := strings.Cut(r.text(nil), "The largest effects:\n")
+		printed, lines := strings.Contains(matrix, "\nhead 0"), strings.Count(effects, "\n")
+		if printed != (positions == "") || lines != most ||
+			!printed && !strings.Contains(effects, "  head ") {
+			t.Errorf("positions %q: printed: %v; %d effects: %s", positions, printed, lines,
+				effects)
 		}
 	}
 }
