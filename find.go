@@ -377,30 +377,23 @@ func snapshotWeights(folder string, repo Repository) string {
 	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
 		return changed(b).Compare(changed(a))
 	})
-	commits, wanted := []string{pinned, main}, 2
+	commits := []string{pinned, main}
 	for _, e := range entries {
 		commits = append(commits, e.Name())
 	}
-	if asked == "" && !isHex(main) {
-		wanted = len(commits)
-	}
-	var why error
 	for i, commit := range commits {
 		if !isHex(commit) { // and so no ".." leads out of the cache
 			continue
 		}
-		path := ""
-		err := caught(func() { path = weightsIn(filepath.Join(folder, "snapshots", commit)) })
-		if path != "" && i < wanted {
+		path := weightsIn(filepath.Join(folder, "snapshots", commit))
+		if path != "" && (i < 2 || asked == "" && !isHex(main)) {
 			return path
 		}
 		if path != "" {
-			err = fmt.Errorf("%s has commit %s, not %s: @%[2]s behind the name asks for it", folder,
-				commit, cmp.Or(asked, main))
+			fail("%s has commit %s, not %s: @%[2]s behind the name asks for it", folder, commit,
+				cmp.Or(asked, main))
 		}
-		why = cmp.Or(why, err)
 	}
-	try(why)
 	return ""
 }
 

@@ -714,7 +714,7 @@ func TestFetchToken(t *testing.T) {
 	if got := strings.Join(saw, "|"); got != "Bearer hf_secret|Bearer hf_secret|cdn " {
 		t.Errorf("%q", got)
 	}
-	for _, token := range []string{"hf_\x01secret", "hf_ö secret", "hf_\nsecret"} {
+	for _, token := range []string{"hf_\x01secret", "hf_ösecret", "hf_\nsecret"} {
 		d := testDownloader(t, hub.URL, "HF_TOKEN="+token)
 		_, err := d.fetch("gpt2", "")
 		checkFailed(t, err, "the token in HF_TOKEN holds a space, a line break or another", true)
