@@ -46,7 +46,8 @@ var hubName = regexp.MustCompile(`^\w[\w.+@-]{0,95}$`)
 // parseRepository reads the name of a published model, which with @REVISION is that of its
 // repository, or ORGANISATION/NAME[@REVISION]. The rules are the hub's, and keep a name inside its
 // folder of the cache. What ends as a file does is none.
-func parseRepository(spec string) (Repository, error) {
+func parseRepository(spec string) (_ Repository, err error) {
+	defer catchFault(&err)
 	id, revision, hasRevision := strings.Cut(spec, "@")
 	if id == "gpt2-small" {
 		id = "gpt2"
@@ -67,18 +68,16 @@ func parseRepository(spec string) (Repository, error) {
 	const files = " .safetensors .bin .pt .pth .ckpt .json .gguf .h5 .git "
 	switch {
 	case spec == "circuit":
-		return Repository{}, errors.New("it is built into the program")
+		fail("it is built into the program")
 	case strings.HasSuffix(page[0], ":") && isName(page[3]) && isName(page[4]):
-		return Repository{}, fmt.Errorf("it is a page: the model's name is %s/%s", page[3],
-			page[4])
+		fail("it is a page: the model's name is %s/%s", page[3], page[4])
 	case !isName(organisation) || !isName(name) || strings.Contains(id, "+") ||
 		strings.Contains(id, "--") || strings.Contains(files, " "+filepath.Ext(name)+" "):
-		return Repository{}, fmt.Errorf("no model of that name: known are %s"+
-			"and ORGANISATION/NAME on the hub", known)
+		fail("no model of that name: known are %sand ORGANISATION/NAME on the hub", known)
 	}
 	for part := range strings.SplitSeq(revision, "/") {
 		if hasRevision && !isName(part) {
-			return Repository{}, fmt.Errorf("%s is not a revision", quote(revision))
+			fail("%s is not a revision", quote(revision))
 		}
 	}
 	return Repository{id: id, revision: revision}, nil
@@ -234,6 +233,7 @@ func (f Found) open(heads int) (*Model, error) {
 
 // findNamed finds a model that was asked for; origin is what asked.
 func findNamed(spec, origin string, env Env) (found Found, err error) {
+	defer catchFault(&err)
 	if spec == "circuit" {
 		return circuitFound(origin), nil
 	}
@@ -252,18 +252,18 @@ func findNamed(spec, origin string, env Env) (found Found, err error) {
 	case !missing:
 		return Found{}, reason(err)
 	case hubErr != nil:
-		return Found{}, fmt.Errorf("there is no such file or folder, and %w", hubErr)
+		fail("there is no such file or folder, and %w", hubErr)
 	}
-	found, err = findHere(repo, env)
-	if by := env.offlineBy(); found.download && by != "" {
+	here, why := findHere(repo, env)
+	if by := env.offlineBy(); here.download && by != "" {
 		_, out, _ := strings.Cut(repo.id, "/") // a folder
 		if repo.name != "" {
 			out = repo.name + ".safetensors"
 		}
-		return Found{}, fmt.Errorf("%w, and %s; on a connected one, "+
-			"\"mechpatch fetch -o %s %s\" makes a copy to carry over", err, by, out, repo)
+		fail("%w, and %s; on a connected one, \"mechpatch fetch -o %s %s\" makes a copy to carry "+
+			"over", why, by, out, repo)
 	}
-	return found, nil
+	return here, nil
 }
 
 // findInFolder finds the weights in a folder that the user named: under their usual names, in a
