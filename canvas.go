@@ -37,7 +37,13 @@ func newCanvas(width, height, scale int, colorMap []uint32) *canvas {
 
 // fill paints a rectangle.
 func (c *canvas) fill(r image.Rectangle, color uint8) {
-	c.shade(r, func(_, _ int) uint8 { return color })
+	part := c.part(r)
+	for y := range part.Rect.Dy() {
+		row := part.Pix[y*part.Stride:][:part.Rect.Dx()]
+		for x := range row {
+			row[x] = color
+		}
+	}
 }
 
 // hatch paints a cell that has no value: slanted grey lines.
@@ -60,13 +66,18 @@ func (c *canvas) gradient(bar image.Rectangle) {
 
 // shade paints a rectangle with the colour of each pixel of the picture.
 func (c *canvas) shade(r image.Rectangle, color func(x, y int) uint8) {
-	r = image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}.Intersect(c.picture.Rect)
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		row := c.picture.Pix[c.picture.PixOffset(r.Min.X, y):][:r.Dx()]
-		for i := range row {
-			row[i] = color(r.Min.X+i, y)
+	part := c.part(r)
+	for y := part.Rect.Min.Y; y < part.Rect.Max.Y; y++ {
+		for x := part.Rect.Min.X; x < part.Rect.Max.X; x++ {
+			part.SetColorIndex(x, y, color(x, y))
 		}
 	}
+}
+
+// part is a rectangle of the picture, as far as it lies inside.
+func (c *canvas) part(r image.Rectangle) *image.Paletted {
+	r = image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}
+	return c.picture.SubImage(r).(*image.Paletted)
 }
 
 // textRun is a piece of text in one colour, such as ink.
