@@ -60,7 +60,7 @@ func TestCircuitTruth(t *testing.T) {
 		{textJessica, Study{to: induction.String() + ".k"}, at(previous)},
 		{textJessica, Study{to: "logits"}, at(induction)},
 	} {
-		plan := must(c.study.plan(m.Config, 11))
+		plan := c.study.plan(m.Config, 11)
 		s := must(m.sweep(circuitPair(t, c.corrupt), plan, quiet))
 		diff := func(r Reading) float64 { return metricDiff.of(r, s.clean, s.corrupt) }
 		if from, to := diff(s.corrupt), diff(s.clean); from-to < 10 {

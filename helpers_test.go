@@ -171,8 +171,8 @@ func child(t testing.TB, test string, env ...string) *exec.Cmd {
 func question(t *testing.T, clean, corrupt string, metric Metric) Question {
 	t.Helper()
 	m := &Model{Config: Config{vocab: vocabSize}, tokenizer: gpt2}
-	q := must(newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith",
-		metric))
+	q := newQuestion(m, Text{"clean", clean}, Text{"corrupt", corrupt}, "Jones", "Smith",
+		metric)
 	return q
 }
 

@@ -231,6 +231,13 @@ func caught(f func()) (err error) {
 	return nil
 }
 
+// within puts what was being done before what f fails with.
+func within(what string, f func()) {
+	if err := caught(f); err != nil {
+		fail("%s: %w", what, err)
+	}
+}
+
 // need is a value without which there is no going on.
 func need[T any](value T, err error) T {
 	if err != nil {

@@ -358,7 +358,7 @@ func (p *program) origin() Origin {
 // patch is the main command. Without an -o it does without the picture where it cannot write one.
 func (p *program) patch(words []string) {
 	words = append(words, "", "", "", "")[:4]
-	misuse(cmp.Or(p.study.check(), p.check(words)))
+	misuse(caught(func() { p.check(words) }))
 	if !p.imageAsked {
 		if err := writable(p.image); err != nil {
 			p.note(fmt.Errorf("%w: there will be no picture, unless -o says where", err))
@@ -374,7 +374,8 @@ func (p *program) patch(words []string) {
 }
 
 // check checks the main command's flags against each other and against the arguments.
-func (p *program) check(words []string) error {
+func (p *program) check(words []string) {
+	p.study.check()
 	single := p.study.views()
 	if p.csv != "" {
 		single = append(single, "-csv")
@@ -384,23 +385,20 @@ func (p *program) check(words []string) error {
 	}
 	switch {
 	case p.image == "-" && p.terminal:
-		return errors.New("-o -: a terminal cannot show a picture: send it to a file or a program")
+		fail("-o -: a terminal cannot show a picture: send it to a file or a program")
 	case p.pairs != "" && len(single) > 0:
-		return fmt.Errorf("%s is for one pair: -pairs, which gives JSON and mean pictures, does "+
-			"not go with it", single[0])
+		fail("%s is for one pair: -pairs, which gives JSON and mean pictures, does not go with it",
+			single[0])
 	case p.resume && (p.pairs == "" || p.json == "" || p.json == "-"):
-		return errors.New("-resume goes on with the results of -pairs: name their file with -json")
+		fail("-resume goes on with the results of -pairs: name their file with -json")
 	case p.pairs != "":
-		return nil
+		return
 	case words[0] == words[1]:
-		return fmt.Errorf("%s is both texts: they must differ", quote(words[0]))
+		fail("%s is both texts: they must differ", quote(words[0]))
 	case words[2] == words[3] && words[2] != "":
-		return fmt.Errorf("both answers are %q: they must differ", words[2])
+		fail("both answers are %q: they must differ", words[2])
 	}
-	return eachAnswer(p.study.metric, [2]string(words[2:]), func(_ int, answer string) error {
-		_, err := members(answer)
-		return err
-	})
+	eachAnswer(p.study.metric, [2]string(words[2:]), func(_ int, answer string) { members(answer) })
 }
 
 // patchPair runs one pair and shows all of the result. The files come first: they are written
@@ -408,7 +406,7 @@ func (p *program) check(words []string) error {
 func (p *program) patchPair(words []string) {
 	clean, corrupt := p.text(words[0], "the clean text"), p.text(words[1], "the corrupt text")
 	m := p.openModel()
-	q := get(newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric))
+	q := newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric)
 	r := get(p.study.newReport(m, q))
 	if p.image != "" {
 		get(r.figure(p.style).layout()) // better known now than when all is computed
@@ -446,7 +444,7 @@ func (p *program) patchPairs() {
 		name = p.pairs
 	}
 	m := p.openModel()
-	get(spans("-layers", p.study.layers, m.layers))
+	spans("-layers", p.study.layers, m.layers) // which is the same for all pairs
 	bar := newProgress(p.stderr)
 	pairs := p.newPairs(name, bar.clear)
 	pairs.study, pairs.model, pairs.progress = &p.study, m, bar.share
@@ -518,26 +516,23 @@ func (p *program) endPairs(pairs *Pairs, err error) {
 
 // next shows the most probable next tokens of one text.
 func (p *program) next(words []string) {
-	for _, answer := range words[1:] {
-		if _, err := members(answer); err != nil {
-			misuse(fmt.Errorf("the answer %q: %w", answer, err))
+	misuse(caught(func() {
+		for _, answer := range words[1:] {
+			within(fmt.Sprintf("the answer %q", answer), func() { members(answer) })
 		}
-	}
+	}))
 	p.useOutputs()
 	text, m := p.text(words[0], "the text"), p.openModel()
 	t := m.tokenizer
-	ids, notes, err := text.encode(t)
-	try(err)
+	ids, notes := text.encode(t)
 	logits := get(m.next(ids))
 	p.notes(notes, t.notesOnModel())
 	top := topTokens(t, logits, p.study.top)
 	r := NextReport{newModelReport(m), TextReport{text.text, ids, t.tokens(ids)}, top, nil,
 		p.origin()}
 	for _, answer := range words[1:] {
-		ids, err := answerTokens(m, answer)
-		if err != nil {
-			fail("the answer %q: %w", answer, err)
-		}
+		var ids []int
+		within(fmt.Sprintf("the answer %q", answer), func() { ids = answerTokens(m, answer) })
 		p.notes(spaceNotes(t, answer, logits))
 		r.Answers = append(r.Answers, newRankReport(t, logits, answer, ids))
 	}
@@ -551,8 +546,7 @@ func (p *program) next(words []string) {
 func (p *program) tokens(words []string) {
 	p.useOutputs()
 	text, t := p.text(words[0], "the text"), p.textTokenizer()
-	ids, notes, err := text.encode(t)
-	try(err)
+	ids, notes := text.encode(t)
 	p.notes(notes, t.notesOnModel())
 	if p.json != "-" {
 		writeTokenization(p.stdout, ids, func(i int) string { return t.token(ids[i]) })

@@ -74,7 +74,7 @@ func (s *Pairs) answer(n int, line string) error {
 		try(err)
 		notes = odd
 		clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
-		q := get(newQuestion(s.model, clean, corrupt, fields[2], fields[3], s.study.metric))
+		q := newQuestion(s.model, clean, corrupt, fields[2], fields[3], s.study.metric)
 		notes = append(notes, q.notes...)
 		var r *Report
 		if there {

@@ -90,7 +90,7 @@ func TestMeans(t *testing.T) {
 	for _, site := range []string{"all", "head"} {
 		var reports []*Report
 		for _, answers := range [][2]string{{"Jones", "Smith"}, {"Jones", "was"}, {"had", "has"}} {
-			q := must(newQuestion(m, texts[0], texts[1], answers[0], answers[1], metricDiff))
+			q := newQuestion(m, texts[0], texts[1], answers[0], answers[1], metricDiff)
 			r := must((&Study{site: site, metric: metricDiff}).run(m, q, quiet))
 			reports = append(reports, r)
 		}

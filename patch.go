@@ -411,6 +411,8 @@ func (m *Model) passes(cells []Cell, T int) (passes []Pass, rows, work int) {
 // follow.
 const cleanRun, corruptRun = 0, 1
 
+var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
+
 // pass takes the batch, which holds the clean and the corrupt run as they enter the pass's first
 // layer, to the end of the model and forks a run for each cell on the way. The two runs as they
 // enter layer stop are left in x.

@@ -246,7 +246,7 @@ func allPlans(m *Model, T int) map[string]Plan {
 	}
 	plans := map[string]Plan{"all in one pass": {}}
 	for _, s := range studies {
-		plans[s.site+" to "+s.to+" at "+s.positions] = must(s.plan(m.Config, T))
+		plans[s.site+" to "+s.to+" at "+s.positions] = s.plan(m.Config, T)
 	}
 	plans["all in one pass"] = Plan{targets: slices.Concat(plans["heads to  at "].targets,
 		plans[vectors+" to  at "].targets)}
@@ -324,7 +324,7 @@ func TestPatchingAgainstReference(t *testing.T) {
 					numbers = slices.Concat(numbers, flat(w.Heads), w.Attn_bias, w.Mlp)
 				}
 			case strings.HasPrefix(c.Do, "look"):
-				p := must(m.patterns(pair, must(s.heads(m.Config)), false, quiet))
+				p := must(m.patterns(pair, s.heads(m.Config), false, quiet))
 				for run, w := range []any{c.Clean.Pattern, c.Corrupt.Pattern} {
 					for _, row := range p.a[run][0] {
 						later := make([]float32, len(pair.clean)-len(row))
@@ -335,7 +335,7 @@ func TestPatchingAgainstReference(t *testing.T) {
 					numbers = append(numbers, flat(w)...)
 				}
 			default:
-				plan := must(s.plan(m.Config, len(pair.clean)))
+				plan := s.plan(m.Config, len(pair.clean))
 				sweep := must(m.sweep(pair, plan, quiet))
 				cells := slices.Concat(sweep.matrices[0]...)
 				for _, r := range cells {
@@ -467,7 +467,7 @@ func TestProgress(t *testing.T) {
 	for name, s := range map[string]Study{
 		"resid": {site: "resid"}, "heads": {site: "z,k"}, "paths": {to: "5.0.q,8.1.v"},
 	} {
-		plan := must(s.plan(m.Config, 9))
+		plan := s.plan(m.Config, 9)
 		runs[name] = func(progress func(float64)) error {
 			_, err := m.sweep(pair, plan, progress)
 			return err

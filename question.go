@@ -21,14 +21,12 @@ type Text struct {
 }
 
 // encode gives the text's tokens, and notes on what a user may not expect of them.
-func (t Text) encode(by *tokenizer) (ids []int, notes []string, err error) {
-	if ids, err = by.encode(t.text); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", t.name, err)
-	}
+func (t Text) encode(by *tokenizer) (ids []int, notes []string) {
+	within(t.name, func() { ids = get(by.encode(t.text)) })
 	for _, note := range by.notes(t.text) {
 		notes = append(notes, t.name+": "+note)
 	}
-	return ids, notes, nil
+	return ids, notes
 }
 
 // errUTF16 is what is wrong with a text that Windows wrote in two bytes for each character.
@@ -52,17 +50,14 @@ type Question struct {
 // answers. An answer that the metric does without may be left empty.
 func newQuestion(
 	m *Model, clean, corrupt Text, cleanAnswer, corruptAnswer string, metric Metric,
-) (Question, error) {
+) Question {
 	q := Question{cleanText: clean, corruptText: corrupt, metric: metric, tokenizer: m.tokenizer,
 		answers: [2]string{cleanAnswer, corruptAnswer}}
 	ids := [2]*[]int{&q.clean, &q.corrupt}
 	for i, text := range []Text{clean, corrupt} {
-		encoded, notes, err := text.encode(m.tokenizer)
-		if err == nil && len(encoded) == 0 {
-			err = fmt.Errorf("%s is empty: the model needs at least one token", text.name)
-		}
-		if err != nil {
-			return q, err
+		encoded, notes := text.encode(m.tokenizer)
+		if len(encoded) == 0 {
+			fail("%s is empty: the model needs at least one token", text.name)
 		}
 		*ids[i], q.notes = encoded, append(q.notes, notes...)
 	}
@@ -74,13 +69,12 @@ func newQuestion(
 		around := func(ids []int) string {
 			return joined(m.tokenizer.tokens(ids[max(0, part-6):min(len(ids), part+12)]))
 		}
-		return q, fmt.Errorf("%s has %s and %s %d: they must have equally many, so change a word "+
-			"where they part: clean is %s, corrupt is %s", clean.name, count(len(q.clean), "token"),
-			corrupt.name, len(q.corrupt), around(q.clean), around(q.corrupt))
+		fail("%s has %s and %s %d: they must have equally many, so change a word where they part: "+
+			"clean is %s, corrupt is %s", clean.name, count(len(q.clean), "token"), corrupt.name,
+			len(q.corrupt), around(q.clean), around(q.corrupt))
 	}
 	if slices.Equal(q.clean, q.corrupt) {
-		return q, fmt.Errorf("%s and %s are the same text: change a word in one of them",
-			clean.name, corrupt.name)
+		fail("%s and %s are the same text: change a word in one of them", clean.name, corrupt.name)
 	}
 	if m.onlyGuesses(q.clean, q.corrupt) {
 		q.notes = append(q.notes, "the built-in circuit can only guess here: all it knows is "+
@@ -88,37 +82,30 @@ func newQuestion(
 			"in it before")
 	}
 	ids = [2]*[]int{&q.cleanAnswer, &q.corruptAnswer}
-	return q, eachAnswer(metric, q.answers, func(i int, answer string) (err error) {
-		*ids[i], err = answerTokens(m, answer)
-		for _, id := range *ids[i] {
-			if i == 1 && slices.Contains(q.cleanAnswer, id) {
-				return fmt.Errorf("both answers are the token %q: they must differ",
-					q.tokenizer.token(id))
-			}
+	eachAnswer(metric, q.answers, func(i int, answer string) { *ids[i] = answerTokens(m, answer) })
+	for _, id := range q.cleanAnswer {
+		if slices.Contains(q.corruptAnswer, id) {
+			fail("both answers are the token %q: they must differ", q.tokenizer.token(id))
 		}
-		return err
-	})
+	}
+	return q
 }
 
 // eachAnswer calls f for the clean answer and the corrupt one, as far as they were typed or the
 // metric cannot do without.
-func eachAnswer(metric Metric, answers [2]string, f func(i int, answer string) error) error {
-	for i, name := range []string{"clean", "corrupt"} {
-		if strings.Join(answers[i:], "") == "" && metric.row().answers <= i {
-			continue
-		}
-		if err := f(i, answers[i]); err != nil {
-			return fmt.Errorf("the %s answer: %w", name, err)
+func eachAnswer(metric Metric, answers [2]string, f func(i int, answer string)) {
+	for i, run := range runNames {
+		if strings.Join(answers[i:], "") != "" || metric.row().answers > i {
+			within("the "+run+" answer", func() { f(i, answers[i]) })
 		}
 	}
-	return nil
 }
 
 // members divides an answer, which may be a set: "is/was" is " is" or " was", and "=33/=34" exactly
 // "33" or "34"; "33..99" is the numbers from 33 to 99, "=02..=32" those of two digits from 02 on.
 // What begins with = is a set only where all its members do. The error is what is wrong whatever
 // the vocabulary is.
-func members(answer string) (words []string, err error) {
+func members(answer string) (words []string) {
 	parts := strings.Split(answer, "/")
 	for _, part := range parts {
 		if part == "" || part == "=" || answer[0] == '=' && part[0] != '=' {
@@ -129,14 +116,14 @@ func members(answer string) (words []string, err error) {
 		_, err := strconv.ParseUint(strings.TrimPrefix(part, "#"), 10, 31)
 		switch {
 		case part == "" || part == "=":
-			return nil, errors.New("it is empty: name one token, such as Jones")
+			fail("it is empty: name one token, such as Jones")
 		case part[0] == '#' && err != nil:
-			return nil, fmt.Errorf("%q is not a token id, such as '#5437' "+
+			fail("%q is not a token id, such as '#5437' "+
 				"(for a text that begins with #, write '=#…')", part)
 		}
 		words = append(words, numbersIn(part)...)
 	}
-	return words, nil
+	return words
 }
 
 // numbersIn is the numbers of a range, "8..11" or "=08..=11", with as many digits as its first has
@@ -157,16 +144,15 @@ func numbersIn(part string) (words []string) {
 }
 
 // answerTokens reads an answer, which may be a set.
-func answerTokens(m *Model, answer string) (ids []int, err error) {
-	words, err := members(answer)
-	for i := 0; i < len(words) && err == nil; i++ {
-		var id int
-		if id, err = answerToken(m, words[i]); err == nil && slices.Contains(ids, id) {
-			err = fmt.Errorf("%q has the token %q twice", answer, m.tokenizer.token(id))
+func answerTokens(m *Model, answer string) (ids []int) {
+	for _, word := range members(answer) {
+		id := answerToken(m, word)
+		if slices.Contains(ids, id) {
+			fail("%q has the token %q twice", answer, m.tokenizer.token(id))
 		}
 		ids = append(ids, id)
 	}
-	return ids, err
+	return ids
 }
 
 // wordText is the text that one word of an answer stands for: Jones for " Jones", with the space
@@ -179,25 +165,22 @@ func wordText(word string) (text string, exact bool) {
 }
 
 // answerToken reads one token of an answer: a word, or "#5437", the token with that id.
-func answerToken(m *Model, word string) (int, error) {
+func answerToken(m *Model, word string) int {
 	if word[0] == '#' {
 		id, err := strconv.Atoi(word[1:])
 		if err != nil || id >= m.vocab {
-			return 0, fmt.Errorf("%q is not a token of the model: its ids run from #0 to #%d",
-				word, m.vocab-1)
+			fail("%q is not a token of the model: its ids run from #0 to #%d", word, m.vocab-1)
 		}
-		return id, nil
+		return id
 	}
 	t := m.tokenizer
 	text, exact := wordText(word)
-	ids, err := t.encodeWord(text)
-	switch {
-	case err != nil:
-		return 0, err
-	case len(ids) == 0:
-		return 0, fmt.Errorf("%q holds no token", word)
-	case len(ids) == 1:
-		return ids[0], nil
+	ids := get(t.encodeWord(text))
+	if len(ids) == 0 {
+		fail("%q holds no token", word)
+	}
+	if len(ids) == 1 {
+		return ids[0]
 	}
 	advice := "which is what the model predicts, as " + typed(t, ids[0])
 	without, _ := t.encodeWord(word)
@@ -208,8 +191,9 @@ func answerToken(m *Model, word string) (int, error) {
 	case strings.Contains(word, "'"): // such as n't, which follows a word without a space
 		advice = "as " + typed(t, ids[0]) + ", or without the space, as " + typed(t, without[0])
 	}
-	return 0, fmt.Errorf("%q is not one token but %d, %s: take the first, %s, or another word",
-		text, len(ids), joined(t.tokens(ids)), advice)
+	fail("%q is not one token but %d, %s: take the first, %s, or another word", text, len(ids),
+		joined(t.tokens(ids)), advice)
+	return 0
 }
 
 // typed is how an answer that is one token can be typed in bash and in zsh: as a word, with
@@ -224,8 +208,7 @@ func typed(t *tokenizer, id int) string {
 		return number
 	}
 	for _, word := range []string{strings.TrimPrefix(token, " "), "=" + token} {
-		words, err := members(word)
-		if err != nil || len(words) > 1 || strings.ContainsAny(word[:1], "#-") {
+		if strings.ContainsAny(word[:1], "#-") || word == "=" || len(members(word)) > 1 {
 			continue
 		}
 		text, _ := wordText(word)
@@ -244,8 +227,10 @@ func typed(t *tokenizer, id int) string {
 // two that are both unlikely, chance decides, so one that begins with a letter must be ten times
 // as likely.
 func spaceNotes(t *tokenizer, answer string, logits []float32) []string {
-	words, _ := members(answer)
-	for _, word := range words {
+	if answer == "" { // of a metric that does without
+		return nil
+	}
+	for _, word := range members(answer) {
 		text, exact := wordText(word)
 		if exact || word[0] == '#' {
 			continue
@@ -318,24 +303,22 @@ type Study struct {
 }
 
 // check finds what is wrong with a study whatever the model and the texts are.
-func (s *Study) check() error {
+func (s *Study) check() {
 	views := s.views()
 	switch {
 	case len(views) > 1:
-		return fmt.Errorf("%s and %s make a picture each: ask for one at a time",
-			views[0], views[1])
+		fail("%s and %s make a picture each: ask for one at a time", views[0], views[1])
 	case len(views) > 0 && s.site+s.to+s.layers+s.positions != "":
-		return fmt.Errorf("%s looks at the two runs and patches nothing: -site, -to, -layers and "+
-			"-positions do not go with it", views[0])
+		fail("%s looks at the two runs and patches nothing: -site, -to, -layers and -positions do "+
+			"not go with it", views[0])
 	case s.lens && s.metric == metricKL:
-		return errors.New("-lens has no -metric kl, which compares whole runs")
+		fail("-lens has no -metric kl, which compares whole runs")
 	case s.direct && s.metric != metricDiff:
-		return fmt.Errorf("-direct divides up the difference of two logits: "+
-			"-metric %s does not go with it", s.metric)
+		fail("-direct divides up the difference of two logits: -metric %s does not go with it",
+			s.metric)
 	}
-	_, errHeads := s.heads(Config{})
-	_, errPlan := s.plan(Config{}, 0)
-	return cmp.Or(errHeads, errPlan)
+	s.heads(Config{})
+	s.plan(Config{}, 0)
 }
 
 // views are the flags that look at the two runs in place of patching.
@@ -354,73 +337,64 @@ func (s *Study) views() (flags []string) {
 
 // plan is the plan of the study's sweep over a model and texts of T tokens. Where the model is not
 // known yet, and T is 0, the words are checked.
-func (s *Study) plan(c Config, T int) (Plan, error) {
-	targets, err := s.targets()
-	layers, errLayers := spans("-layers", s.layers, c.layers)
-	positions, errPositions := spans("-positions", s.positions, T)
-	if err := cmp.Or(err, errLayers, errPositions); err != nil {
-		return Plan{}, err
-	}
-	first := max(0, slices.IndexFunc(layers, func(layer Span) bool { return layer.run }))
-	if t := targets[0]; len(t.to) > 0 && !t.reaches(first) {
+func (s *Study) plan(c Config, T int) Plan {
+	plan := Plan{s.targets(), spans("-layers", s.layers, c.layers),
+		spans("-positions", s.positions, T), s.metric.row().full}
+	first := max(0, slices.IndexFunc(plan.layers, func(layer Span) bool { return layer.run }))
+	if t := plan.targets[0]; len(t.to) > 0 && !t.reaches(first) {
 		which := "no head"
 		if s.layers != "" {
 			which = "no head of -layers " + s.layers
 		}
-		err = fmt.Errorf("-to %s: %s comes before it, so there is no path to patch", s.to, which)
+		fail("-to %s: %s comes before it, so there is no path to patch", s.to, which)
 	}
-	return Plan{targets, layers, positions, s.metric.row().full}, err
+	return plan
 }
 
 // targets are what the study patches, a panel of the picture for each.
-func (s *Study) targets() ([]Target, error) {
-	receivers, err := s.receivers()
-	if err != nil {
-		return nil, err
-	}
+func (s *Study) targets() []Target {
 	site := cmp.Or(s.site, "resid")
 	if s.to != "" {
 		site = cmp.Or(s.site, "z")
 	}
-	targets, err := parseList("-site", site, parseSite)
+	receivers, targets := s.receivers(), parseList("-site", site, parseSite)
 	for i := range targets {
 		t, first := &targets[i], targets[0]
 		switch {
 		case s.to != "" && t.site != siteZ:
-			err = fmt.Errorf("-to follows the outputs of heads: -site z goes with it, but not %s",
-				t)
+			fail("-to follows the outputs of heads: -site z goes with it, but not %s", t)
 		case s.to != "" && s.positions != "":
-			err = errors.New("-to patches all positions at once: -positions does not go with it")
+			fail("-to patches all positions at once: -positions does not go with it")
 		case (t.of == nil) != (first.of == nil) || t.site.ofHead() != first.site.ofHead():
-			err = fmt.Errorf("-site %s: %s and %s have cells of different kinds "+
-				"and need a picture each", site, first, t)
+			fail("-site %s: %s and %s have cells of different kinds and need a picture each", site,
+				first, t)
 		case t.of != nil && s.layers != "":
-			err = fmt.Errorf("-site %s is of one layer: -layers does not go with it", t)
+			fail("-site %s is of one layer: -layers does not go with it", t)
 		case t.of != nil && strings.Contains(s.positions, ".."):
-			err = fmt.Errorf("-site %s patches entries one by one: "+
-				"-positions %s does not go with it", t, s.positions)
+			fail("-site %s patches entries one by one: -positions %s does not go with it", t,
+				s.positions)
 		}
 		t.frozen, t.to = s.to != "", receivers
 	}
-	return targets, err
+	return targets
 }
 
 // parseSite reads a site's name, or that of a group of sites.
-func parseSite(name string) ([]Target, error) {
+func parseSite(name string) []Target {
 	groups := map[string]string{"all": "resid,attn,mlp", "heads": "z,q,k,v,pattern", "head": "z"}
 	if group, ok := groups[name]; ok {
 		return parseList("-site", group, parseSite)
 	}
 	if head, of := strings.CutSuffix(name, ".pattern"); of {
-		h, err := parseHead(head)
-		return []Target{{site: sitePattern, of: &h}}, err
+		h := parseHead(head)
+		return []Target{{site: sitePattern, of: &h}}
 	}
 	site := slices.Index(siteNames, name)
 	if site < 0 {
-		return nil, fmt.Errorf("%q is not a site: they are %s, all and heads, and 9.6.pattern "+
-			"for a head", name, strings.Join(siteNames, ", "))
+		fail("%q is not a site: they are %s, all and heads, and 9.6.pattern for a head", name,
+			strings.Join(siteNames, ", "))
 	}
-	return []Target{{site: Site(site)}}, nil
+	return []Target{{site: Site(site)}}
 }
 
 // String is what the target is called on the command line, and what titles its panel.
@@ -432,41 +406,37 @@ func (t Target) String() string {
 }
 
 // receivers are what of which heads the study's to names; none for the logits.
-func (s *Study) receivers() ([]Receiver, error) {
+func (s *Study) receivers() []Receiver {
 	if s.to == "logits" {
-		return nil, nil
+		return nil
 	}
-	return parseList("-to", s.to, func(name string) ([]Receiver, error) {
+	return parseList("-to", s.to, func(name string) []Receiver {
 		dot := strings.LastIndex(name, ".")
 		site := Site(slices.Index(siteNames, name[dot+1:]))
 		if dot < 0 || site < siteQ || site > siteV {
-			return nil, errors.New("the receivers are logits, and heads' q, k and v " +
-				"such as 9.9.q, with commas between")
+			fail("the receivers are logits, and heads' q, k and v such as 9.9.q, " +
+				"with commas between")
 		}
-		head, err := parseHead(name[:dot])
-		return []Receiver{{head, site}}, err
+		return []Receiver{{parseHead(name[:dot]), site}}
 	})
 }
 
 // heads are those whose attention the study looks at: 9.6, all of layer 9 for 9, all for all.
 // Whether the model has them is seen later.
-func (s *Study) heads(c Config) ([]Head, error) {
-	return parseList("-attention", s.attention, func(name string) (heads []Head, err error) {
-		first, last := 0, c.layers-1
-		if name != "all" {
-			layer, err := strconv.ParseUint(name, 10, 16)
-			if err != nil {
-				h, err := parseHead(name)
-				return []Head{h}, err
-			}
-			first, last = int(layer), int(layer)
+func (s *Study) heads(c Config) []Head {
+	return parseList("-attention", s.attention, func(name string) (heads []Head) {
+		layer, err := strconv.ParseUint(name, 10, 16)
+		if name != "all" && err != nil {
+			return []Head{parseHead(name)}
 		}
-		for l := first; l <= last; l++ {
+		for l := range max(c.layers, int(layer)+1) {
 			for h := range c.heads {
-				heads = append(heads, Head{l, h})
+				if name == "all" || l == int(layer) {
+					heads = append(heads, Head{l, h})
+				}
 			}
 		}
-		return heads, nil
+		return heads
 	})
 }
 
@@ -484,56 +454,54 @@ func (s *Study) attended() string {
 }
 
 // parseHead reads a head: "9.6" is the head 6 of layer 9. Whether the model has it is seen later.
-func parseHead(s string) (Head, error) {
+func parseHead(s string) Head {
 	layer, head, dot := strings.Cut(s, ".")
 	l, errL := strconv.ParseUint(layer, 10, 31)
 	h, errH := strconv.ParseUint(head, 10, 31)
 	if !dot || errL != nil || errH != nil {
-		return Head{}, fmt.Errorf("%q is not a head: write layer.head, such as 9.6", s)
+		fail("%q is not a head: write layer.head, such as 9.6", s)
 	}
-	return Head{int(l), int(h)}, nil
+	return Head{int(l), int(h)}
 }
 
-// parseList reads a flag's list, in which nothing may come twice. parse reads a part, which may
-// stand for several. An empty list has no part.
-func parseList[T fmt.Stringer](
-	flag, list string, parse func(part string) ([]T, error),
-) (all []T, err error) {
-	if list == "" {
-		return nil, nil
-	}
+// eachPart calls f for the parts of a flag's list. An empty list has none.
+func eachPart(flag, list string, f func(part string)) {
+	within(flag+" "+list, func() {
+		for part := range strings.SplitSeq(list, ",") {
+			if list != "" {
+				f(strings.TrimSpace(part))
+			}
+		}
+	})
+}
+
+// parseList reads a list in which nothing may come twice. A part may stand for several.
+func parseList[T fmt.Stringer](flag, list string, parse func(part string) []T) (all []T) {
 	seen := map[string]bool{}
-	for part := range strings.SplitSeq(list, ",") {
-		some, err := parse(strings.TrimSpace(part))
-		for _, one := range some {
-			if name := one.String(); seen[name] {
-				err = cmp.Or(err, fmt.Errorf("it names %s twice", name))
+	eachPart(flag, list, func(part string) {
+		for _, one := range parse(part) {
+			if seen[one.String()] {
+				fail("it names %s twice", one)
 			}
 			seen[one.String()] = true
+			all = append(all, one)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
-		}
-		all = append(all, some...)
-	}
-	return all, nil
+	})
+	return all
 }
 
 // spans reads a choice among n positions or layers: "1,10:" is 1 and all from 10 on, "0:6" is 0 to
 // 5, and a negative number counts from the end, all as in Python; "1..3" is the positions 1, 2 and
 // 3, patched together. Each is a span, in their order, and so is each that is not chosen, which is
 // not run. "" is nil, which stands for all. Where n is 0, not known yet, the words are checked.
-func spans(flag, list string, n int) (all []Span, err error) {
+func spans(flag, list string, n int) (all []Span) {
 	if list == "" {
-		return nil, nil
+		return nil
 	}
-	for part := range strings.SplitSeq(list, ",") {
-		s, together, err := parseSpan(strings.TrimSpace(part), n)
+	eachPart(flag, list, func(part string) {
+		s, together := parseSpan(part, n)
 		if together && flag == "-layers" {
-			err = errors.New("layers are patched one by one: write 1:4 for 1 to 3")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", flag, list, err)
+			fail("layers are patched one by one: write 1:4 for 1 to 3")
 		}
 		if together {
 			all = append(all, s)
@@ -541,21 +509,21 @@ func spans(flag, list string, n int) (all []Span, err error) {
 		for i := s.lo; i < s.hi && !together && n > 0; i++ {
 			all = append(all, Span{i, i + 1, true})
 		}
-	}
+	})
 	for i := range n {
-		within := func(s Span) bool { return s.lo <= i && i < s.hi }
-		if !slices.ContainsFunc(all, within) {
+		covers := func(s Span) bool { return s.lo <= i && i < s.hi }
+		if !slices.ContainsFunc(all, covers) {
 			all = append(all, Span{i, i + 1, false})
 		}
 	}
 	slices.SortFunc(all, func(a, b Span) int {
 		return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi))
 	})
-	return slices.Compact(all), nil
+	return slices.Compact(all)
 }
 
 // parseSpan reads "3", "0:6", "6:" or "1..3", which is patched together.
-func parseSpan(text string, n int) (s Span, together bool, err error) {
+func parseSpan(text string, n int) (s Span, together bool) {
 	low, high, together := strings.Cut(text, "..")
 	open := false // where the number of an end may be missing
 	if !together {
@@ -565,13 +533,12 @@ func parseSpan(text string, n int) (s Span, together bool, err error) {
 	}
 	end := func(number string, otherwise int) int {
 		number = strings.TrimSpace(number)
-		v, wrong := strconv.ParseInt(number, 10, 32)
+		v, err := strconv.ParseInt(number, 10, 32)
 		switch {
 		case open && number == "":
 			return otherwise
-		case wrong != nil:
-			err = fmt.Errorf("%q is not a number: write 3, 0:6 for 0 to 5, or 6: for all from 6 on",
-				number)
+		case err != nil:
+			fail("%q is not a number: write 3, 0:6 for 0 to 5, or 6: for all from 6 on", number)
 		case v < 0:
 			return int(v) + n
 		}
@@ -581,14 +548,13 @@ func parseSpan(text string, n int) (s Span, together bool, err error) {
 	if !open {
 		s.hi++ // it is the last one
 	}
-	switch {
-	case err != nil:
-	case (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi:
-		err = fmt.Errorf("%q holds nothing", text)
-	case n > 0 && (min(s.lo, s.hi) < 0 || s.hi > n):
-		err = fmt.Errorf("%q lies outside 0 to %d", text, n-1)
+	if (s.lo < 0) == (s.hi < 0) && s.lo >= s.hi {
+		fail("%q holds nothing", text)
 	}
-	return s, together, err
+	if n > 0 && (min(s.lo, s.hi) < 0 || s.hi > n) {
+		fail("%q lies outside 0 to %d", text, n-1)
+	}
+	return s, together
 }
 
 // count is "1 token", "2 tokens".

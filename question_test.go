@@ -26,8 +26,8 @@ func TestVisible(t *testing.T) {
 // those that are run together, - for one that is not run.
 func TestSpans(t *testing.T) {
 	holds(t, func(list string) string {
-		columns, err := spans("-positions", list, 5)
-		if err != nil {
+		var columns []Span
+		if err := caught(func() { columns = spans("-positions", list, 5) }); err != nil {
 			return "no"
 		}
 		var got []string
@@ -66,7 +66,7 @@ func TestTargets(t *testing.T) {
 	} {
 		s := Study{site: c.site, to: c.to}
 		var got []string
-		for _, target := range must(s.targets()) {
+		for _, target := range s.targets() {
 			name := target.String()
 			if target.frozen {
 				to := "logits"
@@ -83,8 +83,8 @@ func TestTargets(t *testing.T) {
 	}
 	holds(t, func(list string) string {
 		s := Study{attention: list}
-		heads, err := s.heads(Config{layers: 3, heads: 2})
-		if err != nil {
+		var heads []Head
+		if err := caught(func() { heads = s.heads(Config{layers: 3, heads: 2}) }); err != nil {
 			return "no"
 		}
 		return s.attended() + fmt.Sprint(heads)
@@ -100,8 +100,8 @@ func TestTargets(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	m := newCircuit()
 	holds(t, func(answer string) string {
-		ids, err := answerTokens(m, answer)
-		if err != nil {
+		var ids []int
+		if err := caught(func() { ids = answerTokens(m, answer) }); err != nil {
 			return "no"
 		}
 		return strings.Trim(fmt.Sprint(ids), "[]")
@@ -124,14 +124,12 @@ func TestAnswers(t *testing.T) {
 		"#/a":   `"#" is not a token id, such as '#5437'`,
 		"-tell": `as '= -' or '#532', or another word`,
 	} {
-		_, err := answerTokens(m, answer)
-		wantError(t, answer, err, want)
+		wantError(t, answer, caught(func() { answerTokens(m, answer) }), want)
 	}
 	for id := 0; id < vocabSize; id += 7 {
 		advice := typed(gpt2, id)
 		for _, word := range strings.Split(advice, " or ") {
-			ids, err := answerTokens(m, strings.Trim(word, "'"))
-			if err != nil || len(ids) != 1 || ids[0] != id {
+			if ids := answerTokens(m, strings.Trim(word, "'")); len(ids) != 1 || ids[0] != id {
 				t.Errorf("token %d is typed %s", id, advice)
 			}
 		}
@@ -189,8 +187,8 @@ func TestQuestions(t *testing.T) {
 		{".", "?", "logit(?) - logit(.)"},
 		{"=33..=99", "=02..=32", `logit("02"/"03"/…/"32") - logit("33"/"34"/…/"99")`},
 	} {
-		q := must(newQuestion(m, Text{"a", exampleClean}, Text{"b", exampleCorrupt},
-			c.clean, c.corrupt, metricDiff))
+		q := newQuestion(m, Text{"a", exampleClean}, Text{"b", exampleCorrupt},
+			c.clean, c.corrupt, metricDiff)
 		if got := q.metricName(); got != c.want || len(q.notes) > 0 {
 			t.Errorf("%s, %s: %s, %q, want %s", c.clean, c.corrupt, got, q.notes, c.want)
 		}
@@ -199,8 +197,8 @@ func TestQuestions(t *testing.T) {
 		"The The": false, "And The": false, "And And": true,
 	} {
 		clean, corrupt, _ := strings.Cut(ends, " ")
-		q := must(newQuestion(m, Text{"a", "the cat saw a dog. " + clean},
-			Text{"b", "the cow saw a dog. " + corrupt}, "Jones", "Smith", metricDiff))
+		q := newQuestion(m, Text{"a", "the cat saw a dog. " + clean},
+			Text{"b", "the cow saw a dog. " + corrupt}, "Jones", "Smith", metricDiff)
 		if (len(q.notes) == 1) != guesses {
 			t.Errorf("%s: %q", ends, q.notes)
 		}

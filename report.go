@@ -168,7 +168,7 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 		r.numbers = append(r.numbers, field{"lens", map[string]any{
 			"clean": lens.top[cleanRun], "corrupt": lens.top[corruptRun]}})
 	case s.attention != "":
-		heads := get(s.heads(m.Config))
+		heads := s.heads(m.Config)
 		patterns := get(m.patterns(q.Pair, heads, full, progress))
 		r.addRuns(m, q, patterns.Baselines, s.top)
 		r.addPatterns(patterns, heads)
@@ -177,7 +177,7 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 		r.addRuns(m, q, direct.Baselines, s.top)
 		r.addShares(direct)
 	default:
-		sweep := get(m.sweep(q.Pair, get(s.plan(m.Config, len(q.clean))), progress))
+		sweep := get(m.sweep(q.Pair, s.plan(m.Config, len(q.clean)), progress))
 		r.addRuns(m, q, sweep.Baselines, s.top)
 		r.addReadings(sweep.matrices, q.metric)
 	}
@@ -234,7 +234,7 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, err 
 		r.picture = Figure{subtitle: "both runs as they are", across: 2, blank: true,
 			style: style{low: 0, high: 1}}
 		r.rows, r.columns = positions("destination", nil), positions("source", nil)
-		for _, head := range get(s.heads(m.Config)) {
+		for _, head := range s.heads(m.Config) {
 			for _, run := range bothRuns {
 				r.panels = append(r.panels, Panel{title: head.String() + ", " + run.title})
 			}
@@ -247,7 +247,7 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, err 
 			names: slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
 				[]string{"attn_bias", "mlp", "ln_f_bias"})}
 	default:
-		r.layOutSweep(s, m, get(s.plan(m.Config, T)), positions)
+		r.layOutSweep(s, m, s.plan(m.Config, T), positions)
 	}
 	r.picture.subtitle += " · " + newModelReport(m).String()
 	return r, nil
@@ -378,8 +378,6 @@ func (r *Result) eachPanel(one, several string, value func(panel int) any) field
 func (r *Result) matrices() field {
 	return r.eachPanel("matrix", "matrices", func(panel int) any { return r.panels[panel].at })
 }
-
-var runNames = [2]string{cleanRun: "clean", corruptRun: "corrupt"}
 
 // addPatterns fills a panel for each head in each run. No position attends to a later one: the
 // picture shows no cell there, and the JSON 0.

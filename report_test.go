@@ -346,7 +346,7 @@ func TestAnswerSets(t *testing.T) {
 		{metricKL, "", "", `{}`, []string{"log_sum_exp"}},
 	} {
 		clean, corrupt := Text{"clean", exampleClean}, Text{"corrupt", exampleCorrupt}
-		q := must(newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric))
+		q := newQuestion(m, clean, corrupt, c.clean, c.corrupt, c.metric)
 		s := Study{site: "resid", layers: "6", metric: c.metric}
 		r := must(s.run(m, q, quiet))
 		if got := encodeJSON(r.Answer); got != c.want {
