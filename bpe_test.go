@@ -281,36 +281,31 @@ func TestEncodeIsTheDefinition(t *testing.T) {
 	}
 }
 
-// A megabyte in one word. If the time grew with its square, this test would not end within the
-// hour.
+// Megabytes in one word. If the time grew with the square, this test would not end within the hour.
+// What encode needs beside a long text is at most ten bytes for each of its bytes, most of them the
+// ids.
 func TestEncodeOneLongWord(t *testing.T) {
-	for _, unit := range []string{"internationalization", "\xff"} {
-		text := strings.Repeat(unit, 1<<20/len(unit))
-		if n := splitWord(text); n != len(text) {
-			t.Fatalf("%q repeated: the first word has %d bytes of %d", unit, n, len(text))
-		}
-		if got := decode(gpt2BPE().encode(text)); got != text {
-			t.Errorf("%q repeated to a megabyte does not survive", unit)
-		}
+	const size = 4 << 20
+	random, letters := rand.New(rand.NewSource(1)), make([]byte, size)
+	for i := range letters {
+		letters[i] = byte('a' + random.Intn(26))
 	}
-}
-
-// What encode needs beside a text of one long word is at most ten bytes for each of its bytes, most
-// of them the ids.
-func TestEncodeMemory(t *testing.T) {
-	random := rand.New(rand.NewSource(1))
-	text := make([]byte, 4<<20)
-	for i := range text {
-		text[i] = byte('a' + random.Intn(26))
-	}
-	var before, after runtime.MemStats
 	b := gpt2BPE()
-	runtime.ReadMemStats(&before)
-	b.encode(string(text))
-	runtime.ReadMemStats(&after)
-	copied := uint64(len(text)) // to a string
-	if got := after.TotalAlloc - before.TotalAlloc - copied; got > 10*uint64(len(text)) {
-		t.Errorf("%d bytes for a word of %d", got, len(text))
+	for _, unit := range []string{"internationalization", "\xff", string(letters)} {
+		text := strings.Repeat(unit, max(1, size/8/len(unit)))
+		if n := splitWord(text); n != len(text) {
+			t.Fatalf("%.20q repeated: the first word has %d bytes of %d", unit, n, len(text))
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ids := b.encode(text)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; len(text) == size && got > 10*size {
+			t.Errorf("%d bytes for a word of %d", got, size)
+		}
+		if decode(ids) != text {
+			t.Errorf("%.20q repeated does not survive", unit)
+		}
 	}
 }
 
@@ -342,25 +337,4 @@ func FuzzEncode(f *testing.F) {
 			checkEncoding(t, text)
 		}
 	})
-}
-
-func BenchmarkEncode(b *testing.B) {
-	letters := make([]byte, 1<<16)
-	random := rand.New(rand.NewSource(1))
-	for i := range letters {
-		letters[i] = "abcdefghijklmnopqrstuvwxyz    "[random.Intn(30)]
-	}
-	for _, text := range []struct{ name, text string }{
-		{"english", string(must(os.ReadFile("README.md")))},
-		{"letters", string(letters)}, // hardly a word that is a token
-		{"chinese", strings.Repeat("我们今天在学校里学习了很多新的东西。", 1200)},
-		{"oneword", strings.Repeat("internationalization", 3277)},
-	} {
-		b.Run(text.name, func(b *testing.B) {
-			b.SetBytes(int64(len(text.text)))
-			for range b.N {
-				gpt2BPE().encode(text.text)
-			}
-		})
-	}
 }

@@ -173,7 +173,7 @@ func (t *tokenizer) notes(text string) (notes []string) {
 		return nil
 	}
 	v, seen := t.vocabulary(), []int{}
-	for i := 0; i < len(text) && !t.special && len(seen) < mostNotes; i++ {
+	for i := 0; i < len(text) && !t.special && len(seen) < 5; i++ { // tokens are enough
 		for _, set := range v.added {
 			a := longestAt(text[i:], set)
 			if a == nil || !a.Special || slices.Contains(seen, a.ID) {
@@ -191,9 +191,6 @@ func (t *tokenizer) notes(text string) (notes []string) {
 	}
 	return notes
 }
-
-// mostNotes bounds how many special tokens of one text are told.
-const mostNotes = 5
 
 // notesOnModel tell that a model's vocabulary is hardly the one that its texts are cut by.
 func (t *tokenizer) notesOnModel() []string {
@@ -393,10 +390,16 @@ func (s *vocabularySpec) read(folder string, meta map[string]string, reading str
 		return
 	}
 	c := s.readConfig(folder)
-	if isFile(filepath.Join(folder, "tokenizer.json")) {
+	has := func(name string) bool { return isFile(filepath.Join(folder, name)) }
+	switch {
+	case has("tokenizer.json"):
 		s.readTokenizerJSON(c, reading)
-	} else {
+	case has("vocab.json") && has("merges.txt"):
 		s.readVocabAndMerges(c)
+	case has("meta.pkl"):
+		s.readCharacters(folder)
+	default:
+		s.lookAround(c)
 	}
 }
 
@@ -501,12 +504,16 @@ func (c *tokenizerConfig) understand() {
 func (c *tokenizerConfig) is(key string) bool  { return c.said[key] == true }
 func (c *tokenizerConfig) has(key string) bool { return c.said[key] != nil }
 
-// The classes that rebuild a byte-level BPE of a tokenizer.json's tokens and merges in transformers
-// 5, and those that take the file as it is.
-var (
-	rebuilding = []string{"GPT2Tokenizer", "CodeGenTokenizer"}
-	plainClass = []string{"", "PreTrainedTokenizer", "TokenizersBackend"}
-)
+// rebuilds tells whether the class is one that in transformers 5 rebuilds a byte-level BPE of a
+// tokenizer.json's tokens and merges; plain, whether it is one of those or takes the file as it is.
+func (c *tokenizerConfig) rebuilds() bool {
+	return c.class == "GPT2Tokenizer" || c.class == "CodeGenTokenizer"
+}
+
+func (c *tokenizerConfig) plain() bool {
+	others := []string{"", "PreTrainedTokenizer", "TokenizersBackend"}
+	return c.rebuilds() || slices.Contains(others, c.class)
+}
 
 // standardToken is the bos_token, eos_token and unk_token of the rebuilding classes where no file
 // says another or null.
@@ -520,7 +527,7 @@ func (c *tokenizerConfig) standard(keys ...string) bool {
 		_, inConfig := c.special[1][key]
 		return !inConfig && (!inMap || c.has("added_tokens_decoder"))
 	}
-	return slices.Contains(rebuilding, c.class) && slices.ContainsFunc(keys, left)
+	return c.rebuilds() && slices.ContainsFunc(keys, left)
 }
 
 const additional = "additional_special_tokens"
@@ -550,61 +557,18 @@ func tokensNamed(key string, value any) (tokens []string) {
 	return tokens
 }
 
-// readVocabAndMerges reads the older form, or finds what else there is in the folder.
+// readVocabAndMerges reads the older form.
 func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
-	in := func(name string) string { return filepath.Join(c.folder, name) }
-	known := slices.Contains(slices.Concat(plainClass, rebuilding), c.class)
-	hasVocab, hasMerges := isFile(in("vocab.json")), isFile(in("merges.txt"))
-	if hasVocab {
-		s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt)
-	}
-	if !hasVocab || !hasMerges {
-		if isFile(in("meta.pkl")) {
-			s.readCharacters(c.folder)
-			return
-		}
-		for _, name := range []string{
-			"spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "spm.model", "vocab.txt",
-		} {
-			if s.file = in(name); isFile(s.file) {
-				fail("a vocabulary of SentencePiece or WordPiece, not a byte-level BPE")
-			}
-		}
-		var others []string
-		for _, pattern := range strings.Fields(
-			"*-vocab.json *.tokenizer.json encoder.json vocab.bpe tokenizer/*.json") {
-			names, _ := fs.Glob(os.DirFS(c.folder), pattern)
-			others = append(others, names...)
-		}
-		if strings.HasPrefix(filepath.Base(c.folder), "checkpoint-") { // of a Trainer's
-			for _, name := range []string{"../tokenizer.json", "../vocab.json"} {
-				if isFile(in(name)) {
-					others = append(others, name)
-				}
-			}
-		}
-		switch s.file = c.folder; {
-		case len(others) > 0:
-			fail("%s may be its vocabulary, which is read as tokenizer.json, or vocab.json and "+
-				"merges.txt, beside the weights", quote(others[0]))
-		case !known:
-			fail("the model was made for a %s, and no vocabulary lies beside it", shorten(c.class))
-		case hasVocab || hasMerges:
-			fail("vocab.json and merges.txt are a byte-level BPE only together")
-		}
-		s.addTokens(c, nil)
-		s.file = ""
-		return
-	}
+	s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt)
 	if len(s.Vocab) == 0 {
 		fail("it holds no tokens")
 	}
 	s.Merges = parseMerges(string(s.readFile(c.folder, "merges.txt")))
 	s.PrefixSpace = c.is("add_prefix_space")
-	s.file = in("tokenizer_config.json")
+	s.file = filepath.Join(c.folder, "tokenizer_config.json")
 	bos, hasBOS := s.Vocab[c.bos]
 	switch {
-	case !known:
+	case !c.plain():
 		fail("tokenizer_class is %s, which cuts texts in another way than GPT-2's",
 			shorten(c.class))
 	case c.is("add_eos_token"):
@@ -614,8 +578,44 @@ func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 	case c.is("add_bos_token"):
 		s.Before = []int{bos}
 	}
-	s.file = in("vocab.json")
+	s.file = filepath.Join(c.folder, "vocab.json")
 	s.addTokens(c, nil)
+}
+
+// lookAround finds a folder's vocabulary of another kind, or under another name, or none.
+func (s *vocabularySpec) lookAround(c *tokenizerConfig) {
+	s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt)
+	find := func(patterns string) string {
+		for _, pattern := range strings.Fields(patterns) {
+			names, _ := fs.Glob(os.DirFS(c.folder), pattern)
+			if len(names) > 0 {
+				return names[0]
+			}
+			// Beside the checkpoint-500 of a Trainer's:
+			if path := filepath.Join(c.folder, pattern); pattern[0] == '.' && isFile(path) &&
+				strings.HasPrefix(filepath.Base(c.folder), "checkpoint-") {
+				return pattern
+			}
+		}
+		return ""
+	}
+	other := find("spiece.model tokenizer.model sentencepiece.bpe.model spm.model vocab.txt")
+	named := find("*-vocab.json *.tokenizer.json encoder.json vocab.bpe tokenizer/*.json " +
+		"../tokenizer.json ../vocab.json")
+	switch s.file = c.folder; {
+	case other != "":
+		fail("%s is a vocabulary of SentencePiece or WordPiece, not a byte-level BPE", other)
+	case named != "":
+		fail("%s may be its vocabulary, which is read as tokenizer.json, or vocab.json and "+
+			"merges.txt, beside the weights", quote(named))
+	case !c.plain():
+		fail("the model was made for a %s, and no vocabulary lies beside it", shorten(c.class))
+	case find("vocab.json merges.txt") != "":
+		fail("vocab.json and merges.txt are a byte-level BPE only together")
+	}
+	s.Vocab = nil
+	s.addTokens(c, nil)
+	s.file = ""
 }
 
 // readCharacters reads nanoGPT's meta.pkl, a vocabulary of characters: a dict with a dict stoi from
@@ -664,14 +664,14 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 	})
 	var classErr error
 	switch {
-	case slices.Contains(rebuilding, c.class):
+	case c.rebuilds():
 		added = slices.SortedStableFunc(slices.Values(added), byID)
 		if c.has("added_tokens_decoder") {
 			added = nil
 		}
 		classErr = caught(func() { byClass.addTokens(c, added) })
 		byClass.PrefixSpace = c.is("add_prefix_space")
-	case !slices.Contains(plainClass, c.class):
+	case !c.plain():
 		classErr = fmt.Errorf("its tokenizer_class, %s, has rules of its own in transformers 5, "+
 			"such as <s> and </s> around every text, which are not computed here",
 			shorten(c.class))
@@ -708,16 +708,14 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 
 // differences tell what one reading of a file has that another has not.
 func differences(a, b *vocabularySpec) (has string) {
-	for _, rule := range []struct {
-		name       string
-		is, inThat bool
-	}{
-		{"add_prefix_space", a.PrefixSpace, b.PrefixSpace},
-		{"use_regex", !a.OneWord, !b.OneWord},
-		{"ignore_merges", a.WholeWords, b.WholeWords},
-	} {
-		if rule.is != rule.inThat {
-			has += fmt.Sprintf(" %s %t,", rule.name, rule.is)
+	rules := func(s *vocabularySpec) []string {
+		return []string{fmt.Sprintf(" add_prefix_space %t,", s.PrefixSpace),
+			fmt.Sprintf(" use_regex %t,", !s.OneWord),
+			fmt.Sprintf(" ignore_merges %t,", s.WholeWords)}
+	}
+	for i, rule := range rules(b) {
+		if its := rules(a)[i]; its != rule {
+			has += its
 		}
 	}
 	n := 0
