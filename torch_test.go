@@ -28,18 +28,9 @@ func tinyValues(t testing.TB) (values map[string][]float32) {
 }
 
 // widened returns the numbers of a tensor as float32s.
-func widened(t testing.TB, x Tensor) []float32 {
-	t.Helper()
-	from, ok := formatOf(x.format)
-	if !ok {
-		t.Fatalf("%s: format %s", x.name, x.format)
-	}
-	wide := must(recode(x.data, from, f32))
-	var v []float32
-	for ; len(wide) > 0; wide = wide[4:] {
-		v = append(v, math.Float32frombits(binary.LittleEndian.Uint32(wide)))
-	}
-	return v
+func widened(x Tensor) []float32 {
+	format, _ := formatOf(x.format)
+	return vectorOf(Tensor{x.name, x.format, []int{len(x.data) / int(bytesOf(format))}, x.data})
 }
 
 // parseTensors reads the tensors of a PyTorch file's state dict.
