@@ -52,7 +52,9 @@ func entryOf(t Tensor, start int) string {
 // parsed is what parseSafetensors makes of a file.
 func parsed(file []byte) (*Checkpoint, error) {
 	tensors, meta, err := parseSafetensors(file)
-	return &Checkpoint{tensors: tensors, meta: meta}, err
+	ck := &Checkpoint{tensors: tensors, meta: meta}
+	ck.facts.readMetadata(meta)
+	return ck, err
 }
 
 // oneTensor is a file with one tensor of bytes.

@@ -35,10 +35,12 @@ func widened(x Tensor) []float32 {
 }
 
 // parseTensors reads the tensors of a PyTorch file's state dict.
-func parseTensors(data []byte) ([]Tensor, error) {
-	ck := &Checkpoint{facts: Facts{}}
-	err := ck.readTorch(data)
-	return ck.tensors, err
+func parseTensors(data []byte) (tensors []Tensor, err error) {
+	defer catchFault(&err)
+	tree := get(parseTorch(data))
+	new(Facts).read(tree, inItself)
+	state, _ := stateDict(tree)
+	return get(tensorsOf(state, len(data))), nil
 }
 
 func TestTorch(t *testing.T) {

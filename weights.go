@@ -31,13 +31,11 @@ type Checkpoint struct {
 	meta    map[string]string // safetensors' __metadata__
 	release func() error      // ends the mapping; nil where the data is ordinary memory
 
-	torch     int64  // the size of a PyTorch file in bytes; 0 for safetensors
-	facts     Facts  // what the file itself says about the model,
-	factsErr  error  // and why that cannot be computed
-	folder    string // where a config.json and a vocabulary may lie; "" for weights in a program
-	config    Facts  // what the config.json there says,
-	configErr error  // and why that cannot be computed
-	notes     []string
+	torch  int64  // the size of a PyTorch file in bytes; 0 for safetensors
+	folder string // where a config.json and a vocabulary may lie; "" for weights in a program
+	facts  Facts  // what the file itself says about the model,
+	config Facts  // and what the config.json there says
+	notes  []string
 }
 
 // close gives the file's memory back. Nothing that was made of the checkpoint, such as a Model, may
@@ -57,17 +55,15 @@ func (ck *Checkpoint) close() error {
 //
 // Matrices are used where they lie in the checkpoint's files, if they lie there as they are needed:
 // it must stay open as long as the model is used.
-func openModel(path string, offset, length int64, heads int) (*Model, *Checkpoint, error) {
-	ck, err := openCheckpoint(path, offset, length)
+func openModel(path string, offset, length int64, heads int) (m *Model, ck *Checkpoint, err error) {
+	ck, err = openCheckpoint(path, offset, length)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := loadModel(ck, heads)
-	if err != nil {
+	if m, err = loadModel(ck, heads); err != nil {
 		ck.close()
-		return nil, nil, err
 	}
-	return m, ck, nil
+	return m, ck, err
 }
 
 // openCheckpoint opens a file of weights of any kind, with what a config.json beside it says.
@@ -90,29 +86,31 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 		return nil, err
 	}
 	ck.folder = filepath.Dir(path)
-	data, err := readBounded(filepath.Join(ck.folder, "config.json"), 1<<20)
-	if err == nil {
-		ck.config, ck.configErr = parseConfig(data, "config.json")
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		ck.configErr = reason(err)
+	beside := func(name string) ([]byte, error) {
+		return readBounded(filepath.Join(ck.folder, name), 1<<20)
+	}
+	switch data, err := beside(configJSON); {
+	case err == nil:
+		ck.config, _ = parseConfig(data)
+	case !errors.Is(err, fs.ErrNotExist):
+		ck.config.fault = reason(err)
 	}
 	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
-	besides := []string{".hydra/config.yaml", "../hparams.yaml"}
+	unread := []string{".hydra/config.yaml", "../hparams.yaml"}
 	for _, pattern := range strings.Fields(
 		"*.y*ml *.json *.toml *config*.py *args.txt configs/*.*") {
 		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
-		besides = append(besides, slices.DeleteFunc(names, func(name string) bool {
-			return name == "config.json" || strings.Contains(name, "vocab") ||
-				strings.Contains(name, "token") || strings.Contains(name, ".index.")
+		unread = append(unread, slices.DeleteFunc(names, func(name string) bool {
+			return partOf("^"+name, "^config.json vocab token .index.") != ""
 		})...)
 	}
-	if ck.config == nil {
-		besides = append(besides, "../config.json")
+	if ck.config.said == nil {
+		unread = append(unread, "../config.json")
 	}
-	for _, name := range besides {
-		data, _ := readBounded(filepath.Join(ck.folder, name), 1<<20)
+	for _, name := range unread {
+		data, _ := beside(name)
 		if word := wordIn(string(data)); word != "" {
 			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s speaks of %s and is not read: "+
 				"only a config.json is", quote(name), path, word))
@@ -133,46 +131,43 @@ func openFile(path string, offset, length int64) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
-	ck := &Checkpoint{source: path, release: release, facts: Facts{}}
-	head := data[:min(64, len(data))]
-	foreign := ""
-	if offset == 0 {
-		foreign = foreignForm([]string{filepath.Base(path)}, nil)
-	}
-	if isSafetensors := len(head) > 8 && head[8] == '{'; !isSafetensors && !isTorch(head) {
-		foreign = cmp.Or(foreign, foreignForm(nil, head))
-	}
-	switch {
-	case foreign != "":
-		err = errors.New("this is " + foreign)
-	case isTorch(head):
-		err = ck.readTorch(data)
-	default:
-		ck.tensors, ck.meta, err = parseSafetensors(data)
-	}
-	if err != nil {
+	ck := &Checkpoint{source: path, release: release}
+	if err := caught(func() { ck.parse(data, offset == 0) }); err != nil {
 		ck.close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return ck, nil
 }
 
-// readTorch reads the state dict in a PyTorch file, and what stands around that.
-func (ck *Checkpoint) readTorch(data []byte) error {
-	tree, err := parseTorch(data)
-	if err != nil {
-		return err
+// parse reads what a file holds: tensors, and what stands around them. named says that its name
+// tells what it is.
+func (ck *Checkpoint) parse(data []byte, named bool) {
+	head := data[:min(64, len(data))]
+	torch, foreign := isTorch(head), ""
+	if named {
+		foreign = foreignForm([]string{filepath.Base(ck.source)}, nil)
 	}
-	state, note, err := stateDict(tree)
-	if err != nil {
-		return err
+	if isSafetensors := len(head) > 8 && head[8] == '{'; !isSafetensors && !torch {
+		foreign = cmp.Or(foreign, foreignForm(nil, head))
 	}
-	if note != "" {
-		ck.notes = append(ck.notes, note)
+	switch {
+	case foreign != "":
+		fail("this is %s", foreign)
+	case torch:
+		tree := get(parseTorch(data))
+		state, note := stateDict(tree)
+		if note != "" {
+			ck.notes = append(ck.notes, note)
+		}
+		ck.tensors = get(tensorsOf(state, len(data)))
+		ck.torch = int64(len(data))
+		ck.facts.read(tree, inItself)
+	default:
+		var err error
+		ck.tensors, ck.meta, err = parseSafetensors(data)
+		try(err)
+		ck.facts.readMetadata(ck.meta)
 	}
-	ck.torch, ck.factsErr = int64(len(data)), ck.facts.read(tree, inItself, "its ")
-	ck.tensors, err = tensorsOf(state, len(data))
-	return err
 }
 
 const weightsFile = "model.safetensors"
@@ -185,72 +180,59 @@ var weightsNames = []string{
 
 // hasUsualName tells whether a config.json beside a file is certainly about it.
 func hasUsualName(path string) bool {
-	return slices.ContainsFunc(append([]string{
-		"model.pt", "model-00001-of-00001.safetensors", "pytorch_model-00001-of-00001.bin",
-		weightsFile + ".index.*.json", "pytorch_model.bin.index.*.json", // of a variant: fp16
-	}, weightsNames...), func(pattern string) bool {
-		ok, _ := filepath.Match(pattern, filepath.Base(path))
-		return ok
-	})
+	return slices.ContainsFunc([]string{
+		weightsFile, "pytorch_model.bin", "model.pt", "model-00001-of-00001.safetensors",
+		"pytorch_model-00001-of-00001.bin", weightsFile + ".index*.json",
+		"pytorch_model.bin.index*.json", // perhaps of a variant: fp16
+	}, func(pattern string) bool { return isCalled(path, pattern) })
 }
 
-// isIndex knows an index by its name: model.safetensors.index.json, or with a variant before .json.
-func isIndex(path string) bool {
-	ok, _ := filepath.Match("*.index*.json", filepath.Base(path))
+// isCalled tells whether a pattern fits the name of a file.
+func isCalled(path, pattern string) bool {
+	ok, _ := filepath.Match(pattern, filepath.Base(path))
 	return ok
 }
 
+// isIndex knows an index by its name: model.safetensors.index.json, or with a variant before .json.
+func isIndex(path string) bool { return isCalled(path, "*.index*.json") }
+
 // isPart knows one of several parts: model-00001-of-00002.safetensors. One of one is whole.
 func isPart(path string) bool {
-	base := filepath.Base(path)
-	ok, _ := filepath.Match("*-[0-9]????-of-[0-9]????.*", base)
-	return ok && !strings.Contains(base, "-00001-of-00001.")
+	return isCalled(path, "*-[0-9]????-of-[0-9]????.*") && !isCalled(path, "*-00001-of-00001.*")
 }
 
 // openShards opens a checkpoint in several files by its index.
-func openShards(path string) (all *Checkpoint, err error) {
+func openShards(path string) (*Checkpoint, error) {
 	places, files, err := readIndex(path)
 	if err != nil {
 		return nil, err
 	}
 	var parts []*Checkpoint
-	release := func() (err error) {
+	all := &Checkpoint{source: path, meta: map[string]string{}, release: func() (err error) {
 		for _, part := range parts {
 			err = errors.Join(err, part.close())
 		}
 		return err
-	}
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
-	all = &Checkpoint{source: path, meta: map[string]string{}, facts: Facts{}, release: release}
-	holds := map[string]string{} // the file of each tensor
+	}}
+	in := map[string]string{} // the file of each tensor
 	for _, file := range files {
 		part, err := openFile(filepath.Join(filepath.Dir(path), file), 0, -1)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s: a part that the index names, %s, is missing", path, quote(file))
-		}
 		if err != nil {
+			all.close()
 			return nil, err
 		}
 		parts = append(parts, part)
 		for _, t := range part.tensors {
-			if other, twice := holds[t.name]; twice {
-				return nil, fmt.Errorf("%s: tensor %s is in two parts, %s and %s", path,
-					quote(t.name), quote(other), quote(file))
-			}
-			holds[t.name] = file
+			in[t.name] = cmp.Or(in[t.name], file)
 		}
 		all.tensors = append(all.tensors, part.tensors...)
 		all.torch += part.torch
 		maps.Copy(all.meta, part.meta)
-		all.factsErr = cmp.Or(all.factsErr, part.factsErr, all.facts.add(part.facts),
-			all.facts.readMetadata(part.meta))
+		all.facts.add(part.facts)
 	}
 	for _, name := range sortedKeys(places) {
-		if holds[name] != places[name] {
+		if in[name] != places[name] {
+			all.close()
 			return nil, fmt.Errorf("%s: tensor %s is not in %s, where the index has it", path,
 				quote(name), quote(places[name]))
 		}
@@ -261,8 +243,7 @@ func openShards(path string) (all *Checkpoint, err error) {
 // readIndex reads the index of a checkpoint in several files: the file of each tensor, and all
 // files. They lie beside the index.
 func readIndex(path string) (places map[string]string, files []string, err error) {
-	const largest = 16 << 20 // bytes
-	data, err := readBounded(path, largest)
+	data, err := readBounded(path, 16<<20)
 	if err == nil {
 		places, files, err = parseIndex(data)
 	}
@@ -276,29 +257,21 @@ const maxShards = 1000 // files
 
 // parseIndex reads {"weight_map": {tensor: file}}.
 func parseIndex(data []byte) (places map[string]string, files []string, err error) {
-	index, err := parseJSON(data)
-	if err != nil {
-		return nil, nil, err
+	defer catchFault(&err)
+	in := asMap(get(parseJSON(data))["weight_map"], "weight_map", as[string])
+	all := slices.Compact(slices.Sorted(maps.Values(in)))
+	if len(all) == 0 {
+		fail("not an index of a checkpoint: it has no weight_map")
 	}
-	weightMap, _ := index["weight_map"].(map[string]any)
-	if len(weightMap) == 0 {
-		return nil, nil, errors.New("not an index of a checkpoint: it has no weight_map")
+	if len(all) > maxShards {
+		fail("it names %d files, more than %d", len(all), maxShards)
 	}
-	places = map[string]string{}
-	for name, place := range weightMap {
-		file, ok := place.(string)
-		if !ok || file == "" || file[0] == '.' || strings.ContainsAny(file, "/\\:\x00") {
-			return nil, nil, fmt.Errorf("it names %s: the parts lie beside the index",
-				quote(fmt.Sprint(place)))
+	for _, file := range all {
+		if file == "" || file[0] == '.' || strings.ContainsAny(file, "/\\:\x00") {
+			fail("it names %s: the parts lie beside the index", quote(file))
 		}
-		places[name] = file
-		files = append(files, file)
 	}
-	slices.Sort(files)
-	if files = slices.Compact(files); len(files) > maxShards {
-		return nil, nil, fmt.Errorf("it names %d files, more than %d", len(files), maxShards)
-	}
-	return places, files, nil
+	return in, all, nil
 }
 
 var errNoWeights = errors.New("the folder holds no weights")
@@ -314,13 +287,12 @@ func otherWeightsIn(folder string) (string, error) {
 	for _, e := range entries {
 		name := e.Name()
 		names = append(names, name)
-		kind, _, _ := strings.Cut(name, ".") // training programs put other files beside the weights
-		besides := []string{"optimizer", "scheduler", "scaler", "training_args"}
-		isWeights := slices.Contains([]string{".safetensors", ".bin", ".pt", ".pth", ".ckpt"},
-			filepath.Ext(name)) || isIndex(name)
+		isWeights := isIndex(name) || slices.Contains([]string{".safetensors", ".bin", ".pt",
+			".pth", ".ckpt"}, filepath.Ext(name))
 		switch {
 		case !isWeights || !isFile(filepath.Join(folder, name)):
-		case slices.Contains(besides, kind) || strings.HasPrefix(name, "rng_state"):
+		// training programs put other files beside the weights
+		case partOf("^"+name, "^optimizer. ^scheduler. ^scaler. ^training_args. ^rng_state") != "":
 		case isPart(name):
 			parts = append(parts, name)
 		default:
@@ -341,10 +313,10 @@ func otherWeightsIn(folder string) (string, error) {
 			"index (….index.json)", quote(parts[0]))
 	}
 	var inside []string // a trainer's checkpoints, or the snapshots of a cache
-	for _, name := range weightsNames {
-		for _, pattern := range []string{"*/" + name, "*/snapshots/*/" + name} {
-			matches, _ := fs.Glob(os.DirFS(folder), pattern)
-			for _, match := range matches {
+	for _, pattern := range []string{"*/*", "*/snapshots/*/*"} {
+		matches, _ := fs.Glob(os.DirFS(folder), pattern)
+		for _, match := range matches {
+			if slices.Contains(weightsNames, filepath.Base(match)) {
 				sub, _, _ := strings.Cut(match, "/")
 				inside = append(inside, quote(sub))
 			}
@@ -381,64 +353,20 @@ func nameOf(path string) string {
 
 // loadModel makes a GPT-2 of a checkpoint. The values are not looked at.
 func loadModel(ck *Checkpoint, heads int) (*Model, error) {
-	m, err := buildModel(ck, heads)
+	p, err := readParameters(ck, heads)
+	if err == nil {
+		err = p.fill()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
 	}
-	m.source, m.notes = ck.source, append(m.notes, ck.notes...)
-	m.tokenizer = newTokenizer(ck.folder, ck.meta, m.vocab)
+	m := p.Model
+	m.source, m.tokenizer = ck.source, newTokenizer(ck.folder, ck.meta, m.vocab)
+	m.notes = append(m.notes, ck.notes...)
 	if ck.torch > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
 			"memory: `mechpatch convert` makes a file that opens at once", ck.source,
 			float64(ck.torch)/1e6))
-	}
-	return m, nil
-}
-
-func buildModel(ck *Checkpoint, heads int) (*Model, error) {
-	p, err := readParameters(ck, heads)
-	if err != nil {
-		return nil, err
-	}
-	m := &Model{Config: p.Config, Variant: p.Variant, headsAssumed: p.headsAssumed, notes: p.notes}
-	usable, err := p.allUsable()
-	if err != nil {
-		return nil, err
-	}
-	var zeros []float32 // stand for biases that the model does without
-	if !p.biases {
-		zeros = make([]float32, max(3*p.width, p.inner))
-	}
-	vector := func(name string, n int) []float32 {
-		t, ok := usable[name]
-		if !ok {
-			return zeros[:n]
-		}
-		return vectorOf(t)
-	}
-	norm := func(name string) Norm {
-		return Norm{gain: vector(name+".weight", m.width), bias: vector(name+".bias", m.width)}
-	}
-	linear := func(name string) Linear {
-		w := matrixOf(usable[name+".weight"])
-		return Linear{w: w, b: vector(name+".bias", w.cols)}
-	}
-	m.wte, m.wpe = matrixOf(usable["wte.weight"]), matrixOf(usable["wpe.weight"])
-	if t, ok := usable[lmHead]; ok {
-		unembed := matrixOf(t)
-		m.lmHead = &unembed
-	}
-	m.blocks, m.lnF = make([]Block, m.layers), norm("ln_f")
-	for l := range m.blocks {
-		h := fmt.Sprintf("h.%d.", l)
-		m.blocks[l] = Block{
-			ln1:      norm(h + "ln_1"),
-			attn:     linear(h + "attn.c_attn"),
-			attnProj: linear(h + "attn.c_proj"),
-			ln2:      norm(h + "ln_2"),
-			fc:       linear(h + "mlp.c_fc"),
-			mlpProj:  linear(h + "mlp.c_proj"),
-		}
 	}
 	return m, nil
 }
@@ -461,45 +389,36 @@ func (m *Model) prepareAhead(bring func(data []byte) byte) {
 }
 
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
-func readParameters(ck *Checkpoint, heads int) (*Parameters, error) {
-	if hasUsualName(ck.source) && ck.configErr != nil {
-		return nil, ck.configErr
+func readParameters(ck *Checkpoint, heads int) (p *Parameters, err error) {
+	defer catchFault(&err)
+	if hasUsualName(ck.source) && ck.config.fault != nil {
+		return nil, ck.config.fault
 	}
-	p, err := canonicalTensors(ck.tensors, ck.meta)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.sizes(); err != nil {
-		return nil, err
-	}
-	if err := p.check(); err != nil {
-		return nil, err
-	}
-	facts, other, err := p.facts(ck, heads)
-	if err != nil {
-		return nil, err
-	}
-	if p.Variant, err = p.variant(facts); err != nil {
-		return nil, err
-	}
-	return p, p.settleHeads(facts, other)
+	p = get(canonicalTensors(ck.tensors, ck.meta))
+	p.sizes()
+	p.check()
+	facts, other := p.facts(ck, heads)
+	p.settleVariant(facts)
+	p.settleHeads(facts, other)
+	return p, nil
 }
 
 // sizes reads the model's size off its tensors.
-func (p *Parameters) sizes() error {
-	for _, name := range []string{wteWeight, "wpe.weight"} {
+func (p *Parameters) sizes() {
+	size := func(name string) (rows, columns int) {
 		t, ok := p.tensors[name]
 		if !ok {
-			return fmt.Errorf("tensor %q is missing: a model with a position embedding other than "+
-				"GPT-2's cannot be computed", name)
+			fail("tensor %q is missing: a model with a position embedding other than GPT-2's "+
+				"cannot be computed", name)
 		}
 		if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
-			return fmt.Errorf("tensor %q: its shape is %s and should be [rows, columns], neither "+
-				"of them 0", name, shapeString(t.shape))
+			fail("tensor %q: its shape is %s and should be [rows, columns], neither of them 0",
+				name, shapeString(t.shape))
 		}
+		return t.shape[0], t.shape[1]
 	}
-	wte, wpe := p.tensors[wteWeight], p.tensors["wpe.weight"]
-	p.vocab, p.width, p.context = wte.shape[0], wte.shape[1], wpe.shape[0]
+	p.vocab, p.width = size(wteWeight)
+	p.context, _ = size("wpe.weight")
 	layers := map[int]bool{}
 	for name := range p.tensors {
 		if l, _, ok := splitLayer(name); ok {
@@ -507,118 +426,126 @@ func (p *Parameters) sizes() error {
 		}
 	}
 	p.layers = max(1, len(layers)) // if one is absent, its tensors will be missed
+	p.blocks = make([]Block, p.layers)
 	if fc := p.tensors["h.0.mlp.c_fc.weight"].shape; len(fc) == 2 {
 		p.inner = fc[1]
 		if p.turned {
 			p.inner = fc[0]
 		}
 	}
-	return nil
+	if _, ok := p.tensors[lmHead]; ok {
+		p.lmHead = new(Matrix)
+	}
 }
 
-// facts brings together what the tensors, the file, the config.json beside it and the user say. A
-// contradiction is an error. But beside a file without one of the usual names, a config.json of
-// other sizes is about another model, and other says so.
-func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string, err error) {
-	facts = Facts{}
+// facts brings together what the tensors, the file, the config.json beside it and the user say. But
+// beside a file without one of the usual names, a config.json of other sizes is about another
+// model, and other says so.
+func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string) {
 	for i, n := range []int{p.layers, p.width, p.context, p.vocab, p.inner} {
-		facts[sizeKeys[i]] = Fact{n, "its tensors"}
+		key, _, _ := strings.Cut(keyTable[i].names, " ")
+		facts.put(key, n, "its tensors")
+		said, ok := ck.config.said[key]
+		if ok && said.value != n && other == "" && !hasUsualName(ck.source) {
+			other = fmt.Sprintf(" (the config.json there is about another model: its %s is %v, "+
+				"not %v)", key, said.value, n)
+		}
 	}
-	err = cmp.Or(facts.readMetadata(ck.meta), facts.add(ck.facts), ck.factsErr)
-	other = ck.config.otherThan(facts)
-	if other == "" || hasUsualName(ck.source) {
-		err = cmp.Or(err, facts.add(ck.config), ck.configErr)
-		other = ""
+	facts.add(ck.facts)
+	if other == "" {
+		facts.add(ck.config)
 	} else {
 		p.notes = append(p.notes, "config.json is not heeded"+other)
 	}
 	if heads != 0 {
-		err = cmp.Or(err, facts.put("n_head", heads, "-heads"))
+		facts.put("n_head", heads, "-heads")
 	}
-	return facts, other, err
+	if facts.fault != nil {
+		fail("%w", facts.fault)
+	}
+	return facts, other
 }
 
-// variant settles what the architecture has of its own.
-func (p *Parameters) variant(facts Facts) (Variant, error) {
-	_, untied := p.tensors[lmHead]
-	tied, hf := facts["tie_word_embeddings"], facts["model_type"]
+// settleVariant settles what the architecture has of its own.
+func (p *Parameters) settleVariant(facts Facts) {
+	said := func(key string) any { return facts.said[key].value }
+	untied := p.lmHead != nil
+	tied, from := said("tie_word_embeddings"), facts.said["tie_word_embeddings"].from
 	switch {
-	case untied && tied.value == true:
-		return Variant{}, fmt.Errorf("tensor %q differs from %q, but %s says that they are one "+
-			"(tie_word_embeddings): set it to false there for the file's two matrices, with which "+
-			"transformers 5 computes, or take the former out of the file for the one of "+
-			"transformers 4", lmHead, wteWeight, tied.from)
-	case !untied && !p.headCopied && tied.value == false:
-		return Variant{}, fmt.Errorf("tensor %q is missing, but %s says that it differs from "+
-			"wte.weight (tie_word_embeddings)", lmHead, tied.from)
-	case p.headAlone && (tied.value == false || tied.value == nil && hf.value == nil):
-		return Variant{}, fmt.Errorf("tensor %q is missing, and nothing says that %q is the "+
-			"same: a config.json beside the file can, by tie_word_embeddings", wteWeight, lmHead)
+	case untied && tied == true:
+		fail("tensor %q differs from %q, but %s says that they are one (tie_word_embeddings): set "+
+			"it to false there for the file's two matrices, with which transformers 5 computes, "+
+			"or take the former out of the file for the one of transformers 4", lmHead, wteWeight,
+			from)
+	case !untied && !p.headCopied && tied == false:
+		fail("tensor %q is missing, but %s says that it differs from wte.weight "+
+			"(tie_word_embeddings)", lmHead, from)
+	case p.headAlone && tied != true && (tied == false || said("model_type") == nil):
+		fail("tensor %q is missing, and nothing says that %q is the same: a config.json beside "+
+			"the file can, by tie_word_embeddings", wteWeight, lmHead)
 	}
-	v, said := facts.variant()
-	if by, ok := facts[scalingUnheeded]; ok {
+	p.Variant = openAIs
+	p.unscaled = said("scale_attn_weights") == false
+	p.byLayer = said("scale_attn_by_inverse_layer_idx") == true
+	if epsilon, ok := said("layer_norm_epsilon").(float64); ok {
+		p.epsilon = epsilon
+	}
+	if by, ok := facts.said[scalingUnheeded]; ok && (p.unscaled || p.byLayer) {
 		p.notes = append(p.notes, by.from+" scales attention otherwise, which transformers 4.44 "+
 			"to 4.57 do not heed unless they are told to use eager attention: if the model was "+
 			"trained so, take that out there")
 	}
-	if p.said = said; said {
-		return v, nil
-	}
-	if !p.turned {
+	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
+	// matrix of its own and saves its masks, and only nanoGPT does without biases.
+	name, isSaid := said("activation_function").(string)
+	const unsaid = "nothing says what its activation function is: its weights look like "
+	switch p.said = isSaid; {
+	case isSaid:
+		p.activation = activations[name]
+	case !p.turned:
 		if p.context != 1024 || p.vocab != 50257 || !openAIsWidth(p.width) {
 			p.notes = append(p.notes, "nothing says what its activation function and its scaling "+
 				"are: they are taken to be GPT-2's own")
 		}
-		return v, nil
-	}
-	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
-	// matrix of its own and saves its masks, and only nanoGPT does without biases.
-	switch {
 	case untied && p.biases && p.masks:
-		v.activation = geluTanh
+		p.notes = append(p.notes, unsaid+"minGPT's (gelu_new)")
 	case !p.biases:
-		v.activation = geluExact
+		p.activation = geluExact
+		p.notes = append(p.notes, unsaid+"nanoGPT's (gelu)")
 	default:
-		return Variant{}, errors.New("the activation function is not known: weights like these " +
-			"are nanoGPT's (gelu) or build-nanogpt's (gelu_new): put a config.json with " +
-			"activation_function and n_head beside the file, or take the checkpoint as its " +
-			"trainer saved it")
+		fail("the activation function is not known: weights like these are nanoGPT's (gelu) or " +
+			"build-nanogpt's (gelu_new): put a config.json with activation_function and n_head " +
+			"beside the file, or take the checkpoint as its trainer saved it")
 	}
-	p.notes = append(p.notes, "nothing says what its activation function is: its weights look "+
-		"like "+map[Activation]string{geluTanh: "minGPT's (gelu_new)",
-		geluExact: "nanoGPT's (gelu)"}[v.activation])
-	return v, nil
 }
 
 // settleHeads settles the number of attention heads, which no shape tells. Where nothing says it,
 // heads are assumed to be 64 wide, at the widths of OpenAI's own models only.
-func (p *Parameters) settleHeads(facts Facts, other string) error {
-	said, ok := facts["n_head"]
-	wide, isWide := facts[headWidth]
-	unread, odd := facts[headsUnread]
-	if d, _ := wide.value.(int); isWide && !ok && !odd {
+func (p *Parameters) settleHeads(facts Facts, other string) {
+	said, ok := facts.said["n_head"]
+	wide, isWide := facts.said[headWidth]
+	unread, odd := facts.said[headsUnread]
+	if isWide && !ok && !odd {
+		d := wide.value.(int)
 		said, ok = Fact{p.width / d, wide.from}, p.width%d == 0
 		unread, odd = wide, !ok
 	}
-	if !ok {
-		if odd {
-			return fmt.Errorf("the number of attention heads is not known, and what is said of "+
-				"them in %s is not understood: say it as -heads N, or put a config.json with "+
-				"n_head beside the file", unread.from)
-		}
-		if openAIsWidth(p.width) {
-			p.heads, p.headsAssumed = p.width/64, true
-			return nil
-		}
-		return fmt.Errorf("the number of attention heads is not known: say it as -heads N, or "+
-			"put a config.json with n_head beside the file%s", other)
-	}
 	p.heads, _ = said.value.(int)
-	if p.heads < 1 || p.width%p.heads != 0 {
-		return fmt.Errorf("the width, %d, cannot be divided among %d heads, as %s says", p.width,
-			p.heads, said.from)
+	switch {
+	case ok && (p.heads < 1 || p.width%p.heads != 0):
+		fail("the width, %d, cannot be divided among %d heads, as %s says", p.width, p.heads,
+			said.from)
+	case ok:
+	case odd:
+		fail("the number of attention heads is not known, and what is said of them in %s is not "+
+			"understood: say it as -heads N, or put a config.json with n_head beside the file",
+			unread.from)
+	case openAIsWidth(p.width):
+		p.heads, p.headsAssumed = p.width/64, true
+	default:
+		fail("the number of attention heads is not known: say it as -heads N, or put a "+
+			"config.json with n_head beside the file%s", other)
 	}
-	return nil
 }
 
 // openAIsWidth tells the widths of OpenAI's own models.
@@ -630,86 +557,93 @@ type param struct {
 	name   string
 	shape  []int
 	turned bool
+	into   any // its place in the model: *Matrix or *[]float32
 }
 
-// list is all of them, in canonical order: perhaps without biases, perhaps with an lm_head.
-func (p *Parameters) list() []param {
+// list is all of them, in canonical order, perhaps with an lm_head. Biases that the file does
+// without are zeros in the model.
+func (p *Parameters) list() (all []param) {
 	d := p.width
-	all := []param{
-		{wteWeight, []int{p.vocab, d}, false}, {"wpe.weight", []int{p.context, d}, false},
-	}
-	add := func(name string, shape ...int) {
-		all = append(all, param{name + ".weight", shape, p.turned && len(shape) == 2})
-		if p.biases {
-			all = append(all, param{name + ".bias", shape[len(shape)-1:], false})
+	add := func(name string, into any, bias *[]float32, shape ...int) {
+		isLinear := bias != nil && len(shape) == 2
+		all = append(all, param{name + ".weight", shape, p.turned && isLinear, into})
+		switch n := shape[len(shape)-1]; {
+		case bias == nil:
+		case p.biases:
+			all = append(all, param{name + ".bias", []int{n}, false, bias})
+		default:
+			*bias = make([]float32, n)
 		}
 	}
-	for l := range p.layers {
-		h := fmt.Sprintf("h.%d.", l)
-		add(h+"ln_1", d)
-		add(h+"attn.c_attn", d, 3*d)
-		add(h+"attn.c_proj", d, d)
-		add(h+"ln_2", d)
-		add(h+"mlp.c_fc", d, p.inner)
-		add(h+"mlp.c_proj", p.inner, d)
+	add("wte", &p.wte, nil, p.vocab, d)
+	add("wpe", &p.wpe, nil, p.context, d)
+	for l := range p.blocks {
+		b, h := &p.blocks[l], fmt.Sprintf("h.%d.", l)
+		add(h+"ln_1", &b.ln1.gain, &b.ln1.bias, d)
+		add(h+"attn.c_attn", &b.attn.w, &b.attn.b, d, 3*d)
+		add(h+"attn.c_proj", &b.attnProj.w, &b.attnProj.b, d, d)
+		add(h+"ln_2", &b.ln2.gain, &b.ln2.bias, d)
+		add(h+"mlp.c_fc", &b.fc.w, &b.fc.b, d, p.inner)
+		add(h+"mlp.c_proj", &b.mlpProj.w, &b.mlpProj.b, p.inner, d)
 	}
-	add("ln_f", d)
-	if _, ok := p.tensors[lmHead]; ok {
-		all = append(all, param{lmHead, []int{p.vocab, d}, false})
+	add("ln_f", &p.lnF.gain, &p.lnF.bias, d)
+	if p.lmHead != nil {
+		add("lm_head", p.lmHead, nil, p.vocab, d)
 	}
 	return all
 }
 
 // check holds the tensors against the list of what there must be, and nothing else.
-func (p *Parameters) check() error {
+func (p *Parameters) check() {
 	known := map[string]bool{}
 	for _, q := range p.list() {
 		known[q.name] = true
 		t, ok := p.tensors[q.name]
 		if !ok {
-			return fmt.Errorf("tensor %q is missing", q.name)
+			fail("tensor %q is missing", q.name)
 		}
 		want := slices.Clone(q.shape)
 		if q.turned {
 			slices.Reverse(want)
 		}
 		if !slices.Equal(t.shape, want) {
-			return fmt.Errorf("tensor %q: its shape is %s and should be %s", q.name,
-				shapeString(t.shape), shapeString(want))
+			fail("tensor %q: its shape is %s and should be %s", q.name, shapeString(t.shape),
+				shapeString(want))
 		}
 		if _, ok := formatOf(t.format); !ok && t.format != "F64" {
-			return fmt.Errorf("tensor %q: its numbers are %s, as in a quantized model: only F32, "+
-				"F16, BF16 and F64 can be used", q.name, t.format)
+			fail("tensor %q: its numbers are %s, as in a quantized model: only F32, F16, BF16 and "+
+				"F64 can be used", q.name, t.format)
 		}
 	}
 	for _, name := range sortedKeys(p.tensors) {
 		if !known[name] {
-			return unknownTensor(name)
+			failUnknown(name)
 		}
 	}
-	return nil
 }
 
-// allUsable returns the parameters as the model needs them, by name.
-func (p *Parameters) allUsable() (map[string]Tensor, error) {
+// fill brings the parameters into the model.
+func (p *Parameters) fill() error {
 	all := p.list()
 	need := uint64(4 * max(3*p.width, p.inner)) // one row of activations, which every run has
 	for _, q := range all {
 		need += p.copied(q)
 	}
 	if err := enoughMemory(need, "making a model of it"); err != nil {
-		return nil, err
+		return err
 	}
-	tensors, errs := make([]Tensor, len(all)), make([]error, len(all))
-	parallel(len(all), func(i int) { tensors[i], errs[i] = p.usable(all[i]) })
-	byName := make(map[string]Tensor, len(all))
-	for i, q := range all {
-		if errs[i] != nil {
-			return nil, errs[i]
+	errs := make([]error, len(all))
+	parallel(len(all), func(i int) {
+		t, err := p.usable(all[i])
+		switch into := all[i].into.(type) {
+		case *Matrix:
+			*into = matrixOf(t)
+		case *[]float32:
+			*into = vectorOf(t)
 		}
-		byName[q.name] = tensors[i]
-	}
-	return byName, nil
+		errs[i] = err
+	})
+	return cmp.Or(errs...)
 }
 
 // copied is how many bytes of memory a parameter takes that cannot be used where it lies.
@@ -802,12 +736,11 @@ func matrixOf(t Tensor) Matrix {
 // vectorOf makes float32s of a checked tensor [d]; 16-bit numbers are widened, each to exactly its
 // value.
 func vectorOf(t Tensor) []float32 {
-	format, _ := formatOf(t.format)
-	if format == f32 {
-		return littleEndians[float32](t.data)
+	row := matrixOf(Tensor{format: t.format, shape: []int{1, t.shape[0]}, data: t.data})
+	if row.format == f32 {
+		return row.f32
 	}
-	v := make([]float32, t.shape[0])
-	row := Matrix{rows: 1, cols: len(v), half: littleEndians[uint16](t.data), format: format}
+	v := make([]float32, row.cols)
 	row.row(v, 0)
 	return v
 }
@@ -837,20 +770,20 @@ var (
 // keys: not what OpenAI's GPT-2 does, nor what is only assumed.
 func (p *Parameters) metadata() map[string]string {
 	said := map[string]string{}
-	if !p.headsAssumed {
-		said["n_head"] = strconv.Itoa(p.heads)
-	}
-	if p.said || p.activation != geluTanh {
-		said["activation_function"] = [...]string{"gelu_new", "gelu", "relu"}[p.activation]
-	}
-	if p.epsilon != openAIs.epsilon {
-		said["layer_norm_epsilon"] = fmt.Sprint(p.epsilon)
-	}
-	if p.unscaled {
-		said["scale_attn_weights"] = "false"
-	}
-	if p.byLayer {
-		said["scale_attn_by_inverse_layer_idx"] = "true"
+	for _, s := range []struct {
+		is         bool
+		key, value string
+	}{
+		{!p.headsAssumed, "n_head", strconv.Itoa(p.heads)},
+		{p.said || p.activation != geluTanh, "activation_function",
+			[...]string{"gelu_new", "gelu", "relu"}[p.activation]},
+		{p.epsilon != openAIs.epsilon, "layer_norm_epsilon", fmt.Sprint(p.epsilon)},
+		{p.unscaled, "scale_attn_weights", "false"},
+		{p.byLayer, "scale_attn_by_inverse_layer_idx", "true"},
+	} {
+		if s.is {
+			said[s.key] = s.value
+		}
 	}
 	return said
 }

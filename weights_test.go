@@ -39,7 +39,8 @@ var tinyConfig = Config{2, 2, 4, 3, 5}
 
 // parameters lists all parameters of a GPT-2 with biases; inner is the width of its MLPs.
 func parameters(c Config, inner int) []param {
-	return (&Parameters{Config: c, inner: inner, biases: true}).list()
+	m := &Model{Config: c, blocks: make([]Block, c.layers)}
+	return (&Parameters{Model: m, inner: inner, biases: true}).list()
 }
 
 // TestLoadModel opens checkpoints made by an independent program in the ways published files vary,
@@ -60,8 +61,7 @@ func TestLoadModel(t *testing.T) {
 	}{
 		{"tiny-f32-masks.safetensors", Config{2, 2, 8, 16, 50}, f32},
 		{"tiny-f16-prefix.safetensors", Config{2, 2, 8, 16, 50}, f16},
-		{"tiny-bf16.safetensors", Config{1, 4, 12, 5, 20},
-			bf16},
+		{"tiny-bf16.safetensors", Config{1, 4, 12, 5, 20}, bf16},
 	} {
 		path := filepath.Join("testdata", c.file)
 		ck := must(openFile(path, 0, -1))
@@ -115,8 +115,7 @@ func numbersOf(m *Model) map[string]loadedNumbers {
 	vector := func(name string, v []float32) { all[name] = loadedNumbers{[]int{len(v)}, v} }
 	norm := func(name string, n Norm) {
 		vector(name+".weight", n.gain)
-		vector(name+".bias",
-			n.bias)
+		vector(name+".bias", n.bias)
 	}
 	linear := func(name string, l Linear) { matrix(name+".weight", l.w); vector(name+".bias", l.b) }
 	matrix("wte.weight", m.wte)
@@ -175,121 +174,116 @@ func TestLoadAnywhere(t *testing.T) {
 // TestLoadVariants changes a good checkpoint in the ways that are allowed, and in those that are
 // not, and checks what comes of it.
 func TestLoadVariants(t *testing.T) {
+	type change = func(*Checkpoint)
 	find := func(ck *Checkpoint, name string) *Tensor {
-		for i := range ck.tensors {
-			if ck.tensors[i].name == name {
-				return &ck.tensors[i]
+		return &ck.tensors[slices.IndexFunc(ck.tensors, func(t Tensor) bool {
+			return t.name == name
+		})]
+	}
+	all := func(changes ...change) change {
+		return func(ck *Checkpoint) {
+			for _, change := range changes {
+				change(ck)
 			}
 		}
-		t.Fatalf("no tensor %s", name)
-		return nil
 	}
-	remove := func(ck *Checkpoint, name string) {
-		ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool { return t.name == name })
+	nothing := func(*Checkpoint) {}
+	remove := func(end string) change {
+		return func(ck *Checkpoint) {
+			ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool {
+				return strings.HasSuffix(t.name, end)
+			})
+		}
 	}
-	add := func(ck *Checkpoint, name, format string, shape ...int) {
-		size, _ := sizeOf(format, shape)
-		ck.tensors = append(ck.tensors, Tensor{name, format, shape, make([]byte, size)})
+	add := func(name, format string, data string, shape ...int) change {
+		return func(ck *Checkpoint) {
+			size := must(sizeOf(format, shape))
+			numbers := append([]byte(data), make([]byte, size-len(data))...)
+			ck.tensors = append(ck.tensors, Tensor{name, format, shape, numbers})
+		}
 	}
-	reshape := func(ck *Checkpoint, name string, shape ...int) {
-		tensor := find(ck, name)
-		size, _ := sizeOf(tensor.format, shape)
-		tensor.shape, tensor.data = shape, make([]byte, size)
+	reshape := func(name string, shape ...int) change {
+		return func(ck *Checkpoint) {
+			tensor := find(ck, name)
+			size, _ := sizeOf(tensor.format, shape)
+			tensor.shape, tensor.data = shape, make([]byte, size)
+		}
 	}
-	tie := func(ck *Checkpoint) *Tensor {
+	rename := func(from, to string) change {
+		return func(ck *Checkpoint) {
+			for i := range ck.tensors {
+				ck.tensors[i].name = strings.Replace(ck.tensors[i].name, from, to, 1)
+			}
+		}
+	}
+	prefixed := func(ck *Checkpoint) {
+		for i := range ck.tensors {
+			ck.tensors[i].name = "transformer." + ck.tensors[i].name
+		}
+	}
+	integers := func(name string) change {
+		return func(ck *Checkpoint) { find(ck, name).format = "I32" }
+	}
+	tie := func(ck *Checkpoint) {
 		head := *find(ck, "wte.weight")
 		head.name, head.data = "lm_head.weight", slices.Clone(head.data)
-		ck.tensors = append([]Tensor{head}, ck.tensors...)
-		return &ck.tensors[0]
+		ck.tensors = append(ck.tensors, head)
 	}
-	load := func(name string, change func(*Checkpoint), want string) {
-		t.Helper()
-		ck := randomCheckpoint(tinyConfig, 16, "F32")
-		change(ck)
-		m, err := loadModel(ck, 2)
-		if want != "" {
-			wantWhole(t, name, err, "test.safetensors: "+want)
-			return
-		}
-		if wantError(t, name, err, ""); err != nil || m.Config != tinyConfig {
-			t.Fatalf("%s: got %v, want %v", name, m, tinyConfig)
-		}
-		checkShapes(t, m)
+	untie := all(tie, func(ck *Checkpoint) { find(ck, "lm_head.weight").data[79] ^= 1 })
+	says := func(tied bool) change {
+		return func(ck *Checkpoint) { ck.config.set("tie_word_embeddings", tied, "config.json") }
 	}
-	untied := Facts{"n_layer": {2, "config.json"}, "tie_word_embeddings": {false, "config.json"}}
-	const quantized = `its numbers are I32, as in a quantized model: only F32, F16, BF16 and F64 ` +
-		`can be used`
+	meta := func(pairs ...string) change {
+		return func(ck *Checkpoint) {
+			for ; len(pairs) > 0; pairs = pairs[2:] {
+				ck.meta[pairs[0]] = pairs[1]
+			}
+		}
+	}
+	const (
+		mask = `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends ` +
+			`to all before it and none behind`
+		quantized = `its numbers are I32, as in a quantized model: only F32, F16, BF16 and F64 ` +
+			`can be used`
+		matrix  = "[rows, columns], neither of them 0"
+		unknown = " is not one of GPT-2's: a model that has it is not the one that mechpatch " +
+			"computes"
+	)
 	for _, c := range []struct {
 		name   string
-		change func(*Checkpoint)
+		change change
 		want   string // the error; "" where there must be none
 	}{
-		{"as it is", func(*Checkpoint) {}, ""},
+		{"as it is", nothing, ""},
 		{"other order", func(ck *Checkpoint) { slices.Reverse(ck.tensors) }, ""},
-		{"prefix", func(ck *Checkpoint) {
-			tie(ck)
-			for i := range ck.tensors[1:] {
-				ck.tensors[1+i].name = "transformer." + ck.tensors[1+i].name
-			}
-		}, ""},
-		{"masks", func(ck *Checkpoint) {
-			add(ck, "h.0.attn.bias", "BOOL", 1, 1, 3, 3)
-			copy(ck.tensors[len(ck.tensors)-1].data, "\x01\x00\x00\x01\x01\x00\x01\x01\x01")
-			add(ck, "h.1.attn.masked_bias", "F32")
-		}, ""},
-		{"a mask that lets nothing pass", func(ck *Checkpoint) {
-			add(ck, "h.0.attn.bias", "F32", 1, 1, 3, 3)
-		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
-			`all before it and none behind`},
-		{"a mask of a window, a sink and a row that sees all", func(ck *Checkpoint) {
-			add(ck, "h.0.attn.bias", "U8", 4, 4)
-			copy(ck.tensors[len(ck.tensors)-1].data,
-				"\x01\x00\x00\x00\x01\x01\x00\x00\x01\x00\x01\x00\x01\x01\x01\x01")
-		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
-			`all before it and none behind`},
-		{"slopes in place of a mask", func(ck *Checkpoint) {
-			add(ck, "h.0.attn.bias", "F32", 2)
-		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
-			`all before it and none behind`},
-		{"a mask that lets the future pass", func(ck *Checkpoint) {
-			add(ck, "h.0.attn.bias", "U8", 2, 2)
-			copy(ck.tensors[len(ck.tensors)-1].data, "\x01\x01\x01\x01")
-		}, `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends to ` +
-			`all before it and none behind`},
-		{"tied lm_head", func(ck *Checkpoint) { tie(ck) }, ""},
-		{"untied lm_head", func(ck *Checkpoint) { tie(ck).data[79] ^= 1 }, ""},
-		{"lm_head that differs under a config that says tied", func(ck *Checkpoint) {
-			tie(ck).data[79] ^= 1
-			ck.config = Facts{"tie_word_embeddings": {true, "config.json"}}
-		}, `tensor "lm_head.weight" differs from "wte.weight", but config.json says that they ` +
-			`are one (tie_word_embeddings): set it to false there for the file's two matrices, ` +
-			`with which transformers 5 computes, or take the former out of the file for the one ` +
-			`of transformers 4`},
-		{"lm_head alone", func(ck *Checkpoint) {
-			find(ck, "wte.weight").name = "lm_head.weight"
-			ck.config = Facts{"tie_word_embeddings": {true, "config.json"}}
-		}, ""},
-		{"lm_head alone, and nothing said", func(ck *Checkpoint) {
-			find(ck, "wte.weight").name = "lm_head.weight"
-		}, `tensor "wte.weight" is missing, and nothing says that "lm_head.weight" is the same: ` +
-			`a config.json beside the file can, by tie_word_embeddings`},
-		{"a tied name", func(ck *Checkpoint) {
-			remove(ck, "h.0.ln_2.bias")
-			ck.meta = map[string]string{"h.0.ln_2.bias": "h.0.ln_1.bias"}
-		}, ""},
-		{"a chain of tied names", func(ck *Checkpoint) { // whichever of them is looked at first
-			remove(ck, "h.0.ln_1.bias")
-			remove(ck, "h.0.ln_2.bias")
-			ck.meta = map[string]string{"h.0.ln_1.bias": "h.0.ln_2.bias",
-				"h.0.ln_2.bias": "ln_f.bias"}
-		}, `tensor "h.0.ln_1.bias" is missing`},
-		{"lm_head that says it is its own, but is tied", func(ck *Checkpoint) {
-			tie(ck)
-			ck.config = untied
-		}, ""},
-		{"no lm_head of its own", func(ck *Checkpoint) { ck.config = untied },
-			`tensor "lm_head.weight" is missing, but config.json says that it differs from ` +
-				`wte.weight (tie_word_embeddings)`},
+		{"prefix", all(prefixed, add("lm_head.weight", "F32", "", 5, 4)), ""},
+		{"masks", all(add("h.1.attn.masked_bias", "F32", ""),
+			add("h.0.attn.bias", "BOOL", "\x01\x00\x00\x01\x01\x00\x01\x01\x01", 1, 1, 3, 3)), ""},
+		{"a mask that lets nothing pass", add("h.0.attn.bias", "F32", "", 1, 1, 3, 3), mask},
+		{"a mask that lets the future pass", add("h.0.attn.bias", "U8", "\x01\x01\x01\x01", 2, 2),
+			mask},
+		{"a mask of a window, a sink and a row that sees all", add("h.0.attn.bias", "U8",
+			"\x01\x00\x00\x00\x01\x01\x00\x00\x01\x00\x01\x00\x01\x01\x01\x01", 4, 4), mask},
+		{"slopes in place of a mask", add("h.0.attn.bias", "F32", "", 2), mask},
+		{"tied lm_head", tie, ""},
+		{"untied lm_head", untie, ""},
+		{"lm_head that differs under a config that says tied", all(untie, says(true)),
+			`tensor "lm_head.weight" differs from "wte.weight", but config.json says that they ` +
+				`are one (tie_word_embeddings): set it to false there for the file's two ` +
+				`matrices, with which transformers 5 computes, or take the former out of the ` +
+				`file for the one of transformers 4`},
+		{"lm_head alone", all(rename("wte", "lm_head"), says(true)), ""},
+		{"lm_head alone, and nothing said", rename("wte", "lm_head"),
+			`tensor "wte.weight" is missing, and nothing says that "lm_head.weight" is the same: ` +
+				`a config.json beside the file can, by tie_word_embeddings`},
+		{"a tied name", all(remove("h.0.ln_2.bias"), meta("h.0.ln_2.bias", "h.0.ln_1.bias")), ""},
+		{"a chain of tied names", all( // whichever of them is looked at first
+			remove("h.0.ln_1.bias"), remove("h.0.ln_2.bias"),
+			meta("h.0.ln_1.bias", "h.0.ln_2.bias", "h.0.ln_2.bias", "ln_f.bias"),
+		), `tensor "h.0.ln_1.bias" is missing`},
+		{"lm_head that says it is its own, but is tied", all(tie, says(false)), ""},
+		{"no lm_head of its own", says(false), `tensor "lm_head.weight" is missing, but ` +
+			`config.json says that it differs from wte.weight (tie_word_embeddings)`},
 		{"formats by tensor", func(ck *Checkpoint) {
 			for i := range ck.tensors {
 				if i%3 > 0 {
@@ -298,107 +292,87 @@ func TestLoadVariants(t *testing.T) {
 				}
 			}
 		}, ""},
-		{"inner width of its own", func(ck *Checkpoint) {
-			for _, h := range []string{"h.0.", "h.1."} {
-				reshape(ck, h+"mlp.c_fc.weight", 4, 7)
-				reshape(ck, h+"mlp.c_fc.bias", 7)
-				reshape(ck, h+"mlp.c_proj.weight", 7, 4)
-			}
-		}, ""},
-		{"no biases", func(ck *Checkpoint) {
-			ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool {
-				return strings.HasSuffix(t.name, ".bias")
-			})
-		}, ""},
-		{"value head", func(ck *Checkpoint) { add(ck, "v_head.summary.weight", "F32", 1, 4) }, ""},
+		{"inner width of its own", all(reshape("h.0.mlp.c_fc.weight", 4, 7),
+			reshape("h.0.mlp.c_fc.bias", 7), reshape("h.0.mlp.c_proj.weight", 7, 4),
+			reshape("h.1.mlp.c_fc.weight", 4, 7), reshape("h.1.mlp.c_fc.bias", 7),
+			reshape("h.1.mlp.c_proj.weight", 7, 4)), ""},
+		{"no biases", remove(".bias"), ""},
+		{"value head", add("v_head.summary.weight", "F32", "", 1, 4), ""},
+		{"an average's counters", all(add("initted", "BOOL", ""), add("step", "I64", "")), ""},
 
-		{"nothing", func(ck *Checkpoint) { ck.tensors = nil }, "it holds no tensors"},
-		{"another model", func(ck *Checkpoint) { ck.tensors[0].name = "embed.weight" },
-			`no tensor "wte.weight": these are not the weights of a GPT-2 (the first is ` +
-				`"embed.weight")`},
-		{"mixed prefix", func(ck *Checkpoint) {
-			ck.tensors[3].name = "transformer." + ck.tensors[3].name
-		}, `tensor "h.0.ln_1.bias" is missing`},
-		{"two models", func(ck *Checkpoint) { add(ck, "transformer.wte.weight", "F32", 5, 4) },
+		{"a counter inside", add("h.0.step", "I64", ""), `tensor "h.0.step"` + unknown},
+		{"nothing", remove(""), "it holds no tensors"},
+		{"another model", rename("wte.weight", "embed.weight"), `no tensor "wte.weight": these ` +
+			`are not the weights of a GPT-2 (the first is "embed.weight")`},
+		{"mixed prefix", rename("h.0.ln_1.bias", "transformer.h.0.ln_1.bias"),
+			`tensor "h.0.ln_1.bias" is missing`},
+		{"two models", add("transformer.wte.weight", "F32", "", 5, 4),
 			`it holds several models: "transformer.wte.weight" and "wte.weight"`},
-		{"name twice", func(ck *Checkpoint) { add(ck, "wte.weight", "F32", 5, 4) },
-			`tensor "wte.weight" comes twice`},
-		{"lm_head twice", func(ck *Checkpoint) {
-			tie(ck)
-			for i := range ck.tensors {
-				ck.tensors[i].name = "transformer." + ck.tensors[i].name
-			}
-			add(ck, "lm_head.weight", "F32", 5, 4)
-		}, `tensor "lm_head.weight" comes twice`},
-		{"lm_head of another shape", func(ck *Checkpoint) { tie(ck).shape = []int{4, 5} },
+		{"name twice", add("wte.weight", "F32", "", 5, 4), `tensor "wte.weight" comes twice`},
+		{"lm_head twice", all(tie, prefixed, add("lm_head.weight", "F32", "", 5, 4)),
+			`tensor "lm_head.weight" comes twice`},
+		{"lm_head of another shape", all(tie, reshape("lm_head.weight", 4, 5)),
 			`tensor "lm_head.weight": its shape is [4, 5] and should be [5, 4]`},
-		{"lm_head of integers", func(ck *Checkpoint) { tie(ck).format = "I32" },
+		{"lm_head of integers", all(tie, integers("lm_head.weight")),
 			`tensor "lm_head.weight": ` + quantized},
-		{"integers", func(ck *Checkpoint) { find(ck, "h.0.attn.c_proj.weight").format = "I32" },
+		{"integers", integers("h.0.attn.c_proj.weight"),
 			`tensor "h.0.attn.c_proj.weight": ` + quantized},
-		{"no positions", func(ck *Checkpoint) { remove(ck, "wpe.weight") },
-			`tensor "wpe.weight" is missing: a model with a position embedding other than ` +
-				`GPT-2's cannot be computed`},
-		{"no layers", func(ck *Checkpoint) {
-			ck.tensors = append(ck.tensors[:2], ck.tensors[len(ck.tensors)-2:]...)
-		}, `tensor "h.0.ln_1.weight" is missing`},
-		{"a layer missing", func(ck *Checkpoint) {
-			for i := range ck.tensors {
-				ck.tensors[i].name = strings.Replace(ck.tensors[i].name, "h.1.", "h.2.", 1)
-			}
-		}, `tensor "h.1.ln_1.weight" is missing`},
-		{"a layer claimed", func(ck *Checkpoint) { add(ck, "h.999999999.ln_1.weight", "F32", 4) },
+		{"no positions", remove("wpe.weight"), `tensor "wpe.weight" is missing: a model with a ` +
+			`position embedding other than GPT-2's cannot be computed`},
+		{"no layers", all(rename("h.0", "x"), rename("h.1", "y")),
+			`tensor "h.0.ln_1.weight" is missing`},
+		{"a layer missing", rename("h.1.", "h.2."), `tensor "h.1.ln_1.weight" is missing`},
+		{"a layer claimed", add("h.999999999.ln_1.weight", "F32", "", 4),
 			`tensor "h.2.ln_1.weight" is missing`},
-		{"number with a zero before it", func(ck *Checkpoint) {
-			find(ck, "h.1.ln_1.bias").name = "h.01.ln_1.bias"
-		}, `tensor "h.1.ln_1.bias" is missing`},
-		{"cross-attention", func(ck *Checkpoint) {
-			add(ck, "h.1.crossattention.c_attn.weight", "F32", 4, 8)
-			add(ck, "zz", "F32")
-		}, `tensor "h.1.crossattention.c_attn.weight": this is a model with cross-attention, ` +
-			`which GPT-2 does not have`},
+		{"number with a zero before it", rename("h.1.ln_1.bias", "h.01.ln_1.bias"),
+			`tensor "h.1.ln_1.bias" is missing`},
+		{"a vector missing", remove("ln_f.bias"), `tensor "ln_f.bias" is missing`},
+		{"a matrix missing", remove("h.0.mlp.c_fc.weight"),
+			`tensor "h.0.mlp.c_fc.weight" is missing`},
+		{"a matrix turned", reshape("h.1.attn.c_attn.weight", 12, 4),
+			`tensor "h.1.attn.c_attn.weight": its shape is [12, 4] and should be [4, 12]`},
+		{"a matrix flat", reshape("h.1.attn.c_attn.weight", 48),
+			`tensor "h.1.attn.c_attn.weight": its shape is [48] and should be [4, 12]`},
+		{"MLPs of two widths", reshape("h.1.mlp.c_fc.weight", 4, 17),
+			`tensor "h.1.mlp.c_fc.weight": its shape is [4, 17] and should be [4, 16]`},
+		{"a number", reshape("ln_f.bias"),
+			`tensor "ln_f.bias": its shape is [] and should be [4]`},
+		{"a flat table", reshape("wte.weight", 20),
+			`tensor "wte.weight": its shape is [20] and should be ` + matrix},
+		{"an empty table", reshape("wte.weight", 0, math.MaxInt),
+			`tensor "wte.weight": its shape is [0, 9223372036854775807] and should be ` + matrix},
+		{"no position", reshape("wpe.weight", 0, 4),
+			`tensor "wpe.weight": its shape is [0, 4] and should be ` + matrix},
+		{"narrow positions", reshape("wpe.weight", 3, 2),
+			`tensor "wpe.weight": its shape is [3, 2] and should be [3, 4]`},
+		{"a classifier", add("score.weight", "F32", "", 2, 4),
+			`tensor "score.weight": this is a classifier, which predicts no tokens`},
+		{"cross-attention", all(add("h.1.crossattention.c_attn.weight", "F32", "", 4, 8),
+			add("zz", "F32", "")), `tensor "h.1.crossattention.c_attn.weight": this is a model ` +
+			`with cross-attention, which GPT-2 does not have`},
+		{"pruned", add("h.0.mlp.c_fc.weight_mask", "F32", "", 2, 4),
+			`tensor "h.0.mlp.c_fc.weight_mask": the weights are pruned, and each is weight_orig ` +
+				`× weight_mask: torch.nn.utils.prune.remove(module, 'weight') makes them one, ` +
+				`before the model is saved`},
+		{"quantized", add("h.0.attn.c_attn.SCB", "F32", "", 2), `tensor "h.0.attn.c_attn.SCB": ` +
+			`the weights are quantized: save the model in F32, F16 or BF16`},
+		{"an adapter", add("h.0.attn.c_attn.lora_A.default.weight", "F32", "", 2),
+			`tensor "h.0.attn.c_attn.lora_A.default.weight": this is ` + loraAdvice},
+		{"of a layer spelt otherwise", add("h.01.attn.bias", "F32", "", 2),
+			`tensor "h.01.attn.bias"` + unknown},
+		{"of no layer", add("attn.bias", "F32", "", 2), `tensor "attn.bias"` + unknown},
 	} {
-		load(c.name, c.change, c.want)
-	}
-
-	for _, name := range []string{"ln_f.bias", "h.0.mlp.c_fc.weight", "h.1.attn.c_attn.bias"} {
-		load(name, func(ck *Checkpoint) { remove(ck, name) },
-			fmt.Sprintf("tensor %q is missing", name))
-	}
-	const matrix = "[rows, columns], neither of them 0"
-	for _, c := range []struct {
-		name   string
-		shape  []int
-		should string
-	}{
-		{"h.1.attn.c_attn.weight", []int{12, 4}, "[4, 12]"},
-		{"h.1.attn.c_attn.weight", []int{48}, "[4, 12]"},
-		{"h.1.mlp.c_fc.weight", []int{4, 17}, "[4, 16]"},
-		{"ln_f.bias", nil, "[4]"},
-		{"wte.weight", []int{20}, matrix},
-		{"wte.weight", []int{0, math.MaxInt}, matrix},
-		{"wpe.weight", []int{0, 4}, matrix},
-		{"wpe.weight", []int{3, 2}, "[3, 4]"},
-	} {
-		shape := strings.ReplaceAll(fmt.Sprint(c.shape), " ", ", ")
-		load(c.name+shape, func(ck *Checkpoint) { reshape(ck, c.name, c.shape...) },
-			fmt.Sprintf("tensor %q: its shape is %s and should be %s", c.name, shape, c.should))
-	}
-	const unknown = " is not one of GPT-2's: a model that has it is not the one that mechpatch " +
-		"computes"
-	for _, c := range []struct{ name, want string }{
-		{"score.weight", ": this is a classifier, which predicts no tokens"},
-		{"h.0.mlp.c_fc.weight_mask", ": the weights are pruned, and each is weight_orig × " +
-			"weight_mask: torch.nn.utils.prune.remove(module, 'weight') makes them one, before " +
-			"the model is saved"},
-		{"h.0.attn.c_attn.SCB",
-			": the weights are quantized: save the model in F32, F16 or BF16"},
-		{"h.0.attn.c_attn.lora_A.default.weight", ": this is " + loraAdvice},
-		{"h.01.attn.bias", unknown}, // of a layer spelt otherwise
-		{"attn.bias", unknown},      // of none
-	} {
-		load(c.name, func(ck *Checkpoint) { add(ck, c.name, "F32", 2, 4) },
-			fmt.Sprintf("tensor %q%s", c.name, c.want))
+		ck := randomCheckpoint(tinyConfig, 16, "F32")
+		c.change(ck)
+		m, err := loadModel(ck, 2)
+		switch {
+		case c.want != "":
+			wantWhole(t, c.name, err, "test.safetensors: "+c.want)
+		case err != nil || m.Config != tinyConfig:
+			t.Errorf("%s: got %v, %v, want %v", c.name, m, err, tinyConfig)
+		default:
+			checkShapes(t, m)
+		}
 	}
 }
 
@@ -420,78 +394,51 @@ func checkShapes(t *testing.T, m *Model) {
 	}
 }
 
-// TestHeads settles the number of heads from all that may be said about it.
+// TestHeads settles the number of heads from all that may be said about it. Where nothing says how
+// many there are, their width does; beside what is not understood nothing is assumed.
 func TestHeads(t *testing.T) {
+	const unread = "and what is said of them in config.json"
 	for _, c := range []struct {
-		width, metadata, config, flag int // 0 where nothing is said
-		want                          int
-		err                           string
+		width, metadata int // 0 where nothing is said
+		config          string
+		flag, want      int
+		err             string
 	}{
-		{768, 0, 0, 0, 12, ""},
-		{1024, 0, 0, 0, 16, ""},
-		{1600, 0, 0, 0, 25, ""},
-		{768, 0, 0, 6, 6, ""},
-		{768, 0, 6, 0, 6, ""},
-		{8, 2, 2, 2, 2, ""},
-		{512, 0, 0, 0, 0, "the number of attention heads is not known: say it as -heads N, or " +
+		{768, 0, `{}`, 0, 12, ""},
+		{1024, 0, `{}`, 0, 16, ""},
+		{1600, 0, `{}`, 0, 25, ""},
+		{768, 0, `{}`, 6, 6, ""},
+		{768, 0, `{"n_head": 6}`, 0, 6, ""},
+		{8, 2, `{"n_head": 2}`, 2, 2, ""},
+		{768, 0, `{"a": {"d_head": 128, "d_model": 768}}`, 0, 6, ""},
+		{768, 0, `{"a": {"dim": 768, "head_size": 128}}`, 0, 0, unread},
+		{768, 0, `{"n_head": 3, "head_dim": 64}`, 0, 3, ""},
+		{768, 0, `{"a": {"heads": 6}}`, 0, 6, ""},
+		{768, 0, `{"lm_head": 5, "a": {"head_lr": 0.1, "value_head": false, "overhead": 3}}`, 0, 12,
+			""},
+		{768, 0, `{"a": {"num_attn_heads": 6}}`, 0, 0, unread},
+		{768, 0, `{"a": {"n_attention_heads": "6"}}`, 0, 0, unread},
+		{768, 0, `{"a": {"d_head": 100, "n_embd": 768}}`, 0, 0, unread},
+		{768, 0, `{"a": {"d_head": 128}}`, 0, 0, unread}, // of what?
+		{768, 0, `{"a": {"d_head": 128}, "b": {"dim_head": 64}}`, 0, 0, unread},
+		{512, 0, `{}`, 0, 0, "the number of attention heads is not known: say it as -heads N, or " +
 			"put a config.json with n_head beside the file"},
-		{768, 0, 5, 0, 0, "the width, 768, cannot be divided among 5 heads, as config.json says"},
-		{768, 0, 0, 769, 0, "the width, 768, cannot be divided among 769 heads, as -heads says"},
-		{768, 6, 12, 0, 0, "n_head is 6 in its __metadata__, but 12 in config.json"},
-		{768, 0, 6, 12, 0, "n_head is 6 in config.json, but 12 in -heads"},
+		{768, 0, `{"n_head": 5}`, 0, 0, "the width, 768, cannot be divided among 5 heads, as " +
+			"config.json says"},
+		{768, 0, `{}`, 769, 0, "the width, 768, cannot be divided among 769 heads, as -heads says"},
+		{768, 6, `{"n_head": 12}`, 0, 0, "n_head is 6 in its __metadata__, but 12 in config.json"},
+		{768, 0, `{"n_head": 6}`, 12, 0, "n_head is 6 in config.json, but 12 in -heads"},
 	} {
-		ck := randomCheckpoint(Config{1, 1, 8, 1, 1}, 8, "F32")
-		ck.source = "model.safetensors"
-		ck.facts, ck.config = Facts{}, Facts{}
-		p := must(canonicalTensors(ck.tensors, ck.meta))
-		check(t, p.sizes())
+		ck := &Checkpoint{source: "model.safetensors", config: must(parseConfig([]byte(c.config)))}
 		if c.metadata > 0 {
-			ck.facts["n_head"] = Fact{c.metadata, "its __metadata__"}
+			ck.facts.readMetadata(map[string]string{"n_head": fmt.Sprint(c.metadata)})
 		}
-		if c.config > 0 {
-			ck.config["n_head"] = Fact{c.config, "config.json"}
-		}
-		p.width = c.width
-		facts, other, err := p.facts(ck, c.flag)
-		if err == nil {
-			err = p.settleHeads(facts, other)
-		}
-		if c.err != "" {
-			wantWhole(t, fmt.Sprint(c), err, c.err)
-		} else if assumed := c.metadata+c.config+c.flag == 0; err != nil || p.heads != c.want ||
-			p.headsAssumed != assumed {
-			t.Errorf("%v: got %d heads, assumed %v, %v", c, p.heads, p.headsAssumed, err)
-		}
-	}
-}
-
-// TestHeadsInOtherWords reads the heads' width where nothing says how many there are, and assumes
-// nothing beside what it does not understand.
-func TestHeadsInOtherWords(t *testing.T) {
-	for _, c := range []struct {
-		said string
-		want int // 0: refused
-	}{
-		{`{"a": {"d_head": 128, "d_model": 768}}`, 6},
-		{`{"a": {"dim": 768, "head_size": 128}}`, 0},
-		{`{"n_head": 3, "head_dim": 64}`, 3},
-		{`{"a": {"heads": 6}}`, 6},
-		{`{"lm_head": 5, "a": {"head_lr": 0.1, "value_head": false, "overhead": 3}}`, 12},
-		{`{"a": {"num_attn_heads": 6}}`, 0},
-		{`{"a": {"n_attention_heads": "6"}}`, 0},
-		{`{"a": {"d_head": 100, "n_embd": 768}}`, 0},
-		{`{"a": {"d_head": 128}}`, 0}, // of what?
-		{`{"a": {"d_head": 128}, "b": {"dim_head": 64}}`, 0},
-	} {
-		facts := must(parseConfig([]byte(c.said), "config.json"))
-		p := &Parameters{Config: Config{width: 768}}
-		err := p.settleHeads(facts, "")
-		want := "and what is said of them in config.json"
-		if c.want > 0 {
-			want = ""
-		}
-		if wantError(t, c.said, err, want); p.heads != c.want {
-			t.Errorf("%s: %d heads, want %d", c.said, p.heads, c.want)
+		p := &Parameters{Model: &Model{Config: Config{width: c.width}}}
+		err := caught(func() { p.settleHeads(p.facts(ck, c.flag)) })
+		wantError(t, fmt.Sprint(c), err, c.err)
+		assumed := c.metadata+c.flag == 0 && c.want == c.width/64
+		if err == nil && (p.heads != c.want || p.headsAssumed != assumed) {
+			t.Errorf("%v: got %d heads, assumed %v", c, p.heads, p.headsAssumed)
 		}
 	}
 }
@@ -537,15 +484,22 @@ func TestConfigBeside(t *testing.T) {
 		{"version https://git-lfs.github.com/spec/v1\n", "config.json: a Git LFS pointer"},
 	} {
 		files := inFolder(t, "testdata/dialects/huggingface")
-		folder := folderOf(t, map[string]string{"my.safetensors": files[weightsFile],
-			"config.json": c.config, "hparams.yaml": "n_head: 4", "config.py": "n_head = 4"})
-		m, ck, err := openModel(filepath.Join(folder, "my.safetensors"), 0, 0, 0)
+		path := filepath.Join(folderOf(t, map[string]string{"my.safetensors": files[weightsFile],
+			"config.json": c.config, "adapter_config.json": "{}", "hparams.yaml": "n_head: 4",
+			"config.py": "n_head = 4"}), "my.safetensors")
+		m, ck, err := openModel(path, 0, 0, 0)
 		if wantError(t, c.config, err, c.err); err != nil {
 			continue
 		}
-		if ck.close(); !strings.Contains(fmt.Sprint(m.notes), `"hparams.yaml" beside`) ||
-			!strings.Contains(fmt.Sprint(m.notes), `"config.py" beside`) {
-			t.Error(m.notes)
+		check(t, ck.close())
+		converted := must(convert(path, filepath.Join(t.TempDir(), "lean"), asStored, 0, ""))
+		for _, want := range []string{`"hparams.yaml" beside`, `"config.py" beside`,
+			"an adapter lies beside " + path + ": it is not applied"} {
+			for _, notes := range [][]string{m.notes, converted} {
+				if !strings.Contains(fmt.Sprint(notes), want) {
+					t.Errorf("%q, want %s", notes, want)
+				}
+			}
 		}
 	}
 }
