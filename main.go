@@ -126,11 +126,7 @@ func (p *program) end(err error) int {
 func withoutPanic(f func()) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case fault:
-			err = p.error
-		default:
+		if p := recover(); p != nil {
 			c := newCrash(p)
 			err = c
 			if _, isFault := c.cause.(interface{ Addr() uintptr }); isFault {
@@ -139,8 +135,7 @@ func withoutPanic(f func()) (err error) {
 			}
 		}
 	}()
-	f()
-	return nil
+	return caught(f)
 }
 
 // Command is a command of the program: its name; its arguments, in brackets if it does without,
@@ -222,9 +217,12 @@ func (p *program) newFlags() *flag.FlagSet {
 		"heads attends to: 9.9,10.7, 5 for layer 5, or all")
 	f.BoolVar(&p.study.direct, "direct", false, "do not patch, but show what each part of the "+
 		"model adds (direct logit attribution)")
-	metrics := metricNames()
+	var names []string
+	for _, m := range metrics {
+		names = append(names, string(m.name))
+	}
 	choice((*string)(&p.study.metric), "metric", "the `METRIC` that is shown, by default diff: "+
-		strings.Join(metrics, ", "), metrics...)
+		strings.Join(names, ", "), names...)
 	f.StringVar(&p.pairs, "pairs", "", "run every pair of this `FILE`; - is standard input")
 	f.BoolVar(&p.resume, "resume", false, "go on with the -json FILE of a run over -pairs")
 	choice(&p.colorMap, "cmap", "a `MAP` of colours: viridis (by default), or rdbu, centred on "+
@@ -816,13 +814,10 @@ func (f fileUse) is(other fileUse) bool {
 		return f.written == other.written
 	}
 	stat := func(f fileUse) (os.FileInfo, error) {
-		switch {
-		case f.path != "-":
+		if f.path != "-" {
 			return os.Stat(f.path)
-		case f.written:
-			return os.Stdout.Stat()
 		}
-		return os.Stdin.Stat()
+		return map[bool]*os.File{false: os.Stdin, true: os.Stdout}[f.written].Stat()
 	}
 	mine, err := stat(f)
 	theirs, otherErr := stat(other)

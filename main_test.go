@@ -606,42 +606,37 @@ const circuitNote = "this is the built-in circuit, not GPT-2"
 // TestWithoutWeights runs the program where no weights are: it asks the hub unless it may not, and
 // says when the circuit takes GPT-2's place.
 func TestWithoutWeights(t *testing.T) {
+	const offline = "this run does not use the network"
 	for _, c := range []struct {
 		flags, variable string
-		code            int
 		asks            bool   // whether the hub is asked
 		says            string // on stderr; "" for nothing at all
 	}{
-		{"", "", 0, true, circuitNote},
-		{"-offline", "", 0, false, circuitNote},
-		{"", "HF_HUB_OFFLINE=1", 0, false, circuitNote},
-		{"-model circuit", "", 0, false, ""},
-		{"", "MECHPATCH_MODEL=circuit", 0, false, ""},
-		{"-model gpt2", "", 1, true, "fetching gpt2: "},
-		{"-model gpt2 -offline", "", 1, false, "this run does not use the network"},
-		{"-model gpt2 -offline", "MECHPATCH_MODEL=circuit", 1, false,
-			"this run does not use the network"},
+		{"", "", true, circuitNote},
+		{"-offline", "", false, circuitNote},
+		{"", "HF_HUB_OFFLINE=1", false, circuitNote},
+		{"-model circuit", "", false, ""},
+		{"", "MECHPATCH_MODEL=circuit", false, ""},
+		{"-model gpt2", "", true, "fetching gpt2: "},
+		{"-model gpt2 -offline", "", false, offline},
+		{"-model gpt2 -offline", "MECHPATCH_MODEL=circuit", false, offline},
 	} {
-		t.Run(c.flags+" "+c.variable, func(t *testing.T) {
-			hub := scripted(t, status(404))
-			bareMachine(t, hub.URL)
-			if name, value, ok := strings.Cut(c.variable, "="); ok {
-				t.Setenv(name, value)
-			}
-			args := append(strings.Fields(c.flags), "next", "-e", exampleClean)
-			code, stdout, stderr := invoke(args...)
-			if code != c.code ||
-				(code == 0) != strings.Contains(stdout, "built-in circuit (not GPT-2)") {
-				t.Errorf("exit code %d, %s %s", code, stdout, stderr)
-			}
-			if asked := hub.requests() != ""; asked != c.asks {
-				t.Errorf("the hub got: %s", hub.requests())
-			}
-			if c.says == "" && stderr != "" || !strings.Contains(stderr, c.says) ||
-				strings.Contains(stderr, circuitNote) != (c.says == circuitNote) {
-				t.Errorf("it says %q, want %q", stderr, c.says)
-			}
-		})
+		hub := scripted(t, status(404))
+		bareMachine(t, hub.URL)
+		if name, value, ok := strings.Cut(c.variable, "="); ok {
+			t.Setenv(name, value)
+		}
+		code, stdout, stderr := invoke(words(c.flags + " next TEXT")...)
+		runs := c.says == "" || c.says == circuitNote
+		shown := strings.Contains(stdout, "built-in circuit (not GPT-2)")
+		if (code == 0) != runs || shown != runs ||
+			strings.Contains(stderr, circuitNote) != (c.says == circuitNote) ||
+			!strings.Contains(stderr, c.says) || c.says == "" && stderr != "" {
+			t.Errorf("%s %s: exit code %d, %s %s", c.flags, c.variable, code, stdout, stderr)
+		}
+		if asked := hub.requests() != ""; asked != c.asks {
+			t.Errorf("%s %s: the hub got: %s", c.flags, c.variable, hub.requests())
+		}
 	}
 }
 
@@ -728,39 +723,33 @@ func TestConvertAndBundle(t *testing.T) {
 	}
 }
 
-// TestCellPainter checks when there are colours, and which.
+// TestCellPainter checks when there are colours, and which: how a painted 1 begins.
 func TestCellPainter(t *testing.T) {
-	f := &Figure{style: style{colorMap: "viridis"}, rows: Axis{names: numbered(1)},
-		columns: Axis{names: numbered(2)}, panels: []Panel{{at: cells([][]float64{{0, 1}})}}}
-	for _, c := range []struct {
-		terminal                 bool
-		noColor, term, colorTerm string
-		want                     string // how a painted 1 begins; "" where nothing is painted
-	}{
-		{false, "", "xterm", "truecolor", ""},
-		{true, "1", "xterm", "truecolor", "x"},
-		{true, "0", "xterm", "truecolor", "x"}, // no-color.org: any value but the empty one
-		{true, "", "dumb", "truecolor", "x"},
-		{true, "", "xterm", "truecolor", "\x1b[48;2;253;231;37;"},
-		{true, "", "xterm", "24bit", "\x1b[48;2;253;231;37;"},
-		{true, "", "xterm", "", "\x1b[48;5;"},
-		{true, "", "", "yes", "\x1b[48;5;"},
-	} {
-		t.Setenv("NO_COLOR", c.noColor)
-		t.Setenv("TERM", c.term)
-		t.Setenv("COLORTERM", c.colorTerm)
-		paint := (&program{terminal: c.terminal}).cellPainter(f)
-		painted := ""
-		if paint != nil {
-			painted = paint(1, "x")
+	f := &Figure{style: style{colorMap: "viridis"}, columns: Axis{names: numbered(2)},
+		panels: []Panel{{at: cells([][]float64{{0, 1}})}}}
+	holds(t, func(line string) string {
+		words := strings.Split(line, "|") // the rows, NO_COLOR, TERM and COLORTERM
+		f.rows.names = numbered(must(strconv.Atoi(words[0])))
+		for i, name := range []string{"NO_COLOR", "TERM", "COLORTERM"} {
+			t.Setenv(name, words[1+i])
 		}
-		if (painted != "") != (c.want != "") || !strings.HasPrefix(painted, c.want) {
-			t.Errorf("%+v: %q", c, painted)
+		if (&program{}).cellPainter(f) != nil {
+			return "no terminal"
 		}
-	}
-	t.Setenv("NO_COLOR", "1")
-	f.rows.names = numbered(13) // too many for figures on a terminal
-	if (&program{terminal: true}).cellPainter(f) != nil {
-		t.Error("cells without a colour and without a figure")
-	}
+		paint := (&program{terminal: true}).cellPainter(f)
+		if paint == nil {
+			return "nothing"
+		}
+		begin, _, _ := strings.Cut(paint(1, "x"), ";38;")
+		return begin
+	}, map[string]string{
+		"1|1|xterm|truecolor": "x",
+		"1|0|xterm|truecolor": "x", // no-color.org: any value but the empty one
+		"1||dumb|truecolor":   "x",
+		"1||xterm|truecolor":  "[48;2;253;231;37",
+		"1||xterm|24bit":      "[48;2;253;231;37",
+		"1||xterm|":           "[48;5;220",
+		"1|||yes":             "[48;5;220",
+		"13|1|xterm|":         "nothing", // too many for figures on a terminal
+	})
 }

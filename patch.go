@@ -119,7 +119,7 @@ type metricRow struct {
 	of func(r, clean, corrupt Reading) float64
 }
 
-// metrics are all there are: another one is another row.
+// metrics are all there are, the usual one first: another one is another row.
 var metrics = []metricRow{
 	{metricDiff, "logit(CORRUPT) - logit(CLEAN)", 2, false, false,
 		func(r, _, _ Reading) float64 { return r.corrupt - r.clean }},
@@ -147,14 +147,6 @@ func (k Metric) row() (row metricRow) {
 		}
 	}
 	return row
-}
-
-// metricNames are their names, that of the usual one first.
-func metricNames() (names []string) {
-	for _, row := range metrics {
-		names = append(names, string(row.name))
-	}
-	return names
 }
 
 func (k Metric) of(r, clean, corrupt Reading) float64 { return k.row().of(r, clean, corrupt) }
