@@ -62,14 +62,10 @@ func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
 	t := &tokenizer{rows: rows}
 	t.vocabulary = sync.OnceValue(func() *vocabulary {
 		v := &vocabulary{rows: rows}
-		err := caught(func() {
+		if err := caught(func() {
 			v.read(folder, meta, t.reading)
 			v.build()
-		})
-		if err != nil && v.file != "" {
-			err = fmt.Errorf("%s: %w", v.file, err)
-		}
-		if err != nil {
+		}); err != nil {
 			v.refuse(err)
 		}
 		return v
@@ -477,7 +473,7 @@ func (c *tokenizerConfig) understand() {
 	for _, key := range []string{"add_prefix_space", "add_bos_token", "add_eos_token"} {
 		as[bool](c.said[key], key)
 	}
-	c.names, c.bos = map[string]bool{}, ""
+	c.names = map[string]bool{}
 	for _, key := range []string{additional, "pad_token", "unk_token", "eos_token", "bos_token"} {
 		named := tokensNamed(key, c.said[key])
 		if key != additional && c.has(key) && len(named) != 1 {
@@ -485,11 +481,9 @@ func (c *tokenizerConfig) understand() {
 		}
 		for _, name := range named {
 			c.names[name] = true
-			if key == "bos_token" {
-				c.bos = name
-			}
 		}
 	}
+	c.bos = strings.Join(tokensNamed("bos_token", c.said["bos_token"]), "")
 	const decoder = "added_tokens_decoder"
 	c.added = nil
 	for key, a := range asMap(c.said[decoder], decoder, asAddedToken) {
@@ -975,6 +969,9 @@ func (v *vocabulary) build() {
 
 // refuse makes it a vocabulary that encodes nothing, for a reason, and names what is known.
 func (v *vocabulary) refuse(why error) {
+	if v.file != "" {
+		why = fmt.Errorf("%s: %w", v.file, why)
+	}
 	v.vocabularySpec = vocabularySpec{Vocab: v.Vocab, Added: v.Added, Refused: why.Error()}
 	v.bpe, v.bos, v.named, v.refused = new(bpe), noToken, map[int]string{}, why
 	_, inLetters := v.Vocab["Ġ"]
@@ -1055,15 +1052,15 @@ func (v *vocabulary) buildBPE() {
 		v.named[id] = text
 	}
 	for rank, m := range v.Merges {
-		var ids [3]int
-		for i, token := range []string{m[0], m[1], m[0] + m[1]} {
-			var ok bool
-			if ids[i], ok = v.Vocab[token]; !ok {
+		id := func(token string) int32 {
+			id, ok := v.Vocab[token]
+			if !ok {
 				fail("merge %d, of %s and %s: there is no token %s", rank+1, quote(m[0]),
 					quote(m[1]), quote(token))
 			}
+			return int32(id)
 		}
-		v.merges[[2]int32{int32(ids[0]), int32(ids[1])}] = merged{int32(rank), int32(ids[2])}
+		v.merges[[2]int32{id(m[0]), id(m[1])}] = merged{int32(rank), id(m[0] + m[1])}
 	}
 }
 
