@@ -171,32 +171,29 @@ type strided struct {
 // tensorsOf returns the tensors of a state dict, in row-major order. Numbers of other strides are
 // copied, the others stay where they are in the file. size is the file's: a few bytes may describe
 // a view of any size, but the copies of a real file are no larger than it is.
-func tensorsOf(state map[string]any, size int) ([]Tensor, error) {
-	var tensors []Tensor
+func tensorsOf(state map[string]any, size int) (tensors []Tensor, err error) {
+	defer catchFault(&err)
 	for _, name := range sortedKeys(state) {
 		v, ok := state[name].(*strided)
 		if !ok {
 			continue
 		}
-		t := Tensor{name: name, format: v.storage.format, shape: v.shape}
-		length, err := sizeOf(t.format, t.shape)
+		tensor := "tensor " + quote(name)
+		length, err := sizeOf(v.storage.format, v.shape)
+		require(err == nil, "%s: %w", tensor, err)
+		var data []byte
 		switch {
-		case err != nil || length == 0:
+		case length == 0:
 		case v.rowMajor:
-			t.data = v.storage.data[v.offset*v.storage.size:][:length:length]
-		case length > size:
-			err = errors.New("the strided tensors together are larger than the file: save them " +
-				"as contiguous()")
+			data = v.storage.data[v.offset*v.storage.size:][:length:length]
 		default:
+			require(length <= size, "%s: the strided tensors together are larger than the file: "+
+				"save them as contiguous()", tensor)
 			size -= length
-			if err = enoughMemory(uint64(length), "its copy in row-major order"); err == nil {
-				t.data = v.gather(make([]byte, 0, length), v.offset, 0)
-			}
+			try(enoughMemory(uint64(length), tensor+", its copy in row-major order,"))
+			data = v.gather(make([]byte, 0, length), v.offset, 0)
 		}
-		if err != nil {
-			return nil, fmt.Errorf("tensor %s: %w", quote(name), err)
-		}
-		tensors = append(tensors, t)
+		tensors = append(tensors, Tensor{name, v.storage.format, v.shape, data})
 	}
 	return tensors, nil
 }
@@ -234,19 +231,16 @@ func (v *strided) gather(out []byte, at, axis int) []byte {
 //	SETITEMS  STOP                           u .      put it into the dict; done
 //
 // GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a
-// pickle is to run it: GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a few
-// dozen bytes that put a list of ten references into a list of ten references, and so on, unfold
-// into more objects than a computer has memory for.
+// pickle is to run it: GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a list
+// of ten references to a list of ten references, and so on, unfolds from a few dozen bytes into
+// more objects than a computer has memory for.
 //
-// This machine is safe because of what it cannot do. A name is a string to it. It knows the few
-// functions that a state dict needs and stops at a call of any other. These do not run what Python
-// would run: they check their arguments and note down what was asked for. An object of a class
-// (NEWOBJ, BUILD) becomes a dict of its attributes. The machine never looks into an object that it
-// has built, so objects that contain each other a million times cost nothing, and a program may be
-// no longer than maxSteps opcodes, each of which makes at most one small object. Opcodes that
-// torch.save does not write are refused.
-//
-// The opcodes are described in Python's own pickletools module.
+// This machine is safe because of what it cannot do. A name is a string to it. Of the functions it
+// knows the few that a state dict needs, which check their arguments and note down what was asked
+// for; a call of any other ends the program, and so does an opcode that torch.save does not write.
+// An object of a class (NEWOBJ, BUILD) becomes a dict of its attributes. The machine never looks
+// into an object that it has built, and a program may be no longer than maxSteps opcodes, each of
+// which makes at most one small object. (The opcodes: Python's own pickletools module.)
 type pickleMachine struct {
 	rest     []byte  // of the program
 	steps    int     // done so far
@@ -260,17 +254,15 @@ type pickleMachine struct {
 type (
 	pyTuple = []any
 	pyList  = *[]any
-	pyDict  = map[string]any // keys as text; an object's attributes, with its class as className
+	pyDict  = map[string]any // keys as text; also an object's attributes
 	pyName  string           // of a function or class
 )
 
-// Among an object's attributes are its class, what it holds that has no name, and, of one that is a
-// list too, the items. A plain dict may have attributes as well, such as an OrderedDict's.
-const (
+const ( // keys of an object's attributes
 	className      = "__class__"
-	valuesName     = "__values__"
-	itemsName      = "__items__"
-	attributesName = "__dict__"
+	valuesName     = "__values__" // what it holds that has no name
+	itemsName      = "__items__"  // of one that is a list, too
+	attributesName = "__dict__"   // of a plain dict, such as an OrderedDict
 )
 
 const (
@@ -368,7 +360,6 @@ func (m *pickleMachine) reduce(call pyTuple) {
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state":
 		made = arg[*strided](pyTupleOf(args, 3, 4)[0]) // requires_grad, hooks; attributes
 	case "torch._tensor._rebuild_from_type_v2":
-		m.steps++                      // one may stand within another
 		inner := pyTupleOf(args, 4, 4) // function, class, arguments, attributes
 		class := arg[pyName](inner[1])
 		require(class != "torch.distributed.tensor.DTensor", "a tensor that is spread over "+
@@ -377,6 +368,7 @@ func (m *pickleMachine) reduce(call pyTuple) {
 		require(class == "torch.Tensor" || class == "torch.nn.parameter.Parameter", "a tensor of "+
 			"the class %s, not a plain one: save plain ones, such as its dequantize() or "+
 			"detach().clone()", quote(string(class)))
+		m.steps++ // one may stand within another
 		m.reduce(pyTuple{inner[0], inner[2]})
 		return
 	case "collections.OrderedDict":
@@ -444,8 +436,8 @@ func newStrided(args pyTuple) *strided {
 	return v
 }
 
-// newObject pushes an object of a class. What Python would hand to the class is kept: a named
-// tuple's values.
+// newObject pushes an object of a class, with what Python would hand to that: a named tuple's
+// values.
 func (m *pickleMachine) newObject(of pyTuple) {
 	object := pyDict{className: string(arg[pyName](of[0]))}
 	if args := arg[pyTuple](of[1]); len(args) > 0 {
