@@ -218,17 +218,15 @@ func TestConvertTooLarge(t *testing.T) {
 }
 
 func TestConvertErrors(t *testing.T) {
-	text := file(t, "text.safetensors", "this is a text, and not a model at all")
+	good, text := tinySource(t, "shared-zip"), file(t, "text.safetensors", "not a model at all")
 	dir := filepath.Dir(text)
-	good := tinySource(t, "shared-zip")
 	out := filepath.Join(dir, "out.safetensors")
 	for _, c := range []struct{ in, out, want string }{
-		{filepath.Join(dir, "absent"), out, "absent: "},
 		{dir, out, "not a regular file"},
-		{text, out, "text.safetensors: "},
 		{tinySource(t, "evil-stream"), out, "posix.system"},
 		{torchGolden("shared-zip"), out, "heads"}, // no config.json says how many
 		{good, dir, "not a regular file"},
+		{good, os.DevNull, "not a regular file"},
 		{good, filepath.Join(dir, "absent", "out"), "out (2.4 kB): no such file"},
 	} {
 		_, err := convert(c.in, c.out, f32, 0, "")
@@ -237,10 +235,6 @@ func TestConvertErrors(t *testing.T) {
 		}
 	}
 	checkAlone(t, text)
-	if runtime.GOOS != "windows" {
-		_, err := convert(good, os.DevNull, f32, 0, "")
-		wantError(t, "to a device", err, "not a regular file")
-	}
 }
 
 // thisProgram is the test's own executable: a mechpatch program, as far as a bundle is concerned,

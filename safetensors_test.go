@@ -97,33 +97,30 @@ func TestParseSafetensors(t *testing.T) {
 // TestParseFiles holds whole files that are no safetensors, or cut off, to the error that each must
 // give.
 func TestParseFiles(t *testing.T) {
-	good := encodeCheckpoint(&Checkpoint{tensors: []Tensor{{"x", "F32", []int{2},
-		make([]byte, 8)}}}, 0)
+	x := Tensor{"x", "F32", []int{2}, make([]byte, 8)}
+	good := encodeCheckpoint(&Checkpoint{tensors: []Tensor{x}}, 0)
 	const neither = "neither a safetensors nor a PyTorch file"
 	const header = "truncated: the safetensors header has "
-	for _, c := range []struct{ name, file, want string }{
-		{"empty", "", "truncated: 0 bytes are too few for a safetensors file"},
-		{"one byte", "\x01", "truncated: 1 bytes are too few for a safetensors file"},
-		{"length only", string(good[:8]), header +
-			"56 bytes, the file only 0 after its length"},
-		{"cut in the header", string(good[:50]), header +
-			"56 bytes, the file only 42 after its length"},
-		{"cut in the data", string(good[:len(good)-1]), `tensor "x": its data end at byte 8, but ` +
-			`the file holds only 7 bytes of data: it is truncated`},
-		{"goes on", string(good) + "more", "4 bytes at the end of the file belong to no tensor"},
-		{"no header", string(make([]byte, 16)), neither},
-		{"noise", "0123456789", neither},
-		{"blank before the header", string(safetensorsFile(" {}", nil)),
-			neither},
-		{"header too long", "\x01\xe1\xf5\x05\x00\x00\x00\x00{}", "not a safetensors file: its " +
-			"header would have 100000001 bytes, and the format allows 100000000"},
-		{"header of 2⁶⁴−1 bytes", strings.Repeat("\xff", 8) + "{}", "not a safetensors file: its " +
-			"header would have 18446744073709551615 bytes, and the format allows 100000000"},
-		{"header of 640 bytes, like a pickle", "\x80\x02\x00\x00\x00\x00\x00\x00{}",
+	for _, c := range []struct{ file, want string }{
+		{"", "truncated: 0 bytes are too few for a safetensors file"},
+		{"\x01", "truncated: 1 bytes are too few for a safetensors file"},
+		{string(good[:8]), header + "56 bytes, the file only 0 after its length"},
+		{string(good[:50]), header + "56 bytes, the file only 42 after its length"},
+		{string(good[:len(good)-1]), `tensor "x": its data end at byte 8, but the file holds ` +
+			`only 7 bytes of data: it is truncated`},
+		{string(good) + "more", "4 bytes at the end of the file belong to no tensor"},
+		{string(make([]byte, 16)), neither},
+		{"0123456789", neither},
+		{string(safetensorsFile(" {}", nil)), neither},
+		{"\x01\xe1\xf5\x05\x00\x00\x00\x00{}", "not a safetensors file: its header would have " +
+			"100000001 bytes, and the format allows 100000000"},
+		{strings.Repeat("\xff", 8) + "{}", "not a safetensors file: its header would have " +
+			"18446744073709551615 bytes, and the format allows 100000000"},
+		{"\x80\x02\x00\x00\x00\x00\x00\x00{}", // like a pickle
 			header + "640 bytes, the file only 2 after its length"},
 	} {
 		_, err := parsed([]byte(c.file))
-		wantWhole(t, c.name, err, c.want)
+		wantWhole(t, fmt.Sprintf("%.60q", c.file), err, c.want)
 	}
 }
 

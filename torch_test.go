@@ -213,12 +213,17 @@ func pickledInt(n int64) string {
 	return "\x8a\x08" + string(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
+// pickledStorage is what names a storage; older versions say more.
+func pickledStorage(class, key string, count int64, more string) string {
+	return "(" + pickledText("storage") + "c" + class + "\n" + pickledText(key) +
+		pickledText("cpu") + pickledInt(count) + more + "tQ"
+}
+
 // pickledTensor is what makes a tensor with one storage; tuple is the opcode that ends its shape
 // and its strides, whose dimensions come one after the other.
 func pickledTensor(class, key string, count, offset int64, tuple string, dims ...int64) string {
-	s := "ctorch._utils\n_rebuild_tensor_v2\n((" + pickledText("storage") + "ctorch\n" + class +
-		"\n" + pickledText(key) + pickledText("cpu") +
-		pickledInt(count) + "tQ" + pickledInt(offset)
+	s := "ctorch._utils\n_rebuild_tensor_v2\n(" + pickledStorage("torch\n"+class, key, count, "") +
+		pickledInt(offset)
 	for i, d := range dims {
 		s += pickledInt(d)
 		if i == len(dims)/2-1 || i == len(dims)-1 {
@@ -344,19 +349,14 @@ func objectOf(class string, pairs ...any) pyDict {
 	return dictOf(append(pairs, className, class)...)
 }
 
-// unpickled runs a pickle that others may follow.
+// unpickled runs a pickle of protocol 2, if it says no other, which others may follow.
 func unpickled(pickle string) (object any, rest []byte, err error) {
 	defer catchFault(&err)
+	if !strings.HasPrefix(pickle, "\x80") {
+		pickle = "\x80\x02" + pickle
+	}
 	object, rest = unpickle([]byte(pickle), map[string]*storage{})
 	return object, rest, nil
-}
-
-// protocol2 is a pickle that says of which protocol it is: 2, if no other.
-func protocol2(pickle string) string {
-	if strings.HasPrefix(pickle, "\x80") {
-		return pickle
-	}
-	return "\x80\x02" + pickle
 }
 
 func TestPickleValues(t *testing.T) {
@@ -364,27 +364,19 @@ func TestPickleValues(t *testing.T) {
 		pickle string
 		want   any
 	}{
-		{"N.", nil},
-		{"\x88.", true},
-		{"\x89.", false},
-		{"K\xff.", int64(255)},
-		{"M\x00\x80.", int64(32768)},
-		{"J\xff\xff\xff\xff.", int64(-1)},
-		{"J\x00\x00\x00\x80.", int64(math.MinInt32)},
-		{"\x8a\x00.", int64(0)},
-		{"\x8a\x01\xff.", int64(-1)},
-		{"\x8a\x02\xff\x00.", int64(255)},
-		{"\x8a\x05\x00\x00\x00\x00\x01.", int64(1 << 32)},
-		{"\x8a\x05\x00\x00\x00\x00\xff.", int64(-1 << 32)},
-		{"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80.", int64(math.MinInt64)},
-		{"\x8a\x09123456789.", "123456789"},
-		{"G\x3f\xf4\x00\x00\x00\x00\x00\x00.", 1.25},
+		{"(N\x88\x89G\x3f\xf4\x00\x00\x00\x00\x00\x00t.", pyTuple{nil, true, false, 1.25}},
+		{"(K\xffM\x00\x80J\xff\xff\xff\xffJ\x00\x00\x00\x80t.",
+			pyTuple{int64(255), int64(32768), int64(-1), int64(math.MinInt32)}},
+		{"(\x8a\x00\x8a\x01\xff\x8a\x02\xff\x00t.", pyTuple{int64(0), int64(-1), int64(255)}},
+		{"(\x8a\x05\x00\x00\x00\x00\x01\x8a\x05\x00\x00\x00\x00\xfft.",
+			pyTuple{int64(1 << 32), int64(-1 << 32)}},
+		{"(\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x80\x8a\x09123456789t.",
+			pyTuple{int64(math.MinInt64), "123456789"}},
 		{"X\x03\x00\x00\x00\xe2\x82\xac.", "€"},
 		{"\x80\x04\x8c\x03\xe2\x82\xac\x94.", "€"},
 		{").", pyTuple{}},
-		{"K\x01\x85.", pyTuple{int64(1)}},
-		{"K\x01K\x02\x86.", pyTuple{int64(1), int64(2)}},
-		{"K\x01K\x02K\x03\x87.", pyTuple{int64(1), int64(2), int64(3)}},
+		{"K\x01\x85K\x01K\x02\x86K\x01K\x02K\x03\x87\x87.", pyTuple{pyTuple{int64(1)},
+			pyTuple{int64(1), int64(2)}, pyTuple{int64(1), int64(2), int64(3)}}},
 		{"(K\x01(K\x02t)t.", pyTuple{int64(1), pyTuple{int64(2)}, pyTuple{}}},
 		{"].", listOf()},
 		{"]K\x01a(K\x02K\x03e.", listOf(int64(1), int64(2), int64(3))},
@@ -404,22 +396,18 @@ func TestPickleValues(t *testing.T) {
 		{"c_codecs\nencode\nX\x01\x00\x00\x00{X\x06\x00\x00\x00latin1\x86R.", "{"},
 		{"c__builtin__\nset\n](K\x05e\x85R.", listOf(int64(5))},
 		{"ca\nB\n)\x81(K\x01e.", objectOf("a.B", itemsName, listOf(int64(1)))},
-		{"ca\nB\n)\x81}X\x01\x00\x00\x00xK\x01sb.",
-			objectOf("a.B", "x", int64(1))},
-		{"ca\nB\n)\x81N}X\x01\x00\x00\x00xK\x01s\x86b.",
-			objectOf("a.B", "x", int64(1))},
+		{"ca\nB\n)\x81}K\x00K\x01sb.", objectOf("a.B", 0, int64(1))},
+		{"ca\nB\n)\x81N}K\x00K\x01s\x86b.", objectOf("a.B", 0, int64(1))},
 		{"ccollections\nOrderedDict\n)R.", dictOf()},
 		{"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R.", dictOf()},
-		{"ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00aNsb.", dictOf(attributesName,
-			dictOf("a", nil))},
+		{"ccollections\nOrderedDict\n)R}K\x00Nsb.", dictOf(attributesName, dictOf(0, nil))},
 		// the memo: PUT and GET with short and long slots, MEMOIZE into the next one
 		{"K\x07q\x05K\x08r\x06\x00\x00\x00h\x05j\x06\x00\x00\x00\x87K\x09\x86.",
 			pyTuple{pyTuple{int64(8), int64(7), int64(8)}, int64(9)}},
 		{"\x80\x04\x95\x0a\x00\x00\x00\x00\x00\x00\x00(K\x07\x94K\x08\x94h\x01h\x00t.",
 			pyTuple{int64(7), int64(8), int64(8), int64(7)}},
 	} {
-		pickle := protocol2(c.pickle)
-		got, rest, err := unpickled(pickle + "rest")
+		got, rest, err := unpickled(c.pickle + "rest")
 		if err != nil || string(rest) != "rest" || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%q: %#v, then %q, %v; want %#v", c.pickle, got, rest, err, c.want)
 		}
@@ -427,6 +415,7 @@ func TestPickleValues(t *testing.T) {
 }
 
 func TestPickleRefused(t *testing.T) {
+	const class = "torch\nFloatStorage"
 	view := pickledTensor("FloatStorage", "k", 2, 0, "\x85", 2, 1)
 	negated := func(metadata string) string { // as PyTorch 1.14 and newer say it
 		return strings.TrimSuffix(view, "tR") + metadata + "tR."
@@ -471,15 +460,12 @@ func TestPickleRefused(t *testing.T) {
 		{"NQ.", "a plain value in place of a tuple"},
 		{"(X\x06\x00\x00\x00moduleNNNNtQ.", "a persistent id that is not a storage's"},
 		{"(X\x07\x00\x00\x00storageNNNNtQ.", "a plain value in place of a name"},
-		{"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
-			"X\x01\x00\x00\x00kNJ\xff\xff\xff\xfftQ.", "-1 is no count"},
-		{"(X\x07\x00\x00\x00storageccollections\nOrderedDict\nX\x01\x00\x00\x00kNK\x01tQ.",
+		{pickledStorage(class, "k", -1, ""), "-1 is no count"},
+		{pickledStorage("collections\nOrderedDict", "k", 1, ""),
 			`storage "k" is of "collections.OrderedDict"`},
-		{"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00kNK\x01)tQ.",
-			`storage "k" is a part of another one`},
-		{"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
-			"X\x01\x00\x00\x00kNK\x01tQ(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" +
-			"X\x01\x00\x00\x00kNK\x02tQ.", `storage "k" is described in two ways`},
+		{pickledStorage(class, "k", 1, ")"), `storage "k" is a part of another one`},
+		{pickledStorage(class, "k", 1, "") + pickledStorage(class, "k", 2, ""),
+			`storage "k" is described in two ways`},
 		{negated("}" + pickledText("neg") + "\x88s"), "a negated or conjugated view"},
 		{negated("K\x01"), "a plain value in place of a dict"},
 		{negated("}"), ""},
@@ -487,10 +473,10 @@ func TestPickleRefused(t *testing.T) {
 		{strings.Repeat("]", maxSteps), "more than 1048576 opcodes"},
 		{"", "pickle: byte 2: the pickle ends in the middle"},
 	} {
-		_, _, err := unpickled(protocol2(c.pickle))
+		_, _, err := unpickled(c.pickle)
 		wantError(t, fmt.Sprintf("%.60q", c.pickle), err, c.want)
 	}
-	_, _, err := unpickled("")
+	_, err := parsePickle(nil)
 	wantWhole(t, "nothing", err, "pickle: byte 0: the pickle ends in the middle")
 }
 
@@ -519,20 +505,6 @@ func TestPickleBillionLaughs(t *testing.T) {
 	}
 }
 
-// A pickle by itself: nanoGPT's meta.pkl, as Python 3 writes it.
-func TestParsePickle(t *testing.T) {
-	const meta = "\x80\x04\x95>\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\nvocab_size\x94K\x02" +
-		"\x8c\x04itos\x94}\x94(K\x00\x8c\x01a\x94K\x01\x8c\x01\n\x94u" +
-		"\x8c\x04stoi\x94}\x94(h\x04K\x00h\x05K\x01uu."
-	want := dictOf("vocab_size", int64(2), "itos", dictOf(0, "a", 1, "\n"),
-		"stoi", dictOf("a", int64(0), "\n", int64(1)))
-	if tree := must(parsePickle([]byte(meta))); !reflect.DeepEqual(tree, want) {
-		t.Errorf("%v", tree)
-	}
-	_, err := parsePickle([]byte("\x80\x04]."))
-	wantWhole(t, "a list", err, "it holds a list, not a state dict")
-}
-
 func FuzzPickle(f *testing.F) {
 	for _, file := range []string{"module-zip", "training-zip", "protocol4-zip", "whole-module-zip",
 		"evil-zip"} {
@@ -556,19 +528,18 @@ func FuzzPickle(f *testing.F) {
 		}
 		// Every view lies within its storage, which is all that stands between a file's claims and
 		// a read outside of it.
-		if d, ok := object.(pyDict); ok {
-			for _, value := range d {
-				v, ok := value.(*strided)
-				if !ok || slices.Contains(v.shape, 0) {
-					continue
-				}
-				last := v.offset
-				for i, n := range v.shape {
-					last += (n - 1) * v.stride[i]
-				}
-				if last >= v.storage.count {
-					t.Fatalf("%+v reaches %d of %+v", v, last, v.storage)
-				}
+		dict, _ := object.(pyDict)
+		for _, value := range dict {
+			v, ok := value.(*strided)
+			if !ok || slices.Contains(v.shape, 0) {
+				continue
+			}
+			last := v.offset
+			for i, n := range v.shape {
+				last += (n - 1) * v.stride[i]
+			}
+			if last >= v.storage.count {
+				t.Fatalf("%+v reaches %d of %+v", v, last, v.storage)
 			}
 		}
 		parsePickle(data)
