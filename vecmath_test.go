@@ -328,8 +328,8 @@ func TestLayerNormShortSlices(t *testing.T) {
 	})
 }
 
-// All lengths around the vector's, against the plain version, with the same bits at any alignment; an
-// activation gives the bits that it gives a value alone. The rows end where readable memory ends, or
+// All lengths around the vector's, against the plain version, with the same bits at any alignment;
+// an activation gives the bits that it gives a value alone. Rows end where readable memory ends, or
 // begin where it begins: a load or store outside a row ends the test with a fault, even one that
 // would put back what it found.
 func TestVectorKernels(t *testing.T) {
@@ -339,7 +339,8 @@ func TestVectorKernels(t *testing.T) {
 		for length := range len(begin) + 1 {
 			in := randomRow(r, length, 2)
 			n := Norm{randomRow(r, length, 1), randomRow(r, length, 1)}
-			rows := [][]float32{begin[:length], end[len(end)-length:], make([]float32, length+1)[1:]}
+			inside := make([]float32, length+1)[1:]
+			rows := [][]float32{begin[:length], end[len(end)-length:], inside}
 			for _, f := range []struct {
 				name       string
 				run, plain func(x []float32)
