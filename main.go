@@ -405,7 +405,7 @@ func (p *program) patchPair(words []string) {
 	clean, corrupt := p.text(words[0], "the clean text"), p.text(words[1], "the corrupt text")
 	m := p.openModel()
 	q := newQuestion(m, clean, corrupt, words[2], words[3], p.study.metric)
-	r := get(p.study.newReport(m, q))
+	r := p.study.newReport(m, q)
 	if p.image != "" {
 		get(r.figure(p.style).layout()) // better known now than when all is computed
 	}

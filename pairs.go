@@ -78,7 +78,7 @@ func (s *Pairs) answer(n int, line string) error {
 		notes = append(notes, q.notes...)
 		var r *Report
 		if there {
-			r = get(s.study.newReport(s.model, q))
+			r = s.study.newReport(s.model, q)
 		} else {
 			r = get(s.study.run(s.model, q, s.progress))
 			notes = append(notes, q.spaceNotes(&r.baselines)...)
@@ -467,28 +467,23 @@ func (s Sum) value() float64 {
 type Line map[string][]byte
 
 // parseLine takes a line of results apart. What nobody asks for is not looked into.
-func parseLine(text []byte) (Line, error) {
-	line, err := object(bytes.TrimSpace(text))
-	if err != nil {
-		return nil, err
-	}
+func parseLine(text []byte) (line Line, err error) {
+	defer catchFault(&err)
+	line = object(bytes.TrimSpace(text))
 	for _, run := range runNames {
-		inner, err := object(line[run])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", run, err)
-		}
-		delete(line, run)
-		for key, value := range inner {
+		for key, value := range object(line[run]) {
 			line[run+"."+key] = value
 		}
+		delete(line, run)
 	}
 	return line, nil
 }
 
 func isMean(line []byte) bool { return bytes.HasPrefix(line, []byte(`{"mean":`)) }
 
-// object takes a JSON object apart, as this program writes it: without spaces.
-func object(text []byte) (Line, error) {
+// object takes a JSON object apart, as this program writes it: without spaces. It fails where it is
+// none.
+func object(text []byte) Line {
 	line, depth, start, key := Line{}, 0, 1, ""
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -502,43 +497,43 @@ func object(text []byte) (Line, error) {
 			depth++
 		case depth == 1 && c == ':':
 			if key != "" || i < start+3 || text[start] != '"' || text[i-1] != '"' {
-				return nil, errNoResult
+				try(errNoResult)
 			}
 			key, start = string(text[start+1:i-1]), i+1
 		case depth == 1 && (c == ',' || c == '}'):
 			if _, twice := line[key]; twice {
-				return nil, fmt.Errorf("the key %q comes twice", key)
+				fail("the key %q comes twice", key)
 			}
 			if key == "" || i == start || c == '}' && i+1 < len(text) {
-				return nil, errNoResult
+				try(errNoResult)
 			}
 			if line[key] = text[start:i]; c == '}' {
-				return line, nil
+				return line
 			}
 			key, start = "", i+1
 		case c == '}' || c == ']':
 			depth--
 		}
 	}
-	return nil, errNoResult
+	panic(fault{errNoResult})
 }
 
 var errNoResult = errors.New("it is not a line of results")
 
 // number is a JSON number, NaN for null or nothing.
-func number(text []byte) (float64, error) {
+func number(text []byte) float64 {
 	if len(text) == 0 || string(text) == "null" {
-		return math.NaN(), nil
+		return math.NaN()
 	}
 	v, err := strconv.ParseFloat(string(text), 64)
 	if err != nil || v-v != 0 || text[0] != '-' && (text[0] < '0' || text[0] > '9') {
-		return 0, fmt.Errorf("%s is not a number", quote(string(text)))
+		fail("%s is not a number", quote(string(text)))
 	}
-	return v, nil
+	return v
 }
 
 // eachCell reads matrices of one size side by side: f gets the numbers of every cell.
-func eachCell(rows, columns int, matrices [3][]byte, f func(cell int, v [3]float64)) error {
+func eachCell(rows, columns int, matrices [3][]byte, f func(cell int, v [3]float64)) {
 	for cell := range rows * columns {
 		before, v := ",", [3]float64{}
 		if cell == 0 {
@@ -550,22 +545,17 @@ func eachCell(rows, columns int, matrices [3][]byte, f func(cell int, v [3]float
 			rest, ok := bytes.CutPrefix(text, []byte(before))
 			end := bytes.IndexAny(rest, ",]")
 			if !ok || end < 1 {
-				return errShape
+				try(errShape)
 			}
-			var err error
-			if v[i], err = number(rest[:end]); err != nil {
-				return err
-			}
-			matrices[i] = rest[end:]
+			v[i], matrices[i] = number(rest[:end]), rest[end:]
 		}
 		f(cell, v)
 	}
 	for _, rest := range matrices {
 		if string(rest) != "]]" {
-			return errShape
+			try(errShape)
 		}
 	}
-	return nil
 }
 
 var errShape = errors.New("its matrices do not have the shape of what its site is")
@@ -586,10 +576,10 @@ func (s *Pairs) addText(where string, text []byte, notes []string) error {
 
 func (s *Pairs) add(line Line) (notes []string, err error) {
 	defer catchFault(&err)
-	try(s.compare(line))
+	s.compare(line)
 	reading := func(run string) Reading {
-		of := get(object(line[run+".logits"]))
-		return Reading{clean: get(number(of["clean"])), corrupt: get(number(of["corrupt"]))}
+		of := object(line[run+".logits"])
+		return Reading{clean: number(of["clean"]), corrupt: number(of["corrupt"])}
 	}
 	clean, corrupt := reading("clean"), reading("corrupt")
 	from := corrupt.corrupt - corrupt.clean
@@ -601,89 +591,85 @@ func (s *Pairs) add(line Line) (notes []string, err error) {
 	if clean.corrupt > clean.clean && json.Unmarshal(line["answer"], &answer) == nil {
 		notes = answer.notes(clean)
 	}
-	mean := get(s.meanFor(line))
+	mean := s.meanFor(line)
 	one := mean.panels[0].title
 	matrices, logits := Line{one: line["matrix"]}, Line{one: line["logits"]}
 	if len(mean.panels) > 1 {
-		matrices, logits = get(object(line["matrices"])), get(object(line["logits"]))
+		matrices, logits = object(line["matrices"]), object(line["logits"])
 	}
 	for i, p := range mean.panels {
-		of := get(object(logits[p.title]))
+		of := object(logits[p.title])
 		texts := [3][]byte{matrices[p.title], of["clean"], of["corrupt"]}
-		try(eachCell(len(mean.rows.names), len(mean.columns.names), texts,
+		eachCell(len(mean.rows.names), len(mean.columns.names), texts,
 			func(cell int, v [3]float64) {
 				change := v[2] - v[1] - from
 				if math.IsNaN(v[0]) {
 					change = v[0] // there is no such cell
 				}
 				mean.sums[i][cell].add(change)
-			}))
+			})
 	}
 	mean.pairs++
 	mean.gap.add(gap)
 	return notes, nil
 }
 
-// compare makes sure that a line is of the same study as those before it. The first one says which.
-func (s *Pairs) compare(line Line) error {
+// compare fails if a line is not of the same study as those before it. The first one says which.
+func (s *Pairs) compare(line Line) {
 	if line["version"] == nil || line["model"] == nil {
-		return errors.New("it is no line of results, or was written by an older mechpatch, " +
+		fail("it is no line of results, or was written by an older mechpatch, " +
 			"which left out what a mean needs")
 	}
 	keys := []string{"model", "site", "to", "layers", "positions", "bos"}
 	if s.common != nil {
 		for _, key := range keys {
 			if !bytes.Equal(line[key], s.common[key]) {
-				return fmt.Errorf("its %q is not that of the results before it", key)
+				fail("its %q is not that of the results before it", key)
 			}
 		}
-		return nil
+		return
 	}
 	s.common = Line{}
 	for _, key := range keys {
 		s.common[key] = bytes.Clone(line[key])
 	}
 	if s.model != nil {
-		return nil
+		return
 	}
 	var model ModelReport
 	for i, into := range []any{&model, &s.study.site, &s.study.to, &s.study.layers,
 		&s.study.positions, &s.origin.BOS} {
 		value := line[keys[i]]
-		if err := json.Unmarshal(value, into); value != nil && err != nil {
-			return fmt.Errorf("its %q: %w", keys[i], errNoResult)
+		if value != nil && json.Unmarshal(value, into) != nil {
+			fail("its %q: %w", keys[i], errNoResult)
 		}
 	}
 	const most = 1 << 9
 	if model.Layers < 1 || model.Heads < 1 || model.Layers > most || model.Heads > most {
-		return errShape
+		try(errShape)
 	}
 	s.origin.Layers, s.origin.Positions = s.study.layers, s.study.positions
 	s.model = &Model{Config: Config{model.Layers, model.Heads, model.Width, model.Context,
 		model.Vocab}, name: model.Name, source: model.Source, headsAssumed: model.Assumed,
 		sum: model.Sum}
-	return nil
 }
 
 // meanFor is the mean that a line belongs to.
-func (s *Pairs) meanFor(line Line) (*Mean, error) {
+func (s *Pairs) meanFor(line Line) *Mean {
 	T := 1 + bytes.Count(line["clean.ids"], []byte(","))
-	if mean := s.means[T]; mean != nil {
-		return mean, nil
+	if s.means[T] != nil {
+		return s.means[T]
 	}
-	r, err := s.study.layOut(s.model, T, nil, nil)
-	if err != nil {
-		return nil, err
+	mean := &Mean{Result: s.study.layOut(s.model, T, nil, nil)}
+	columns := len(mean.columns.names)
+	cells := len(mean.rows.names) * columns
+	if len(line["matrix"])+len(line["matrices"]) < 2*cells*len(mean.panels) {
+		try(errShape)
 	}
-	mean, columns := &Mean{Result: r}, len(r.columns.names)
-	cells := len(r.rows.names) * columns
-	if len(line["matrix"])+len(line["matrices"]) < 2*cells*len(r.panels) {
-		return nil, errShape
-	}
-	for i := range r.panels {
+	for i := range mean.panels {
 		sums := make([]Sum, cells)
 		mean.sums = append(mean.sums, sums)
-		r.panels[i].at = func(row, column int) float64 {
+		mean.panels[i].at = func(row, column int) float64 {
 			return sums[row*columns+column].value()/mean.gap.value() + 0 // not −0
 		}
 	}
@@ -691,7 +677,7 @@ func (s *Pairs) meanFor(line Line) (*Mean, error) {
 	mean.picture.reversed = metricRestored.row().highIsClean
 	mean.picture.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
 	s.means[T] = mean
-	return mean, nil
+	return mean
 }
 
 // readResults adds the lines of a file of results.

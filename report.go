@@ -157,7 +157,7 @@ func appendNumber(b []byte, v float64) []byte {
 // run answers a question. progress is told the share of the work that is done.
 func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Report, err error) {
 	defer catchFault(&err)
-	r = get(s.newReport(m, q))
+	r = s.newReport(m, q)
 	full := q.metric.row().full
 	switch {
 	case s.lens:
@@ -165,8 +165,8 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 		r.addRuns(m, q, lens.Baselines, s.top)
 		r.addReadings(lens.cells[:], q.metric)
 		r.lens = lens.top
-		r.numbers = append(r.numbers, field{"lens", map[string]any{
-			"clean": lens.top[cleanRun], "corrupt": lens.top[corruptRun]}})
+		r.numbers = append(r.numbers, field{"lens",
+			ofRuns(func(run int) any { return lens.top[run] })})
 	case s.attention != "":
 		heads := s.heads(m.Config)
 		patterns := get(m.patterns(q.Pair, heads, full, progress))
@@ -184,28 +184,27 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 	return r, nil
 }
 
-// newReport is what is known of a question's result before anything runs.
-func (s *Study) newReport(m *Model, q Question) (r *Report, err error) {
-	defer catchFault(&err)
+// newReport is what is known of a question's result before anything runs. It fails if the study
+// cannot be made.
+func (s *Study) newReport(m *Model, q Question) *Report {
 	t := m.tokenizer
-	r = &Report{Model: newModelReport(m), Metric: q.metricName(), To: s.to,
+	r := &Report{Model: newModelReport(m), Metric: q.metricName(), To: s.to,
 		Answer: AnswerReport{newAnswerReport(t, q.cleanAnswer),
 			newAnswerReport(t, q.corruptAnswer)}}
 	r.Clean.TextReport = TextReport{q.cleanText.text, q.clean, t.tokens(q.clean)}
 	r.Corrupt.TextReport = TextReport{q.corruptText.text, q.corrupt, t.tokens(q.corrupt)}
-	r.Result = get(s.layOut(m, len(q.clean), r.Clean.Tokens, r.Corrupt.Tokens))
+	r.Result = s.layOut(m, len(q.clean), r.Clean.Tokens, r.Corrupt.Tokens)
 	r.Site, r.Rows, r.Columns = r.site, r.rows.unique(), r.columns.unique()
 	r.picture.title += strings.ReplaceAll(r.Metric, " - ", " − ")
 	if s.attention != "" {
 		r.picture.title = "attention of " + s.attended()
 	}
-	return r, nil
+	return r
 }
 
 // layOut is the shape of a study's result over texts of T tokens: the panels by name, and the names
 // of their rows and columns. Positions have the texts' tokens beside them, unless these are nil.
-func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, err error) {
-	defer catchFault(&err)
+func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 	positions := func(word string, spans []Span) header {
 		a := header{word: word}
 		if spans == nil {
@@ -250,7 +249,7 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result, err 
 		r.layOutSweep(s, m, s.plan(m.Config, T), positions)
 	}
 	r.picture.subtitle += " · " + newModelReport(m).String()
-	return r, nil
+	return r
 }
 
 // layOutSweep is layOut for a sweep. Target says what its matrices are.
@@ -379,13 +378,17 @@ func (r *Result) matrices() field {
 	return r.eachPanel("matrix", "matrices", func(panel int) any { return r.panels[panel].at })
 }
 
+// ofRuns is a value of each run, by their names.
+func ofRuns(value func(run int) any) map[string]any {
+	return map[string]any{"clean": value(cleanRun), "corrupt": value(corruptRun)}
+}
+
 // addPatterns fills a panel for each head in each run. No position attends to a later one: the
 // picture shows no cell there, and the JSON 0.
 func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 	all := map[string]any{}
 	for i, head := range heads {
-		runs := map[string]any{}
-		for run, name := range runNames {
+		all[head.String()] = ofRuns(func(run int) any {
 			of := func(later float64) func(destination, source int) float64 {
 				return func(destination, source int) float64 {
 					if source > destination {
@@ -394,19 +397,19 @@ func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 					return float64(patterns.a[run][i][destination][source])
 				}
 			}
-			r.panels[2*i+run].at, runs[name] = of(math.NaN()), of(0)
-		}
-		all[head.String()] = runs
+			r.panels[2*i+run].at = of(math.NaN())
+			return of(0)
+		})
 	}
 	r.numbers = []field{{"attention", all}}
 }
 
 // addShares fills the panels with what the parts of the model add to the metric of each run.
 func (r *Report) addShares(direct *Direct) {
-	all := map[string]any{}
-	for run, name := range runNames {
-		shares, none := direct.shares[run], math.NaN()
+	r.numbers = []field{{"direct", ofRuns(func(run int) any { return direct.shares[run] })}}
+	for run, shares := range direct.shares {
 		var matrix [][]float64
+		none := math.NaN()
 		for l, heads := range shares.Heads {
 			matrix = append(matrix, slices.Concat([]float64{none, none}, heads,
 				[]float64{shares.AttnBias[l], shares.MLP[l], none}))
@@ -414,9 +417,7 @@ func (r *Report) addShares(direct *Direct) {
 		first, last := matrix[0], matrix[len(matrix)-1]
 		first[0], first[1], last[len(last)-1] = shares.Embed, shares.PosEmbed, shares.LnFBias
 		r.panels[run].at = func(row, column int) float64 { return matrix[row][column] }
-		all[name] = shares
 	}
-	r.numbers = []field{{"direct", all}}
 }
 
 func newModelReport(m *Model) ModelReport {
@@ -467,15 +468,19 @@ func (t *TokenReport) String() string {
 
 func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {
 	r := RankReport{Answer: answer, IDs: ids, Tokens: t.tokens(ids), Rank: 1}
-	members, best := make([]float32, len(ids)), ids[0]
-	for i, id := range ids {
-		members[i] = logits[id]
-		if logits[id] > logits[best] || logits[id] == logits[best] && id < best {
+	before := func(a, b int) bool { // equals in the order of their ids, as in topK
+		return logits[a] > logits[b] || logits[a] == logits[b] && a < b
+	}
+	var members []float32
+	best := ids[0]
+	for _, id := range ids {
+		members = append(members, logits[id])
+		if before(id, best) {
 			best = id
 		}
 	}
-	for id, v := range logits { // equals in the order of their ids, as in topK
-		if v > logits[best] || v == logits[best] && id < best {
+	for id := range logits {
+		if before(id, best) {
 			r.Rank++
 		}
 	}
@@ -894,46 +899,39 @@ func (r *Report) attention() string {
 // shares lists the twenty largest shares of both runs, and the sum of all. What is less than a
 // hundredth of the largest is none.
 func (r *Report) shares() string {
-	var names []string
-	var all [2][]float64
-	sums := [2]float64{}
-	for row := range r.rows.names {
-		for c, component := range r.columns.names {
-			if math.IsNaN(r.panels[cleanRun].at(row, c)) {
-				continue
-			}
-			name := fmt.Sprintf("%s %d", component, row)
-			if c < 2 || component == "ln_f_bias" {
-				name = component
-			} else if c < 2+r.Model.Heads {
-				name = "head " + Head{row, c - 2}.String()
-			}
-			names = append(names, name)
-			for run, p := range r.panels {
-				all[run] = append(all[run], p.at(row, c))
-				sums[run] += p.at(row, c)
-			}
-		}
+	d, columns := r.decimals(), len(r.columns.names)
+	text := ""
+	line := func(name string, share func(run int) float64) {
+		text += fmt.Sprintf("  %-16s  %9s  %9s\n", name, cellText(share(cleanRun), d),
+			cellText(share(corruptRun), d))
 	}
-	d := r.decimals()
-	text := fmt.Sprintf("The largest shares  %9s  %9s\n", runNames[cleanRun], runNames[corruptRun])
-	line := func(name string, clean, corrupt float64) {
-		text += fmt.Sprintf("  %-16s  %9s  %9s\n", name, cellText(clean, d), cellText(corrupt, d))
+	share := func(i, run int) float64 { return r.panels[run].at(i/columns, i%columns) }
+	size := func(i int) float64 {
+		return max(math.Abs(share(i, cleanRun)), math.Abs(share(i, corruptRun)))
 	}
-	size := func(i int) float64 { return max(math.Abs(all[0][i]), math.Abs(all[1][i])) }
-	places := largest(20, len(names), size)
+	places := largest(20, len(r.rows.names)*columns, size)
 	for _, i := range places {
+		row, c := i/columns, i%columns
+		name := fmt.Sprintf("%s %d", r.columns.names[c], row)
+		if c < 2 || c == columns-1 {
+			name = r.columns.names[c]
+		} else if c < 2+r.Model.Heads {
+			name = "head " + Head{row, c - 2}.String()
+		}
 		if 100*size(i) >= size(places[0]) {
-			line(names[i], all[0][i], all[1][i])
+			line(name, func(run int) float64 { return share(i, run) })
 		}
 	}
-	line("sum of all", sums[0], sums[1])
-	return text
+	line("sum of all", func(run int) (sum float64) {
+		r.eachValue(func(v float64) { sum += v }, r.panels[run])
+		return sum
+	})
+	return fmt.Sprintf("The largest shares  %9s  %9s\n", "clean", "corrupt") + text
 }
 
 // ansiPainter paints with ECMA-48's "select graphic rendition": background 48 and foreground 38,
 // followed by 2;R;G;B or, without trueColor, by 5;N with a colour of the 6×6×6 cube that xterm's
-// 256 colours hold.
+// 256 colours hold. Its steps are 0, 95, 135, 175, 215, 255.
 func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string {
 	scale := f.colorScale()
 	palette, valueInk := newPalette(f.anchors())
@@ -942,13 +940,13 @@ func ansiPainter(f *Figure, trueColor bool) func(v float64, text string) string 
 		if trueColor {
 			return fmt.Sprintf("2;%d;%d;%d", c.R, c.G, c.B)
 		}
-		side := func(v uint8) int { // the cube's steps are 0, 95, 135, 175, 215, 255
-			if v < 48 {
-				return 0
+		number := 0
+		for _, v := range []uint8{c.R, c.G, c.B} {
+			if number *= 6; v >= 48 {
+				number += max(1, (int(v)-35)/40)
 			}
-			return max(1, (int(v)-35)/40)
 		}
-		return fmt.Sprintf("5;%d", 16+36*side(c.R)+6*side(c.G)+side(c.B))
+		return fmt.Sprintf("5;%d", 16+number)
 	}
 	return func(v float64, text string) string {
 		if math.IsNaN(v) {
