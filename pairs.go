@@ -44,32 +44,33 @@ func newPairs(name string, origin Origin) *Pairs {
 }
 
 // run answers every line. A pair that cannot be run is noted, and the others are run all the same.
-func (s *Pairs) run(in io.Reader) error {
+func (s *Pairs) run(in io.Reader) (err error) {
+	defer catchFault(&err)
 	const longest = 1 << 20 // bytes of a line: no text within a model's context comes near it
-	err := eachLine(s.name, in, longest, func(n int, line []byte) error {
-		if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' {
-			return nil
+	try(eachLine(s.name, in, longest, func(n int, line []byte) error {
+		if len(bytes.TrimSpace(line)) > 0 && line[0] != '#' {
+			s.pairs++
+			s.answer(n, string(line))
 		}
-		s.pairs++
-		return s.answer(n, string(line))
-	})
-	if err == nil && s.pairs == 0 {
-		return fmt.Errorf("%s: there is no pair in it", s.name)
+		return nil
+	}))
+	if s.pairs == 0 {
+		fail("%s: there is no pair in it", s.name)
 	}
-	if err == nil && s.out.earlier != nil {
-		return s.out.differs("has results of more pairs than " + s.name)
+	if s.out.earlier != nil {
+		s.out.differs("has results of more pairs than %s", s.name)
 	}
-	return err
+	return nil
 }
 
 // answer makes a pair's line of results, or takes it over from an earlier run, and adds it to the
-// mean. Its error ends the run.
-func (s *Pairs) answer(n int, line string) error {
+// mean. What ends the run is what it fails with.
+func (s *Pairs) answer(n int, line string) {
 	where := fmt.Sprintf("%s:%d", s.name, n)
 	there := string(s.out.earlier["line"]) == strconv.Itoa(n)
 	var text bytes.Buffer
 	var notes []string
-	failed := caught(func() {
+	err := caught(func() {
 		fields, own, odd, err := s.study.fields(s.name, line)
 		try(err)
 		notes = odd
@@ -87,29 +88,23 @@ func (s *Pairs) answer(n int, line string) error {
 		try(r.writeJSON(&text))
 	})
 	switch {
-	case failed != nil:
+	case err != nil:
 		s.tell(where, notes)
 		s.failed++
-		s.note(fmt.Errorf("%s: %w", where, failed))
-		return nil
+		s.note(fmt.Errorf("%s: %w", where, err))
 	case there:
 		s.resumed++ // its notes are those of the earlier run
-		err := s.out.check(text.Bytes(), where, min(s.study.top, s.model.vocab))
-		if err != nil {
-			return err
-		}
+		s.out.check(text.Bytes(), where, min(s.study.top, s.model.vocab))
 		if _, err := s.add(s.out.earlier); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
+			fail("%s: %w", where, err)
 		}
-		return s.out.advance()
+		s.out.advance()
 	case s.out.earlier != nil:
-		return s.out.differs("has no result of " + where + ", but one of a later pair")
+		s.out.differs("has no result of %s, but one of a later pair", where)
+	default:
+		try(s.out.write(text.Bytes()))
+		try(s.addText(where, text.Bytes(), notes))
 	}
-	err := s.out.write(text.Bytes())
-	if err == nil {
-		err = s.addText(where, text.Bytes(), notes)
-	}
-	return err
 }
 
 // tell notes what is odd about a pair. The first few notes of a kind are shown, and the end of the
@@ -279,7 +274,7 @@ func openLines(name string, resume bool) (l *lineFile, err error) {
 		l.lines = bufio.NewScanner(io.NewSectionReader(l.from, 0, math.MaxInt64))
 		l.lines.Buffer(nil, longestLine)
 		l.lines.Split(wholeLine)
-		if err := l.advance(); err != nil {
+		if err := caught(l.advance); err != nil {
 			try(l.finish(err))
 		}
 	})
@@ -307,7 +302,8 @@ func wholeLine(data []byte, _ bool) (advance int, token []byte, err error) {
 }
 
 // advance goes to the next result of the earlier run.
-func (l *lineFile) advance() (err error) {
+func (l *lineFile) advance() {
+	var err error
 	l.end, l.earlier = l.next, nil
 	if l.lines.Scan() {
 		if l.means = isMean(l.lines.Bytes()); !l.means {
@@ -316,39 +312,34 @@ func (l *lineFile) advance() (err error) {
 		}
 	}
 	if err = cmp.Or(err, l.lines.Err()); err != nil {
-		return l.differs("has a line that is no result (" + err.Error() + ")")
+		l.differs("has a line that is no result (%v)", err)
 	}
-	return nil
 }
 
 // check makes sure that the earlier run's line is the one that this run would write, as far as that
 // is known beforehand.
-func (l *lineFile) check(text []byte, where string, top int) error {
-	want, err := parseLine(text)
-	if err != nil {
-		return err
-	}
+func (l *lineFile) check(text []byte, where string, top int) {
 	const computed = " command clean.metric clean.top clean.logits corrupt.metric corrupt.top " +
 		"corrupt.logits matrix matrices logits "
+	want := get(parseLine(text))
 	for _, key := range append(sortedKeys(want), sortedKeys(l.earlier)...) {
 		if !strings.Contains(computed, " "+key+" ") && !bytes.Equal(want[key], l.earlier[key]) {
-			return l.differs(fmt.Sprintf("has a result of %s with another %q", where, key))
+			l.differs("has a result of %s with another %q", where, key)
 		}
 	}
 	if bytes.Count(l.earlier["clean.top"], []byte(`{"id":`)) != top {
-		return l.differs(fmt.Sprintf("has a result of %s with another -top", where))
+		l.differs("has a result of %s with another -top", where)
 	}
-	return nil
 }
 
-// differs is the error of an earlier run's lines that are not the first ones of this run.
-func (l *lineFile) differs(how string) error {
+// differs fails because an earlier run's lines are not the first ones of this run.
+func (l *lineFile) differs(how string, args ...any) {
 	file := l.partial
 	if l.from != l.file {
 		file = l.target
 	}
-	return fmt.Errorf("%s %s, so that this run cannot go on with it: rename it, or name another "+
-		"file", file, how)
+	fail("%s %s, so that this run cannot go on with it: rename it, or name another file", file,
+		fmt.Sprintf(how, args...))
 }
 
 // write adds one line, whole or not at all.
