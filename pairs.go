@@ -71,8 +71,7 @@ func (s *Pairs) answer(n int, line string) {
 	var text bytes.Buffer
 	var notes []string
 	err := caught(func() {
-		fields, own, odd, err := s.study.fields(s.name, line)
-		try(err)
+		fields, own, odd := s.study.fields(s.name, line)
 		notes = odd
 		clean, corrupt := Text{"the clean text", fields[0]}, Text{"the corrupt text", fields[1]}
 		q := newQuestion(s.model, clean, corrupt, fields[2], fields[3], s.study.metric)
@@ -95,8 +94,8 @@ func (s *Pairs) answer(n int, line string) {
 	case there:
 		s.resumed++ // its notes are those of the earlier run
 		s.out.check(text.Bytes(), where, min(s.study.top, s.model.vocab))
-		if _, err := s.add(s.out.earlier); err != nil {
-			fail("%s: %w", where, err)
+		if err := caught(func() { s.add(s.out.earlier) }); err != nil {
+			s.out.differs("has a result of %s that is none (%v)", where, err)
 		}
 		s.out.advance()
 	case s.out.earlier != nil:
@@ -161,7 +160,7 @@ const standardInput = "standard input"
 // fields reads a line of a file of pairs: clean text, corrupt text, clean answer, corrupt answer.
 // An answer that the metric does without may be missing. own is what else the line has, for the
 // result. The line is JSON by the file's name, or where it has none by itself.
-func (s *Study) fields(file, line string) (fields []string, own string, notes []string, err error) {
+func (s *Study) fields(file, line string) (fields []string, own string, notes []string) {
 	least, likeJSON := 2+s.metric.row().answers, strings.HasPrefix(line, `{"`)
 	if strings.EqualFold(filepath.Ext(file), ".jsonl") || file == standardInput && likeJSON {
 		return jsonFields(line, least)
@@ -175,15 +174,15 @@ func (s *Study) fields(file, line string) (fields []string, own string, notes []
 	}
 	switch {
 	case len(fields) == 1 && likeJSON:
-		err = errors.New("this looks like JSON, which is read from a file named .jsonl")
+		fail("this looks like JSON, which is read from a file named .jsonl")
 	case len(fields) != 4:
-		err = fmt.Errorf("%s, where four are expected, with tabs between: clean text, "+
-			"corrupt text, clean answer, corrupt answer", count(len(fields), "field"))
+		fail("%s, where four are expected, with tabs between: clean text, corrupt text, "+
+			"clean answer, corrupt answer", count(len(fields), "field"))
 	case slices.ContainsFunc(fields, quoted):
 		notes = []string{"fields are not quoted here: " +
 			"the quotation marks around this line's are taken for part of them"}
 	}
-	return fields, "", notes, err
+	return fields, "", notes
 }
 
 // resultKeys are the keys of a line of results.
@@ -192,8 +191,7 @@ const resultKeys = " line model metric site to answer clean corrupt rows columns
 
 // jsonFields is fields of a line of JSON. Other keys are a user's own: own is what they are in the
 // result, as they were written.
-func jsonFields(line string, least int) (fields []string, own string, notes []string, err error) {
-	defer catchFault(&err)
+func jsonFields(line string, least int) (fields []string, own string, notes []string) {
 	said := get(parseJSON([]byte(line)))
 	var object map[string]json.RawMessage // as it is written
 	try(json.Unmarshal([]byte(line), &object))
@@ -214,7 +212,7 @@ func jsonFields(line string, least int) (fields []string, own string, notes []st
 			own += fmt.Sprintf(",%s:%s", encodeJSON(key), object[key])
 		}
 	}
-	return fields, own, notes, nil
+	return fields, own, notes
 }
 
 // lineFile is a file of results that grows line by line. Until it is whole its name ends in
@@ -553,20 +551,15 @@ var errShape = errors.New("its matrices do not have the shape of what its site i
 
 // addText adds a line to the mean of its token count, and tells what is odd about its pair.
 func (s *Pairs) addText(where string, text []byte, notes []string) error {
-	line, err := parseLine(text)
-	if err == nil {
-		var odd []string
-		odd, err = s.add(line)
-		s.tell(where, append(notes, odd...))
-	}
+	err := caught(func() { notes = append(notes, s.add(get(parseLine(text)))...) })
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
+	s.tell(where, notes)
 	return nil
 }
 
-func (s *Pairs) add(line Line) (notes []string, err error) {
-	defer catchFault(&err)
+func (s *Pairs) add(line Line) (notes []string) {
 	s.compare(line)
 	reading := func(run string) Reading {
 		of := object(line[run+".logits"])
@@ -576,7 +569,7 @@ func (s *Pairs) add(line Line) (notes []string, err error) {
 	from := corrupt.corrupt - corrupt.clean
 	gap := clean.corrupt - clean.clean - from
 	if math.IsNaN(gap) {
-		return []string{"it has no corrupt answer, so that it is not in the mean"}, nil
+		return []string{"it has no corrupt answer, so that it is not in the mean"}
 	}
 	var answer AnswerReport
 	if clean.corrupt > clean.clean && json.Unmarshal(line["answer"], &answer) == nil {
@@ -602,7 +595,7 @@ func (s *Pairs) add(line Line) (notes []string, err error) {
 	}
 	mean.pairs++
 	mean.gap.add(gap)
-	return notes, nil
+	return notes
 }
 
 // compare fails if a line is not of the same study as those before it. The first one says which.

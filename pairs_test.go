@@ -290,22 +290,27 @@ func FuzzPairLines(f *testing.F) {
 	f.Add(`{"clean": "a b", "corrupt": "a c", "clean_answer": "b", "corrupt_answer": "c"}`, true)
 	f.Add(`{"clean": "\ud83d\ude00 \udce4 \ufffd", "corrupt": 7}`, true)
 	f.Fuzz(func(t *testing.T, line string, asJSON bool) {
-		s := Study{metric: metricLogit}
+		s, name := Study{metric: metricLogit}, "p.tsv"
+		if asJSON {
+			name = "p.jsonl"
+		}
+		read := func(line string) (fields []string, err error) {
+			err = caught(func() { fields, _, _ = s.fields(name, line) })
+			return fields, err
+		}
+		fields, err := read(line)
+		if err != nil {
+			return
+		}
 		if !asJSON {
-			fields, _, _, err := s.fields("p.tsv", line)
-			if err == nil && !strings.HasPrefix(strings.Join(fields, "\t"), line) {
+			if !strings.HasPrefix(strings.Join(fields, "\t"), line) {
 				t.Errorf("%q became %q", line, fields)
 			}
 			return
 		}
-		fields, _, _, err := s.fields("p.jsonl", line)
-		if err != nil {
-			return
-		}
 		again, _ := json.Marshal(map[string]string{"clean": fields[0], "corrupt": fields[1],
 			"clean_answer": fields[2], "corrupt_answer": fields[3]})
-		same, _, _, err := s.fields("p.jsonl", string(again))
-		if err != nil || !slices.Equal(same, fields) {
+		if same, err := read(string(again)); err != nil || !slices.Equal(same, fields) {
 			t.Errorf("%q became %q and then %q, %v", line, fields, same, err)
 		}
 	})
@@ -616,6 +621,8 @@ func TestResume(t *testing.T) {
 		{"another study's file", "", strings.Replace(half, `"layers":"5:8"`, `"layers":"5"`, 1),
 			`"layers"`},
 		{"another -top", strings.Replace(half, `"top":[`, `"top":[{"id":1},`, 1), "", "-top"},
+		{"numbers of another shape", strings.Replace(half, `"matrix":[[`, `"matrix":[[1,`, 1), "",
+			"that is none (its matrices"},
 		{"a line too few", lines[0] + lines[2], "", "has no result of " + pairs + ":3"},
 		{"a line that is none", lines[0] + "{}\n" + lines[1], "", "is no result"},
 		{"more pairs", all + strings.Replace(lines[5], `"line":7`, `"line":8`, 1), "",
