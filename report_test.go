@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -532,9 +533,12 @@ func TestText(t *testing.T) {
 	}
 }
 
-// On a terminal all cells of a matrix have as many decimals as fit, and a plain minus, which is
-// also what -range takes.
+// On a terminal, which /dev/null is not, all cells of a matrix have as many decimals as fit, and a
+// plain minus, which is also what -range takes.
 func TestTerminalCells(t *testing.T) {
+	if isTerminal(must(os.Open(os.DevNull))) {
+		t.Error("what leads nowhere is taken for a terminal")
+	}
 	for layers, want := range map[int]string{12: "  -15   19", 6: " -15.35  19.10"} {
 		r := &Result{rows: numberedHeader("layer", layers), columns: numberedHeader("head", 1)}
 		p := Panel{at: func(row, _ int) float64 { return []float64{-15.35, 19.1}[row%2] }}
