@@ -241,6 +241,7 @@ func (p *program) newFlags() *flag.FlagSet {
 	return f
 }
 
+// parseRange reads what the colours span.
 func (p *program) parseRange(s string) (err error) {
 	low, high, _ := strings.Cut(strings.ReplaceAll(s, "−", "-"), ":") // as pictures write it
 	var errHigh error
@@ -323,6 +324,7 @@ func (p *program) parse(args []string) (run func(words []string), words []string
 	return c.run, words
 }
 
+// printUsage prints what -h asks for: the commands, and the flags that the one asked about takes.
 func (p *program) printUsage(flags *flag.FlagSet, takes func(*flag.Flag) bool) {
 	var text strings.Builder
 	text.WriteString(usage)

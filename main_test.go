@@ -180,40 +180,38 @@ func TestOutputsApart(t *testing.T) {
 		t.Skip(err)
 	}
 	const pair = "clean.txt corrupt.txt Jones Smith "
-	for _, c := range []struct{ line, output, input string }{
-		{pair + "-o clean.txt", "-o clean.txt", "the clean text"},
-		{pair + "-json links/links/clean.txt", "-json links/links/clean.txt", "the clean text"},
-		{pair + "-csv corrupt-hard", "-csv corrupt-hard", "the corrupt text"},
-		{pair + "-o clean-link", "-o clean-link", "the clean text"},
-		{pair + "-model m.safetensors -o m.safetensors", "-o m.safetensors", "the model"},
-		{pair + "-model m.safetensors -json m-link", "-json m-link", "the model"},
-		{pair + "-model parts -json parts/config.json", "-json parts/config.json", "the model"},
-		{"-pairs pairs.txt -json pairs.txt", "-json pairs.txt", "the file of pairs"},
-		{"-pairs pairs.txt -json pairs-link", "-json pairs-link", "the file of pairs"},
-		{"-pairs pairs-link -o pairs.txt", "-o pairs.txt", "the file of pairs"},
-		{"next clean.txt -json clean-link", "-json clean-link", "the text"},
-		{"next clean.txt -model m.safetensors -json m-link", "-json m-link", "the model"},
-		{"tokens clean.txt -json clean.txt", "-json clean.txt", "the text"},
-		{"convert m.safetensors m.safetensors", "OUT m.safetensors", "the model"},
-		{"convert m.safetensors m-link -dtype f16", "OUT m-link", "the model"},
-		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors", "the model"},
-		{"convert parts parts/config.json", "OUT parts/config.json", "the model"},
-		{"bundle -exe program m.safetensors m-link", "OUT m-link", "the model"},
-		{"bundle -exe program m.safetensors program-link", "OUT program-link", "the program"},
-	} {
-		refuse(t, c.line, c.output+" would overwrite "+c.input)
-	}
-	for _, c := range []struct{ line, outputs, file string }{
-		{pair + "-o new -json new", "-o and -json", "new"},
-		{pair + "-o new-link -csv new", "-o and -csv", "new"},
-		{pair + "-json new -csv ./links/new", "-json and -csv", "new"},
-		{pair + "-json - -csv -", "-json and -csv", "standard output"},
-		{pair + "-json - -o -", "-o and -json", "standard output"},
-		{"-pairs pairs.txt -o new -json new", "-o and -json", "new"},
-	} {
-		refuse(t, c.line, c.outputs+" would both be written to "+c.file)
-	}
-	for _, c := range []struct{ line, advice string }{ // a name promises another format
+	for _, c := range []struct{ line, want string }{
+		{pair + "-o clean.txt", "-o clean.txt would overwrite the clean text"},
+		{pair + "-json links/links/clean.txt",
+			"-json links/links/clean.txt would overwrite the clean text"},
+		{pair + "-csv corrupt-hard", "-csv corrupt-hard would overwrite the corrupt text"},
+		{pair + "-o clean-link", "-o clean-link would overwrite the clean text"},
+		{pair + "-model m.safetensors -o m.safetensors",
+			"-o m.safetensors would overwrite the model"},
+		{pair + "-model m.safetensors -json m-link", "-json m-link would overwrite the model"},
+		{pair + "-model parts -json parts/config.json",
+			"-json parts/config.json would overwrite the model"},
+		{"-pairs pairs.txt -json pairs.txt", "-json pairs.txt would overwrite the file of pairs"},
+		{"-pairs pairs.txt -json pairs-link", "-json pairs-link would overwrite the file of pairs"},
+		{"-pairs pairs-link -o pairs.txt", "-o pairs.txt would overwrite the file of pairs"},
+		{"next clean.txt -json clean-link", "-json clean-link would overwrite the text"},
+		{"next clean.txt -model m.safetensors -json m-link",
+			"-json m-link would overwrite the model"},
+		{"tokens clean.txt -json clean.txt", "-json clean.txt would overwrite the text"},
+		{"convert m.safetensors m.safetensors", "OUT m.safetensors would overwrite the model"},
+		{"convert m.safetensors m-link -dtype f16", "OUT m-link would overwrite the model"},
+		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors would overwrite the model"},
+		{"convert parts parts/config.json", "OUT parts/config.json would overwrite the model"},
+		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
+		{"bundle -exe program m.safetensors program-link",
+			"OUT program-link would overwrite the program"},
+		{pair + "-o new -json new", "-o and -json would both be written to new"},
+		{pair + "-o new-link -csv new", "-o and -csv would both be written to new"},
+		{pair + "-json new -csv ./links/new", "-json and -csv would both be written to new"},
+		{pair + "-json - -csv -", "-json and -csv would both be written to standard output"},
+		{pair + "-json - -o -", "-o and -json would both be written to standard output"},
+		{"-pairs pairs.txt -o new -json new", "-o and -json would both be written to new"},
+		// A name promises another format.
 		{pair + "-o fig.pdf", "-o writes PNG: name it fig.png"},
 		{pair + "-o fig.v2.SVG", "-o writes PNG: name it fig.v2.png"},
 		{"-pairs pairs.txt -o mean.jpeg", "-o writes PNG: name it mean.png"},
@@ -221,7 +219,7 @@ func TestOutputsApart(t *testing.T) {
 		{pair + "-csv x.json", "-csv writes CSV: name it x.csv"},
 		{"next clean.txt -json x.png", "-json writes JSON: name it x.json"},
 	} {
-		refuse(t, c.line, c.advice)
+		refuse(t, c.line, c.want)
 	}
 	// The pictures of several means have names of their own, which are known only at the end.
 	write(t, "two.tsv", exampleLine+"\nAnna Jones. Anna\tAnna Smith. Anna\tJones\tSmith\n")

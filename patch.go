@@ -87,15 +87,14 @@ type Sweep struct {
 	matrices [][][]Reading // [target][row][column]; NaN where the plan leaves a cell out
 }
 
-// restorable is an error where both runs have the same metric, so that no share of the way between
-// them can be told.
-func (s *Baselines) restorable() error {
+// checkRestorable makes sure that the runs do not have the same metric, so that shares of the way
+// between them can be told.
+func (s *Baselines) checkRestorable() {
 	from := metricDiff.of(s.corrupt, s.clean, s.corrupt)
-	if from != metricDiff.of(s.clean, s.clean, s.corrupt) {
-		return nil
+	if from == metricDiff.of(s.clean, s.clean, s.corrupt) {
+		fail("the clean and the corrupt run both give the answers a difference of %.4g: "+
+			"there is nothing to restore", from)
 	}
-	return fmt.Errorf("the clean and the corrupt run both give the answers a difference of %.4g: "+
-		"there is nothing to restore", from)
 }
 
 // Metric is how a reading becomes one number, by its name in metrics.

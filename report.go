@@ -308,7 +308,7 @@ func (s Span) String() string {
 // them.
 func (r *Report) addRuns(m *Model, q Question, b Baselines, top int) {
 	if q.metric == metricRestored {
-		try(b.restorable())
+		b.checkRestorable()
 	}
 	r.baselines = b
 	parallel(2, func(run int) {
