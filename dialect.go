@@ -57,9 +57,8 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (p *Parameters, 
 	inFile := map[string]Tensor{}
 	for _, t := range tensors {
 		name := unwrapped(t.name)
-		if _, twice := inFile[name]; twice {
-			fail("tensor %s comes twice", quote(name))
-		}
+		_, twice := inFile[name]
+		require(!twice, "tensor %s comes twice", quote(name))
 		inFile[name] = t
 	}
 	all := maps.Clone(inFile)
@@ -69,6 +68,7 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (p *Parameters, 
 			all[unwrapped(alias)] = t
 		}
 	}
+	require(len(all) > 0, "it holds no tensors")
 	refuseForeign(sortedKeys(all))
 	p = &Parameters{Model: &Model{}, tensors: map[string]Tensor{}}
 	prefix := p.findPrefix(all)
@@ -79,14 +79,13 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (p *Parameters, 
 		beside := partOf("^."+name+".$", besideTensors)
 		switch {
 		case isHead && strings.HasPrefix(prefix, outer):
-			if _, twice := p.tensors[lmHead]; twice {
-				fail("tensor %s comes twice", quote(lmHead))
-			}
+			_, twice := p.tensors[lmHead]
+			require(!twice, "tensor %s comes twice", quote(lmHead))
 			p.tensors[lmHead] = all[name]
-		case ok && inLayer == "attn.bias" && !isCausal(all[name]):
-			fail("tensor %s: a mask other than GPT-2's, by which a position attends to all "+
-				"before it and none behind", quote(name))
 		case ok && (inLayer == "attn.bias" || inLayer == "attn.masked_bias"):
+			require(inLayer == "attn.masked_bias" || isCausal(all[name]), "tensor %s: a mask "+
+				"other than GPT-2's, by which a position attends to all before it and none behind",
+				quote(name))
 			p.masks = true
 		case beside != "":
 			p.notes = append(p.notes, strings.Trim(beside, "^.$")+
@@ -128,10 +127,8 @@ func (p *Parameters) findPrefix(all map[string]Tensor) string {
 		tables, p.headAlone = positions, true
 		all[tables[0]+wteWeight] = all[heads[0]+lmHead]
 	}
-	if len(tables) == 0 {
-		fail("no tensor %q: these are not the weights of a GPT-2 (the first is %s)", wteWeight,
-			quote(sortedKeys(all)[0]))
-	}
+	require(len(tables) > 0, "no tensor %q: these are not the weights of a GPT-2 (the first is %s)",
+		wteWeight, quote(sortedKeys(all)[0]))
 	if len(tables) > 1 {
 		fail("it holds several models: %s and %s", quote(tables[0]+wteWeight),
 			quote(tables[1]+wteWeight))
@@ -216,9 +213,6 @@ func refuseForeign(names []string) {
 				fail("tensor %s: %s", quote(name), k.what)
 			}
 		}
-	}
-	if len(names) == 0 {
-		fail("it holds no tensors")
 	}
 }
 
@@ -400,6 +394,7 @@ type word struct {
 	name, key string // as it is spelt, and config.json's name for the same
 	other     bool   // transformers does not read it
 	parse     func(value any) any
+	exact     bool // a key is spelt so
 }
 
 // knownWords are the words by what is alike of all their spellings, and spoken finds one to which a
@@ -409,7 +404,7 @@ var knownWords, spoken = func() (map[string]word, *regexp.Regexp) {
 	for _, k := range keyTable {
 		names := strings.Fields(k.names)
 		for i, name := range append(names, strings.Fields(k.others)...) {
-			all[bare(name)] = word{name, names[0], i >= len(names), k.parse}
+			all[bare(name)] = word{name, names[0], i >= len(names), k.parse, false}
 			if name != "vocab_size" {
 				own = append(own, name)
 			}
@@ -424,17 +419,17 @@ func bare(key string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(key, "_", ""), "-", ""))
 }
 
-// wordOf is the word that a key is, perhaps in another spelling, and what of the key is the word:
-// flattened configurations put more before it, such as "model.n_head".
-func wordOf(key string) (w word, part string) {
-	key = lastPart(key)
+// wordOf is the word that a key is, in any spelling. Flattened configurations put more before it,
+// such as "model.n_head" or "model_n_head".
+func wordOf(key string) word {
 	for _, prefix := range []string{"", "model_", "config_"} {
-		part = strings.TrimPrefix(key, prefix)
-		if w, ok := knownWords[bare(part)]; ok {
-			return w, part
+		name := strings.TrimPrefix(lastPart(key), prefix)
+		if w, ok := knownWords[bare(name)]; ok {
+			w.exact = name == w.name
+			return w
 		}
 	}
-	return word{}, key
+	return word{}
 }
 
 func lastPart(key string) string {
@@ -444,7 +439,7 @@ func lastPart(key string) string {
 
 // isOwn tells whether a key is one that nothing but the architecture of a model has.
 func isOwn(key string) bool {
-	w, _ := wordOf(key)
+	w := wordOf(key)
 	return w.key != "" && w.key != "vocab_size"
 }
 
@@ -475,7 +470,7 @@ func (f *Facts) readMetadata(meta map[string]string) {
 	tree := map[string]any{}
 	for key, text := range meta {
 		tree[key] = text
-		if w, part := wordOf(key); part == w.name && w.parse != nil {
+		if w := wordOf(key); w.exact && w.parse != nil {
 			tree[key] = json.Number(text) // which is what it is, if it is no number
 		}
 	}
@@ -503,8 +498,7 @@ func (f *Facts) read(tree any, from string) {
 			args[className] = "nanoGPT"
 			// its config holds what was asked for at first
 			maps.DeleteFunc(config, func(key string, _ any) bool {
-				w, _ := wordOf(key)
-				return w.parse != nil
+				return wordOf(key).parse != nil
 			})
 		}
 		if values, _ := v[valuesName].([]any); len(values) > 1 {
@@ -517,8 +511,8 @@ func (f *Facts) read(tree any, from string) {
 			f.readConfig(v, from)
 		}
 		sized := slices.ContainsFunc(keys, func(key string) bool {
-			w, part := wordOf(key)
-			return w.key == "n_embd" && part == w.name
+			w := wordOf(key)
+			return w.key == "n_embd" && w.exact
 		})
 		for _, key := range keys {
 			f.noteHeads(key, v[key], from, sized)
@@ -578,11 +572,11 @@ const (
 // there are, their width does, if the model's is said beside it, and anything else forbids to
 // assume it.
 func (f *Facts) noteHeads(key string, value any, from string, sized bool) {
-	w, _ := wordOf(key)
 	name := lastPart(key)
 	parts := "-" + strings.ReplaceAll(strings.ToLower(name), "_", "-") + "-"
 	isHeads := partOf(parts, "-head- -heads- -nhead- -nheads- -dhead- -headdim-") != ""
-	if !isHeads || w.key != "" || strings.Contains(parts, "-lm-") || countOf(value) == nil {
+	isOther := wordOf(key).key != "" || strings.Contains(parts, "-lm-")
+	if !isHeads || isOther || countOf(value) == nil {
 		return
 	}
 	from += " (" + key + ")"
@@ -624,10 +618,10 @@ func (f *Facts) readConfig(said map[string]any, from string) {
 	}
 	for _, key := range sortedKeys(said) {
 		value := said[key]
-		w, part := wordOf(key)
+		w := wordOf(key)
 		_, isDict := value.(map[string]any)
 		switch {
-		case w.key != "" && part != w.name:
+		case w.key != "" && !w.exact:
 			facts.refuse("%s: %s is spelt otherwise than %s, so that nothing tells what reads it",
 				from, shorten(key), w.name)
 		case w.parse == nil: // in a checkpoint's outermost dict, dicts are parts of another kind

@@ -302,7 +302,7 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 		for key, said := range facts.said {
-			w, _ := wordOf(key)
+			w := wordOf(key)
 			if w.key != "" && w.key != "activation" && w.parse(said.value) != said.value {
 				t.Errorf("%s is %v", key, said.value)
 			}

@@ -260,16 +260,11 @@ func parseIndex(data []byte) (places map[string]string, files []string, err erro
 	defer catchFault(&err)
 	in := asMap(get(parseJSON(data))["weight_map"], "weight_map", as[string])
 	all := slices.Compact(slices.Sorted(maps.Values(in)))
-	if len(all) == 0 {
-		fail("not an index of a checkpoint: it has no weight_map")
-	}
-	if len(all) > maxShards {
-		fail("it names %d files, more than %d", len(all), maxShards)
-	}
+	require(len(all) > 0, "not an index of a checkpoint: it has no weight_map")
+	require(len(all) <= maxShards, "it names %d files, more than %d", len(all), maxShards)
 	for _, file := range all {
-		if file == "" || file[0] == '.' || strings.ContainsAny(file, "/\\:\x00") {
-			fail("it names %s: the parts lie beside the index", quote(file))
-		}
+		require(file != "" && file[0] != '.' && !strings.ContainsAny(file, "/\\:\x00"),
+			"it names %s: the parts lie beside the index", quote(file))
 	}
 	return in, all, nil
 }
@@ -391,8 +386,8 @@ func (m *Model) prepareAhead(bring func(data []byte) byte) {
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
 func readParameters(ck *Checkpoint, heads int) (p *Parameters, err error) {
 	defer catchFault(&err)
-	if hasUsualName(ck.source) && ck.config.fault != nil {
-		return nil, ck.config.fault
+	if hasUsualName(ck.source) {
+		try(ck.config.fault)
 	}
 	p = get(canonicalTensors(ck.tensors, ck.meta))
 	p.sizes()
@@ -407,14 +402,10 @@ func readParameters(ck *Checkpoint, heads int) (p *Parameters, err error) {
 func (p *Parameters) sizes() {
 	size := func(name string) (rows, columns int) {
 		t, ok := p.tensors[name]
-		if !ok {
-			fail("tensor %q is missing: a model with a position embedding other than GPT-2's "+
-				"cannot be computed", name)
-		}
-		if len(t.shape) != 2 || t.shape[0] < 1 || t.shape[1] < 1 {
-			fail("tensor %q: its shape is %s and should be [rows, columns], neither of them 0",
-				name, shapeString(t.shape))
-		}
+		require(ok, "tensor %q is missing: a model with a position embedding other than GPT-2's "+
+			"cannot be computed", name)
+		require(len(t.shape) == 2 && t.shape[0] > 0 && t.shape[1] > 0, "tensor %q: its shape is "+
+			"%s and should be [rows, columns], neither of them 0", name, shapeString(t.shape))
 		return t.shape[0], t.shape[1]
 	}
 	p.vocab, p.width = size(wteWeight)
@@ -460,9 +451,7 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	if heads != 0 {
 		facts.put("n_head", heads, "-heads")
 	}
-	if facts.fault != nil {
-		fail("%w", facts.fault)
-	}
+	try(facts.fault)
 	return facts, other
 }
 
@@ -599,21 +588,16 @@ func (p *Parameters) check() {
 	for _, q := range p.list() {
 		known[q.name] = true
 		t, ok := p.tensors[q.name]
-		if !ok {
-			fail("tensor %q is missing", q.name)
-		}
+		require(ok, "tensor %q is missing", q.name)
 		want := slices.Clone(q.shape)
 		if q.turned {
 			slices.Reverse(want)
 		}
-		if !slices.Equal(t.shape, want) {
-			fail("tensor %q: its shape is %s and should be %s", q.name, shapeString(t.shape),
-				shapeString(want))
-		}
-		if _, ok := formatOf(t.format); !ok && t.format != "F64" {
-			fail("tensor %q: its numbers are %s, as in a quantized model: only F32, F16, BF16 and "+
-				"F64 can be used", q.name, t.format)
-		}
+		require(slices.Equal(t.shape, want), "tensor %q: its shape is %s and should be %s", q.name,
+			shapeString(t.shape), shapeString(want))
+		_, ok = formatOf(t.format)
+		require(ok || t.format == "F64", "tensor %q: its numbers are %s, as in a quantized model: "+
+			"only F32, F16, BF16 and F64 can be used", q.name, t.format)
 	}
 	for _, name := range sortedKeys(p.tensors) {
 		if !known[name] {
