@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -385,8 +384,18 @@ func TestActivationUnknown(t *testing.T) {
 			t.Errorf("%+v: %v, %v, %v", c, p.Variant, p.notes, err)
 		}
 	}
+	const by = `"model_type": "gpt2", "transformers_version": "4.57.6"`
+	for text, want := range map[string]bool{`{` + by + `}`: false,
+		`{` + by + `, "scale_attn_weights": false}`: true} {
+		p := &Parameters{Model: &Model{}}
+		p.settleVariant(factsOf(text))
+		if strings.Contains(fmt.Sprint(p.notes), "config.json scales attention otherwise") != want {
+			t.Errorf("%s: notes %q", text, p.notes)
+		}
+	}
 }
 
+// TestForeignFile opens files that are no weights: one line names the file and says what it is.
 func TestForeignFile(t *testing.T) {
 	zeros := strings.Repeat("\x00", 64)
 	for _, c := range []struct{ name, head, want string }{
@@ -410,18 +419,20 @@ func TestForeignFile(t *testing.T) {
 		{"x.bin", "\x1f\x8b\x08\x00", "compressed"},
 		{"x.bin", "\x7fELF" + zeros, "program"},
 		{"x.bin", "a line\r\n\tand another", "text file"},
-		{"x.bin", "a line\x01", ""},
-		{"x.bin", zeros, ""},
+		{"x.bin", "a line\x01", "truncated: 7 bytes"},
+		{"x.bin", zeros, "neither a safetensors nor a PyTorch file"},
 		{"x.bin", "\x85", "text file"},
-		{"x.bin", "", ""},
+		{"x.bin", "", "truncated: 0 bytes"},
+		{"model-00001-of-00002.safetensors", "x", "one part of a checkpoint"},
 		{".metadata", zeros, "dcp_to_torch_save"},
 		{"__0_0.distcp", zeros, "dcp_to_torch_save"},
 		{"adapter_model.safetensors", zeros, "LoRA adapter"},
 	} {
-		got := cmp.Or(foreignForm([]string{c.name}, nil),
-			foreignForm(nil, []byte(c.head)[:min(64, len(c.head))]))
-		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
-			t.Errorf("%s %.20q: %q, want %q", c.name, c.head, got, c.want)
+		path := file(t, c.name, c.head)
+		_, _, err := openModel(path, 0, 0, 0)
+		wantError(t, c.name, err, c.want)
+		if err == nil || strings.Count(err.Error(), path) != 1 {
+			t.Errorf("%s %.20q: %v", c.name, c.head, err)
 		}
 	}
 }
@@ -435,22 +446,6 @@ func FuzzForeignFile(f *testing.F) {
 			t.Errorf("%q", kind)
 		}
 	})
-}
-
-// TestOpenForeign opens files that are no weights: one line that says what they are.
-func TestOpenForeign(t *testing.T) {
-	for name, content := range map[string]string{
-		"a.bin": "GGUF\x03" + strings.Repeat("\x00", 64), "model-00001-of-00002.safetensors": "x",
-		"model.ckpt.index": "x", "text.safetensors": "Entry not found", "short.bin": "ab",
-		"none": "",
-	} {
-		path := file(t, name, content)
-		_, _, err := openModel(path, 0, 0, 0)
-		if !says(err, path) || strings.Count(err.Error(), path) != 1 ||
-			strings.Contains(err.Error(), "header would have") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 }
 
 // TestShards takes a checkpoint in several files apart.
