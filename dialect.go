@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -397,10 +396,10 @@ type word struct {
 	exact     bool // a key is spelt so
 }
 
-// knownWords are the words by what is alike of all their spellings, and spoken finds one to which a
-// text gives a value, as YAML, TOML, Python and command lines do.
-var knownWords, spoken = func() (map[string]word, *regexp.Regexp) {
-	all, own := map[string]word{}, []string{}
+// knownWords are the words by what is alike of all their spellings, and ownWords the names of those
+// that nothing but the architecture of a model has.
+var knownWords, ownWords = func() (all map[string]word, own []string) {
+	all = map[string]word{}
 	for _, k := range keyTable {
 		names := strings.Fields(k.names)
 		for i, name := range append(names, strings.Fields(k.others)...) {
@@ -410,8 +409,7 @@ var knownWords, spoken = func() (map[string]word, *regexp.Regexp) {
 			}
 		}
 	}
-	either := "(" + strings.Join(own, "|") + ")"
-	return all, regexp.MustCompile("__" + either + "|" + either + `['"\\ ]*[:=>0-9]`)
+	return all, own
 }()
 
 // bare is a key as all spellings of it are alike: nHead, N_HEAD and n-head.
@@ -437,16 +435,23 @@ func lastPart(key string) string {
 	return key[strings.LastIndexAny(key, "./:")+1:]
 }
 
-// isOwn tells whether a key is one that nothing but the architecture of a model has.
-func isOwn(key string) bool {
-	w := wordOf(key)
-	return w.key != "" && w.key != "vocab_size"
-}
+func isOwn(key string) bool { return slices.Contains(ownWords, wordOf(key).name) }
 
-// wordIn is a word of the architecture that a text gives a value; "" if there is none.
+// wordIn finds a word of the architecture that a text gives a value, as YAML, TOML, Python and
+// command lines do; "" if there is none.
 func wordIn(text string) string {
-	return strings.Trim(spoken.FindString(strings.ReplaceAll(text, "-", "_")),
-		`_'"\ :=>0123456789`)
+	text = strings.ReplaceAll(text, "-", "_")
+	for _, word := range ownWords {
+		before, after, ok := strings.Cut(text, word)
+		for ; ok; before, after, ok = strings.Cut(after, word) {
+			value := strings.TrimLeft(after, `'"\ `)
+			if strings.HasSuffix(before, "__") ||
+				value != "" && strings.IndexByte(":=>0123456789", value[0]) >= 0 {
+				return word
+			}
+		}
+	}
+	return ""
 }
 
 // Where the outermost dict of a config.json and of a PyTorch file stands.

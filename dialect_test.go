@@ -227,7 +227,7 @@ func TestFacts(t *testing.T) {
 		{`[]`, "config.json: not a JSON object, {…}"},
 
 		{pyDict{"config": "model_type: gpt2\nn_head: 2\n"},
-			"its config is a text that speaks of model_type"},
+			"its config is a text that speaks of n_head"},
 		{pyDict{"a": pyDict{"b": "[model]\nn_layer = 2"}},
 			"its a.b is a text that speaks of n_layer"},
 		{pyDict{"c": "{'hidden_act': 'relu'}"}, "its c is a text that speaks of hidden_act"},
