@@ -132,6 +132,8 @@ func hubToken(env Env) (token, from string) {
 	return strings.TrimSpace(string(data)), from
 }
 
+// fetchPublished brings the weights of a published model, which need nothing else, and returns where
+// they are.
 func (d *Downloader) fetchPublished(repo Repository, dest string) string {
 	name := repo.name + ".safetensors"
 	if dest == "" {
@@ -212,7 +214,7 @@ func (f *repositoryFetch) bring(names ...string) (path string) {
 		file := hubFile{repo: f.repo.id, name: name,
 			revision: cmp.Or(f.commit, f.repo.revision, "main")}
 		err := caught(func() { file = f.announced(file) })
-		if failed, ok := errors.AsType[*failure](err); ok && failed.absent {
+		if refused, ok := errors.AsType[*failure](err); ok && refused.absent {
 			continue
 		}
 		if err == nil {

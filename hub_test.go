@@ -290,8 +290,9 @@ func (test fetchTest) inBubble(t *testing.T, quick bool, sum string) {
 		t.Errorf("requests: %s\n    want: %s", got, test.requests)
 	}
 	if test.err == "" {
-		if checkFetched(t, dest, err); path != dest || last != int64(len(testFile)) {
-			t.Errorf("%s; progress ended at %d", path, last)
+		checkFetched(t, dest, err)
+		if path != dest || last != int64(len(testFile)) || len(notes) == 0 {
+			t.Errorf("%s; progress ended at %d, notes %q", path, last, notes)
 		}
 		d.fetch("gpt2", "")
 		if again := dest + " is there, and its checksum is right"; !slices.Contains(notes, again) ||
@@ -744,6 +745,7 @@ func TestFetchHTTPS(t *testing.T) {
 	if checkFailed(t, err, "certificate", true); asked != 0 {
 		t.Error("the file is asked for all the same")
 	}
+	d = testDownloader(t, server.URL)
 	trusting := server.Client().Transport.(*http.Transport).TLSClientConfig
 	d.client.Transport.(*http.Transport).TLSClientConfig = trusting
 	if _, err := d.fetch("gpt2", ""); err != nil || asked != 1 {
