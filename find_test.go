@@ -170,6 +170,8 @@ func TestFindModel(t *testing.T) {
 		{"HF_HUB_CACHE before HF_HOME", "o/r", "HF_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
 			"a/models--o--r/snapshots/@1/W b/hub/models--o--r/snapshots/@1/W",
 			"o/r in a/models--o--r/snapshots/@1/W, %theirs"},
+		{"its older name", "o/r", "HUGGINGFACE_HUB_CACHE=ROOT/a HF_HOME=ROOT/b",
+			"a/models--o--r/snapshots/@1/W", "o/r in a/models--o--r/snapshots/@1/W, %theirs"},
 		{"HF_HOME with a ~", "o/r", "HF_HOME=~/b XDG_CACHE_HOME=ROOT/c",
 			"home/b/hub/models--o--r/snapshots/@1/W",
 			"o/r in home/b/hub/models--o--r/snapshots/@1/W, %theirs"},

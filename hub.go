@@ -132,8 +132,8 @@ func hubToken(env Env) (token, from string) {
 	return strings.TrimSpace(string(data)), from
 }
 
-// fetchPublished brings the weights of a published model, which need nothing else, and returns where
-// they are.
+// fetchPublished brings the weights of a published model, which need nothing else, and returns
+// where they are.
 func (d *Downloader) fetchPublished(repo Repository, dest string) string {
 	name := repo.name + ".safetensors"
 	if dest == "" {
