@@ -98,6 +98,19 @@ func TestReplaceFile(t *testing.T) {
 	}
 }
 
+// TestReplaceFileNoSpace runs out of space: that is what failed, also if the writer met it.
+func TestReplaceFileNoSpace(t *testing.T) {
+	path := filepath.Join(smallDisk(t), "x")
+	for length, size := range map[int]int64{1 << 16: 0, 1 << 20: 1_000_000} {
+		err := replaceFile(path, 0o644, size, writing(strings.Repeat("x", length)))
+		unit := map[int64]string{1_000_000: " (1.0 MB)"}[size]
+		wantWhole(t, "a full disk", err, "writing "+path+unit+": no space left on device")
+		if left := leftovers(path); len(left) > 0 || isFile(path) {
+			t.Errorf("left over: %q", left)
+		}
+	}
+}
+
 // TestReplaceFileKeepsMode replaces files that have a mode already.
 func TestReplaceFileKeepsMode(t *testing.T) {
 	if runtime.GOOS == "windows" {

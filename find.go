@@ -240,7 +240,7 @@ func findNamed(spec, origin string, env Env) (found Found, err error) {
 	path := filepath.Clean(spec)
 	repo, hubErr := parseRepository(spec)
 	info, err := os.Stat(path)
-	missing := errors.Is(err, fs.ErrNotExist) || err != nil && repo.name != ""
+	missing := errors.Is(err, fs.ErrNotExist)
 	if err == nil && info.IsDir() {
 		path, err = findInFolder(path)
 		// a folder may only happen to bear a model's name
