@@ -28,9 +28,7 @@ const (
 func parseJSON(data []byte) (object map[string]any, err error) {
 	defer catchFault(&err)
 	refusePointer(data)
-	if !utf8.Valid(data) {
-		fail("not UTF-8")
-	}
+	require(utf8.Valid(data), "not UTF-8")
 	if !json.Valid(data) {
 		at := int64(len(data))
 		err := json.Unmarshal(data, new(any))
@@ -40,9 +38,7 @@ func parseJSON(data []byte) (object map[string]any, err error) {
 		fail("not JSON, or cut short, at byte %d", at)
 	}
 	r := jsonReader{rest: string(data)}
-	if !r.skip('{') {
-		fail("not a JSON object, {…}")
-	}
+	require(r.skip('{'), "not a JSON object, {…}")
 	return r.object(1), nil
 }
 
@@ -238,17 +234,8 @@ func within(what string, f func()) {
 	}
 }
 
-// need is a value without which there is no going on.
-func need[T any](value T, err error) T {
-	if err != nil {
-		fail("%w", err)
-	}
-	return value
-}
-
 // refusePointer fails where Git LFS has left a pointer in place of a file.
 func refusePointer(data []byte) {
-	if bytes.HasPrefix(data, []byte("version https://git-lfs")) {
-		fail("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
-	}
+	require(!bytes.HasPrefix(data, []byte("version https://git-lfs")),
+		"a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
 }

@@ -412,12 +412,12 @@ func (s *vocabularySpec) readFile(folder, name string) []byte {
 		return nil
 	}
 	refusePointer(data)
-	return need(data, reason(err))
+	return get(data, reason(err))
 }
 
 func (s *vocabularySpec) readJSON(folder, name string) map[string]any {
 	if data := s.readFile(folder, name); data != nil {
-		return need(parseJSON(data))
+		return get(parseJSON(data))
 	}
 	return nil
 }
@@ -476,9 +476,8 @@ func (c *tokenizerConfig) understand() {
 	c.names = map[string]bool{}
 	for _, key := range []string{additional, "pad_token", "unk_token", "eos_token", "bos_token"} {
 		named := tokensNamed(key, c.said[key])
-		if key != additional && c.has(key) && len(named) != 1 {
-			fail("%s: neither text nor a token", key)
-		}
+		require(key == additional || !c.has(key) || len(named) == 1,
+			"%s: neither text nor a token", key)
 		for _, name := range named {
 			c.names[name] = true
 		}
@@ -488,9 +487,8 @@ func (c *tokenizerConfig) understand() {
 	c.added = nil
 	for key, a := range asMap(c.said[decoder], decoder, asAddedToken) {
 		id, err := strconv.Atoi(key)
-		if a.ID = id; err != nil {
-			fail("%s: %s is not a token id", decoder, quote(key))
-		}
+		require(err == nil, "%s: %s is not a token id", decoder, quote(key))
+		a.ID = id
 		c.added = append(c.added, a)
 	}
 }
@@ -554,9 +552,7 @@ func tokensNamed(key string, value any) (tokens []string) {
 // readVocabAndMerges reads the older form.
 func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 	s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt)
-	if len(s.Vocab) == 0 {
-		fail("it holds no tokens")
-	}
+	require(len(s.Vocab) > 0, "it holds no tokens")
 	s.Merges = parseMerges(string(s.readFile(c.folder, "merges.txt")))
 	s.PrefixSpace = c.is("add_prefix_space")
 	s.file = filepath.Join(c.folder, "tokenizer_config.json")
@@ -615,15 +611,12 @@ func (s *vocabularySpec) lookAround(c *tokenizerConfig) {
 // readCharacters reads nanoGPT's meta.pkl, a vocabulary of characters: a dict with a dict stoi from
 // each of them to its id.
 func (s *vocabularySpec) readCharacters(folder string) {
-	stoi, ok := need(parsePickle(s.readFile(folder, "meta.pkl")))["stoi"].(map[string]any)
-	if !ok {
-		fail("it has no dict stoi of characters and ids")
-	}
+	stoi, ok := get(parsePickle(s.readFile(folder, "meta.pkl")))["stoi"].(map[string]any)
+	require(ok, "it has no dict stoi of characters and ids")
 	for _, character := range sortedKeys(stoi) {
 		id, err := strconv.Atoi(fmt.Sprint(stoi[character]))
-		if err != nil || utf8.RuneCountInString(character) != 1 {
-			fail("its stoi is not of characters and ids: %s", quote(character))
-		}
+		require(err == nil && utf8.RuneCountInString(character) == 1,
+			"its stoi is not of characters and ids: %s", quote(character))
 		s.Added = append(s.Added, addedToken{ID: id, Content: character})
 	}
 	s.Base = characterBase
@@ -697,7 +690,7 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 			"than its post_processor, which counts in transformers: -tokenizer file, if it did " +
 			"for the model")
 	}
-	need(s, err)
+	try(err)
 }
 
 // differences tell what one reading of a file has that another has not.
@@ -743,9 +736,7 @@ func (s *vocabularySpec) readModel(t map[string]any) {
 	}
 	s.Vocab = asMap(m["vocab"], "vocab", asInt)
 	s.Merges = asList(m["merges"], "merges", asMerge)
-	if len(s.Vocab) == 0 {
-		fail("its model has no vocab of tokens and ids")
-	}
+	require(len(s.Vocab) > 0, "its model has no vocab of tokens and ids")
 	after := stages(t["post_processor"], "post_processor", "ByteLevel", "TemplateProcessing")
 	for _, p := range after {
 		if p["type"] != "ByteLevel" { // that one is about offsets alone
@@ -763,15 +754,13 @@ func (s *vocabularySpec) readRules(t map[string]any) {
 		"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
 	} {
 		unset := []any{nil, "", false, json.Number("0"), json.Number("0.0")}
-		if !slices.Contains(unset, m[key]) {
-			fail("its model has %s, as no byte-level BPE of GPT-2's kind has", key)
-		}
+		require(slices.Contains(unset, m[key]),
+			"its model has %s, as no byte-level BPE of GPT-2's kind has", key)
 	}
 	stages(t["normalizer"], "normalizer") // none
 	splits := stages(t["pre_tokenizer"], "pre_tokenizer", "ByteLevel")
-	if len(splits) != 1 || splits[0]["add_prefix_space"] == nil {
-		fail("its pre_tokenizer is not one ByteLevel with add_prefix_space")
-	}
+	require(len(splits) == 1 && splits[0]["add_prefix_space"] != nil,
+		"its pre_tokenizer is not one ByteLevel with add_prefix_space")
 	is := func(key string) bool { return as[bool](splits[0][key], key) }
 	s.PrefixSpace = is("add_prefix_space")
 	s.OneWord = splits[0]["use_regex"] != nil && !is("use_regex")
@@ -816,9 +805,7 @@ func before(stage map[string]any) (before []int) {
 				quote(name))
 		}
 	}
-	if texts != 1 {
-		fail("its post_processor does not keep texts as they are")
-	}
+	require(texts == 1, "its post_processor does not keep texts as they are")
 	return before
 }
 
@@ -934,9 +921,8 @@ func (v *vocabulary) build() {
 	}
 	v.oneWord = v.OneWord
 	for _, id := range v.Before {
-		if id < 0 || id >= v.rows {
-			fail("every text begins with token %d, but the model has %d", id, v.rows)
-		}
+		require(0 <= id && id < v.rows, "every text begins with token %d, but the model has %d", id,
+			v.rows)
 	}
 	for _, a := range added {
 		id, ok := v.Vocab[a.Content]
