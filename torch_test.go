@@ -245,6 +245,8 @@ func TestTorchViews(t *testing.T) {
 		{2, []int64{2, 3, 3, 1}, []byte{2, 3, 4, 5, 6, 7}},
 		{2, []int64{3, 2, 1, 3}, []byte{2, 5, 3, 6, 4, 7}},
 		{1, []int64{2, 2, 4, 2}, []byte{1, 3, 5, 7}},
+		{0, []int64{2, 2, 2, 2}, []byte{0, 2, 2, 4}},
+		{0, []int64{2, 3, 4, 1}, []byte{0, 1, 2, 4, 5, 6}},
 		{7, []int64{2, 2, 0, 0}, []byte{7, 7, 7, 7}},
 		// the stride of a dimension of 1 means nothing
 		{0, []int64{1, 8, 1 << 27, 1}, []byte{0, 1, 2, 3, 4, 5, 6, 7}},
@@ -281,11 +283,19 @@ func TestTorchViews(t *testing.T) {
 	}
 }
 
-// A tensor of one element that claims to be repeated a thousand million times costs nothing.
+// A tensor of one element that claims to be repeated a thousand million times costs nothing, and
+// several that are each smaller than the file are not larger than it together.
 func TestTorchRepeatedView(t *testing.T) {
-	tensor := pickledText("x") + pickledTensor("FloatStorage", "k", 1, 0, "\x85", 1e9, 0)
-	_, err := parseTensors([]byte(streamOf(tensor, "\x01"+strings.Repeat("\x00", 11))))
-	wantError(t, "a view", err, "the strided tensors together are larger than the file")
+	for length, n := range map[int64]int{1e9: 1, 100: 9} {
+		var tensors []string
+		for i := range n {
+			tensors = append(tensors, pickledText(fmt.Sprint(i))+
+				pickledTensor("FloatStorage", "k", 1, 0, "\x85", length, 0))
+		}
+		one := "\x01" + strings.Repeat("\x00", 11)
+		_, err := parseTensors([]byte(streamOf(strings.Join(tensors, "s"), one)))
+		wantError(t, "views", err, "the strided tensors together are larger than the file")
+	}
 }
 
 func TestIsTorch(t *testing.T) {
