@@ -338,3 +338,19 @@ func FuzzEncode(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkEncode encodes English, a language of long words, and one endless word.
+func BenchmarkEncode(b *testing.B) {
+	for _, c := range []struct{ name, text string }{
+		{"english", string(must(os.ReadFile("README.md")))},
+		{"chinese", strings.Repeat("我们今天在学校里学习了很多新的东西。", 1200)},
+		{"one word", strings.Repeat("internationalization", 3277)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(len(c.text)))
+			for range b.N {
+				gpt2BPE().encode(c.text)
+			}
+		})
+	}
+}

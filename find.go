@@ -41,8 +41,6 @@ func (r Repository) String() string {
 	return cmp.Or(r.name, strings.TrimSuffix(r.id+"@"+r.revision, "@"))
 }
 
-var hubName = regexp.MustCompile(`^\w[\w.+@-]{0,95}$`)
-
 // parseRepository reads the name of a published model, which with @REVISION is that of its
 // repository, or ORGANISATION/NAME[@REVISION]. The rules are the hub's, and keep a name inside its
 // folder of the cache. What ends as a file does is none.
@@ -62,7 +60,10 @@ func parseRepository(spec string) (_ Repository, err error) {
 			id = p.id
 		}
 	}
-	isName := func(s string) bool { return hubName.MatchString(s) && !strings.Contains(s, "..") }
+	isName := func(s string) bool {
+		ok, _ := regexp.MatchString(`^\w[\w.+@-]{0,95}$`, s)
+		return ok && !strings.Contains(s, "..")
+	}
 	organisation, name, _ := strings.Cut(id, "/")
 	page := strings.Split(spec+"////", "/") // https://HOST/ORGANISATION/NAME
 	const files = " .safetensors .bin .pt .pth .ckpt .json .gguf .h5 .git "

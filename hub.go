@@ -682,13 +682,12 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 	return f
 }
 
-// noneLeft finds in the hub's RateLimit when requests are counted anew, in seconds, where none is
-// left: "api";r=0;t=55. It comes with every answer, and may not be what a 429 is about.
-var noneLeft = regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,6})\b`)
-
-// retryAfter is how long a server wants to be left alone.
+// retryAfter is how long a server wants to be left alone. The hub's RateLimit tells when requests
+// are counted anew, in seconds, where none is left: "api";r=0;t=55. It comes with every answer, and
+// may not be what a 429 is about.
 func retryAfter(response *http.Response) time.Duration {
 	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+	noneLeft := regexp.MustCompile(`;\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d{1,6})\b`)
 	limit := noneLeft.FindStringSubmatch(response.Header.Get("RateLimit"))
 	if response.StatusCode == http.StatusTooManyRequests && limit != nil {
 		seconds, _ = strconv.Atoi(limit[1])

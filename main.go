@@ -195,8 +195,8 @@ func (p *program) newFlags() *flag.FlagSet {
 	f.StringVar(&p.json, "json", "", "write all as JSON to this `FILE`; - is standard output")
 	f.BoolVar(&p.numbers, "ids", false, "texts and answers are token ids")
 	f.BoolVar(&p.special, "special", false, "find special tokens, such as <|endoftext|>, in texts")
-	choice(&p.reading, "tokenizer", "where libraries differ in how they read a vocabulary: by its "+
-		"`file`, or by the class of its tokenizer", "", "file", "class")
+	choice(&p.reading, "tokenizer", "where libraries differ in `HOW` they read a vocabulary: "+
+		"file, as it says,\nor class, as the class of its tokenizer does", "", "file", "class")
 	f.IntVar(&p.study.top, "top", 20, "list `N` next tokens")
 	f.StringVar(&p.image, "o", "", "paint the heat map into this `FILE`, by default heatmap.png;\n"+
 		"fetch: keep the weights in this file or folder, by default in the user's cache")

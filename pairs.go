@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // This file runs a file of many pairs, a line of results for each, and takes means over those of
@@ -111,7 +112,7 @@ func (s *Pairs) answer(n int, line string) {
 func (s *Pairs) tell(where string, notes []string) {
 	var kinds []string // a pair counts once
 	for _, note := range notes {
-		kind := lastDetail.ReplaceAllString(detail.ReplaceAllString(note, "…"), "")
+		kind := kindOf()(note)
 		if !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 			s.kinds[kind]++
@@ -124,9 +125,15 @@ func (s *Pairs) tell(where string, notes []string) {
 
 const fewNotes = 3
 
-// What differs between notes of a kind: texts and numbers, and a clause that ends in one.
-var detail, lastDetail = regexp.MustCompile(`"(\\.|[^"\\])*"|-?[0-9][0-9.]*`),
-	regexp.MustCompile(`[:,][^:,]*…$`)
+// kindOf is what notes of a kind have in common: not texts and numbers, nor a clause that ends in
+// one.
+var kindOf = sync.OnceValue(func() func(note string) string {
+	detail := regexp.MustCompile(`"(\\.|[^"\\])*"|-?[0-9][0-9.]*`)
+	last := regexp.MustCompile(`[:,][^:,]*…$`)
+	return func(note string) string {
+		return last.ReplaceAllString(detail.ReplaceAllString(note, "…"), "")
+	}
+})
 
 // eachLine calls f for every line of the file of this name, without the line's end, until f fails.
 func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) error) error {
