@@ -225,9 +225,8 @@ func failUnknown(name string) {
 func stateDict(tree map[string]any) (state map[string]any, note string) {
 	const deepest = 3 // dicts within dicts
 	type place struct {
-		dict  map[string]any
-		key   string
-		depth int
+		dict map[string]any
+		path []string
 	}
 	var found []place // those of GPT-2s
 	var largest map[string]any
@@ -242,8 +241,9 @@ func stateDict(tree map[string]any) (state map[string]any, note string) {
 				isGPT2 = isGPT2 || strings.HasSuffix("."+key, "."+wteWeight)
 				tensors++
 			case map[string]any:
-				if p.depth < deepest {
-					places = append(places, place{value, key, p.depth + 1})
+				if len(p.path) < deepest {
+					path := append(slices.Clone(p.path), key)
+					places = append(places, place{value, path})
 				}
 			}
 		}
@@ -255,27 +255,29 @@ func stateDict(tree map[string]any) (state map[string]any, note string) {
 		}
 		whole = whole || p.dict["_modules"] != nil
 	}
-	// Of several, an average of the weights beside the model for one, the usual name decides.
-	for _, name := range []string{"", "model", "state_dict", "model_state_dict", "module"} {
-		for _, p := range found {
-			if p.key != name || p.depth > found[0].depth {
-				continue
+	// Of several, an average of the weights beside the model for one, the usual name decides, if it
+	// is that of one.
+	if len(found) > 1 {
+		for _, name := range []string{"", "model", "state_dict", "model_state_dict", "module"} {
+			so := slices.DeleteFunc(slices.Clone(found), func(p place) bool {
+				return len(p.path) > len(found[0].path) || name != last(p.path)
+			})
+			if len(so) == 1 {
+				found = so
+				break
 			}
-			for _, other := range found {
-				if other.key != name && other.depth == p.depth {
-					note = fmt.Sprintf("it holds several models, and %s is taken, not %s", name,
-						quote(other.key))
-				}
-			}
-			return p.dict, note
 		}
 	}
 	switch {
 	case len(found) > 1:
 		fail("it holds several models, %s and %s: save the state dict of one alone",
-			quote(found[0].key), quote(found[1].key))
+			quote(strings.Join(found[0].path, ".")), quote(strings.Join(found[1].path, ".")))
 	case len(found) == 1:
-		return found[0].dict, ""
+		if others := passedOver(tree, found[0].path); len(others) > 0 {
+			note = "not used, though it lies beside the model in the file: " +
+				strings.Join(others[:min(len(others), 3)], ", ")
+		}
+		return found[0].dict, note
 	case whole:
 		fail("it holds a model saved whole, which only its own program can open: save it again " +
 			"there, as torch.save(model.state_dict(), FILE)")
@@ -287,6 +289,47 @@ func stateDict(tree map[string]any) (state map[string]any, note string) {
 	}
 	return largest, ""
 }
+
+// passedOver names what lies beside the state dict at a path and may belong to the model: it holds
+// tensors of some dimensions, and not for the training's sake alone, or scales the logits.
+func passedOver(tree map[string]any, path []string) (names []string) {
+	const training = "opt sched scal rng random amp loss metric hist grad"
+	most := 1 << 16 // values looked at
+	var holds func(value any, depth int) bool
+	holds = func(value any, depth int) bool {
+		most--
+		switch v := value.(type) {
+		case *strided:
+			return len(v.shape) > 0
+		case map[string]any:
+			for key, inner := range v {
+				if most > 0 && depth < 8 && partOf(bare(key), training) == "" &&
+					holds(inner, depth+1) {
+					return true
+				}
+			}
+		case []any:
+			return most > 0 && depth < 8 && slices.ContainsFunc(v, func(inner any) bool {
+				return holds(inner, depth+1)
+			})
+		}
+		return false
+	}
+	for _, step := range path {
+		for _, key := range sortedKeys(tree) {
+			scales := partOf(bare(key), "logitscale logitbias temperature") != ""
+			if key != step && (scales ||
+				partOf(bare(key), training) == "" && holds(tree[key], 0)) {
+				names = append(names, quote(key))
+			}
+		}
+		tree, _ = tree[step].(map[string]any)
+	}
+	return names
+}
+
+// last is the last of a path's steps, "" of none.
+func last(path []string) string { return strings.Join(path[max(0, len(path)-1):], "") }
 
 // Facts is what is said about a model beside its tensors, by config.json's keys, and the first
 // reason why a model of which this is said cannot be computed.
@@ -566,12 +609,20 @@ func parted(key string) string {
 
 // Facts that no key has: how wide a head is, that something said of the heads is not understood,
 // and that a configuration is of a transformers that may not have heeded what it says of
-// attention's scale: torch's attention, which 4.44 to 4.57 use by default, was not told.
+// attention's scale: torch's attention, which 4.44 to 4.57 use by default, was not told; and what
+// is not known to leave the numbers as they are.
 const (
 	headWidth       = "d_head"
 	headsUnread     = "heads that are not understood"
 	scalingUnheeded = "scaling that may not have been heeded"
+	otherClass      = "a class that is not transformers' own"
+	notUnderstood   = "a key that is not understood"
 )
+
+// plainKeys are parts of the keys that GPT-2's configurations of 2019 have, without a model_type,
+// and nanoGPT's.
+const plainKeys = "summary output n_ctx initializer labels torchscript finetuning is_decoder " +
+	"bos_ eos_ label2id task_specific special bfloat dtype name version _bias_ _architecture"
 
 // noteHeads keeps a number that a key in any dict gives the heads: where nothing says how many
 // there are, their width does, if the model's is said beside it, and anything else forbids to
@@ -673,6 +724,23 @@ func (f *Facts) readConfig(said map[string]any, from string) {
 		if minor >= 44 {
 			facts.set(scalingUnheeded, true, from)
 		}
+		classes, _ := said["architectures"].([]any)
+		for _, class := range classes {
+			if name := fmt.Sprint(class); !strings.HasPrefix(name, "GPT2") {
+				facts.set(otherClass, true, from+" ("+shorten(name)+")")
+			}
+		}
+	} else if from == configJSON && model == nil && len(facts.said) > 0 {
+		for _, key := range sortedKeys(said) {
+			_, isDict := said[key].(map[string]any)
+			ruled := slices.ContainsFunc(keyRules, func(rule keyRule) bool {
+				return rule.parts != "_" && partOf(parted(key), rule.parts) != ""
+			})
+			if wordOf(key).key == "" && !ruled && !isDict &&
+				partOf(parted(key), plainKeys) == "" && fmt.Sprint(said[key]) != "false" {
+				facts.set(notUnderstood, true, shorten(key)+" in "+from)
+			}
+		}
 	}
 	if _, ok := facts.said["activation_function"]; !ok { // each trainer has its own
 		const tanh, exact = "gelu_new", "gelu"
@@ -696,9 +764,12 @@ func (f *Facts) readConfig(said map[string]any, from string) {
 // state dict.
 const off = `null false 0 0.0 "" "false" "0" {} [] {"version":1}`
 
+// keyRule is one of keyRules.
+type keyRule struct{ parts, plain, change string }
+
 // keyRules tell what another key means, by parts of its name between underscores: the first rule
 // that speaks of the value, as JSON, says whether the key leaves the numbers as they are. * is any.
-var keyRules = []struct{ parts, plain, change string }{
+var keyRules = []keyRule{
 	{"drop", "*", ""},
 	{"^_eps_$ ^_epsilon_$", "null 1e-5 1e-05 0.00001", "*"}, // perhaps of the layer norms
 	{"pre_ln pre_norm prenorm causal pos_emb positional", "", "false"},

@@ -119,6 +119,9 @@ func TestFacts(t *testing.T) {
 		{`{"auto_map": {"AutoTokenizer": "x.Y"}}`, ""},
 		{`{"model_type": "gpt2", "transformers_version": "4.57.6"}`,
 			"activation_function=gelu_new model_type=gpt2 " + scalingUnheeded + "=true"},
+		{`{"model_type": "gpt2", "architectures": ["MyGPT2"]}`,
+			otherClass + "=true activation_function=gelu_new model_type=gpt2"},
+		{`{"n_head": 2, "recurrence": 3, "warmup": 9}`, notUnderstood + "=true n_head=2"},
 		{`{"model_type": "gpt2", "transformers_version": "5.24.0"}`,
 			"activation_function=gelu_new model_type=gpt2"},
 
@@ -312,29 +315,35 @@ func FuzzParseConfig(f *testing.F) {
 }
 
 // aTensor stands for a tensor of a pickle.
-var aTensor = &strided{storage: &storage{}}
+var aTensor = &strided{storage: &storage{}, shape: []int{1}}
 
 // TestStateDict finds the state dict of a GPT-2 wherever training programs put it.
 func TestStateDict(t *testing.T) {
 	state := pyDict{"transformer.wte.weight": aTensor}
-	average := pyDict{"transformer.wte.weight": &strided{storage: &storage{}}}
+	average := pyDict{"transformer.wte.weight": &strided{storage: &storage{}, shape: []int{1}}}
 	other := pyDict{"step": aTensor, "other": aTensor}
 	module := objectOf("a.B", "_modules", pyDict{})
-	const passed = "it holds several models, and model is taken, not "
+	const passed = "not used, though it lies beside the model in the file: "
+	number := &strided{storage: &storage{}}
 	for _, c := range []struct {
 		object    pyDict
 		note, err string
 	}{
 		{state, "", ""},
-		{pyDict{"a": other, "best_val_loss": aTensor, "model": state}, "", ""},
-		{pyDict{"opt": other, "my net": state}, "", ""},
+		{pyDict{"a": other, "best_val_loss": aTensor, "model": state}, passed + `"a"`, ""},
+		{pyDict{"optimizer": other, "epoch": number, "my net": state}, "", ""},
+		{pyDict{"adapter": pyDict{"x": other}, "ema": pyDict{"shadow_params": []any{aTensor}},
+			"model": state}, passed + `"adapter", "ema"`, ""},
+		{pyDict{"logit_scale": number, "model": state}, passed + `"logit_scale"`, ""},
+		{pyDict{"best": pyDict{"state_dict": average}, "last": pyDict{"state_dict": state}}, "",
+			`several models, "best.state_dict" and "last.state_dict"`},
 		{pyDict{"x": pyDict{"y": pyDict{"z": state}}}, "", ""},
 		{pyDict{"ema": average, "model": state}, passed + `"ema"`, ""},
 		{pyDict{"model": state, "swa_model": average}, passed + `"swa_model"`, ""},
 		{pyDict{"x": pyDict{"y": pyDict{"z": pyDict{"a": state}}}}, "", "without tensors"},
 		{pyDict{"actor": state, "critic": average}, "", `several models, "actor" and "critic"`},
 		{pyDict{"ema": average, "trainer": pyDict{"model": state}}, "",
-			`several models, "ema" and "model"`},
+			`several models, "ema" and "trainer.model"`},
 		{pyDict{"a": int64(1)}, "", "it holds a dict without tensors"},
 		{pyDict{"module": nil, "ds_version": "0.14"}, "",
 			"a part of a DeepSpeed checkpoint: make one file of it with the zero_to_fp32.py"},

@@ -1,6 +1,9 @@
 package main
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // This file is GPT-2: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
 // Read Model for what there is, Batch for what goes through it, block for what happens, headOut for
@@ -503,6 +506,9 @@ func (m *Model) logits(y, x []float32, unembed Matrix) []float32 {
 	if !finite(y) {
 		fail("the logits hold a NaN or an infinity: the final layer norm or wte in %s is damaged",
 			m.source)
+	}
+	if !slices.ContainsFunc(y, func(v float32) bool { return v != 0 }) && len(y) > 0 {
+		fail("all logits are 0: %s was written without its numbers", m.source)
 	}
 	return y
 }

@@ -98,6 +98,14 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
 		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
 	}
+	files, _ := fs.Glob(os.DirFS(ck.folder), "*.*")
+	for _, name := range files {
+		isWeights := partOf(name+"$", ".safetensors$ .bin$ .pt$ .pth$ .ckpt$") != ""
+		if isWeights && name != filepath.Base(path) &&
+			partOf("_"+name, "model_1 model_2 _ema .ema _swa lm_head") != "" {
+			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s is not used", quote(name), path))
+		}
+	}
 	unread := []string{".hydra/config.yaml", "../hparams.yaml"}
 	for _, pattern := range strings.Fields(
 		"*.y*ml *.json *.toml *config*.py *args.txt configs/*.*") {
@@ -483,6 +491,14 @@ func (p *Parameters) settleVariant(facts Facts) {
 		p.notes = append(p.notes, by.from+" scales attention otherwise, which transformers 4.44 "+
 			"to 4.57 do not heed unless they are told to use eager attention: if the model was "+
 			"trained so, take that out there")
+	}
+	if by, ok := facts.said[otherClass]; ok {
+		p.notes = append(p.notes, by.from+" names a class that is not transformers' own: what "+
+			"that does otherwise than a GPT-2 is not computed")
+	}
+	if by, ok := facts.said[notUnderstood]; ok {
+		p.notes = append(p.notes, by.from+" is not understood: if it changes what a GPT-2 "+
+			"computes, the numbers are not the model's")
 	}
 	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
 	// matrix of its own and saves its masks, and only nanoGPT does without biases.
