@@ -298,20 +298,16 @@ func passedOver(tree map[string]any, path []string) (names []string) {
 	var holds func(value any, depth int) bool
 	holds = func(value any, depth int) bool {
 		most--
+		within := func(inner any) bool { return most > 0 && depth < 8 && holds(inner, depth+1) }
 		switch v := value.(type) {
 		case *strided:
 			return len(v.shape) > 0
 		case map[string]any:
-			for key, inner := range v {
-				if most > 0 && depth < 8 && partOf(bare(key), training) == "" &&
-					holds(inner, depth+1) {
-					return true
-				}
-			}
-		case []any:
-			return most > 0 && depth < 8 && slices.ContainsFunc(v, func(inner any) bool {
-				return holds(inner, depth+1)
+			return slices.ContainsFunc(sortedKeys(v), func(key string) bool {
+				return partOf(bare(key), training) == "" && within(v[key])
 			})
+		case []any:
+			return slices.ContainsFunc(v, within)
 		}
 		return false
 	}
