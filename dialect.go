@@ -768,7 +768,11 @@ type keyRule struct{ parts, plain, change string }
 var keyRules = []keyRule{
 	{"drop", "*", ""},
 	{"^_eps_$ ^_epsilon_$", "null 1e-5 1e-05 0.00001", "*"}, // perhaps of the layer norms
-	{"pre_ln pre_norm prenorm causal pos_emb positional", "", "false"},
+	{"residual_in_fp32 fp32_residual", "*", ""},
+	{"pre_ln pre_norm prenorm pre_layernorm layernorm_first norm_first normalize_before " +
+		"final_norm final_layernorm residual causal autoregressive unidirectional decoder_only " +
+		"use_mask pos_emb positional ^_scaled_$ ^_scale_attn_$ scale_qk use_gelu exact_gelu", "",
+		"false 0"},
 	{"_", off, ""},
 	// how training goes and classifiers choose, and how, not what, is computed
 	{"__ adam _summary_ flash reorder_and_upcast_attn output_attentions attn_implementation grad " +

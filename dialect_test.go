@@ -206,6 +206,8 @@ func TestFacts(t *testing.T) {
 		{`{"model_type": "llama", "num_attention_heads": 32}`, `model_type is "llama"`},
 		{`{"activation_function": "silu"}`, `activation_function is "silu" in config.json, and ` +
 			`only GPT-2's own, gelu_new, and gelu and relu can be computed`},
+		{`{"norm_first": false}`, "norm_first is false: a GPT-2 with that change"},
+		{`{"scaled": 0}`, "scaled is 0: a GPT-2 with that change"},
 		{`{"attn_mult": 8.0}`, "attn_mult is 8.0: a GPT-2 with that change"},
 		{`{"afn": "gelu"}`, "afn is"},
 		{`{"nonlinearity": "relu"}`, "nonlinearity is"},

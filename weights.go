@@ -95,14 +95,20 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		ck.config.fault = reason(err)
 	}
-	if isFile(filepath.Join(ck.folder, "adapter_config.json")) {
-		ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied")
+	for _, pattern := range []string{"adapter_config.json", "*/adapter_config.json"} {
+		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
+		for _, name := range names[:min(len(names), 1)] {
+			ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied ("+
+				quote(name)+")")
+		}
 	}
 	files, _ := fs.Glob(os.DirFS(ck.folder), "*.*")
 	for _, name := range files {
 		isWeights := partOf(name+"$", ".safetensors$ .bin$ .pt$ .pth$ .ckpt$") != ""
-		if isWeights && name != filepath.Base(path) &&
-			partOf("_"+name, "model_1 model_2 _ema .ema _swa lm_head") != "" {
+		isTraining := partOf("^"+name, "^optim ^sched ^scaler ^rng ^random ^training_args") != ""
+		known := hasUsualName(name) || isPart(name) || isTraining
+		if isWeights && name != filepath.Base(path) && !known && (hasUsualName(path) ||
+			partOf("_"+name, "_ema .ema _swa _head lora adapter") != "") {
 			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s is not used", quote(name), path))
 		}
 	}
@@ -509,8 +515,8 @@ func (p *Parameters) settleVariant(facts Facts) {
 		p.activation = activations[name]
 	case !p.turned:
 		if p.context != 1024 || p.vocab != 50257 || !openAIsWidth(p.width) {
-			p.notes = append(p.notes, "nothing says what its activation function and its scaling "+
-				"are: they are taken to be GPT-2's own")
+			p.notes = append(p.notes, "nothing says what its activation function, its epsilon "+
+				"and its scaling are: they are taken to be GPT-2's own")
 		}
 	case untied && p.biases && p.masks:
 		p.notes = append(p.notes, unsaid+"minGPT's (gelu_new)")
