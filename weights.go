@@ -114,7 +114,8 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	}
 	unread := []string{".hydra/config.yaml", "../hparams.yaml"}
 	for _, pattern := range strings.Fields(
-		"*.y*ml *.json *.toml *config*.py *args.txt configs/*.*") {
+		"*.y*ml *.toml *config*.json *config*.py *cfg.json *args.json *args.txt *param*.json " +
+			"configs/*.*") {
 		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
 		unread = append(unread, slices.DeleteFunc(names, func(name string) bool {
 			return partOf("^"+name, "^config.json vocab token .index.") != ""
