@@ -44,7 +44,7 @@ func TestFetchPlanted(t *testing.T) {
 		func(_, partial string) error { return os.Mkdir(partial, 0o755) },
 		func(_, partial string) error { return syscall.Mkfifo(partial, 0o644) },
 	} {
-		d := testDownloader(t, scripted(t, whole).URL)
+		d := testDownloader(t, scripted(t, whole).URL, "")
 		dest, victim := filepath.Join(t.TempDir(), "x"), file(t, "victim", "precious")
 		check(t, plant(victim, partialOf(dest)))
 		_, err := d.fetch("gpt2", dest)
@@ -68,9 +68,9 @@ func TestRefsPlanted(t *testing.T) {
 	} {
 		hub := newRepositoryHub(t, map[string]string{
 			"config.json": "{}", "model.safetensors": string(testFile)})
-		d := testDownloader(t, hub.URL)
+		d := testDownloader(t, hub.URL, "")
 		victim := folderOf(t, map[string]string{"notes": "precious"})
-		put(t, d.env.cache, map[string]string{
+		put(t, cacheFolder(), map[string]string{
 			planted: "-> " + strings.ReplaceAll(target, "VICTIM", victim)})
 		folder, err := d.fetch("o/r", "")
 		if there := inFolder(t, victim); len(there) != 1 || there["notes"] != "precious" {
@@ -78,7 +78,7 @@ func TestRefsPlanted(t *testing.T) {
 		}
 		if isLink := strings.HasSuffix(target, "notes"); (err == nil) != isLink {
 			t.Errorf("%s: %v", planted, err)
-		} else if found, _ := findHere(Repository{id: "o/r"}, d.env); isLink &&
+		} else if found, _ := findHere(Repository{id: "o/r"}); isLink &&
 			filepath.Dir(found.path) != folder {
 			t.Errorf("%s: found %+v", planted, found)
 		}
@@ -168,23 +168,22 @@ func TestSignalsChild(t *testing.T) {
 // TestPipes puts a pipe that nobody writes into in place of each small file and of the weights:
 // what is no file is no model, and the next place is looked at.
 func TestPipes(t *testing.T) {
-	const repo = "home/.cache/huggingface/hub/models--openai-community--gpt2/"
-	const weights = repo + "snapshots/" + commit + "/model.safetensors"
 	pipe := func(path string) {
 		check(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		check(t, syscall.Mkfifo(path, 0o644))
 	}
-	for _, name := range []string{
-		"cache/mechpatch/gpt2.safetensors", repo + "refs/main", weights,
-		"home/.cache/huggingface/token", "bin/gpt2.safetensors",
-	} {
-		d := testDownloader(t, scripted(t, whole).URL)
-		pipe(filepath.Join(filepath.Dir(d.env.home), filepath.FromSlash(name)))
-		if found := must(findModel("", d.env)); !found.download {
-			t.Errorf("%s: %+v", name, found)
+	for i := range 5 {
+		d := testDownloader(t, scripted(t, whole).URL, "")
+		repo := filepath.Join(hubCache(), hubFolder("openai-community/gpt2"))
+		weights := filepath.Join(repo, "snapshots", commit, "model.safetensors")
+		places := []string{cacheFile(), filepath.Join(repo, "refs", "main"), weights,
+			filepath.Join(hubHome(), "token"), "gpt2.safetensors"}
+		pipe(places[i])
+		if found := must(findModel("", false, nil)); !found.download {
+			t.Errorf("%s: %+v", places[i], found)
 		}
 		dest, err := d.fetch("gpt2", "")
-		if name == "cache/mechpatch/gpt2.safetensors" {
+		if i == 0 {
 			checkFailed(t, err, "gpt2.safetensors is not a regular file", false)
 		} else {
 			checkFetched(t, dest, err)

@@ -99,60 +99,57 @@ type Found struct {
 	named    bool // the user asked for this model: nothing else may stand in for it
 }
 
-// Env is what of the program's surroundings decides where weights are looked for. What the system
-// cannot tell is empty.
-type Env struct {
-	lookup  func(variable string) (value string, set bool)
-	home    string // the user's home folder
-	cache   string // the program's folder among the user's caches
-	exe     string // the program's own file, where links lead
-	offline bool   // -offline was given
-	// bundled finds the weights inside exe; nil for a program that carries none.
-	bundled func(exe string) (offset, length int64, err error)
+// ownFile is the program's own file, where links lead; "" if the system cannot tell.
+var ownFile = func() string {
+	exe, _ := os.Executable()
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	return exe
 }
 
-func systemEnv(offline bool) Env {
-	env := Env{lookup: os.LookupEnv, offline: offline}
-	env.home, _ = os.UserHomeDir()
-	if caches, err := os.UserCacheDir(); err == nil {
-		env.cache = filepath.Join(caches, "mechpatch")
+// cacheFolder is the program's folder among the user's caches; "" if the system names none.
+func cacheFolder() string {
+	caches, err := os.UserCacheDir()
+	if err != nil {
+		return ""
 	}
-	env.exe, _ = os.Executable()
-	if real, err := filepath.EvalSymlinks(env.exe); err == nil {
-		env.exe = real
-	}
-	return env
+	return filepath.Join(caches, "mechpatch")
 }
 
-// get is a variable's value, or what else counts where it is not set. A path that is set to nothing
-// is for huggingface_hub that of the working directory.
-func (env Env) get(name, otherwise string) string {
-	if value, set := env.lookup(name); set {
+// variable is an environment variable's value, or what else counts where it is not set. A path that
+// is set to nothing is for huggingface_hub that of the working directory.
+func variable(name, otherwise string) string {
+	if value, set := os.LookupEnv(name); set {
 		return value
 	}
 	return otherwise
 }
 
 // isTrue tells whether a variable has one of the values that count as true for huggingface_hub.
-func (env Env) isTrue(name string) bool {
-	return slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(env.get(name, "")))
+func isTrue(name string) bool {
+	return slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(os.Getenv(name)))
 }
 
-// offlineBy says what forbids the network, "" if nothing does. The variables are huggingface_hub's:
-// the second counts where the first says nothing.
-func (env Env) offlineBy() string {
-	if env.offline {
-		return "this run does not use the network" // by -offline, or a command that never does
-	}
+// offlineBy says what forbids the network, "" if nothing does; offline is the user's -offline, or a
+// command that never uses it. The variables are huggingface_hub's: the second counts where the
+// first says nothing.
+func offlineBy(offline bool) string {
 	name := "HF_HUB_OFFLINE"
-	if env.get(name, "") == "" {
+	if os.Getenv(name) == "" {
 		name = "TRANSFORMERS_OFFLINE"
 	}
-	if env.isTrue(name) {
-		return name + "=" + env.get(name, "") + " forbids the network"
+	switch {
+	case offline:
+		return "this run does not use the network"
+	case isTrue(name):
+		return name + "=" + os.Getenv(name) + " forbids the network"
 	}
 	return ""
 }
+
+// A bundleIn finds the weights inside the program's own file; nil is a program that carries none.
+type bundleIn func(exe string) (offset, length int64, err error)
 
 // findModel decides which model a run uses; spec is -model's value. The first hit wins:
 //
@@ -170,35 +167,110 @@ func (env Env) offlineBy() string {
 // before a model of the same name, but "circuit" is always the built-in one ("./circuit" is a
 // file). Whether the weights are sound is seen when they are read. A program that carries weights
 // and cannot read them, perhaps because its file may only be run, does not use others.
-func findModel(spec string, env Env) (Found, error) {
+func findModel(spec string, offline bool, bundled bundleIn) (found Found, err error) {
 	origin := "-model"
 	if spec == "" {
-		spec, origin = env.get("MECHPATCH_MODEL", ""), "$MECHPATCH_MODEL"
+		spec, origin = os.Getenv("MECHPATCH_MODEL"), "$MECHPATCH_MODEL"
 	}
-	if spec != "" {
-		found, err := findNamed(spec, origin, env)
-		if err != nil {
+	switch {
+	case spec != "":
+		if found, err = findNamed(spec, origin, offline); err != nil {
 			return Found{}, fmt.Errorf("%s %s: %w", origin, spec, err)
 		}
 		found.named = true
-		return found, nil
-	}
-	if env.bundled != nil {
-		offset, length, err := env.bundled(env.exe)
-		if err != nil {
+	case bundled != nil:
+		found = Found{path: ownFile(), how: "the program itself"}
+		if found.offset, found.length, err = bundled(found.path); err != nil {
 			return Found{}, fmt.Errorf("reading the weights that this program carries: %w; "+
 				"-model names others", err)
 		}
-		return Found{path: env.exe, how: "the program itself", offset: offset, length: length}, nil
-	}
-	found, _ := findHere(published[0], env)
-	if found.download && env.offlineBy() != "" {
-		return circuitFound("built in"), nil
+	default:
+		found, _ = findHere(published[0])
+		if found.download && offlineBy(offline) != "" {
+			found = circuitFound("built in")
+		}
 	}
 	return found, nil
 }
 
 func circuitFound(how string) Found { return Found{name: "circuit", circuit: true, how: how} }
+
+// findNamed finds a model that was asked for; origin is what asked. A folder's weights have their
+// usual names, or lie as in the Hugging Face cache, or are the one file there that could be some.
+func findNamed(spec, origin string, offline bool) (found Found, err error) {
+	defer catchFault(&err)
+	if spec == "circuit" {
+		return circuitFound(origin), nil
+	}
+	path := filepath.Clean(spec)
+	repo, hubErr := parseRepository(spec)
+	info, err := os.Stat(path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if folder := path; err == nil && info.IsDir() {
+		if path = weightsIn(folder); path == "" {
+			path = snapshotWeights(folder, Repository{})
+		}
+		if path == "" {
+			path, err = otherWeightsIn(folder)
+		}
+		// a folder may only happen to bear a model's name
+		missing = repo.name != "" && errors.Is(err, errNoWeights)
+	}
+	switch {
+	case err == nil:
+		return Found{name: nameOf(path), path: path, how: origin}, nil
+	case !missing:
+		return Found{}, reason(err)
+	case hubErr != nil:
+		fail("there is no such file or folder, and %w", hubErr)
+	}
+	found, why := findHere(repo)
+	if by := offlineBy(offline); found.download && by != "" {
+		_, out, _ := strings.Cut(repo.id, "/") // a folder
+		if repo.name != "" {
+			out = repo.name + ".safetensors"
+		}
+		fail("%w, and %s; on a connected one, \"mechpatch fetch -o %s %s\" makes a copy to carry "+
+			"over", why, by, out, repo)
+	}
+	return found, nil
+}
+
+// findHere looks for a model on this machine: a published one as a file, then any as a repository's
+// folder in a cache. Where there is none, it has to be downloaded, and err says why.
+func findHere(repo Repository) (found Found, err error) {
+	type place struct{ folder, name, how string }
+	var places []place
+	ours, ids := cacheFolder(), []string{repo.id}
+	if repo.name != "" {
+		file := repo.name + ".safetensors"
+		places = []place{
+			{".", file, "the working directory"},
+			{filepath.Dir(ownFile()), file, "the program's folder"},
+			{ours, file, ourCache},
+		}
+		ids = append(ids, path.Base(repo.id)) // as caches of before 2024 have it
+	}
+	for _, id := range ids {
+		places = append(places, place{ours, hubFolder(id), ourCache},
+			place{hubCache(), hubFolder(id), "the Hugging Face cache"})
+	}
+	why := errors.New("it is not on this machine")
+	for _, p := range places {
+		path := filepath.Join(p.folder, p.name)
+		err := caught(func() {
+			if !isFile(path) {
+				path = snapshotWeights(path, repo)
+			}
+		})
+		if err != nil {
+			why = err
+		} else if path != "" {
+			return Found{name: repo.String(), path: path, how: p.how, repo: repo}, nil
+		}
+	}
+	return Found{name: repo.String(), repo: repo, download: true, how: "a download"}, why
+}
 
 const ourCache = "the program's cache"
 
@@ -216,11 +288,8 @@ func (f Found) open(heads int) (*Model, error) {
 	// Nobody reads a file of weights for its checksum alone, but some say it: what the program has
 	// fetched was held to it, and the Hugging Face cache names files by it (and what those may be
 	// links to by another sum).
-	blob, err := os.Readlink(f.path)
-	if err != nil {
-		blob = f.path // no link
-	}
-	if sum := filepath.Base(blob); len(sum) == 64 && isHex(sum) {
+	blob, _ := os.Readlink(f.path)
+	if sum := filepath.Base(cmp.Or(blob, f.path)); len(sum) == 64 && isHex(sum) {
 		m.sum = sum
 	} else if info, err := os.Stat(f.path); f.how == ourCache && err == nil &&
 		info.Size() == f.repo.size {
@@ -230,54 +299,6 @@ func (f Found) open(heads int) (*Model, error) {
 		m.prepareAhead(touch)
 	}
 	return m, nil
-}
-
-// findNamed finds a model that was asked for; origin is what asked.
-func findNamed(spec, origin string, env Env) (found Found, err error) {
-	defer catchFault(&err)
-	if spec == "circuit" {
-		return circuitFound(origin), nil
-	}
-	path := filepath.Clean(spec)
-	repo, hubErr := parseRepository(spec)
-	info, err := os.Stat(path)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err == nil && info.IsDir() {
-		path, err = findInFolder(path)
-		// a folder may only happen to bear a model's name
-		missing = repo.name != "" && errors.Is(err, errNoWeights)
-	}
-	switch {
-	case err == nil:
-		return Found{name: nameOf(path), path: path, how: origin}, nil
-	case !missing:
-		return Found{}, reason(err)
-	case hubErr != nil:
-		fail("there is no such file or folder, and %w", hubErr)
-	}
-	here, why := findHere(repo, env)
-	if by := env.offlineBy(); here.download && by != "" {
-		_, out, _ := strings.Cut(repo.id, "/") // a folder
-		if repo.name != "" {
-			out = repo.name + ".safetensors"
-		}
-		fail("%w, and %s; on a connected one, \"mechpatch fetch -o %s %s\" makes a copy to carry "+
-			"over", why, by, out, repo)
-	}
-	return here, nil
-}
-
-// findInFolder finds the weights in a folder that the user named: under their usual names, in a
-// repository's folder of the Hugging Face cache, or the one file there that could be weights.
-func findInFolder(folder string) (path string, err error) {
-	defer catchFault(&err)
-	if path = weightsIn(folder); path == "" {
-		path = snapshotWeights(folder, Repository{})
-	}
-	if path == "" {
-		path, err = otherWeightsIn(folder)
-	}
-	return path, err
 }
 
 // weightsIn finds the weights in a folder under one of their usual names; "" is none.
@@ -305,45 +326,6 @@ func weightsIn(folder string) string {
 		return path
 	}
 	return ""
-}
-
-// findHere looks for a model on this machine: a published one as a file, then any as a repository's
-// folder in a cache. Where there is none, it has to be downloaded, and err says why.
-func findHere(repo Repository, env Env) (Found, error) {
-	type place struct{ folder, name, how string }
-	var places []place
-	ids := []string{repo.id}
-	if repo.name != "" {
-		file := repo.name + ".safetensors"
-		places = []place{
-			{".", file, "the working directory"},
-			{filepath.Dir(env.exe), file, "the program's folder"},
-			{env.cache, file, ourCache},
-		}
-		ids = append(ids, path.Base(repo.id)) // as caches of before 2024 have it
-	}
-	for _, id := range ids {
-		places = append(places, place{env.cache, hubFolder(id), ourCache},
-			place{hubCache(env), hubFolder(id), "the Hugging Face cache"})
-	}
-	why := errors.New("it is not on this machine")
-	for _, p := range places {
-		if p.folder == "" { // the system names none
-			continue
-		}
-		path := filepath.Join(p.folder, p.name)
-		err := caught(func() {
-			if !isFile(path) {
-				path = snapshotWeights(path, repo)
-			}
-		})
-		if err != nil {
-			why = err
-		} else if path != "" {
-			return Found{name: repo.String(), path: path, how: p.how, repo: repo}, nil
-		}
-	}
-	return Found{name: repo.String(), repo: repo, download: true, how: "a download"}, why
 }
 
 // hubFolder is what a repository's folder is called, in the Hugging Face cache and in ours.
@@ -407,21 +389,27 @@ func isHex(s string) bool {
 }
 
 // hubCache is the folder of the Hugging Face cache, by the rules of huggingface_hub.
-func hubCache(env Env) string {
-	home := filepath.Join(hubHome(env), "hub")
-	return env.expand(env.get("HF_HUB_CACHE", env.get("HUGGINGFACE_HUB_CACHE", home)))
+func hubCache() string {
+	home := filepath.Join(hubHome(), "hub")
+	return expand(variable("HF_HUB_CACHE", variable("HUGGINGFACE_HUB_CACHE", home)))
 }
 
-func hubHome(env Env) string {
-	caches := env.get("XDG_CACHE_HOME", filepath.Join(env.home, ".cache"))
-	return env.expand(env.get("HF_HOME", filepath.Join(caches, "huggingface")))
+func hubHome() string {
+	caches := variable("XDG_CACHE_HOME", filepath.Join(userHome(), ".cache"))
+	return expand(variable("HF_HOME", filepath.Join(caches, "huggingface")))
+}
+
+// userHome is the user's home folder; "" if the system names none.
+func userHome() string {
+	home, _ := os.UserHomeDir()
+	return home
 }
 
 // expand puts in a path's ~ and variables. A variable that is not set stays as it is.
-func (env Env) expand(path string) string {
+func expand(path string) string {
 	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || os.IsPathSeparator(rest[0])) {
-		path = env.home + rest
+		path = userHome() + rest
 	}
-	variable := func(name string) string { return env.get(name, "$"+name) }
-	return filepath.Clean(os.Expand(path, variable))
+	orItself := func(name string) string { return variable(name, "$"+name) }
+	return filepath.Clean(os.Expand(path, orItself))
 }

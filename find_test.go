@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +34,7 @@ func (f Found) shown(root string) string {
 }
 
 // A findCase is a search among files below a root that has the folders work (the working
-// directory), bin (the program's), home and cache. In all of it ROOT is the root, and the words of
+// directory), bin (the program's), and home. In all of it ROOT is the root, and the words of
 // findWords stand for longer ones.
 type findCase struct {
 	name      string
@@ -52,41 +51,31 @@ var findWords = []string{
 	"/W", "/model.safetensors", "%theirs", "the Hugging Face cache", "%ours", ourCache,
 }
 
-const everywhere = "work/gpt2.safetensors bin/gpt2.safetensors cache/mechpatch/gpt2.safetensors " +
+const everywhere = "work/gpt2.safetensors bin/gpt2.safetensors %cache/gpt2.safetensors " +
 	"%gpt2/snapshots/@1/W"
 
-func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, error)) {
-	root := t.TempDir()
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
-	}
-	words := strings.NewReplacer(append(findWords, "ROOT", root)...)
-	variables := strings.Fields(words.Replace(c.variables))
-	env := testEnv(t, variables...)
-	env.offline, env.bundled = slices.Contains(variables, "-offline"), bundled
-	env.home, env.cache = filepath.Join(root, "home"), filepath.Join(root, "cache", "mechpatch")
-	env.exe = filepath.Join(root, "bin", "mechpatch")
-	check(t, os.Mkdir(filepath.Join(root, "work"), 0o755))
-	t.Chdir(filepath.Join(root, "work"))
+func (c findCase) run(t *testing.T, bundled bundleIn) {
+	root := bareMachine(t, c.variables)
+	set(t, &ownFile, func() string { return filepath.Join(root, "bin", "mechpatch") })
+	cache := filepath.ToSlash(must(filepath.Rel(root, cacheFolder())))
+	words := strings.NewReplacer(append(findWords, "ROOT", root, "%cache", cache)...)
 	files := map[string]string{}
-	for file := range strings.SplitSeq(c.files, " ") {
-		path, content, _ := strings.Cut(words.Replace(file), "=")
+	for file := range strings.FieldsSeq(words.Replace(c.files)) {
+		path, content, _ := strings.Cut(file, "=")
 		if link, target, ok := strings.Cut(path, "->"); ok {
 			path, content = link, "-> "+target
 		}
 		files[path] = content
 	}
-	if delete(files, ""); len(files) > 0 {
-		put(t, root, files)
-	}
+	put(t, root, files)
 	// The file system's clock may stand still between two snapshots.
-	hub := filepath.Join(root, "home", ".cache", "huggingface", "hub")
-	folders, _ := filepath.Glob(filepath.Join(hub, "*", "snapshots", "*"))
+	folders, _ := filepath.Glob(filepath.Join(hubCache(), "*", "snapshots", "*"))
 	for i, folder := range folders {
 		os.Chtimes(folder, time.Time{}, time.Unix(int64(1e9+i), 0))
 	}
 
-	found, err := findModel(words.Replace(c.spec), env)
+	offline := strings.Contains(c.variables, "-offline")
+	found, err := findModel(words.Replace(c.spec), offline, bundled)
 	want := words.Replace(c.want)
 	if part, ok := strings.CutPrefix(want, "error: "); ok {
 		if !says(err, part) || found != (Found{}) {
@@ -97,7 +86,7 @@ func (c findCase) run(t *testing.T, bundled func(string) (int64, int64, error)) 
 	if got := found.shown(root); err != nil || got != want {
 		t.Errorf("%s, %v\nwant %s", got, err, want)
 	}
-	if named := c.spec+env.get("MECHPATCH_MODEL", "") != ""; found.named != named {
+	if named := c.spec+os.Getenv("MECHPATCH_MODEL") != ""; found.named != named {
 		t.Errorf("named is %v", found.named)
 	}
 }
@@ -126,12 +115,12 @@ func TestFindModel(t *testing.T) {
 		{"the other one", "", "HF_HUB_OFFLINE= TRANSFORMERS_OFFLINE=1", "", circuit},
 		{"all of the places", "", "", everywhere, atWork},
 		{"all but the working directory", "", "",
-			"work/gpt2.safetensors/a-folder bin/gpt2.safetensors cache/mechpatch/gpt2.safetensors",
+			"work/gpt2.safetensors/a-folder bin/gpt2.safetensors %cache/gpt2.safetensors",
 			"gpt2 in bin/gpt2.safetensors, the program's folder"},
-		{"both caches", "", "", "%gpt2/snapshots/@1/W cache/mechpatch/gpt2.safetensors",
-			"gpt2 in cache/mechpatch/gpt2.safetensors, %ours"},
+		{"both caches", "", "", "%gpt2/snapshots/@1/W %cache/gpt2.safetensors",
+			"gpt2 in %cache/gpt2.safetensors, %ours"},
 		{"a download that is under way", "", "",
-			"%gpt2/snapshots/@1/W cache/mechpatch/gpt2.safetensors.248dfc391186.partial", inHub},
+			"%gpt2/snapshots/@1/W %cache/gpt2.safetensors.248dfc391186.partial", inHub},
 		{"an old tool's cache", "", "HF_HUB_CACHE=ROOT/a", "a/models--gpt2/snapshots/@1/W",
 			"gpt2 in a/models--gpt2/snapshots/@1/W, %theirs"},
 
@@ -225,9 +214,9 @@ func TestFindModel(t *testing.T) {
 		{"a repository to be fetched", "o/r@v1", "", "", "download of o/r@v1"},
 		{"a repository that may not be fetched", "o/r@v1", "-offline", "",
 			`error: on a connected one, "mechpatch fetch -o r o/r@v1" makes a copy`},
-		{"both caches of a repository", "o/r", "", "cache/mechpatch/models--o--r/snapshots/@2/W " +
-			"cache/mechpatch/models--o--r/refs/main=@2 %o/r/snapshots/@1/W",
-			"o/r in cache/mechpatch/models--o--r/snapshots/@2/W, %ours"},
+		{"both caches of a repository", "o/r", "", "%cache/models--o--r/snapshots/@2/W " +
+			"%cache/models--o--r/refs/main=@2 %o/r/snapshots/@1/W",
+			"o/r in %cache/models--o--r/snapshots/@2/W, %ours"},
 		{"a commit", "o/r@@2", "", "%o/r/snapshots/@1/W %o/r/snapshots/@2/W %o/r/refs/main=@1",
 			"o/r@@2 in %o/r/snapshots/@2/W, %theirs"},
 		{"a branch", "o/r@a/b", "", "%o/r/snapshots/@1/W %o/r/snapshots/@2/W %o/r/refs/a/b=@2",
@@ -288,7 +277,7 @@ func TestSumOfBlob(t *testing.T) {
 		"models--o--r/blobs/" + sum: "-> ../../blobs/63/" + other,
 		"models--o--r/snapshots/" + commit + "/model.safetensors": "-> ../../blobs/" + sum,
 	})
-	found, err := findModel(filepath.Join(root, "models--o--r"), testEnv(t))
+	found, err := findModel(filepath.Join(root, "models--o--r"), true, nil)
 	check(t, err)
 	if m := must(found.open(1)); m.sum != sum {
 		t.Errorf("the sum is %q", m.sum)
@@ -298,11 +287,10 @@ func TestSumOfBlob(t *testing.T) {
 // TestFindModelAlone finds nothing where the system knows no folders at all, and does not look into
 // the root of the file system.
 func TestFindModelAlone(t *testing.T) {
-	nothing := func(string) (string, bool) { return "", false }
-	env := Env{lookup: nothing}
-	t.Chdir(t.TempDir())
+	bareMachine(t, "HOME= USERPROFILE= LocalAppData=")
+	set(t, &ownFile, func() string { return "" })
 	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
-		if found := must(findModel(spec, env)); found.shown("") != "download of "+want {
+		if found := must(findModel(spec, false, nil)); found.shown("") != "download of "+want {
 			t.Errorf("%+v", found)
 		}
 	}
@@ -316,7 +304,7 @@ func TestFindUnreadable(t *testing.T) {
 	put(t, root, map[string]string{"locked/model.safetensors": "x"})
 	os.Chmod(filepath.Join(root, "locked"), 0)
 	defer os.Chmod(filepath.Join(root, "locked"), 0o755)
-	_, err := findModel(filepath.Join(root, "locked", "model.safetensors"), testEnv(t))
+	_, err := findModel(filepath.Join(root, "locked", "model.safetensors"), true, nil)
 	wantError(t, "locked", err, "permission denied")
 }
 
@@ -341,9 +329,10 @@ func TestParseRepository(t *testing.T) {
 
 // TestExpand puts in a path what Python's expanduser and expandvars do.
 func TestExpand(t *testing.T) {
-	env := testEnv(t, "A=/alpha", "B_1=beta")
-	holds(t, env.expand, map[string]string{
-		"~": env.home, "~/x": env.home + "/x", "x/~": "x/~", "~u/x": "~u/x",
+	bareMachine(t, "A=/alpha B_1=beta")
+	home := userHome()
+	holds(t, expand, map[string]string{
+		"~": home, "~/x": home + "/x", "x/~": "x/~", "~u/x": "~u/x",
 		"$A/x$B_1": "/alpha/xbeta", "${A}b": "/alphab", "$C/x": "$C/x", "/$Ax": "/$Ax", "": ".",
 	})
 }

@@ -99,39 +99,41 @@ func decodeJSON(t testing.TB, data string, into any) {
 	}
 }
 
-// bareMachine makes the test run on a machine without weights and, but for the hub at this address,
-// without a network.
-func bareMachine(t *testing.T, hub string) {
+// bareMachine makes the test run on a machine without weights, and without a network but for what
+// these variables tell, NAME=VALUE with blanks between. It has the folders home and work below
+// root, which ROOT stands for.
+func bareMachine(t testing.TB, variables string) (root string) {
 	t.Helper()
-	for _, name := range []string{
-		"MECHPATCH_MODEL", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE",
-		"TRANSFORMERS_OFFLINE", "HF_TOKEN",
-	} {
-		t.Setenv(name, "")
-	}
-	for _, name := range []string{"HOME", "USERPROFILE", "XDG_CACHE_HOME", "LocalAppData"} {
-		t.Setenv(name, looseFolder(t))
-	}
-	t.Setenv("HF_ENDPOINT", hub)
 	elsewhere(t)
+	root = filepath.Dir(must(os.Getwd()))
+	for _, name := range strings.Fields("MECHPATCH_MODEL XDG_CACHE_HOME HF_HOME HF_HUB_CACHE " +
+		"HUGGINGFACE_HUB_CACHE HF_ENDPOINT HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_TOKEN " +
+		"HUGGING_FACE_HUB_TOKEN HF_TOKEN_PATH HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+		t.Setenv(name, "") // which it is again when the test has ended
+		os.Unsetenv(name)
+	}
+	for _, name := range []string{"HOME", "USERPROFILE", "LocalAppData"} {
+		t.Setenv(name, filepath.Join(root, "home"))
+	}
+	for v := range strings.SplitSeq(variables, " ") {
+		if name, value, ok := strings.Cut(v, "="); ok {
+			t.Setenv(name, strings.ReplaceAll(value, "ROOT", root))
+		}
+	}
+	return root
 }
 
 // elsewhere makes an empty folder the working directory of the test.
-func elsewhere(t *testing.T) {
+func elsewhere(t testing.TB) {
 	t.Helper()
-	back, err := os.Getwd()
-	if err == nil {
-		err = os.Chdir(looseFolder(t))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Chdir(back) })
+	work := filepath.Join(looseFolder(t), "work")
+	check(t, os.Mkdir(work, 0o755))
+	t.Chdir(work)
 }
 
 // looseFolder is a temporary folder of which the files that the program still has mapped may be
 // left: Windows keeps those.
-func looseFolder(t *testing.T) string {
+func looseFolder(t testing.TB) string {
 	t.Helper()
 	folder := must(os.MkdirTemp("", "mechpatch-test"))
 	t.Cleanup(func() { os.RemoveAll(folder) })

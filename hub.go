@@ -30,9 +30,9 @@ import (
 
 // Downloader fetches models from the hub, or from a mirror that answers as the hub does.
 type Downloader struct {
-	env    Env
-	client *http.Client
-	hub    *url.URL
+	offline bool
+	client  *http.Client
+	hub     *url.URL
 
 	token, tokenFrom string // the user's, and where it is from
 
@@ -52,15 +52,15 @@ const (
 	start = 8 * time.Second
 )
 
-// newDownloader returns a Downloader that works in the surroundings of env, with the proxies that
-// HTTPS_PROXY, HTTP_PROXY and NO_PROXY name.
-func newDownloader(env Env, quick bool) *Downloader {
+// newDownloader returns a Downloader that uses the proxies that HTTPS_PROXY, HTTP_PROXY and
+// NO_PROXY name.
+func newDownloader(offline, quick bool) *Downloader {
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DisableCompression: true, Protocols: &http.Protocols{},
 	}
 	transport.Protocols.SetHTTP1(true) // a broken HTTP/2 connection would be used again
 	return &Downloader{
-		env: env, quick: quick,
+		offline: offline, quick: quick,
 		client:   &http.Client{Transport: transport, CheckRedirect: checkRedirect},
 		progress: func(int64, int64) {}, note: func(string) {},
 	}
@@ -81,7 +81,7 @@ func (d *Downloader) fetch(name, dest string) (path string, err error) {
 		repo := get(parseRepository(name))
 		d.goOnline()
 		switch {
-		case dest == "" && d.env.cache == "":
+		case dest == "" && cacheFolder() == "":
 			fail("this system names no cache folder; \"mechpatch fetch -o FILE\" puts the file " +
 				"elsewhere")
 		case repo.name != "":
@@ -99,15 +99,15 @@ func (d *Downloader) fetch(name, dest string) (path string, err error) {
 // goOnline finds out the hub's address, $HF_ENDPOINT or the hub itself, and whether the network may
 // be used and the user's token can be sent.
 func (d *Downloader) goOnline() {
-	if by := d.env.offlineBy(); by != "" {
+	if by := offlineBy(d.offline); by != "" {
 		fail("%s", by)
 	}
-	d.token, d.tokenFrom = hubToken(d.env)
+	d.token, d.tokenFrom = hubToken()
 	if strings.ContainsFunc(d.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		try(failed(false, "the token in %s holds a space, a line break or another character that "+
 			"no token has", d.tokenFrom))
 	}
-	hub, err := url.Parse(cmp.Or(d.env.get("HF_ENDPOINT", ""), "https://huggingface.co"))
+	hub, err := url.Parse(cmp.Or(os.Getenv("HF_ENDPOINT"), "https://huggingface.co"))
 	if err != nil || hub.Scheme != "https" && hub.Scheme != "http" || hub.Host == "" {
 		fail("HF_ENDPOINT is not an address such as https://huggingface.co")
 	}
@@ -116,18 +116,18 @@ func (d *Downloader) goOnline() {
 
 // hubToken is the user's token and where it is from, by the rules of huggingface_hub: HF_TOKEN,
 // else the file that "hf auth login" writes. White space around it is no part of it.
-func hubToken(env Env) (token, from string) {
-	if env.isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
+func hubToken() (token, from string) {
+	if isTrue("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
 		return "", ""
 	}
 	from = "HF_TOKEN"
-	if env.get(from, "") == "" {
+	if os.Getenv(from) == "" {
 		from = "HUGGING_FACE_HUB_TOKEN"
 	}
-	if token = strings.TrimSpace(env.get(from, "")); token != "" {
+	if token = strings.TrimSpace(os.Getenv(from)); token != "" {
 		return token, from
 	}
-	from = env.expand(env.get("HF_TOKEN_PATH", filepath.Join(hubHome(env), "token")))
+	from = expand(variable("HF_TOKEN_PATH", filepath.Join(hubHome(), "token")))
 	data, _ := readBounded(from, 1<<16)
 	return strings.TrimSpace(string(data)), from
 }
@@ -137,8 +137,8 @@ func hubToken(env Env) (token, from string) {
 func (d *Downloader) fetchPublished(repo Repository, dest string) string {
 	name := repo.name + ".safetensors"
 	if dest == "" {
-		tryWriting(d.env.cache, os.MkdirAll(d.env.cache, 0o755))
-		dest = filepath.Join(d.env.cache, name)
+		tryWriting(cacheFolder(), os.MkdirAll(cacheFolder(), 0o755))
+		dest = filepath.Join(cacheFolder(), name)
 	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
 		dest = filepath.Join(dest, name)
 	} else if end, err := throughLinks(dest); err == nil {
@@ -253,7 +253,7 @@ func (f *repositoryFetch) settle(commit string) {
 		fail("%s does not name the commit (in X-Repo-Commit), so that the files might not belong "+
 			"together", f.hub.Host)
 	}
-	cache, inside := f.env.cache, path.Join(hubFolder(f.repo.id), "snapshots", commit)
+	cache, inside := cacheFolder(), path.Join(hubFolder(f.repo.id), "snapshots", commit)
 	if f.folder != "" {
 		tryWriting(f.folder, os.MkdirAll(f.folder, 0o755))
 		return
@@ -268,7 +268,7 @@ func (f *repositoryFetch) settle(commit string) {
 func (f *repositoryFetch) remember(revision string) {
 	ref := path.Join(hubFolder(f.repo.id), "refs", revision)
 	f.cache.Remove(ref + ".new")
-	folder := filepath.Join(f.env.cache, path.Dir(ref))
+	folder := filepath.Join(cacheFolder(), path.Dir(ref))
 	tryWriting(folder, f.cache.MkdirAll(path.Dir(ref), 0o755))
 	tryWriting(folder, f.cache.WriteFile(ref+".new", []byte(f.commit), 0o644))
 	tryWriting(folder, f.cache.Rename(ref+".new", ref))
@@ -382,7 +382,7 @@ func (part *partialFile) begin(dest string) {
 	if part.quick {
 		more += "; -model circuit does without it"
 	}
-	cache := filepath.Join(hubCache(part.env), hubFolder(part.repo))
+	cache := filepath.Join(hubCache(), hubFolder(part.repo))
 	cached := filepath.Join(cache, "blobs", part.sum)
 	if !isFile(cached) {
 		cached = filepath.Join(cache, "snapshots", part.revision, part.name)
@@ -668,7 +668,7 @@ func (d *Downloader) refusal(response *http.Response) *failure {
 	}[response.Header.Get("X-Error-Code")]
 	absent := advice == "" && code == http.StatusNotFound
 	switch {
-	case absent && d.env.get("HF_ENDPOINT", "") != "":
+	case absent && os.Getenv("HF_ENDPOINT") != "":
 		advice = ": the file is not there; is HF_ENDPOINT right?"
 	case absent:
 		advice = ": the file is not there"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -22,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,63 +44,73 @@ func testModel() Repository {
 	}
 }
 
-// An answer is how a server replies to a request, and a script is its answers one after the other,
-// the last one again and again.
-type (
-	answer func(w http.ResponseWriter, r *http.Request)
-	script []answer
-)
+// A reply is how a server answers: with content, or the range of it that is asked for. Where it has
+// a code, that and the content are sent as they are, and only the header tells a length.
+type reply struct {
+	content []byte
+	code    int
+	header  string // NAME: VALUE, one a line
 
-// serve is a file, or the range of it that is asked for.
-func serve(data []byte) answer {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
-	}
+	pieces int                   // so many pieces of the content come first,
+	size   int64                 // each of so many bytes,
+	pause  time.Duration         // with a pause behind it;
+	end    func(r *http.Request) // then this happens, and the rest comes
 }
 
-var whole = serve(testFile)
-
-// cut breaks the connection off after n bytes of another answer.
-func cut(n int, a answer) answer {
-	return func(w http.ResponseWriter, r *http.Request) {
-		full := httptest.NewRecorder()
-		a(full, r)
-		maps.Copy(w.Header(), full.Header())
-		w.WriteHeader(full.Code)
-		w.Write(full.Body.Bytes()[:n])
-		w.(http.Flusher).Flush()
-		panic(http.ErrAbortHandler)
+func (a reply) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for line := range strings.Lines(a.header) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		w.Header().Set(name, value)
 	}
+	body, content := paced{w, r, a}, bytes.NewReader(a.content)
+	if a.code == 0 {
+		http.ServeContent(body, r, "", time.Time{}, content)
+		return
+	}
+	w.WriteHeader(a.code)
+	w.(http.Flusher).Flush()
+	body.ReadFrom(content)
 }
 
-// rangeCut is n bytes from first on, whatever range is asked for; header is the Content-Range.
-func rangeCut(header string, first, n int) answer {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Range", header)
-		w.WriteHeader(http.StatusPartialContent)
-		w.Write(testFile[first : first+n])
-	}
+// paced is what a reply writes its content to.
+type paced struct {
+	http.ResponseWriter
+	request *http.Request
+	reply
 }
 
-// status is an answer without the file. Its headers are given as NAME: VALUE.
-func status(code int, headers ...string) answer {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		for _, h := range headers {
-			name, value, _ := strings.Cut(h, ": ")
-			w.Header().Set(name, value)
+func (w paced) ReadFrom(content io.Reader) (int64, error) {
+	for range w.pieces {
+		if n, _ := io.CopyN(w.ResponseWriter, content, w.size); n < w.size {
+			return 0, nil
 		}
-		w.WriteHeader(code)
+		w.ResponseWriter.(http.Flusher).Flush()
+		time.Sleep(w.pause)
 	}
+	if w.end != nil {
+		w.end(w.request)
+	}
+	return io.Copy(w.ResponseWriter, content)
 }
 
-// unsized is data without a Content-Length, and whole though a range is asked for.
-func unsized(kind string, data []byte) answer {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", kind)
-		w.(http.Flusher).Flush()
-		w.Write(data)
-	}
+// script is the replies of a server one after the other, the last one again and again.
+type script []http.Handler
+
+var whole = reply{content: testFile}
+
+// cut breaks the connection off after n bytes of the file.
+func cut(n int64) reply {
+	return reply{content: testFile, pieces: 1, size: n, end: breakOff}
+}
+
+func breakOff(*http.Request) { panic(http.ErrAbortHandler) }
+
+func hang(r *http.Request) { <-r.Context().Done() }
+
+// linked is what the hub says of a large file: its bytes are elsewhere.
+func linked(content []byte, more string) reply {
+	return reply{code: 302, header: fmt.Sprintf("X-Linked-Etag: \"%x\"\nX-Linked-Size: %d\n%s",
+		sha256.Sum256(content), len(content), more)}
 }
 
 // inBubble runs a test in a time and on a network of its own. Where everybody waits, time passes at
@@ -148,8 +156,7 @@ type testHub struct {
 	seen []string
 }
 
-// scripted is a server with a script.
-func scripted(t testing.TB, answers ...answer) *testHub {
+func scripted(t testing.TB, answers ...http.Handler) *testHub {
 	hub := &testHub{URL: fmt.Sprint("http://hub:", len(network))}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hub.mu.Lock()
@@ -157,7 +164,7 @@ func scripted(t testing.TB, answers ...answer) *testHub {
 		from := strings.Trim(r.Header.Get("Range"), "bytes=-")
 		hub.seen = append(hub.seen, strings.TrimSpace(r.Method+" "+from))
 		hub.mu.Unlock()
-		answers[min(n, len(answers)-1)](w, r)
+		answers[min(n, len(answers)-1)].ServeHTTP(w, r)
 	})
 	if network != nil {
 		network[hub.URL[len("http://"):]] = handler
@@ -175,31 +182,10 @@ func (hub *testHub) requests() string {
 	return strings.Join(hub.seen, ", ")
 }
 
-// testEnv is an Env with folders of its own and these variables, given as NAME=VALUE.
-func testEnv(t testing.TB, variables ...string) Env {
-	root := t.TempDir()
-	env := Env{
-		home:  filepath.Join(root, "home"),
-		cache: filepath.Join(root, "cache", "mechpatch"),
-		exe:   filepath.Join(root, "bin", "mechpatch"),
-	}
-	for _, folder := range []string{env.home, env.cache, filepath.Dir(env.exe)} {
-		check(t, os.MkdirAll(folder, 0o755))
-	}
-	env.lookup = func(name string) (string, bool) {
-		for _, v := range variables {
-			if value, ok := strings.CutPrefix(v, name+"="); ok {
-				return value, true
-			}
-		}
-		return "", false
-	}
-	return env
-}
-
-// testDownloader fetches testModel from the server at address.
-func testDownloader(t testing.TB, address string, variables ...string) *Downloader {
-	d := newDownloader(testEnv(t, append(variables, "HF_ENDPOINT="+address)...), false)
+// testDownloader fetches testModel from the server at address, on a machine with these variables.
+func testDownloader(t testing.TB, address, variables string) *Downloader {
+	bareMachine(t, "HF_ENDPOINT="+address+" "+variables)
+	d := newDownloader(false, false)
 	if network != nil {
 		d.client.Transport.(*http.Transport).DialContext = dial
 	}
@@ -214,7 +200,7 @@ func leftovers(dest string) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == dest })
 }
 
-func cacheFile(env Env) string { return filepath.Join(env.cache, "gpt2.safetensors") }
+func cacheFile() string { return filepath.Join(cacheFolder(), "gpt2.safetensors") }
 
 func partialOf(dest string) string { return dest + "." + testModel().sum[:16] + ".partial" }
 
@@ -238,34 +224,29 @@ func checkFailed(t *testing.T, err error, want string, noStart bool) {
 	}
 }
 
-// fetchTest is a fetch of testFile.
+// A fetchTest is a fetch of testFile into the cache.
 type fetchTest struct {
-	name     string
+	name     string // a plain run has the circuit to fall back on
 	script   script // none: nobody listens
 	before   []byte // of the partial file
-	requests string // what the server is asked
+	requests string // what the server is asked; from HEAD on where the sum is not known
 	kept     int    // bytes of the partial file that are left after a failure
 	err      string // "" for success
 }
 
 const wrongSum, tooLong = "wrong checksum", "wrong size: more arrives than the 700001 bytes"
 
-// run fetches in a bubble; quick is a plain run's way, and sum what is known of the file.
-func (test fetchTest) run(t *testing.T, quick bool, sum string) {
-	t.Run(test.name, func(t *testing.T) {
-		inBubble(t, func(t *testing.T) { test.inBubble(t, quick, sum) })
-	})
-}
-
-func (test fetchTest) inBubble(t *testing.T, quick bool, sum string) {
-	hub, address := &testHub{}, "http://127.0.0.1:9"
-	if test.script != nil {
-		hub = scripted(t, test.script...)
-		address = hub.URL
+func (test fetchTest) run(t *testing.T) {
+	hub := scripted(t, test.script...)
+	if test.script == nil {
+		clear(network)
 	}
-	d := testDownloader(t, address)
-	d.quick, published[0].sum = quick, sum
-	dest := cacheFile(d.env)
+	d := testDownloader(t, hub.URL, "")
+	d.quick = strings.HasPrefix(test.name, "plain run")
+	if strings.HasPrefix(test.requests, "HEAD") {
+		published[0].sum = ""
+	}
+	dest := cacheFile()
 	if test.before != nil {
 		write(t, partialOf(dest), test.before)
 	}
@@ -281,13 +262,10 @@ func (test fetchTest) inBubble(t *testing.T, quick bool, sum string) {
 
 	path, err := d.fetch("gpt2", "")
 	for _, note := range notes {
-		if !strings.HasPrefix(note, "model.safetensors, 700.0 kB, from "+address+
+		if !strings.HasPrefix(note, "model.safetensors, 700.0 kB, from "+hub.URL+
 			"/openai-community/gpt2 into "+dest) && !strings.Contains(note, "; trying again in ") {
 			t.Errorf("it says %s", note)
 		}
-	}
-	if got := hub.requests(); got != test.requests {
-		t.Errorf("requests: %s\n    want: %s", got, test.requests)
 	}
 	if test.err == "" {
 		checkFetched(t, dest, err)
@@ -295,21 +273,23 @@ func (test fetchTest) inBubble(t *testing.T, quick bool, sum string) {
 			t.Errorf("%s; progress ended at %d, notes %q", path, last, notes)
 		}
 		d.fetch("gpt2", "")
-		if again := dest + " is there, and its checksum is right"; !slices.Contains(notes, again) ||
-			hub.requests() != test.requests && sum != "" {
-			t.Errorf("another fetch: %q, %s", notes, hub.requests())
+		if again := dest + " is there, and its checksum is right"; !slices.Contains(notes, again) {
+			t.Errorf("another fetch: %q", notes)
 		}
-		return
+	} else {
+		begun := test.kept >= worth || test.err == tooLong || strings.HasPrefix(test.err, wrongSum)
+		checkFailed(t, err, test.err, !begun)
+		wantError(t, "what failed", err, "fetching gpt2: ")
+		kept, _ := os.ReadFile(partialOf(dest))
+		if !bytes.Equal(kept, testFile[:test.kept]) || isFile(dest) {
+			t.Errorf("%d bytes are kept, want %d", len(kept), test.kept)
+		}
+		if left := leftovers(dest); len(left) > 1 || len(left) == 1 && test.kept == 0 {
+			t.Errorf("left over: %q", left)
+		}
 	}
-	begun := test.kept >= worth || test.err == tooLong || strings.HasPrefix(test.err, wrongSum)
-	checkFailed(t, err, test.err, !begun)
-	wantError(t, "what failed", err, "fetching gpt2: ")
-	kept, _ := os.ReadFile(partialOf(dest))
-	if !bytes.Equal(kept, testFile[:test.kept]) || isFile(dest) {
-		t.Errorf("%d bytes are kept, want %d", len(kept), test.kept)
-	}
-	if left := leftovers(dest); len(left) > 1 || len(left) == 1 && test.kept == 0 {
-		t.Errorf("left over: %q", left)
+	if got := hub.requests(); got != test.requests {
+		t.Errorf("requests: %s\n    want: %s", got, test.requests)
 	}
 }
 
@@ -318,18 +298,28 @@ func TestFetch(t *testing.T) {
 	wrongSums := fmt.Sprintf("%s: that of what arrived is %x, not %s", wrongSum,
 		sha256.Sum256(wrong), testModel().sum)
 	longer, part := append(bytes.Clone(testFile), 'x'), testFile[:1000]
-	page := []byte("<!DOCTYPE html><title>Welcome to the guest network</title>")
-	const login = "bytes of text/html: does this network ask for a login?"
-	const k = 100_000 // bytes, enough to be worth a try
-	otherRange := rangeCut("bytes 17-700000/700001", 17, 100)
+	const (
+		login            = "bytes of text/html: does this network ask for a login?"
+		tooSlow, tooLate = "less than 100.0 kB within 30s", "less than 100.0 kB within 8s"
+		k                = 100_000 // bytes, enough to be worth a try
+	)
+	as := func(code int, header string, content []byte) reply {
+		return reply{code: code, header: header, content: content}
+	}
+	drip := func(pieces int, size int64, seconds time.Duration, end func(*http.Request)) script {
+		return script{reply{testFile, 0, "", pieces, size, seconds * time.Second, end}}
+	}
+	unsizedCut := cut(k)
+	unsizedCut.code = 200
+	silent := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { hang(r) })
 	for _, test := range []fetchTest{
 		{"at once", script{whole}, nil, "GET", 0, ""},
 		{"broken off again and again, but always further",
-			script{cut(1, whole), cut(1, whole), cut(k, whole), cut(1, whole), cut(1, whole),
-				cut(1, whole), cut(1, whole), cut(1, whole), cut(k, whole), cut(1, whole), whole},
+			script{cut(1), cut(1), cut(k), cut(1), cut(1), cut(1), cut(1), cut(1), cut(k), cut(1),
+				whole},
 			nil, "GET, GET 1, GET 2, GET 100002, GET 100003, GET 100004, GET 100005, " +
 				"GET 100006, GET 100007, GET 200007, GET 200008", 0, ""},
-		{"a byte a connection", script{cut(1, whole)}, nil, "GET, GET 1, GET 2, GET 3", 4,
+		{"a byte a connection", script{cut(1)}, nil, "GET, GET 1, GET 2, GET 3", 4,
 			"the connection broke off"},
 
 		{"resumed", script{whole}, testFile[:123_456], "GET 123456", 0, ""},
@@ -338,138 +328,97 @@ func TestFetch(t *testing.T) {
 		{"spoilt", script{whole}, wrong[:1000], "GET 1000, GET", 0, ""},
 		{"spoilt to the end", script{whole}, wrong, "GET", 0, ""},
 
-		{"no Content-Length, broken off", script{cut(k, unsized("", testFile)), whole}, nil,
-			"GET, GET 100000", 0, ""},
-		{"no Content-Length, and longer", script{unsized("", longer)}, nil, "GET", 0, tooLong},
-		{"no Content-Length, and empty", script{unsized("", nil)}, nil, "GET, GET, GET, GET", 0,
+		{"no Content-Length, broken off", script{unsizedCut, whole}, nil, "GET, GET 100000", 0, ""},
+		{"no Content-Length, and longer", script{as(200, "", longer)}, nil, "GET", 0, tooLong},
+		{"no Content-Length, and empty", script{as(200, "", nil)}, nil, "GET, GET, GET, GET", 0,
 			"the connection broke off"},
-		{"range ignored", script{cut(1000, whole), unsized("", testFile)}, nil, "GET, GET 1000", 0,
-			""},
-		{"range refused", script{status(416), whole}, part, "GET 1000, GET", 0, ""},
-		{"never the range that was asked for", script{otherRange}, part,
+		{"range ignored", script{cut(1000), as(200, "", testFile)}, nil, "GET, GET 1000", 0, ""},
+		{"range refused", script{reply{code: 416}, whole}, part, "GET 1000, GET", 0, ""},
+		{"never the range that was asked for",
+			script{as(206, "Content-Range: bytes 17-700000/700001", testFile[17:117])}, part,
 			"GET 1000, GET, GET, GET", 0, "the server's answers do not fit together"},
 		{"a range of a file of another length",
-			script{rangeCut("bytes 1000-1999/2000", 1000, 1000)}, part, "GET 1000", 1000,
+			script{as(206, "Content-Range: bytes 1000-1999/2000\nContent-Length: 1000",
+				testFile[1000:2000])}, part, "GET 1000", 1000,
 			"another file than that of 700001 bytes: 2000 bytes of"},
 
-		{"another file behind the break", script{cut(1000, whole), serve(wrong), whole}, nil,
+		{"another file behind the break", script{cut(1000), reply{content: wrong}, whole}, nil,
 			"GET, GET 1000, GET", 0, ""},
-		{"wrong checksum", script{serve(wrong)}, nil, "GET", 0, wrongSums},
-		{"wrong checksum of what goes on an earlier run", script{serve(wrong)}, wrong[:10],
-			"GET 10, GET", 0, wrongSums},
-		{"wrong length", script{serve(part)}, nil, "GET", 0,
+		{"wrong checksum", script{reply{content: wrong}}, nil, "GET", 0, wrongSums},
+		{"wrong checksum of what goes on an earlier run", script{reply{content: wrong}},
+			wrong[:10], "GET 10, GET", 0, wrongSums},
+		{"wrong length", script{reply{content: part}}, nil, "GET", 0,
 			"sends another file than that of 700001 bytes: 1000 bytes of application/"},
-		{"no bytes", script{serve(nil)}, nil, "GET", 0, "of 700001 bytes: 0 bytes of"},
+		{"no bytes", script{reply{}}, nil, "GET", 0, "of 700001 bytes: 0 bytes of"},
 		{"a login page without a length, over an earlier part",
-			script{unsized("text/html", page)}, part, "GET 1000", 1000, login},
+			script{as(200, "Content-Type: text/html", []byte("<title>Guest network</title>"))},
+			part, "GET 1000", 1000, login},
 
-		{"500, 503, 429, then the file", script{status(500), status(503), status(429), whole},
-			nil, "GET, GET, GET, GET", 0, ""},
-		{"the middle is as far as it goes", script{cut(k, whole), status(502)}, nil,
+		{"500, 503, 429, then the file",
+			script{reply{code: 500}, reply{code: 503}, reply{code: 429}, whole}, nil,
+			"GET, GET, GET, GET", 0, ""},
+		{"the middle is as far as it goes", script{cut(k), reply{code: 502}}, nil,
 			"GET" + strings.Repeat(", GET 100000", 7), k,
 			"502 Bad Gateway; 100.0 kB of 700.0 kB are kept"},
-		{"404 in the middle", script{cut(k, whole), status(404)}, nil, "GET, GET 100000", k,
+		{"404 in the middle", script{cut(k), reply{code: 404}}, nil, "GET, GET 100000", k,
 			"404 Not Found: the file is not there; is HF_ENDPOINT right?"},
-		{"500", script{status(500)}, nil, "GET, GET, GET, GET", 0, "500 Internal Server Error"},
+		{"500", script{reply{code: 500}}, nil, "GET, GET, GET, GET", 0, "500 Internal Server Err"},
 		{"asked to come back later than one wants to wait",
-			script{status(429, "Retry-After: 3600")}, nil, "GET", 0, "429 Too Many"},
-		{"redirects without end", script{status(302, "Location: /again")}, nil,
+			script{as(429, "Retry-After: 3600", nil)}, nil, "GET", 0, "429 Too Many"},
+		{"redirects without end", script{as(302, "Location: /again", nil)}, nil,
 			"GET" + strings.Repeat(", GET", 9), 0, "more than 10 redirects"},
 		{"nobody listens", nil, nil, "", 0, "dial"},
-	} {
-		test.run(t, false, testModel().sum)
-	}
-}
 
-// drip sends n bytes, so many times, and waits after each; then all the rest, or nothing any more.
-func drip(n int, every time.Duration, times int, hangs bool) answer {
-	return func(w http.ResponseWriter, r *http.Request) {
-		first := 0
-		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &first)
-		w.Header().Set("Content-Length", strconv.Itoa(len(testFile)-first))
-		if first > 0 {
-			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-700000/700001", first))
-			w.WriteHeader(http.StatusPartialContent)
-		}
-		for i := 0; i < times && first+n < len(testFile); i++ {
-			w.Write(testFile[first : first+n])
-			w.(http.Flusher).Flush()
-			first += n
-			if time.Sleep(every); i == times-1 && hangs {
-				<-r.Context().Done()
-				return
-			}
-		}
-		w.Write(testFile[first:])
-	}
-}
-
-// TestFetchSlow has servers that take their time.
-func TestFetchSlow(t *testing.T) {
-	const tooSlow, tooLate = "less than 100.0 kB within 30s", "less than 100.0 kB within 8s"
-	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-	for _, test := range []struct {
-		quick bool // a plain run
-		fetchTest
-	}{
-		{false, fetchTest{"a byte every two seconds", script{drip(1, 2*time.Second, 15, true)},
-			nil, "GET, GET 15, GET 30, GET 45", 60, tooSlow}},
-		{true, fetchTest{"a byte every two seconds, plain run",
-			script{drip(1, 2*time.Second, 4, true)}, nil, "GET", 4, tooLate}},
-		{true, fetchTest{"a late start, plain run", script{drip(40_000, 7*time.Second, 1, true)},
-			nil, "GET", 40_000, tooLate}},
-		{true, fetchTest{"fast enough, plain run", script{drip(50_000, 3*time.Second, 13, false)},
-			nil, "GET", 0, ""}},
-		{false, fetchTest{"fast enough", script{drip(50_000, 14*time.Second, 13, false)}, nil,
-			"GET", 0, ""}},
-		{true, fetchTest{"slow after a good start, plain run",
-			script{drip(600_000, 29*time.Second, 1, false)}, nil, "GET", 0, ""}},
-		{false, fetchTest{"nothing any more after a good start", script{drip(600_000, 0, 1, true)},
-			nil, "GET, GET 600000", 0, ""}},
-		{true, fetchTest{"no answer, plain run", script{silent}, nil, "GET", 0, tooLate}},
+		{"a byte every two seconds", drip(15, 1, 2, hang), nil, "GET, GET 15, GET 30, GET 45", 60,
+			tooSlow},
+		{"plain run, a byte every two seconds", drip(4, 1, 2, hang), nil, "GET", 4, tooLate},
+		{"plain run, a late start", drip(1, 40_000, 7, hang), nil, "GET", 40_000, tooLate},
+		{"plain run, fast enough", drip(13, 50_000, 3, nil), nil, "GET", 0, ""},
+		{"fast enough", drip(13, 50_000, 14, nil), nil, "GET", 0, ""},
+		{"plain run, slow after a good start", drip(1, 600_000, 29, nil), nil, "GET", 0, ""},
+		{"nothing any more after a good start", drip(1, 600_000, 0, hang), nil,
+			"GET, GET 600000", 0, ""},
+		{"plain run, no answer", script{silent}, nil, "GET", 0, tooLate},
+		{"no announcement", script{silent}, nil, "HEAD, HEAD, HEAD, HEAD", 0, tooSlow},
 	} {
-		test.run(t, test.quick, testModel().sum)
+		t.Run(test.name, func(t *testing.T) { inBubble(t, test.run) })
 	}
-	announced := fetchTest{"no announcement", script{silent}, nil, "HEAD, HEAD, HEAD, HEAD", 0,
-		tooSlow}
-	announced.run(t, false, "")
 }
 
 // TestFetchDestination covers the ways to say where the file goes, and a file that is there.
 func TestFetchDestination(t *testing.T) {
 	hub := scripted(t, whole)
-	d := testDownloader(t, hub.URL)
-	folder := folderOf(t, map[string]string{"x.bin": "something else", "link": "-> there"})
-	in := func(name string) string { return filepath.Join(folder, name) }
-	for _, test := range []struct{ dest, want, requests string }{
-		{folder, in("gpt2.safetensors"), "GET"},
-		{in("x.bin"), in("x.bin"), "GET, GET"},
-		{in("x.bin"), in("x.bin"), "GET, GET"},
-		{in("link"), in("there"), "GET, GET, GET"}, // which is not there before
+	d := testDownloader(t, hub.URL, "")
+	put(t, ".", map[string]string{"x.bin": "something else", "link": "-> there", "folder/x": ""})
+	for i, test := range []struct{ dest, want string }{
+		{"folder", filepath.Join("folder", "gpt2.safetensors")}, {"x.bin", "x.bin"},
+		{"link", "there"}, // which is not there before
+		{"x.bin", "x.bin"},
 	} {
 		path, err := d.fetch("openai-community/gpt2", test.dest)
 		info, _ := os.Lstat(test.want)
-		if err != nil || path != test.want || info.Size() != int64(len(testFile)) ||
-			hub.requests() != test.requests {
+		if requests := strings.Repeat(", GET", min(i+1, 3))[2:]; err != nil || path != test.want ||
+			info.Size() != int64(len(testFile)) || hub.requests() != requests {
 			t.Errorf("%s: %s, %v, %v, requests: %s", test.dest, path, info, err, hub.requests())
 		}
 	}
 
 	const elsewhere = "\"mechpatch fetch -o FILE\" puts the file elsewhere"
-	for _, test := range []struct{ name, dest, cache, variables, err string }{
-		{"gpt2", in("no/x"), "", "", "cannot write into " + in("no") + ": "},
-		{"gpt2", "", "", "", "this system names no cache folder; " + elsewhere},
-		{"gpt2", "", in("x.bin"), "", elsewhere}, // a cache that is no folder
-		{"gpt3", "", "", "", "fetching gpt3: no model of that name: known are gpt2"},
-		{"o/r", in("x.bin"), "", "", "x.bin cannot be a folder, and this model is several files"},
-		{"o/r", in("new.safetensors"), "", "", "cannot be a folder"},
-		{"circuit", "", "", "", "it is built into the program"},
-		{"gpt2", "", "", "HF_ENDPOINT=huggingface.co", "HF_ENDPOINT is not an address"},
-		{"gpt2", "", "", "HF_ENDPOINT=ftp://huggingface.co", "HF_ENDPOINT is not an address"},
-		{"gpt2", "", "", "HF_HUB_OFFLINE=1", "HF_HUB_OFFLINE=1 forbids the network"},
+	for _, test := range []struct{ name, dest, variables, err string }{
+		{"gpt2", "no/x", "", "cannot write into no: "},
+		{"gpt2", "", "HOME= LocalAppData=", "this system names no cache folder; " + elsewhere},
+		// a cache that is no folder
+		{"gpt2", "", "HOME=ROOT/work/FILE LocalAppData=ROOT/work/FILE", elsewhere},
+		{"gpt3", "", "", "fetching gpt3: no model of that name: known are gpt2"},
+		{"o/r", "FILE", "", "FILE cannot be a folder, and this model is several files"},
+		{"o/r", "new.safetensors", "", "cannot be a folder"},
+		{"circuit", "", "", "it is built into the program"},
+		{"gpt2", "", "HF_ENDPOINT=huggingface.co", "HF_ENDPOINT is not an address"},
+		{"gpt2", "", "HF_ENDPOINT=ftp://huggingface.co", "HF_ENDPOINT is not an address"},
+		{"gpt2", "", "HF_HUB_OFFLINE=1", "HF_HUB_OFFLINE=1 forbids the network"},
 	} {
-		d.env = testEnv(t, cmp.Or(test.variables, "HF_ENDPOINT="+hub.URL))
-		d.env.cache = test.cache
+		d := testDownloader(t, hub.URL, test.variables)
+		write(t, "FILE", "")
 		_, err := d.fetch(test.name, test.dest)
 		checkFailed(t, err, test.err, false)
 	}
@@ -481,12 +430,12 @@ func TestFetchAnnounced(t *testing.T) {
 		another: another, "": "main", "../../../../x": "main",
 	} {
 		got := ""
-		hub := scripted(t, status(302, "X-Linked-Etag: "+testModel().sum, "X-Linked-Size: 700001",
-			"X-Repo-Commit: "+commit), func(w http.ResponseWriter, r *http.Request) {
-			got = r.Method + r.URL.Path
-			whole(w, r)
-		})
-		d := testDownloader(t, hub.URL)
+		hub := scripted(t, linked(testFile, "X-Repo-Commit: "+commit), http.HandlerFunc(
+			func(w http.ResponseWriter, r *http.Request) {
+				got = r.Method + r.URL.Path
+				whole.ServeHTTP(w, r)
+			}))
+		d := testDownloader(t, hub.URL, "")
 		published[0].revision, published[0].sum = "main", ""
 		path, err := d.fetch("gpt2", "")
 		checkFetched(t, path, err)
@@ -496,66 +445,52 @@ func TestFetchAnnounced(t *testing.T) {
 	}
 }
 
-// gitSum is the SHA-1 that git gives a file.
-func gitSum(data []byte) string {
-	return fmt.Sprintf("%x", sha1.Sum(append(fmt.Appendf(nil, "blob %d\x00", len(data)), data...)))
-}
-
-// repositoryHub serves repositories as the hub does, below /mirror too: at PATH, a revision and a
-// file's name, are its bytes. Files of more than a kilobyte are large: their bytes are elsewhere.
-// It lists what it gave.
+// repositoryHub serves repositories as the hub does, below /mirror too. Files of more than a
+// kilobyte are large: their bytes are elsewhere. It lists what it gave.
 type repositoryHub struct {
 	*testHub
 	commits map[string]string // of revisions
-	files   map[string]string // content by name
+	files   map[string]string // content by name; VAST is a large one, GONE one that goes away
 	gave    []string
 }
 
 func newRepositoryHub(t testing.TB, files map[string]string) *repositoryHub {
 	hub := &repositoryHub{files: files, commits: map[string]string{"main": commit, commit: commit}}
-	hub.testHub = scripted(t, func(w http.ResponseWriter, r *http.Request) {
-		asked := strings.TrimPrefix(r.URL.EscapedPath(), "/mirror")
-		if name, ok := strings.CutPrefix(r.URL.Path, "/elsewhere/"); ok {
-			serve([]byte(hub.files[name]))(w, r)
-			return
-		}
-		parts := strings.Split(asked, "/") // "", owner, name, resolve, revision, file
-		if len(parts) != 6 || parts[3] != "resolve" {
-			t.Errorf("asked for %s", r.URL)
-			return
-		}
-		revision, _ := url.PathUnescape(parts[4])
-		at, isRevision := hub.commits[revision]
-		name, _ := url.PathUnescape(parts[5])
-		content, isThere := hub.files[name]
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		revision, name := r.PathValue("revision"), r.PathValue("file")
+		content, at := hub.files[name], hub.commits[revision]
+		// git's sum of a file
+		sum := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(content), content))
+		answer := reply{content: []byte(content), header: fmt.Sprintf("ETag: W/\"%x\"\n", sum)}
+		_, from, isOld := strings.Cut(r.URL.EscapedPath(), "/old/")
+		isGet := r.Method == http.MethodGet
 		switch {
-		case parts[1] == "old":
-			http.Redirect(w, r, "/o"+asked[4:], http.StatusTemporaryRedirect)
-			return
-		case !isRevision:
-			status(404, "X-Error-Code: RevisionNotFound")(w, r)
-			return
-		case !isThere:
-			status(404, "X-Error-Code: EntryNotFound")(w, r)
-			return
-		case r.Method == http.MethodGet && content == "GONE":
-			status(404, "X-Error-Code: EntryNotFound")(w, r)
-			return
-		case r.Method == http.MethodGet:
-			hub.gave = append(hub.gave, revision+" "+name)
-		}
-		w.Header().Set("X-Repo-Commit", at)
-		switch {
+		case isOld:
+			answer = reply{code: 307, header: "Location: /o/" + from}
+		case at == "":
+			answer = reply{code: 404, header: "X-Error-Code: RevisionNotFound"}
+		case content == "", content == "GONE" && isGet:
+			answer = reply{code: 404, header: "X-Error-Code: EntryNotFound"}
 		case content == "VAST":
-			status(302, "X-Linked-Etag: "+testModel().sum, "X-Linked-Size: 1100000000")(w, r)
-		case len(content) < 1000:
-			w.Header().Set("ETag", `W/"`+gitSum([]byte(content))+`"`)
-			serve([]byte(content))(w, r)
-		default:
-			status(302, fmt.Sprintf(`X-Linked-Etag: "%x"`, sha256.Sum256([]byte(content))),
-				fmt.Sprint("X-Linked-Size: ", len(content)), "Location: /elsewhere/"+parts[5])(w, r)
+			answer = linked(testFile, "X-Linked-Size: 1100000000\n")
+		case len(content) > 1000:
+			answer = linked(answer.content, "Location: /elsewhere/"+url.PathEscape(name)+"\n")
 		}
+		if answer.code < 307 {
+			answer.header += "X-Repo-Commit: " + at
+			if isGet {
+				hub.gave = append(hub.gave, revision+" "+name)
+			}
+		}
+		answer.ServeHTTP(w, r)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{owner}/{name}/resolve/{revision}/{file}", serve)
+	mux.HandleFunc("/mirror/{owner}/{name}/resolve/{revision}/{file}", serve)
+	mux.HandleFunc("/elsewhere/{file}", func(w http.ResponseWriter, r *http.Request) {
+		reply{content: []byte(hub.files[r.PathValue("file")])}.ServeHTTP(w, r)
 	})
+	hub.testHub = scripted(t, mux)
 	return hub
 }
 
@@ -624,9 +559,9 @@ func TestFetchRepository(t *testing.T) {
 			maps.Copy(files, test.special)
 			hub := newRepositoryHub(t, files)
 			hub.commits["feature/x"] = commit
-			d := testDownloader(t, hub.URL+"/mirror/")
+			d := testDownloader(t, hub.URL+"/mirror/", "")
 			folder, err := d.fetch(test.spec, "")
-			again, _ := findHere(must(parseRepository(test.spec)), d.env)
+			again, _ := findHere(must(parseRepository(test.spec)))
 			gave := strings.Fields(test.gave)
 			got := strings.ReplaceAll(strings.Join(hub.gave, " "), commit+" ", "")
 			if got != test.gave {
@@ -656,7 +591,7 @@ func TestFetchRepository(t *testing.T) {
 func TestFetchRepositoryAgain(t *testing.T) {
 	hub := newRepositoryHub(t, map[string]string{"config.json": "{}", "vocab.json": "{}",
 		"merges.txt": "a", "model.safetensors": string(testFile)})
-	d := testDownloader(t, hub.URL)
+	d := testDownloader(t, hub.URL, "")
 	fetch := func(dest, want, wrong string) string {
 		t.Helper()
 		hub.gave = nil
@@ -699,16 +634,15 @@ func TestFetchRepositoryAgain(t *testing.T) {
 func TestFetchToken(t *testing.T) {
 	var hub, cdn *testHub
 	var saw []string
-	hub = scripted(t, func(w http.ResponseWriter, r *http.Request) {
+	hub = scripted(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		saw = append(saw, r.Header.Get("Authorization"))
-		status(302, "X-Linked-Etag: "+testModel().sum, "X-Linked-Size: 700001",
-			"Location: "+cdn.URL+"/x")(w, r)
-	})
-	cdn = scripted(t, func(w http.ResponseWriter, r *http.Request) {
+		linked(testFile, "Location: "+cdn.URL+"/x").ServeHTTP(w, r)
+	}))
+	cdn = scripted(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		saw = append(saw, "cdn "+r.Header.Get("Authorization"))
-		whole(w, r)
-	})
-	d := testDownloader(t, hub.URL, "HF_TOKEN= hf_secret\r\n")
+		whole.ServeHTTP(w, r)
+	}))
+	d := testDownloader(t, hub.URL, "HF_TOKEN=\thf_secret\r\n")
 	published[0].sum = ""
 	path, err := d.fetch("gpt2", "")
 	checkFetched(t, path, err)
@@ -733,19 +667,19 @@ func TestFetchHTTPS(t *testing.T) {
 		if asked++; r.ProtoMajor != 1 {
 			t.Errorf("over %s", r.Proto)
 		}
-		whole(w, r)
+		whole.ServeHTTP(w, r)
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it notes the refused handshake
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
-	d := testDownloader(t, server.URL)
+	d := testDownloader(t, server.URL, "")
 	d.quick = true
 	_, err := d.fetch("gpt2", "")
 	if checkFailed(t, err, "certificate", true); asked != 0 {
 		t.Error("the file is asked for all the same")
 	}
-	d = testDownloader(t, server.URL)
+	d = testDownloader(t, server.URL, "")
 	trusting := server.Client().Transport.(*http.Transport).TLSClientConfig
 	d.client.Transport.(*http.Transport).TLSClientConfig = trusting
 	if _, err := d.fetch("gpt2", ""); err != nil || asked != 1 {
@@ -759,9 +693,9 @@ func TestFetchProxy(t *testing.T) {
 		407: "Proxy Authentication Required: the proxy wants a name and a password, as in",
 		502: "Bad Gateway",
 	} {
-		d := testDownloader(t, "https://hub.invalid")
+		d := testDownloader(t, "https://hub.invalid", "")
 		d.quick = true
-		proxy := must(url.Parse(scripted(t, status(code)).URL))
+		proxy := must(url.Parse(scripted(t, reply{code: code}).URL))
 		d.client.Transport.(*http.Transport).Proxy = http.ProxyURL(proxy)
 		_, err := d.fetch("gpt2", "")
 		checkFailed(t, err, want, true)
@@ -770,7 +704,7 @@ func TestFetchProxy(t *testing.T) {
 
 // TestFetchNoSpace runs out of space in the middle.
 func TestFetchNoSpace(t *testing.T) {
-	d := testDownloader(t, scripted(t, whole).URL)
+	d := testDownloader(t, scripted(t, whole).URL, "")
 	dest := filepath.Join(smallDisk(t), "x")
 	_, err := d.fetch("gpt2", dest)
 	checkFailed(t, err, "cannot write into "+filepath.Dir(dest)+": no space left on device", false)
@@ -784,13 +718,13 @@ func TestFetchWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		for requests, left := range map[string][]byte{"": testFile, "GET": nil} {
 			hub := scripted(t, whole)
-			d := testDownloader(t, hub.URL)
+			d := testDownloader(t, hub.URL, "")
 			dest := filepath.Join(t.TempDir(), "x")
 			holder := must(openLocked(partialOf(dest), 0o644))
 			var notes []string
 			d.note = func(line string) { notes = append(notes, line) }
 			began := time.Now()
-			time.AfterFunc(time.Hour, func() {
+			time.AfterFunc(time.Minute, func() {
 				if left != nil {
 					write(t, dest, left)
 				}
@@ -798,10 +732,10 @@ func TestFetchWaits(t *testing.T) {
 			})
 			_, err := d.fetch("gpt2", dest)
 			checkFetched(t, dest, err)
-			waited := time.Since(began) - time.Hour
+			waited := time.Since(began) - time.Minute
 			if notes[0] != "another mechpatch is fetching "+dest+": waiting for it" ||
 				hub.requests() != requests || waited < 0 || waited > time.Second {
-				t.Errorf("%q, requests: %s, an hour and %s", notes, hub.requests(), waited)
+				t.Errorf("%q, requests: %s, a minute and %s", notes, hub.requests(), waited)
 			}
 		}
 	})
@@ -822,8 +756,8 @@ func TestFetchFromCache(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub := scripted(t, whole)
-			d := testDownloader(t, hub.URL)
-			put(t, hubCache(d.env), map[string]string{"blobs/63/63d2": string(testFile),
+			d := testDownloader(t, hub.URL, "")
+			put(t, hubCache(), map[string]string{"blobs/63/63d2": string(testFile),
 				"models--openai-community--gpt2/" + test.path: test.content})
 			dest := filepath.Join(t.TempDir(), "x")
 			write(t, partialOf(dest), test.before)
@@ -839,17 +773,12 @@ func TestFetchFromCache(t *testing.T) {
 // through a proxy that only the environment names. Both are this test program.
 func TestFetchProcesses(t *testing.T) {
 	killed := make(chan bool)
-	hub := scripted(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(len(testFile)))
-		w.Write(testFile[:300_000])
-		w.(http.Flusher).Flush()
-		<-killed
-	}, func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != "hub.invalid" { // it is a proxy
+	half := reply{content: testFile, pieces: 1, size: 300_000, end: func(r *http.Request) {
+		if <-killed; r.Host != "hub.invalid" { // it is a proxy
 			t.Errorf("asked for host %s", r.Host)
 		}
-		whole(w, r)
-	})
+	}}
+	hub := scripted(t, half, whole)
 	dest := filepath.Join(t.TempDir(), "gpt2.safetensors")
 	run := func() *exec.Cmd {
 		return child(t, "TestFetchChild", "MECHPATCH_TEST_DEST="+dest, "http_proxy=", "no_proxy=",
@@ -883,7 +812,7 @@ func TestFetchChild(t *testing.T) {
 		t.Skip("runs as a child of TestFetchProcesses")
 	}
 	set(t, &published, []Repository{testModel()})
-	must(newDownloader(systemEnv(false), true).fetch("gpt2", dest))
+	must(newDownloader(false, true).fetch("gpt2", dest))
 }
 
 func TestPublished(t *testing.T) {
@@ -897,25 +826,23 @@ func TestPublished(t *testing.T) {
 
 // TestHubToken looks at where the user's token is from.
 func TestHubToken(t *testing.T) {
-	root := folderOf(t, map[string]string{"home/.cache/huggingface/token": "of_home\n",
-		"token": "of_work", "hf/token": "of_hf", "t/x": "of_path\r\n"})
-	t.Chdir(root)
 	for _, test := range []struct{ variables, token, from string }{
-		{"", "of_home", "home/.cache/huggingface/token"},
-		{"HF_HOME=ROOT/hf", "of_hf", "hf/token"},
-		{"HF_HOME=ROOT/hf HF_TOKEN_PATH=ROOT/t/x", "of_path", "t/x"},
-		{"HF_TOKEN_PATH=ROOT/none", "", "none"},
+		{"", "of_home", "ROOT/home/.cache/huggingface/token"},
+		{"HF_HOME=ROOT/hf", "of_hf", "ROOT/hf/token"},
+		{"HF_HOME=ROOT/hf HF_TOKEN_PATH=ROOT/t/x", "of_path", "ROOT/t/x"},
+		{"HF_TOKEN_PATH=ROOT/none", "", "ROOT/none"},
 		{"HF_TOKEN_PATH=ROOT/t/x HF_TOKEN=said", "said", "HF_TOKEN"},
 		{"HF_TOKEN= HUGGING_FACE_HUB_TOKEN=old", "old", "HUGGING_FACE_HUB_TOKEN"},
-		{"HF_TOKEN=\u00a0 HUGGING_FACE_HUB_TOKEN=old HF_HOME=ROOT/hf", "of_hf", "hf/token"},
+		{"HF_TOKEN=\u00a0 HUGGING_FACE_HUB_TOKEN=old HF_HOME=ROOT/hf", "of_hf", "ROOT/hf/token"},
 		{"HF_TOKEN_PATH=", "", "."},
 		{"HF_HOME=", "of_work", "token"},
 		{"HF_TOKEN=said HF_HUB_DISABLE_IMPLICIT_TOKEN=1", "", ""},
 	} {
-		env := testEnv(t, strings.Split(strings.ReplaceAll(test.variables, "ROOT", root), " ")...)
-		env.home = filepath.Join(root, "home")
-		token, from := hubToken(env)
-		from = filepath.ToSlash(strings.TrimPrefix(from, root+string(os.PathSeparator)))
+		root := bareMachine(t, test.variables)
+		put(t, root, map[string]string{"home/.cache/huggingface/token": "of_home\n",
+			"work/token": "of_work", "hf/token": "of_hf", "t/x": "of_path\r\n"})
+		token, from := hubToken()
+		from = filepath.ToSlash(strings.ReplaceAll(from, root, "ROOT"))
 		if token != test.token || from != test.from {
 			t.Errorf("%s: %q from %q", test.variables, token, from)
 		}

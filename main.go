@@ -573,12 +573,12 @@ func (p *program) fetch(words []string) {
 	if _, err := parseRepository(name); err != nil {
 		misuse(fmt.Errorf("fetching %s: %w", name, err))
 	}
-	p.print(get(p.download(systemEnv(false), name, p.image, false)) + "\n")
+	p.print(get(p.download(name, p.image, false)) + "\n")
 }
 
 // convert makes a lean safetensors file of whatever GPT-2 is published as.
 func (p *program) convert(words []string) {
-	in := p.source(words[0], words[1], systemEnv(true))
+	in := p.source(words[0], words[1])
 	format, ok := formatOf(strings.ToUpper(p.dtype))
 	if !ok {
 		format = asStored
@@ -588,18 +588,17 @@ func (p *program) convert(words []string) {
 
 // bundle makes a copy of a mechpatch with weights inside.
 func (p *program) bundle(words []string) {
-	env := systemEnv(true)
-	exe := cmp.Or(p.exe, env.exe)
+	exe := cmp.Or(p.exe, ownFile())
 	try(p.use("the program", exe, false))
-	in := p.source(words[0], words[1], env)
+	in := p.source(words[0], words[1])
 	p.notes(get(bundle(exe, in, words[1], p.heads, p.reading)))
 }
 
 // source is where the weights are that convert or bundle makes its file out of: a file or folder of
 // any kind, or a published model by its name.
-func (p *program) source(model, out string, env Env) string {
+func (p *program) source(model, out string) string {
 	try(p.use("OUT", out, true))
-	found, err := findNamed(model, "", env)
+	found, err := findNamed(model, "", true)
 	if err != nil {
 		fail("%s: %w", cmp.Or(model, "."), err)
 	}
@@ -613,18 +612,16 @@ func (p *program) source(model, out string, env Env) string {
 // openModel finds the weights, fetches them if it must, and opens them.
 func (p *program) openModel() *Model {
 	try(chooseKernel(os.Getenv("MECHPATCH_KERNEL")))
-	env := systemEnv(p.offline)
-	env.bundled = ownBundle()
-	found := get(findModel(p.model, env))
+	found := get(findModel(p.model, p.offline, ownBundle()))
 	if found.download {
-		_, err := p.download(env, found.name, "", !found.named)
+		_, err := p.download(found.name, "", !found.named)
 		failed, isFailure := errors.AsType[*failure](err)
 		if isFailure && !failed.begun && !found.named {
 			p.note(err)
 			found = circuitFound("built in")
 		} else {
 			try(err)
-			found = get(findModel(p.model, env)) // where it lies depends on the commit
+			found = get(findModel(p.model, p.offline, nil)) // where it lies depends on the commit
 		}
 	}
 	var m *Model
@@ -646,9 +643,7 @@ func (p *program) openModel() *Model {
 // textTokenizer is the tokenizer of the model that is asked for. Where that can only be GPT-2's, no
 // weights are looked for.
 func (p *program) textTokenizer() *tokenizer {
-	env := systemEnv(true)
-	env.bundled = ownBundle()
-	found, err := findModel(p.model, env)
+	found, err := findModel(p.model, true, ownBundle())
 	repo, _ := parseRepository(p.model)
 	if repo.name != "" || err == nil && !found.named && found.length == 0 {
 		return get(gpt2.obeys(p.textRules, vocabSize))
@@ -657,8 +652,8 @@ func (p *program) textTokenizer() *tokenizer {
 }
 
 // download fetches a model, with a progress bar where somebody watches.
-func (p *program) download(env Env, name, file string, quick bool) (string, error) {
-	d := newDownloader(env, quick)
+func (p *program) download(name, file string, quick bool) (string, error) {
+	d := newDownloader(p.offline, quick)
 	bar := newProgress(p.stderr)
 	d.note = func(line string) {
 		bar.clear()

@@ -388,9 +388,9 @@ func said(t *testing.T, want int, line, text string) {
 // Every command line does what it says, or fails in one line that says what is wrong, with the
 // right exit code, and leaves nothing behind.
 func TestCommandLines(t *testing.T) {
-	hub := scripted(t, status(404))
+	hub := scripted(t, reply{code: 404})
 	model := tinySource(t, "module-zip")
-	bareMachine(t, hub.URL)
+	bareMachine(t, "HF_ENDPOINT="+hub.URL)
 	put(t, ".", map[string]string{"clean.txt": exampleClean, "corrupt.txt": exampleCorrupt,
 		"text": "no model at all, and no program"})
 	before, _ := filepath.Glob("*")
@@ -619,8 +619,8 @@ func TestWithoutWeights(t *testing.T) {
 		{"-model gpt2 -offline", "", false, offline},
 		{"-model gpt2 -offline", "MECHPATCH_MODEL=circuit", false, offline},
 	} {
-		hub := scripted(t, status(404))
-		bareMachine(t, hub.URL)
+		hub := scripted(t, reply{code: 404})
+		bareMachine(t, "HF_ENDPOINT="+hub.URL)
 		if name, value, ok := strings.Cut(c.variable, "="); ok {
 			t.Setenv(name, value)
 		}
@@ -652,7 +652,7 @@ func TestDownloadedModel(t *testing.T) {
 	hub := newRepositoryHub(t, map[string]string{"model.safetensors": string(weights)})
 	model := must(parseRepository("distilgpt2"))
 	hub.commits[model.revision] = model.revision
-	bareMachine(t, hub.URL)
+	bareMachine(t, "HF_ENDPOINT="+hub.URL)
 	file := filepath.Join(looseFolder(t), "distilgpt2.safetensors")
 	write(t, file, weights)
 	run := func(model string, more ...string) (string, any) {

@@ -241,7 +241,7 @@ func openTestModel(t testing.TB, path string) *Model {
 // published implementations give them to four decimals. It needs the real weights:
 // gpt2.safetensors here, or wherever else the program finds them.
 func TestPublishedWeights(t *testing.T) {
-	found, err := findModel("", systemEnv(true))
+	found, err := findModel("", true, nil)
 	if err != nil || found.circuit || found.name != "gpt2" {
 		t.Skip("GPT-2's weights are not on this machine: " +
 			"put gpt2.safetensors into this folder to run this test")
