@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"strings"
+	"sync"
 )
 
 // This file wires an induction circuit by hand, in GPT-2's own architecture and vocabulary (Elhage
@@ -134,7 +135,7 @@ func newCircuit() *Model {
 // tokenSigns is wte, [vocab, d]: for each token 48 signs from a hash of its text without leading
 // space and capitals, so that " Michelle" is nearly "Michelle", and 16 from a hash of its id, so
 // that it is not quite.
-func tokenSigns() Matrix {
+var tokenSigns = sync.OnceValue(func() Matrix {
 	const plusOne, minusOne = 0x3f80, 0xbf80 // in BF16
 	half := make([]uint16, vocabSize*circuitWidth)
 	w := Matrix{rows: vocabSize, cols: circuitWidth, half: half, format: bf16}
@@ -149,7 +150,7 @@ func tokenSigns() Matrix {
 		}
 	})
 	return w
-}
+})
 
 // textHash is FNV-1a (Fowler, Noll and Vo) of a token's text without its leading space and in small
 // letters.
