@@ -3,7 +3,6 @@ package main
 // The safetensors format: a header in JSON that describes tensors, and their numbers.
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -36,67 +35,50 @@ const maxHeader = 100_000_000
 // tensors must cover the data without a hole or an overlap. Their order in the JSON means nothing.
 func parseSafetensors(file []byte) (tensors []Tensor, meta map[string]string, err error) {
 	defer catchFault(&err)
-	header, data := splitHeader(file)
-	entries, err := parseJSON(header)
+	require(len(file) >= 8, "truncated: %d bytes are too few for a safetensors file", len(file))
+	n, data := binary.LittleEndian.Uint64(file), file[8:]
+	require(n > 0 && (len(data) == 0 || data[0] == '{'), "neither a safetensors nor a PyTorch file")
+	require(n <= maxHeader, "not a safetensors file: its header would have %d bytes, and the "+
+		"format allows %d", n, maxHeader)
+	require(n <= uint64(len(data)), "truncated: the safetensors header has %d bytes, the file "+
+		"only %d after its length", n, len(data))
+	entries, err := parseJSON(data[:n])
 	require(err == nil, "its header: %w", err)
+	data = data[n:]
 	meta = asMap(entries["__metadata__"], "__metadata__", as[string])
 	delete(entries, "__metadata__")
-	var all []placed
+	places := map[string][]int{}
 	for _, name := range sortedKeys(entries) {
-		all = append(all, place(name, entries[name], data))
+		said := as[map[string]any](entries[name], "tensor "+quote(name))
+		within("tensor "+quote(name), func() {
+			format := as[string](said["dtype"], "dtype")
+			shape := asList(said["shape"], "shape", asInt)
+			place := asList(said["data_offsets"], "data_offsets", asInt)
+			require(format != "" && said["shape"] != nil && len(place) == 2,
+				"it needs a dtype, a shape and two data_offsets")
+			start, end, size := place[0], place[1], get(sizeOf(format, shape))
+			require(0 <= start && start <= end,
+				"its data end at byte %d, before they begin at byte %d", end, start)
+			require(end-start == size, "%d bytes of data, but %s %s is %d bytes", end-start, format,
+				shapeString(shape), size)
+			require(end <= len(data), "its data end at byte %d, but the file holds only %d bytes "+
+				"of data: it is truncated", end, len(data))
+			tensors = append(tensors, Tensor{name, format, shape, data[start:end:end]})
+			places[name] = place
+		})
 	}
-	slices.SortStableFunc(all, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
+	slices.SortStableFunc(tensors, func(a, b Tensor) int {
+		return slices.Compare(places[a.name], places[b.name])
 	})
 	end, last := 0, "" // of the data accounted for, and the tensor there
-	for _, t := range all {
-		name := quote(t.name)
-		require(t.start >= end, "tensor %s: its data overlap those of %s", name, last)
-		require(t.start == end, "tensor %s: a hole of %d bytes before its data", name, t.start-end)
-		end, last = t.end, name
-		tensors = append(tensors, t.Tensor)
+	for _, t := range tensors {
+		name, start := quote(t.name), places[t.name][0]
+		require(start >= end, "tensor %s: its data overlap those of %s", name, last)
+		require(start == end, "tensor %s: a hole of %d bytes before its data", name, start-end)
+		end, last = places[t.name][1], name
 	}
 	require(end == len(data), "%d bytes at the end of the file belong to no tensor", len(data)-end)
 	return tensors, meta, nil
-}
-
-func splitHeader(file []byte) (header, data []byte) {
-	require(len(file) >= 8, "truncated: %d bytes are too few for a safetensors file", len(file))
-	n, rest := binary.LittleEndian.Uint64(file), file[8:]
-	require(n > 0 && (len(rest) == 0 || rest[0] == '{'), "neither a safetensors nor a PyTorch file")
-	require(n <= maxHeader, "not a safetensors file: its header would have %d bytes, and the "+
-		"format allows %d", n, maxHeader)
-	require(n <= uint64(len(rest)), "truncated: the safetensors header has %d bytes, the file "+
-		"only %d after its length", n, len(rest))
-	return rest[:n], rest[n:]
-}
-
-// placed is a tensor and where its data lie: bytes start to end of all data.
-type placed struct {
-	Tensor
-	start, end int
-}
-
-// place reads a tensor's entry in the header and checks it against itself and against the data that
-// there are.
-func place(name string, entry any, data []byte) placed {
-	tensor := "tensor " + quote(name)
-	said := as[map[string]any](entry, tensor)
-	format := as[string](said["dtype"], tensor+": dtype")
-	shape := asList(said["shape"], tensor+": shape", asInt)
-	offsets := asList(said["data_offsets"], tensor+": data_offsets", asInt)
-	require(format != "" && said["shape"] != nil && len(offsets) == 2,
-		"%s: it needs a dtype, a shape and two data_offsets", tensor)
-	start, end := offsets[0], offsets[1]
-	size, err := sizeOf(format, shape)
-	require(err == nil, "%s: %w", tensor, err)
-	require(0 <= start && start <= end, "%s: its data end at byte %d, before they begin at byte %d",
-		tensor, end, start)
-	require(end-start == size, "%s: %d bytes of data, but %s %s is %d bytes", tensor, end-start,
-		format, shapeString(shape), size)
-	require(end <= len(data), "%s: its data end at byte %d, but the file holds only %d bytes of "+
-		"data: it is truncated", tensor, end, len(data))
-	return placed{Tensor{name, format, shape, data[start:end:end]}, start, end}
 }
 
 // formatBits is how many bits a number takes in each of safetensors' formats.

@@ -54,7 +54,6 @@ func parseTorch(data []byte) (tree map[string]any, err error) {
 	object := read(data, storages)
 	for _, key := range sortedKeys(storages) {
 		s := storages[key]
-		require(s.data != nil, "storage %s is missing", quote(key))
 		require(len(s.data) == s.count*s.size, "storage %s has %d bytes: its %d elements need %d",
 			quote(key), len(s.data), s.count, s.count*s.size)
 	}
@@ -75,18 +74,17 @@ func readZip(data []byte, storages map[string]*storage) (object any) {
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	require(err == nil || errors.Is(err, zip.ErrInsecurePath),
 		"not a whole PyTorch file: it was cut short, or is damaged")
-	entries, folder, isProgram := map[string]*zip.File{}, "", false
+	entries, folder := map[string]*zip.File{}, ""
 	for _, f := range archive.File {
 		require(entries[f.Name] == nil, "zip entry %s is there twice", quote(f.Name))
 		entries[f.Name] = f
 		parent, name, _ := strings.Cut(f.Name, "/")
+		require(name != "archive_format" && name != "constants.pkl", "this is an exported "+
+			"program (torch.export, TorchScript), not weights alone: %s", saveAlone)
 		if name == "data.pkl" {
 			folder = max(folder, parent+"/")
 		}
-		isProgram = isProgram || name == "archive_format" || name == "constants.pkl"
 	}
-	require(!isProgram, "this is an exported program (torch.export, TorchScript), not weights "+
-		"alone: %s", saveAlone)
 	require(folder != "", "a zip file, but not PyTorch's: there is no data.pkl in it")
 	order := entries[folder+"byteorder"]
 	require(order == nil || string(zipContent(order, data)) == "little",
@@ -178,22 +176,22 @@ func tensorsOf(state map[string]any, size int) (tensors []Tensor, err error) {
 		if !ok {
 			continue
 		}
-		tensor := "tensor " + quote(name)
-		length, err := sizeOf(v.storage.format, v.shape)
-		require(err == nil, "%s: %w", tensor, err)
-		var data []byte
-		switch {
-		case length == 0:
-		case v.rowMajor:
-			data = v.storage.data[v.offset*v.storage.size:][:length:length]
-		default:
-			require(length <= size, "%s: the strided tensors together are larger than the file: "+
-				"save them as contiguous()", tensor)
-			size -= length
-			try(enoughMemory(uint64(length), tensor+", its copy in row-major order,"))
-			data = v.gather(make([]byte, 0, length), v.offset, 0)
-		}
-		tensors = append(tensors, Tensor{name, v.storage.format, v.shape, data})
+		within("tensor "+quote(name), func() {
+			length := get(sizeOf(v.storage.format, v.shape))
+			var data []byte
+			switch {
+			case length == 0:
+			case v.rowMajor:
+				data = v.storage.data[v.offset*v.storage.size:][:length:length]
+			default:
+				require(length <= size, "the strided tensors together are larger than the file: "+
+					"save them as contiguous()")
+				size -= length
+				try(enoughMemory(uint64(length), "its copy in row-major order"))
+				data = v.gather(make([]byte, 0, length), v.offset, 0)
+			}
+			tensors = append(tensors, Tensor{name, v.storage.format, v.shape, data})
+		})
 	}
 	return tensors, nil
 }
@@ -232,15 +230,15 @@ func (v *strided) gather(out []byte, at, axis int) []byte {
 //
 // GLOBAL may name anything that Python can import and REDUCE calls it, so that in Python to load a
 // pickle is to run it: GLOBAL os.system and REDUCE ('…') are all that an attacker needs. And a list
-// of ten references to a list of ten references, and so on, unfolds from a few dozen bytes into
-// more objects than a computer has memory for.
+// of ten references to a list of ten references, and so on, unfolds into more objects than any
+// memory holds.
 //
-// This machine is safe because of what it cannot do. A name is a string to it. Of the functions it
-// knows the few that a state dict needs, which check their arguments and note down what was asked
-// for; a call of any other ends the program, and so does an opcode that torch.save does not write.
-// An object of a class (NEWOBJ, BUILD) becomes a dict of its attributes. The machine never looks
-// into an object that it has built, and a program may be no longer than maxSteps opcodes, each of
-// which makes at most one small object. (The opcodes: Python's own pickletools module.)
+// This machine is safe because of what it cannot do. A name is a string to it. It knows the few
+// functions that a state dict needs, and a call of any other ends the program, as does an opcode
+// that torch.save does not write. An object of a class (NEWOBJ, BUILD) becomes a dict of its
+// attributes. The machine never looks into what it has built, and a program may be no longer than
+// maxSteps opcodes, each of which makes at most one small object. (The opcodes: Python's own
+// pickletools module.)
 type pickleMachine struct {
 	rest     []byte  // of the program
 	steps    int     // done so far
@@ -265,8 +263,10 @@ const ( // keys of an object's attributes
 	attributesName = "__dict__"   // of a plain dict, such as an OrderedDict
 )
 
+// maxSteps is how many opcodes a pickle may have: GPT-2 XL's state dict has some 25,000.
+var maxSteps = 1 << 20
+
 const (
-	maxSteps  = 1 << 20  // opcodes in a pickle: GPT-2 XL's state dict has some 25,000
 	maxPickle = 64 << 20 // bytes in a pickle
 	opProto   = 0x80
 	opStop    = '.'
@@ -284,8 +284,7 @@ func unpickle(data []byte, storages map[string]*storage) (object any, rest []byt
 				maxSteps)
 			at = len(program) - len(m.rest)
 			op = m.take(1)[0]
-			require(opcodes[op] != nil, "opcode 0x%02x is not one that a state dict needs", op)
-			opcodes[op](m)
+			m.do(op, m.uint(numbers[op]), m.pop(operands[op]))
 		}
 	})
 	if err != nil {
@@ -294,71 +293,96 @@ func unpickle(data []byte, storages map[string]*storage) (object any, rest []byt
 	return m.top(), data[len(program)-len(m.rest):]
 }
 
-var opcodes = [256]func(m *pickleMachine){
-	opProto: func(m *pickleMachine) { m.take(1) }, // PROTO: opcodes of later ones are refused
-	opStop:  func(m *pickleMachine) { m.top() },   // STOP
-	0x95:    func(m *pickleMachine) { m.take(8) }, // FRAME: how many bytes may be fetched at once
+// An opcode may be followed by a number of so many bytes, and take so many values from the stack;
+// toMark is all that lie above the last mark.
+var (
+	numbers = [256]uint64{opProto: 1, 'K': 1, 0x8a: 1, 0x8c: 1, 'C': 1, 'q': 1, 'h': 1, 'M': 2,
+		'J': 4, 'X': 4, 'B': 4, 'r': 4, 'j': 4, 'G': 8, 0x95: 8}
+	operands = [256]int{'a': 1, 'b': 1, 'Q': 1, 0x85: 1, 's': 2, 'R': 2, 0x81: 2, 0x86: 2, 0x93: 2,
+		0x87: 3, 't': toMark, 'e': toMark, 'u': toMark, 0x90: toMark, 0x91: toMark}
+)
 
-	'N':  func(m *pickleMachine) { m.push(nil) },                       // NONE
-	0x88: func(m *pickleMachine) { m.push(true) },                      // NEWTRUE
-	0x89: func(m *pickleMachine) { m.push(false) },                     // NEWFALSE
-	'K':  func(m *pickleMachine) { m.push(int64(m.uint(1))) },          // BININT1
-	'M':  func(m *pickleMachine) { m.push(int64(m.uint(2))) },          // BININT2
-	'J':  func(m *pickleMachine) { m.push(int64(int32(m.uint(4)))) },   // BININT
-	0x8a: func(m *pickleMachine) { m.push(m.long(m.uint(1))) },         // LONG1
-	'G':  func(m *pickleMachine) { m.push(m.float()) },                 // BINFLOAT
-	0x8c: func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) }, // SHORT_BINUNICODE
-	'X':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) }, // BINUNICODE
-	'C':  func(m *pickleMachine) { m.push(string(m.take(m.uint(1)))) }, // SHORT_BINBYTES
-	'B':  func(m *pickleMachine) { m.push(string(m.take(m.uint(4)))) }, // BINBYTES
-	'(':  func(m *pickleMachine) { m.mark() },                          // MARK
+const toMark = -1
 
-	')':  func(m *pickleMachine) { m.push(pyTuple{}) },       // EMPTY_TUPLE
-	0x85: func(m *pickleMachine) { m.push(m.popN(1)) },       // TUPLE1
-	0x86: func(m *pickleMachine) { m.push(m.popN(2)) },       // TUPLE2
-	0x87: func(m *pickleMachine) { m.push(m.popN(3)) },       // TUPLE3
-	't':  func(m *pickleMachine) { m.push(m.popMark()) },     // TUPLE
-	0x91: func(m *pickleMachine) { m.push(m.popMark()) },     // FROZENSET
-	']':  func(m *pickleMachine) { m.push(new([]any)) },      // EMPTY_LIST
-	0x8f: func(m *pickleMachine) { m.push(new([]any)) },      // EMPTY_SET
-	'a':  func(m *pickleMachine) { m.extend(m.popN(1)) },     // APPEND
-	'e':  func(m *pickleMachine) { m.extend(m.popMark()) },   // APPENDS
-	0x90: func(m *pickleMachine) { m.extend(m.popMark()) },   // ADDITEMS
-	'}':  func(m *pickleMachine) { m.push(pyDict{}) },        // EMPTY_DICT
-	's':  func(m *pickleMachine) { m.setItems(m.popN(2)) },   // SETITEM
-	'u':  func(m *pickleMachine) { m.setItems(m.popMark()) }, // SETITEMS
-
-	'q':  func(m *pickleMachine) { m.memo[m.uint(1)] = m.top() },           // BINPUT
-	'r':  func(m *pickleMachine) { m.memo[m.uint(4)] = m.top() },           // LONG_BINPUT
-	0x94: func(m *pickleMachine) { m.memo[uint64(len(m.memo))] = m.top() }, // MEMOIZE
-	'h':  func(m *pickleMachine) { m.recall(m.uint(1)) },                   // BINGET
-	'j':  func(m *pickleMachine) { m.recall(m.uint(4)) },                   // LONG_BINGET
-	'c':  func(m *pickleMachine) { m.find(pyTuple{m.line(), m.line()}) },   // GLOBAL
-	0x93: func(m *pickleMachine) { m.find(m.popN(2)) },                     // STACK_GLOBAL
-	'R':  func(m *pickleMachine) { m.reduce(m.popN(2)) },                   // REDUCE
-	0x81: func(m *pickleMachine) { m.newObject(m.popN(2)) },                // NEWOBJ
-	'b':  func(m *pickleMachine) { m.build(m.popN(1)[0]) },                 // BUILD
-	'Q':  func(m *pickleMachine) { m.push(m.persistent(m.popN(1)[0])) },    // BINPERSID
+// do carries out an opcode; n is the number that follows it, and items are what it takes.
+func (m *pickleMachine) do(op byte, n uint64, items []any) {
+	switch op {
+	case opProto, 0x95: // PROTO: opcodes of later ones are refused; FRAME: a hint to readers
+	case opStop: // STOP
+		m.top()
+	case 'N': // NONE
+		m.push(nil)
+	case 0x88, 0x89: // NEWTRUE, NEWFALSE
+		m.push(op == 0x88)
+	case 'K', 'M': // BININT1, BININT2
+		m.push(int64(n))
+	case 'J': // BININT
+		m.push(int64(int32(n)))
+	case 0x8a: // LONG1: n bytes; more than 8, with which nobody counts, remain bytes
+		if unused := 64 - 8*n; n > 8 {
+			m.push(string(m.take(n)))
+		} else {
+			m.push(int64(m.uint(n)<<unused) >> unused) // extends the sign
+		}
+	case 'G': // BINFLOAT, which is big-endian
+		m.push(math.Float64frombits(bits.ReverseBytes64(n)))
+	case 0x8c, 'X', 'C', 'B': // SHORT_BINUNICODE, BINUNICODE, SHORT_BINBYTES, BINBYTES
+		m.push(string(m.take(n)))
+	case '(': // MARK
+		m.below, m.stack = append(m.below, m.stack), nil
+	case ')': // EMPTY_TUPLE
+		m.push(pyTuple{})
+	case 0x85, 0x86, 0x87, 't', 0x91: // TUPLE1, TUPLE2, TUPLE3, TUPLE, FROZENSET
+		m.push(items)
+	case ']', 0x8f: // EMPTY_LIST, EMPTY_SET
+		m.push(new([]any))
+	case 'a', 'e', 0x90: // APPEND, APPENDS, ADDITEMS
+		m.extend(items)
+	case '}': // EMPTY_DICT
+		m.push(pyDict{})
+	case 's', 'u': // SETITEM, SETITEMS
+		m.setItems(items)
+	case 'q', 'r': // BINPUT, LONG_BINPUT
+		m.memo[n] = m.top()
+	case 0x94: // MEMOIZE
+		m.memo[uint64(len(m.memo))] = m.top()
+	case 'h', 'j': // BINGET, LONG_BINGET
+		value, ok := m.memo[n]
+		require(ok, "memo slot %d is empty", n)
+		m.push(value)
+	case 'c', 0x93: // GLOBAL, of which each is a line, and STACK_GLOBAL: a module and a name
+		if op == 'c' {
+			items = []any{m.line(), m.line()}
+		}
+		name := arg[string](items[0]) + "." + arg[string](items[1])
+		m.steps += len(name) >> 8 // the work of joining long ones, again and again
+		m.push(pyName(name))
+	case 'R': // REDUCE
+		m.push(m.reduce(arg[pyName](items[0]), arg[pyTuple](items[1])))
+	case 0x81: // NEWOBJ: with what Python would hand to the class, such as a named tuple's values
+		object := pyDict{className: string(arg[pyName](items[0]))}
+		if args := arg[pyTuple](items[1]); len(args) > 0 {
+			object[valuesName] = args
+		}
+		m.push(object)
+	case 'b': // BUILD
+		m.build(items[0])
+	case 'Q': // BINPERSID
+		m.push(m.persistent(items[0]))
+	default:
+		fail("opcode 0x%02x is not one that a state dict needs", op)
+	}
 }
 
-// find pushes a name: module, name.
-func (m *pickleMachine) find(names pyTuple) {
-	name := arg[string](names[0]) + "." + arg[string](names[1])
-	m.steps += len(name) >> 8 // the work of joining long ones, again and again
-	m.push(pyName(name))
-}
-
-// reduce pushes function(*args), for a function that the machine knows, which are those that a
-// state dict needs, or what trainers keep beside it; any other ends the program. Of objects that
-// hold no weights nothing is kept.
-func (m *pickleMachine) reduce(call pyTuple) {
-	function, args := arg[pyName](call[0]), arg[pyTuple](call[1])
-	var made any
+// reduce is function(*args), for a function that the machine knows, which are those that a state
+// dict needs, or what trainers keep beside it; any other ends the program. Of objects that hold no
+// weights nothing is kept.
+func (m *pickleMachine) reduce(function pyName, args pyTuple) any {
 	switch function {
 	case "torch._utils._rebuild_tensor_v2":
-		made = newStrided(args)
+		return newStrided(args)
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state":
-		made = arg[*strided](pyTupleOf(args, 3, 4)[0]) // requires_grad, hooks; attributes
+		return arg[*strided](pyTupleOf(args, 3, 4)[0]) // requires_grad, hooks; attributes
 	case "torch._tensor._rebuild_from_type_v2":
 		inner := pyTupleOf(args, 4, 4) // function, class, arguments, attributes
 		class := arg[pyName](inner[1])
@@ -369,24 +393,21 @@ func (m *pickleMachine) reduce(call pyTuple) {
 			"the class %s, not a plain one: save plain ones, such as its dequantize() or "+
 			"detach().clone()", quote(string(class)))
 		m.steps++ // one may stand within another
-		m.reduce(pyTuple{inner[0], inner[2]})
-		return
+		return m.reduce(arg[pyName](inner[0]), arg[pyTuple](inner[2]))
 	case "collections.OrderedDict":
 		pyTupleOf(args, 0, 0)
-		made = pyDict{}
+		return pyDict{}
 	case "collections.defaultdict", "collections.Counter":
-		made = pyDict{}
+		return pyDict{}
 	case "__builtin__.set", "__builtin__.frozenset", "builtins.set", "_codecs.encode":
-		if len(args) > 0 {
-			made = args[0]
-		}
+		return append(args, nil)[0]
 	case "datetime.datetime", "datetime.timedelta", "torch.serialization._get_layout",
 		"torch.Size", "torch.device":
-	default:
-		fail("it calls %s, which no state dict needs; nothing was run: %s",
-			quote(string(function)), saveAlone)
+		return nil
 	}
-	m.push(made)
+	fail("it calls %s, which no state dict needs; nothing was run: %s", quote(string(function)),
+		saveAlone)
+	return nil
 }
 
 // persistent is what BINPERSID means in a PyTorch file. The id is ("storage", class, key, device,
@@ -434,16 +455,6 @@ func newStrided(args pyTuple) *strided {
 	require(fits || slices.Contains(shape, 0), "shape %d with strides %d from %d does not fit "+
 		"into a storage of %d elements", shape, stride, offset, s.count)
 	return v
-}
-
-// newObject pushes an object of a class, with what Python would hand to that: a named tuple's
-// values.
-func (m *pickleMachine) newObject(of pyTuple) {
-	object := pyDict{className: string(arg[pyName](of[0]))}
-	if args := arg[pyTuple](of[1]); len(args) > 0 {
-		object[valuesName] = args
-	}
-	m.push(object)
 }
 
 // build sets the attributes of an object: from a dict, or from a pair of dicts of which the second
@@ -539,29 +550,19 @@ func (m *pickleMachine) top() any {
 	return m.stack[len(m.stack)-1]
 }
 
-func (m *pickleMachine) popN(n int) []any {
+// pop takes n values from the stack.
+func (m *pickleMachine) pop(n int) (items []any) {
+	if n == toMark {
+		last := len(m.below) - 1
+		require(last >= 0, "there is no mark")
+		items, m.stack, m.below = m.stack, m.below[last], m.below[:last]
+		return items
+	}
 	at := len(m.stack) - n
 	require(at >= 0, "the stack is too short")
-	items := slices.Clone(m.stack[at:])
+	items = slices.Clone(m.stack[at:])
 	m.stack = m.stack[:at]
 	return items
-}
-
-func (m *pickleMachine) mark() { m.below, m.stack = append(m.below, m.stack), nil }
-
-// popMark pops everything above the last mark, and the mark.
-func (m *pickleMachine) popMark() []any {
-	last := len(m.below) - 1
-	require(last >= 0, "there is no mark")
-	items := m.stack
-	m.stack, m.below = m.below[last], m.below[:last]
-	return items
-}
-
-func (m *pickleMachine) recall(slot uint64) {
-	value, ok := m.memo[slot]
-	require(ok, "memo slot %d is empty", slot)
-	m.push(value)
 }
 
 func (m *pickleMachine) take(n uint64) (taken []byte) {
@@ -583,21 +584,6 @@ func (m *pickleMachine) uint(size uint64) uint64 {
 	var number [8]byte
 	copy(number[:], m.take(size))
 	return binary.LittleEndian.Uint64(number[:])
-}
-
-// long is a little-endian integer in two's complement. One of more than 8 bytes, with which nobody
-// counts, remains bytes.
-func (m *pickleMachine) long(size uint64) any {
-	if size > 8 {
-		return string(m.take(size))
-	}
-	unused := 64 - 8*size
-	return int64(m.uint(size)<<unused) >> unused // extends the sign
-}
-
-// float is a big-endian one.
-func (m *pickleMachine) float() float64 {
-	return math.Float64frombits(bits.ReverseBytes64(m.uint(8)))
 }
 
 // plainTree is what the machine has made as JSON would have it: dicts and lists; an object is a
@@ -639,10 +625,8 @@ func plainTree(object any) map[string]any {
 }
 
 func pyKind(value any) string {
-	return cmp.Or(map[reflect.Type]string{
-		reflect.TypeFor[pyTuple](): "a tuple", reflect.TypeFor[pyList](): "a list",
-		reflect.TypeFor[pyDict](): "a dict", reflect.TypeFor[pyName](): "a name",
-		reflect.TypeFor[string](): "text", reflect.TypeFor[*storage](): "a storage",
-		reflect.TypeFor[*strided](): "a tensor",
-	}[reflect.TypeOf(value)], "a plain value")
+	return cmp.Or(map[string]string{"[]interface {}": "a tuple", "*[]interface {}": "a list",
+		"map[string]interface {}": "a dict", "main.pyName": "a name", "string": "text",
+		"*main.storage": "a storage", "*main.strided": "a tensor",
+	}[fmt.Sprintf("%T", value)], "a plain value")
 }
