@@ -61,6 +61,7 @@ type program struct {
 	stdout   *bufio.Writer // flushed at the end; an error of it waits there
 	stderr   io.Writer
 	terminal bool // whether a person looks at stdout
+	bar      *progressBar
 	files    []fileUse
 	failed   bool // in part, as a note has said
 
@@ -90,6 +91,7 @@ func main() {
 func execute(args []string, stdout, stderr io.Writer) int {
 	p := &program{
 		stdout: bufio.NewWriter(stdout), stderr: stderr, terminal: takesColor(stdout), args: args,
+		bar: newProgress(stderr),
 	}
 	return p.end(withoutPanic(func() {
 		run, words := p.parse(args)
@@ -411,10 +413,9 @@ func (p *program) patchPair(words []string) {
 	if p.image != "" {
 		get(r.figure(p.style).layout()) // better known now than when all is computed
 	}
-	bar := newProgress(p.stderr)
-	r, err := p.study.run(m, q, bar.share)
-	bar.clear()
-	try(err)
+	p.bar = newProgress(p.stderr)
+	r = get(p.study.run(m, q, p.bar.share))
+	p.bar.clear()
 	r.Origin = p.origin()
 	p.notes(q.notes, m.tokenizer.notesOnModel(), r.Answer.notes(r.baselines.clean),
 		q.spaceNotes(&r.baselines))
@@ -445,10 +446,11 @@ func (p *program) patchPairs() {
 	}
 	m := p.openModel()
 	spans("-layers", p.study.layers, m.layers) // which is the same for all pairs
-	bar := newProgress(p.stderr)
-	pairs := p.newPairs(name, bar.clear)
-	pairs.study, pairs.model, pairs.progress = &p.study, m, bar.share
-	p.endPairs(pairs, pairs.run(file))
+	p.bar = newProgress(p.stderr)
+	p.withMeans(name, func(s *Pairs) {
+		s.study, s.model, s.progress = &p.study, m, p.bar.share
+		s.run(file)
+	})
 }
 
 // mean joins results of many runs over pairs.
@@ -457,25 +459,19 @@ func (p *program) mean(words []string) {
 	for _, name := range words {
 		try(p.use("the results", name, false))
 	}
-	pairs := p.newPairs("the results", func() {})
-	var err error
-	for i := 0; i < len(words) && err == nil; i++ {
-		err = pairs.readResults(words[i])
-	}
-	if err == nil && pairs.pairs == 0 {
-		err = errors.New("mean: there is no result of a pair in these files")
-	}
-	p.endPairs(pairs, err)
+	p.withMeans("the results", func(s *Pairs) {
+		for _, name := range words {
+			s.readResults(name)
+		}
+		require(s.pairs > 0, "mean: there is no result of a pair in these files")
+	})
 }
 
-// newPairs opens the file of results, or else standard output. clear makes room for a note.
-func (p *program) newPairs(name string, clear func()) *Pairs {
-	pairs := newPairs(name, p.origin())
-	pairs.note = func(what error) {
-		clear()
-		p.note(what)
-	}
-	pairs.out = &lineFile{print: func(line []byte) error {
+// withMeans runs over pairs or results, whose lines go to the -json FILE or else to standard
+// output. In the end the means follow the lines, the file gets its name, and the means are painted.
+func (p *program) withMeans(name string, run func(s *Pairs)) {
+	s := newPairs(name, p.origin(), p.note)
+	s.out = &lineFile{print: func(line []byte) error {
 		p.output("-", func(w io.Writer) error {
 			_, err := w.Write(line)
 			return err
@@ -487,20 +483,11 @@ func (p *program) newPairs(name string, clear func()) *Pairs {
 	}}
 	if p.json != "" && p.json != "-" {
 		try(p.use("-json's", absolute(p.json)+".partial", true))
-		pairs.out = get(openLines(p.json, p.resume))
+		s.out = get(openLines(p.json, p.resume))
 	}
-	return pairs
-}
-
-// endPairs is the end of every run over pairs or results: the means follow the lines, the file of
-// these gets its name, and the means are painted. err is what has ended the run early.
-func (p *program) endPairs(pairs *Pairs, err error) {
-	try(pairs.finish(err))
-	var figures map[string]*Figure
-	if p.image != "" {
-		figures = pairs.figures(p.image, p.style)
-	}
+	try(s.finish(caught(func() { run(s) })))
 	var failed []error
+	figures := s.figures(p.image, p.style)
 	for _, file := range sortedKeys(figures) {
 		var err error
 		if file != p.image { // the names are known only now
@@ -511,7 +498,7 @@ func (p *program) endPairs(pairs *Pairs, err error) {
 		}
 		failed = append(failed, err)
 	}
-	try(errors.Join(append(failed, pairs.incomplete())...))
+	try(errors.Join(append(failed, s.incomplete())...))
 }
 
 // next shows the most probable next tokens of one text.
@@ -654,13 +641,10 @@ func (p *program) textTokenizer() *tokenizer {
 // download fetches a model, with a progress bar where somebody watches.
 func (p *program) download(name, file string, quick bool) (string, error) {
 	d := newDownloader(p.offline, quick)
-	bar := newProgress(p.stderr)
-	d.note = func(line string) {
-		bar.clear()
-		p.note(fmt.Errorf("fetching %s: %s", name, line))
-	}
-	d.progress = bar.bytes
-	defer bar.clear()
+	d.note = func(line string) { p.note(fmt.Errorf("fetching %s: %s", name, line)) }
+	p.bar = newProgress(p.stderr)
+	d.progress = p.bar.bytes
+	defer p.bar.clear()
 	return d.fetch(name, file)
 }
 
@@ -739,6 +723,7 @@ func (p *program) note(what error) {
 	if n := len(line); n > first+last {
 		line = slices.Concat(line[:first], []rune(" … "), line[n-last:])
 	}
+	p.bar.clear()
 	fmt.Fprintln(p.stderr, string(line))
 }
 

@@ -39,29 +39,24 @@ type Pairs struct {
 	means                  map[int]*Mean  // by token count
 }
 
-func newPairs(name string, origin Origin) *Pairs {
-	return &Pairs{name: name, origin: origin, study: &Study{metric: metricDiff},
+func newPairs(name string, origin Origin, note func(error)) *Pairs {
+	return &Pairs{name: name, origin: origin, note: note, study: &Study{metric: metricDiff},
 		kinds: map[string]int{}, means: map[int]*Mean{}}
 }
 
 // run answers every line. A pair that cannot be run is noted, and the others are run all the same.
-func (s *Pairs) run(in io.Reader) (err error) {
-	defer catchFault(&err)
+func (s *Pairs) run(in io.Reader) {
 	const longest = 1 << 20 // bytes of a line: no text within a model's context comes near it
-	try(eachLine(s.name, in, longest, func(n int, line []byte) error {
+	eachLine(s.name, in, longest, func(n int, line []byte) {
 		if len(bytes.TrimSpace(line)) > 0 && line[0] != '#' {
 			s.pairs++
 			s.answer(n, string(line))
 		}
-		return nil
-	}))
-	if s.pairs == 0 {
-		fail("%s: there is no pair in it", s.name)
-	}
+	})
+	require(s.pairs > 0, "%s: there is no pair in it", s.name)
 	if s.out.earlier != nil {
 		s.out.differs("has results of more pairs than %s", s.name)
 	}
-	return nil
 }
 
 // answer makes a pair's line of results, or takes it over from an earlier run, and adds it to the
@@ -102,8 +97,8 @@ func (s *Pairs) answer(n int, line string) {
 	case s.out.earlier != nil:
 		s.out.differs("has no result of %s, but one of a later pair", where)
 	default:
-		try(s.out.write(text.Bytes()))
-		try(s.addText(where, text.Bytes(), notes))
+		s.out.write(text.Bytes())
+		s.addText(where, text.Bytes(), notes)
 	}
 }
 
@@ -135,30 +130,25 @@ var kindOf = sync.OnceValue(func() func(note string) string {
 	}
 })
 
-// eachLine calls f for every line of the file of this name, without the line's end, until f fails.
-func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte) error) error {
+// eachLine calls f for every line of the file of this name, without the line's end.
+func eachLine(name string, r io.Reader, longest int, f func(n int, line []byte)) {
 	lines, n := bufio.NewScanner(r), 1
 	lines.Buffer(nil, longest)
 	for ; lines.Scan(); n++ {
 		line := lines.Bytes()
 		if n == 1 {
-			if isUTF16(string(line)) {
-				return fmt.Errorf("%s: %w", name, errUTF16)
-			}
+			require(!isUTF16(string(line)), "%s: %w", name, errUTF16)
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
-		if err := f(n, line); err != nil {
-			return err
-		}
+		f(n, line)
 	}
-	err := lines.Err()
-	if err == bufio.ErrTooLong {
-		err = fmt.Errorf("line %d is longer than %d bytes", n, longest)
+	switch err := lines.Err(); err {
+	case nil:
+	case bufio.ErrTooLong:
+		fail("%s: line %d is longer than %d bytes", name, n, longest)
+	default:
+		fail("%s: %w", name, reason(err))
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, reason(err))
-	}
-	return nil
 }
 
 // standardInput is what standard input is called in notes and errors.
@@ -348,19 +338,17 @@ func (l *lineFile) differs(how string, args ...any) {
 }
 
 // write adds one line, whole or not at all.
-func (l *lineFile) write(line []byte) error {
+func (l *lineFile) write(line []byte) {
 	if l.print != nil {
-		return l.print(line)
+		try(l.print(line))
+		return
 	}
-	err := l.begin()
-	if err == nil {
-		if _, err = l.file.Write(line); err == nil {
-			l.end += int64(len(line))
-			return nil
-		}
+	try(l.failed(l.begin()))
+	if _, err := l.file.Write(line); err != nil {
 		l.file.Truncate(l.end)
+		try(l.failed(err))
 	}
-	return l.failed(err)
+	l.end += int64(len(line))
 }
 
 // begin makes the partial file end behind the lines of an earlier run: half a line is cut off, and
@@ -391,6 +379,7 @@ func (l *lineFile) isWhole(means int) bool {
 	if means == 0 {
 		os.Remove(l.partial)
 		l.file.Close()
+		l.file = nil
 	}
 	return means == 0
 }
@@ -557,13 +546,9 @@ func eachCell(rows, columns int, matrices [3][]byte, f func(cell int, v [3]float
 var errShape = errors.New("its matrices do not have the shape of what its site is")
 
 // addText adds a line to the mean of its token count, and tells what is odd about its pair.
-func (s *Pairs) addText(where string, text []byte, notes []string) error {
-	err := caught(func() { notes = append(notes, s.add(get(parseLine(text)))...) })
-	if err != nil {
-		return fmt.Errorf("%s: %w", where, err)
-	}
+func (s *Pairs) addText(where string, text []byte, notes []string) {
+	within(where, func() { notes = append(notes, s.add(get(parseLine(text)))...) })
 	s.tell(where, notes)
-	return nil
 }
 
 func (s *Pairs) add(line Line) (notes []string) {
@@ -672,25 +657,23 @@ func (s *Pairs) meanFor(line Line) *Mean {
 }
 
 // readResults adds the lines of a file of results.
-func (s *Pairs) readResults(name string) error {
+func (s *Pairs) readResults(name string) {
 	in, err := os.Open(name)
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", name, reason(err))
+		fail("reading %s: %w", name, reason(err))
 	}
 	defer in.Close()
 	ends := false
-	err = eachLine(name, in, longestLine, func(n int, text []byte) error {
-		if ends = isMean(text); ends {
-			return nil
+	eachLine(name, in, longestLine, func(n int, text []byte) {
+		if ends = isMean(text); !ends {
+			s.pairs++
+			s.addText(fmt.Sprintf("%s:%d", name, n), text, nil)
 		}
-		s.pairs++
-		return s.addText(fmt.Sprintf("%s:%d", name, n), text, nil)
 	})
-	if err == nil && !ends {
+	if !ends {
 		s.note(fmt.Errorf("%s does not end in a mean: the run that wrote it may have broken off",
 			name))
 	}
-	return err
 }
 
 // finish ends a run over pairs or over results, which err has ended early: the notes are summed up,
@@ -705,9 +688,14 @@ func (s *Pairs) finish(err error) error {
 			s.note(fmt.Errorf("%s: in %d of %s %s", s.name, n, of, kind))
 		}
 	}
-	if err != nil {
-		return s.out.finish(err)
+	if err == nil {
+		err = caught(s.writeMeans)
 	}
+	return s.out.finish(err)
+}
+
+// writeMeans writes a line for each mean, in the order of their token counts.
+func (s *Pairs) writeMeans() {
 	for _, T := range sortedKeys(s.means) {
 		if s.means[T].gap.value() == 0 {
 			s.note(fmt.Errorf("%s: no mean of %s: the clean and the corrupt runs give the answers "+
@@ -717,36 +705,28 @@ func (s *Pairs) finish(err error) error {
 	}
 	if s.out.isWhole(len(s.means)) {
 		s.note(fmt.Errorf("%s is whole: there is nothing left to run", s.out.name))
-		return nil
+		return
 	}
 	for _, T := range sortedKeys(s.means) {
-		if err == nil {
-			err = s.writeMean(T)
-		}
+		mean := s.means[T]
+		head := struct {
+			Tokens  int         `json:"tokens"`
+			Pairs   int         `json:"pairs"`
+			Model   ModelReport `json:"model"`
+			Site    string      `json:"site"`
+			To      string      `json:"to,omitempty"`
+			Rows    []string    `json:"rows"`
+			Columns []string    `json:"columns"`
+		}{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
+			mean.columns.names}
+		var text bytes.Buffer
+		b := bufio.NewWriter(&text)
+		b.WriteString(`{"mean":`)
+		mean.writeObject(b, head)
+		fmt.Fprintf(b, "},%s\n", encodeJSON(s.origin)[1:])
+		b.Flush()
+		s.out.write(text.Bytes())
 	}
-	return s.out.finish(err)
-}
-
-// writeMean writes the line of a mean over texts of T tokens.
-func (s *Pairs) writeMean(T int) error {
-	mean := s.means[T]
-	head := struct {
-		Tokens  int         `json:"tokens"`
-		Pairs   int         `json:"pairs"`
-		Model   ModelReport `json:"model"`
-		Site    string      `json:"site"`
-		To      string      `json:"to,omitempty"`
-		Rows    []string    `json:"rows"`
-		Columns []string    `json:"columns"`
-	}{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
-		mean.columns.names}
-	var text bytes.Buffer
-	b := bufio.NewWriter(&text)
-	b.WriteString(`{"mean":`)
-	mean.writeObject(b, head)
-	fmt.Fprintf(b, "},%s\n", encodeJSON(s.origin)[1:])
-	b.Flush()
-	return s.out.write(text.Bytes())
 }
 
 // incomplete is an error if there were pairs that could not be run.

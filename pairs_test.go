@@ -28,8 +28,10 @@ type kept struct {
 }
 
 func newKept(name string) *kept {
-	k := &kept{Pairs: newPairs(name, Origin{Version: "test"})}
-	k.note = func(note error) { k.notes += note.Error() + "\n" }
+	k := &kept{}
+	k.Pairs = newPairs(name, Origin{Version: "test"}, func(note error) {
+		k.notes += note.Error() + "\n"
+	})
 	k.out = &lineFile{print: func(line []byte) error {
 		k.lines = append(k.lines, string(line))
 		return nil
@@ -45,7 +47,7 @@ func meansOf(t *testing.T, reports ...*Report) *kept {
 		var text bytes.Buffer
 		r.Origin = k.origin
 		check(t, r.writeJSON(&text))
-		check(t, k.addText("a line", text.Bytes(), nil))
+		k.addText("a line", text.Bytes(), nil)
 	}
 	return k
 }
@@ -54,7 +56,7 @@ func meansOf(t *testing.T, reports ...*Report) *kept {
 func runLines(s Study, m *Model, name, lines string) (*kept, error) {
 	k := newKept(name)
 	k.study, k.model, k.progress = &s, m, quiet
-	return k, k.finish(k.run(strings.NewReader(lines)))
+	return k, k.finish(caught(func() { k.run(strings.NewReader(lines)) }))
 }
 
 // TestPairs runs a file of pairs of two token counts, among them some that cannot be run.
@@ -320,9 +322,10 @@ func FuzzPairLines(f *testing.F) {
 func TestLongLine(t *testing.T) {
 	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
 	var read []int
-	err := eachLine("a", strings.NewReader(lines), 1<<20, func(n int, line []byte) error {
-		read = append(read, n)
-		return nil
+	err := caught(func() {
+		eachLine("a", strings.NewReader(lines), 1<<20, func(n int, _ []byte) {
+			read = append(read, n)
+		})
 	})
 	if !says(err, "line 2 is longer than") || len(read) != 1 {
 		t.Error(read, err)
@@ -353,7 +356,7 @@ func TestLineFile(t *testing.T) {
 		}
 		f := must(openLines(name, false))
 		for range c.lines {
-			check(t, f.write([]byte("line\n")))
+			f.write([]byte("line\n"))
 		}
 		_, another := openLines(name, false)
 		if !says(another, name+": another run is writing it") {
@@ -440,7 +443,7 @@ func TestLineFileNames(t *testing.T) {
 	}
 	for range 2 {
 		f := must(openLines(link, false))
-		check(t, f.write([]byte("line\n")))
+		f.write([]byte("line\n"))
 		check(t, f.finish(nil))
 		if target := must(os.Readlink(link)); target != "end" {
 			t.Errorf("the link leads to %q", target)
@@ -549,7 +552,7 @@ func TestOtherResults(t *testing.T) {
 		{`"ids":[`, `"ids":[5,`, "shape"},
 	} {
 		k, changed := newKept("results"), strings.Replace(line, c.from, c.to, 1)
-		err := k.readResults(file(t, "r.jsonl", line+changed))
+		err := caught(func() { k.readResults(file(t, "r.jsonl", line+changed)) })
 		wantError(t, c.to, err, c.want)
 	}
 	for _, other := range []string{"{}", `{"mean":{}}`, "[1,2]", `{"clean":{},"corrupt":{}}`,
@@ -558,7 +561,7 @@ func TestOtherResults(t *testing.T) {
 		strings.Replace(line, `"layers":12`, `"layers":100000000`, 1),
 		strings.Replace(line, `"layers":12`, `"layers":"12"`, 1)} {
 		k := newKept("results")
-		err := k.readResults(file(t, "r.jsonl", other))
+		err := caught(func() { k.readResults(file(t, "r.jsonl", other)) })
 		if len(k.means) > 0 || err == nil && !isMean([]byte(other)) {
 			t.Errorf("%.80s: %v", other, err)
 		}
@@ -575,7 +578,7 @@ func FuzzResults(f *testing.F) {
 	f.Add([]byte(k.lines[1]))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		k := newKept("results")
-		if k.addText("a line", line, nil) != nil || k.finish(nil) != nil {
+		if k.finish(caught(func() { k.addText("a line", line, nil) })) != nil {
 			return
 		}
 		for _, mean := range k.lines {
