@@ -486,8 +486,11 @@ func (p *program) withMeans(name string, run func(s *Pairs)) {
 		s.out = get(openLines(p.json, p.resume))
 	}
 	try(s.finish(caught(func() { run(s) })))
+	var figures map[string]*Figure
+	if p.image != "" {
+		figures = s.figures(p.image, p.style)
+	}
 	var failed []error
-	figures := s.figures(p.image, p.style)
 	for _, file := range sortedKeys(figures) {
 		var err error
 		if file != p.image { // the names are known only now

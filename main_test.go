@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
-	"image/png"
 	"io"
 	"math"
 	"os"
@@ -101,31 +100,20 @@ func TestPictureFlags(t *testing.T) {
 	write(t, "pairs.tsv", exampleLine)
 	r := study(t, Study{site: "resid", metric: metricDiff})
 	means := meansOf(t, r) // one pair: dividing the sum again would change nothing
-	widths := map[string]float64{}
 	for flags, look := range map[string]style{
 		"":                    {colorMap: "viridis", scale: 1},
-		"-cmap rdbu":          {colorMap: "rdbu", scale: 1},
-		"-scale 2":            {colorMap: "viridis", scale: 2},
-		"-scale 3 -cmap rdbu": {colorMap: "rdbu", scale: 3},
+		"-scale 2 -cmap rdbu": {colorMap: "rdbu", scale: 2},
 	} {
 		for line, figure := range map[string]*Figure{
 			"PAIR": r.figure(look), "-pairs pairs.tsv": means.figures("-", look)["-"],
 		} {
 			var want strings.Builder
 			check(t, figure.write(&want))
-			picture := must(png.Decode(strings.NewReader(want.String())))
-			key, width := line+look.colorMap, float64(picture.Bounds().Dx())/float64(look.scale)
-			if before, found := widths[key]; found && before != width {
-				t.Errorf("%s %s: %g pixels wide for each of the scale, then %g", line, flags,
-					before, width)
-			}
-			widths[key] = width
 			code, _, stderr := command(t, words(line+" -o h.png "+flags)...)
 			got := string(must(os.ReadFile("h.png")))
 			if code != 0 || uncommanded(got) != uncommanded(want.String()) {
 				t.Errorf("%s %s: %d, %s: another picture", line, flags, code, stderr)
 			}
-			check(t, os.Remove("h.png"))
 		}
 	}
 }
@@ -185,36 +173,24 @@ func TestOutputsApart(t *testing.T) {
 		{pair + "-json links/links/clean.txt",
 			"-json links/links/clean.txt would overwrite the clean text"},
 		{pair + "-csv corrupt-hard", "-csv corrupt-hard would overwrite the corrupt text"},
-		{pair + "-o clean-link", "-o clean-link would overwrite the clean text"},
-		{pair + "-model m.safetensors -o m.safetensors",
-			"-o m.safetensors would overwrite the model"},
 		{pair + "-model m.safetensors -json m-link", "-json m-link would overwrite the model"},
 		{pair + "-model parts -json parts/config.json",
 			"-json parts/config.json would overwrite the model"},
-		{"-pairs pairs.txt -json pairs.txt", "-json pairs.txt would overwrite the file of pairs"},
-		{"-pairs pairs.txt -json pairs-link", "-json pairs-link would overwrite the file of pairs"},
 		{"-pairs pairs-link -o pairs.txt", "-o pairs.txt would overwrite the file of pairs"},
 		{"next clean.txt -json clean-link", "-json clean-link would overwrite the text"},
-		{"next clean.txt -model m.safetensors -json m-link",
-			"-json m-link would overwrite the model"},
 		{"tokens clean.txt -json clean.txt", "-json clean.txt would overwrite the text"},
-		{"convert m.safetensors m.safetensors", "OUT m.safetensors would overwrite the model"},
 		{"convert m.safetensors m-link -dtype f16", "OUT m-link would overwrite the model"},
 		{"convert parts parts/b.safetensors", "OUT parts/b.safetensors would overwrite the model"},
-		{"convert parts parts/config.json", "OUT parts/config.json would overwrite the model"},
 		{"bundle -exe program m.safetensors m-link", "OUT m-link would overwrite the model"},
 		{"bundle -exe program m.safetensors program-link",
 			"OUT program-link would overwrite the program"},
 		{pair + "-o new -json new", "-o and -json would both be written to new"},
 		{pair + "-o new-link -csv new", "-o and -csv would both be written to new"},
-		{pair + "-json new -csv ./links/new", "-json and -csv would both be written to new"},
 		{pair + "-json - -csv -", "-json and -csv would both be written to standard output"},
-		{pair + "-json - -o -", "-o and -json would both be written to standard output"},
 		{"-pairs pairs.txt -o new -json new", "-o and -json would both be written to new"},
 		// A name promises another format.
 		{pair + "-o fig.pdf", "-o writes PNG: name it fig.png"},
 		{pair + "-o fig.v2.SVG", "-o writes PNG: name it fig.v2.png"},
-		{"-pairs pairs.txt -o mean.jpeg", "-o writes PNG: name it mean.png"},
 		{pair + "-json x.csv", "-json writes JSON: name it x.json"},
 		{pair + "-csv x.json", "-csv writes CSV: name it x.csv"},
 		{"next clean.txt -json x.png", "-json writes JSON: name it x.json"},
@@ -404,40 +380,27 @@ func TestCommandLines(t *testing.T) {
 		{"-site 9.6.pattern -layers 9", "-site 9.6.pattern is of one layer: -layers"},
 		{"-site 9.6.pattern -positions 1..3", "patches entries one by one: -positions 1..3"},
 		{"-to 9.9", "-to 9.9: the receivers are logits, and heads' q, k and v"},
-		{"-to 9.9.z", "-to 9.9.z: the receivers are logits"},
 		{"-to 9.9.q,logits", "-to 9.9.q,logits: the receivers are logits"},
 		{"-to 9.9.q,9.9.q", "names 9.9.q twice"},
 		{"-to logits -site q", "-site z goes with it, but not q"},
 		{"-to logits -positions 1", "-positions does not go with it"},
 		{"-to 0.0.q", "-to 0.0.q: no head comes before it"},
 		{"-layers 1..3", "layers are patched one by one: write 1:4 for 1 to 3"},
-		{"-layers x", `-layers x: "x" is not a number`},
 		{"-layers 4:2", `-layers 4:2: "4:2" holds nothing`},
 		{"-positions 3..1", `-positions 3..1: "3..1" holds nothing`},
-		{"-positions 1,-2:-2", `-positions 1,-2:-2: "-2:-2" holds nothing`},
 		{"-metric x", "flag -metric: it is one of diff logit prob restored logprob kl"},
 		{"-lens -direct", "-lens and -direct make a picture each"},
-		{"-lens -attention 9.9", "-lens and -attention make a picture each"},
 		{"-attention 9.9 -direct", "-attention and -direct make a picture each"},
 		{"-lens -site attn", "-lens looks at the two runs and patches nothing: -site, -to, -la"},
-		{"-direct -to logits", "-direct looks at the two runs and patches nothing"},
 		{"-attention 9.9 -positions 1", "-attention looks at the two runs and patches nothing"},
-		{"-lens -layers 1", "-lens looks at the two runs and patches nothing"},
-		{"-attention 9.x", `"9.x" is not a head`},
-		{"-attention 9.9,9.9", "names 9.9 twice"},
 		{"-lens -metric kl", "-lens has no -metric kl"},
 		{"-direct -metric restored", "-metric restored does not go with it"},
 		{"-range 5:-5", "flag -range: it is two numbers, the lower one first, such as -5:5 (mec"},
-		{"-range 5:5", "it is two numbers"},
-		{"-range 5", "it is two numbers"},
 		{"-range x", "it is two numbers"},
 		{"-range nan:5", "it is two numbers"},
-		{"-range 1:inf", "it is two numbers"},
 		{"-range -1e308:1e308", "it is two numbers"},
 		{"-heads 0", "-heads 0: a model has one head at least"},
-		{"-heads -4", "-heads -4"},
 		{"-heads 3", "-heads 3: the built-in circuit has 4"},
-		{"-top x", `invalid value "x" for flag -top: parse error (mechpatch -h`},
 		{"-cmap jet", `invalid value "jet" for flag -cmap: it is one of viridis rdbu`},
 		{"-scale 0", "-scale 0"},
 		{"-top -1", "-top -1"},
@@ -447,7 +410,6 @@ func TestCommandLines(t *testing.T) {
 	}
 	for _, c := range []struct{ line, want string }{
 		{"-pairs x -lens", "-lens is for one pair: -pairs"},
-		{"-pairs x -direct", "-direct is for one pair"},
 		{"-pairs x -o -", "-o - is for one pair"},
 		{"-pairs x -csv y", "-csv is for one pair"},
 		{"", "0 arguments; expected: CLEAN.txt CORRUPT.txt CLEAN_ANSWER CORRUPT_ANSWER"},
@@ -466,15 +428,12 @@ func TestCommandLines(t *testing.T) {
 		{"-colour red", "-colour; a word that begins with - is a flag unless"},
 		{"-o next -e a b c", "3 arguments"},
 		{"-e Michelle next", "2 arguments; expected: CLEAN.txt"}, // a command's name is first
-		{"-e -- next tokens", "2 arguments; expected: CLEAN.txt"},
 		{"tokens -top 3 a", "-top"},
 		{"tokens a -e b", "2 arguments; expected: TEXT.txt"},
-		{"next", "0 arguments; expected: TEXT.txt"},
 		{"convert a", "1 argument; expected: IN OUT.safetensors"},
 		{"bundle a", "1 argument; expected: MODEL OUT"},
 		{"convert " + model + " out -dtype f64", "flag -dtype: it is one of f32 f16 bf16"},
 		{"convert circuit out", "there is no file of it"},
-		{"bundle circuit out", "there is no file of it"},
 		{"fetch gpt3", "fetching gpt3: no model of that name: known are gpt2, gpt2-medium"},
 		{"fetch circuit", "it is built into the program"},
 		{"fetch gpt2 distilgpt2", "expected: [NAME]"},
@@ -511,7 +470,6 @@ func TestCommandLines(t *testing.T) {
 		{"convert text out", "text: "},
 		{"convert gpt2 out", "it is not on this machine"},
 		{"convert " + model + " absent/out", "writing "},
-		{"bundle absent out", "mechpatch: absent: there is no such file"},
 		{"bundle " + model + " out -exe absent", "absent: "},
 		{"bundle " + model + " out -exe text",
 			"text: not a program for Linux (ELF), Windows (PE) or macOS"},

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,32 +56,6 @@ func runLines(s Study, m *Model, name, lines string) (*kept, error) {
 	k := newKept(name)
 	k.study, k.model, k.progress = &s, m, quiet
 	return k, k.finish(caught(func() { k.run(strings.NewReader(lines)) }))
-}
-
-// TestPairs runs a file of pairs of two token counts, among them some that cannot be run.
-func TestPairs(t *testing.T) {
-	k, err := runLines(Study{metric: metricDiff}, newCircuit(), "p.tsv", strings.Join([]string{
-		"\ufeff# clean, corrupt, clean answer, corrupt answer",
-		exampleLine + "\r",
-		"",
-		exampleClean + "\t" + exampleCorrupt + "\tJones",
-		strings.Replace(exampleLine, "Michelle Smith", "Jessica Jones", 1),
-		"The cat saw a dog. The\tThe dog saw a dog. The\tcat\tdog",
-		"a\tb\tunbelievableness\tdog",
-	}, "\n"))
-	check(t, err)
-	wantWhole(t, "the end", k.incomplete(), "p.tsv: 2 of 5 pairs could not be run")
-	begins := regexp.MustCompile(`^{("line":\d+|"mean":{"tokens":\d+,"pairs":\d+),`)
-	for i, want := range []string{`{"line":2,`, `{"line":5,`, `{"line":6,`,
-		`{"mean":{"tokens":7,"pairs":1,`, `{"mean":{"tokens":11,"pairs":2,`} {
-		if got := begins.FindString(k.lines[i]); got != want {
-			t.Errorf("line %d of the results begins with %s, want %s", i, got, want)
-		}
-	}
-	pattern := `^p.tsv:4: 3 fields.*\np.tsv:7: the clean answer.*\n$`
-	if !regexp.MustCompile(pattern).MatchString(k.notes) {
-		t.Error(k.notes)
-	}
 }
 
 // TestMeans holds a mean heat map to its definition, the ratio of means, for pairs of very
@@ -215,6 +188,10 @@ func TestPairLines(t *testing.T) {
 			"Smith"), "", 1},
 		{"empty", "p.tsv", "", "p.tsv: there is no pair in it", 0},
 		{"comments alone", "p.tsv", "# a\tb\tc\td\n\n", "p.tsv: there is no pair in it", 0},
+		{"a mark, a comment and nothing", "p.tsv", "\ufeff# a\tb\tc\td\n\na", "p.tsv:3: 1 field",
+			0},
+		{"without end", "p.tsv", tabs(clean, corrupt, "Jones", "Smith") + "\r\n" +
+			strings.Repeat("x", 1<<20), "p.tsv: line 2 is longer than", 1},
 		{"UTF-16", "p.tsv", "\xff\xfea\x00", "p.tsv: it is UTF-16", 0},
 		{"answers the wrong way round", "p.tsv", tabs(clean, corrupt, "Smith", "Jones"),
 			"p.tsv:1: the clean run itself prefers the corrupt answer", 1},
@@ -316,20 +293,6 @@ func FuzzPairLines(f *testing.F) {
 			t.Errorf("%q became %q and then %q, %v", line, fields, same, err)
 		}
 	})
-}
-
-// A line longer than any text is an error that says which line it is.
-func TestLongLine(t *testing.T) {
-	lines := "a\tb\tc\td\n" + strings.Repeat("x", 1<<20) + "\ne\tf\tg\th\n"
-	var read []int
-	err := caught(func() {
-		eachLine("a", strings.NewReader(lines), 1<<20, func(n int, _ []byte) {
-			read = append(read, n)
-		})
-	})
-	if !says(err, "line 2 is longer than") || len(read) != 1 {
-		t.Error(read, err)
-	}
 }
 
 // TestLineFile checks what a file of lines and its partial file hold after every kind of end, with
@@ -591,6 +554,7 @@ func FuzzResults(f *testing.F) {
 
 // TestResume goes on from whatever a run has left, and leaves what is not this run's as it is.
 func TestResume(t *testing.T) {
+	elsewhere(t)
 	pairs, name := manyPairs(t), filepath.Join(t.TempDir(), "r.jsonl")
 	args := []string{"-pairs", pairs, "-o", "", "-json", name, "-resume", "-layers", "5:8"}
 	run := func(more ...string) string {
@@ -649,6 +613,9 @@ func TestResume(t *testing.T) {
 				len(read(name)), len(file), len(read(name+".partial")), len(partial))
 		}
 		os.Remove(name + ".partial")
+	}
+	if pictures, _ := filepath.Glob("*"); len(pictures) > 0 {
+		t.Errorf("without -o there is %q", pictures)
 	}
 }
 
