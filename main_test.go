@@ -328,7 +328,8 @@ func TestPanic(t *testing.T) {
 		"elsewhere": func() { parallel(100, indexOutOfRange) },
 	} {
 		var stderr bytes.Buffer
-		p := &program{stdout: bufio.NewWriter(io.Discard), stderr: &stderr}
+		p := &program{stdout: bufio.NewWriter(io.Discard), stderr: &stderr,
+			bar: newProgress(io.Discard)}
 		code := p.end(withoutPanic(f))
 		said := stderr.String()
 		if code != 1 || !strings.HasPrefix(said, "mechpatch: this is a fault of the program") ||
