@@ -56,16 +56,13 @@ type leanTensor struct {
 func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, error) {
 	p, err := readParameters(ck, heads)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ck.source, err)
+		return nil, err
 	}
 	l := &lean{parameters: p, notes: append(p.notes, ck.notes...)}
 	for _, q := range p.list() {
 		to := format
-		if stored, ok := formatOf(p.tensors[q.name].format); format == asStored {
-			to = f32 // of F64
-			if ok {
-				to = stored
-			}
+		if format == asStored {
+			to, _ = formatOf(p.tensors[q.name].format) // F64 becomes F32
 		}
 		l.tensors = append(l.tensors, leanTensor{q, to})
 	}
@@ -92,11 +89,10 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, e
 			t.name, t.to, encodeJSON(t.shape), start, l.size)
 	}
 	l.header = append(l.header, '}')
-	for len(l.header)%64 != 0 {
-		l.header = append(l.header, ' ')
-	}
-	binary.LittleEndian.PutUint64(l.header, uint64(len(l.header)-8))
-	if n := int64(len(l.header) - 8); n > maxHeader {
+	l.header = append(l.header, bytes.Repeat([]byte(" "), -len(l.header)&63)...)
+	n := int64(len(l.header) - 8)
+	binary.LittleEndian.PutUint64(l.header, uint64(n))
+	if n > maxHeader {
 		return nil, fmt.Errorf("%s: its header, with the vocabulary, would have %s, and a "+
 			"safetensors file's has at most %s", ck.source, bytesText(n), bytesText(maxHeader))
 	}
@@ -104,49 +100,40 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, e
 	return l, nil
 }
 
-// write writes the file: tensor by tensor, and one in a new format a piece at a time.
+// write writes the file: tensor by tensor, and one in a new format row by row. A number that would
+// become infinite there is an error.
 func (l *lean) write(w io.Writer) (err error) {
 	defer catchFault(&err)
 	get(w.Write(l.header))
 	for _, t := range l.tensors {
 		what := "tensor " + quote(t.name)
 		try(enoughMemory(l.parameters.copied(t.param), what))
-		usable := get(l.parameters.usable(t.param))
-		from, _ := formatOf(usable.format)
-		if from == t.to {
-			get(w.Write(usable.data))
+		m := get(l.parameters.matrix(t.param))
+		if m.format == t.to && inPlace {
+			get(w.Write(m.bytes()))
 			continue
 		}
-		for in := range slices.Chunk(usable.data, 1<<18) {
-			out, err := recode(in, from, t.to)
-			if err != nil {
-				return fmt.Errorf("%s: %w", what, err)
+		row, out := make([]float32, m.cols), []byte{}
+		for r := range m.rows {
+			m.row(row, r)
+			out = out[:0]
+			for _, x := range row {
+				half, infinity := narrowBF16(x), uint16(0x7f80)
+				switch t.to {
+				case f32:
+					out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
+					continue
+				case f16:
+					half, infinity = narrowF16(x), 0x7c00
+				}
+				require(half&0x7fff != infinity || math.IsInf(float64(x), 0), "%s: the weight %g "+
+					"is too large for %s: convert to another format", what, x, t.to)
+				out = binary.LittleEndian.AppendUint16(out, half)
 			}
 			get(w.Write(out))
 		}
 	}
 	return nil
-}
-
-// recode returns numbers in another format. One that would become infinite there is an error.
-func recode(in []byte, from, to Format) (out []byte, err error) {
-	n := len(in) / int(bytesOf(from))
-	for _, x := range vectorOf(Tensor{format: from.String(), shape: []int{n}, data: in}) {
-		half, infinity := narrowBF16(x), uint16(0x7f80)
-		switch to {
-		case f32:
-			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
-			continue
-		case f16:
-			half, infinity = narrowF16(x), 0x7c00
-		}
-		if half&0x7fff == infinity && !math.IsInf(float64(x), 0) {
-			return nil, fmt.Errorf("the weight %g is too large for %s: convert to another format",
-				x, to)
-		}
-		out = binary.LittleEndian.AppendUint16(out, half)
-	}
-	return out, nil
 }
 
 // narrowF16 returns the IEEE 754 binary16 nearest to x, ties to even: the reverse of widenF16. From

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,8 +52,7 @@ var unwrapped = strings.NewReplacer("_orig_mod.", "", "_fsdp_wrapped_module.", "
 // canonicalTensors finds the GPT-2 among a checkpoint's tensors: what stands before wte.weight
 // stands before all its names. Masks and a tied lm_head are taken away. A tensor that is left over,
 // such as an adapter's, is an error: the checkpoint is not the GPT-2 that it looks like.
-func canonicalTensors(tensors []Tensor, meta map[string]string) (p *Parameters, err error) {
-	defer catchFault(&err)
+func canonicalTensors(tensors []Tensor, meta map[string]string) *Parameters {
 	inFile := map[string]Tensor{}
 	for _, t := range tensors {
 		name := unwrapped(t.name)
@@ -67,9 +67,14 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (p *Parameters, 
 			all[unwrapped(alias)] = t
 		}
 	}
-	require(len(all) > 0, "it holds no tensors")
-	refuseForeign(sortedKeys(all))
-	p = &Parameters{Model: &Model{}, tensors: map[string]Tensor{}}
+	names := sortedKeys(all)
+	require(len(names) > 0, "it holds no tensors")
+	for _, kind := range foreignTensors {
+		for _, name := range names {
+			require(partOf("."+name+".", kind.parts) == "", "tensor %s: %s", quote(name), kind.what)
+		}
+	}
+	p := &Parameters{Model: &Model{}, tensors: map[string]Tensor{}}
 	prefix := p.findPrefix(all)
 	for _, name := range sortedKeys(all) {
 		rest, ok := strings.CutPrefix(name, prefix)
@@ -106,14 +111,15 @@ func canonicalTensors(tensors []Tensor, meta map[string]string) (p *Parameters, 
 	attn := p.tensors["h.0.attn.c_attn.weight"].shape
 	p.turned = len(attn) == 2 && len(wte.shape) == 2 && attn[1] == wte.shape[1] &&
 		attn[0] != attn[1]
-	return p, nil
+	return p
 }
 
 // findPrefix finds what stands before all names. Where the file has lm_head.weight and no
 // wte.weight, that is put among the tensors as wte.weight too.
 func (p *Parameters) findPrefix(all map[string]Tensor) string {
+	names := sortedKeys(all)
 	before := func(end string) (prefixes []string) {
-		for _, name := range sortedKeys(all) {
+		for _, name := range names {
 			prefix, ok := strings.CutSuffix(name, end)
 			if ok && strings.HasSuffix("."+prefix, ".") {
 				prefixes = append(prefixes, prefix)
@@ -127,7 +133,7 @@ func (p *Parameters) findPrefix(all map[string]Tensor) string {
 		all[tables[0]+wteWeight] = all[heads[0]+lmHead]
 	}
 	require(len(tables) > 0, "no tensor %q: these are not the weights of a GPT-2 (the first is %s)",
-		wteWeight, quote(sortedKeys(all)[0]))
+		wteWeight, quote(names[0]))
 	if len(tables) > 1 {
 		fail("it holds several models: %s and %s", quote(tables[0]+wteWeight),
 			quote(tables[1]+wteWeight))
@@ -158,10 +164,8 @@ func isCausal(mask Tensor) bool {
 
 // splitLayer divides h.11.attn.bias into 11 and attn.bias.
 func splitLayer(name string) (layer int, rest string, ok bool) {
-	name, inLayer := strings.CutPrefix(name, "h.")
-	digits, rest, _ := strings.Cut(name, ".")
-	layer, err := strconv.Atoi(digits)
-	if !inLayer || err != nil || layer < 0 || strconv.Itoa(layer) != digits {
+	fmt.Sscanf(name, "h.%d.%s", &layer, &rest)
+	if layer < 0 || name != fmt.Sprintf("h.%d.%s", layer, rest) {
 		return 0, "", false
 	}
 	return layer, rest, true
@@ -205,31 +209,21 @@ var foreignTensors = []struct{ parts, what string }{
 		"form, with transformer.wte, is read"},
 }
 
-func refuseForeign(names []string) {
-	for _, k := range foreignTensors {
-		for _, name := range names {
-			if partOf("."+name+".", k.parts) != "" {
-				fail("tensor %s: %s", quote(name), k.what)
-			}
-		}
-	}
-}
-
 func failUnknown(name string) {
 	fail("tensor %s is not one of GPT-2's: a model that has it is not the one that mechpatch "+
 		"computes", quote(name))
 }
 
 // stateDict finds the state dict of a GPT-2 in what a PyTorch file holds: the dict with a key that
-// ends in wte.weight, else the one with the most tensors. note names a model that is passed over.
-func stateDict(tree map[string]any) (state map[string]any, note string) {
+// ends in wte.weight, else the one with the most tensors. others are up to three of those that may
+// belong to the model, too, and are passed over.
+func stateDict(tree map[string]any) (state map[string]any, others string) {
 	const deepest = 3 // dicts within dicts
 	type place struct {
 		dict map[string]any
 		path []string
 	}
 	var found []place // those of GPT-2s
-	var largest map[string]any
 	most, whole := 0, false
 	places := []place{{dict: tree}}
 	for i := 0; i < len(places); i++ {
@@ -251,21 +245,20 @@ func stateDict(tree map[string]any) (state map[string]any, note string) {
 			found = append(found, p)
 		}
 		if tensors > most {
-			most, largest = tensors, p.dict
+			most, state = tensors, p.dict
 		}
 		whole = whole || p.dict["_modules"] != nil
 	}
 	// Of several, an average of the weights beside the model for one, the usual name decides, if it
 	// is that of one.
-	if len(found) > 1 {
-		for _, name := range []string{"", "model", "state_dict", "model_state_dict", "module"} {
-			so := slices.DeleteFunc(slices.Clone(found), func(p place) bool {
-				return len(p.path) > len(found[0].path) || name != last(p.path)
-			})
-			if len(so) == 1 {
-				found = so
-				break
-			}
+	for _, name := range []string{"", "model", "state_dict", "model_state_dict", "module"} {
+		so := slices.DeleteFunc(slices.Clone(found), func(p place) bool {
+			last := strings.Join(p.path[max(0, len(p.path)-1):], "")
+			return len(p.path) > len(found[0].path) || name != last
+		})
+		if len(so) == 1 {
+			found = so
+			break
 		}
 	}
 	switch {
@@ -273,11 +266,8 @@ func stateDict(tree map[string]any) (state map[string]any, note string) {
 		fail("it holds several models, %s and %s: save the state dict of one alone",
 			quote(strings.Join(found[0].path, ".")), quote(strings.Join(found[1].path, ".")))
 	case len(found) == 1:
-		if others := passedOver(tree, found[0].path); len(others) > 0 {
-			note = "not used, though it lies beside the model in the file: " +
-				strings.Join(others[:min(len(others), 3)], ", ")
-		}
-		return found[0].dict, note
+		others := passedOver(tree, found[0].path)
+		return found[0].dict, strings.Join(others[:min(len(others), 3)], ", ")
 	case whole:
 		fail("it holds a model saved whole, which only its own program can open: save it again " +
 			"there, as torch.save(model.state_dict(), FILE)")
@@ -287,35 +277,35 @@ func stateDict(tree map[string]any) (state map[string]any, note string) {
 	case most == 0:
 		fail("it holds a dict without tensors, not a state dict")
 	}
-	return largest, ""
+	return state, ""
 }
 
 // passedOver names what lies beside the state dict at a path and may belong to the model: it holds
 // tensors of some dimensions, and not for the training's sake alone, or scales the logits.
 func passedOver(tree map[string]any, path []string) (names []string) {
-	const training = "opt sched scal rng random amp loss metric hist grad"
-	most := 1 << 16 // values looked at
-	var holds func(value any, depth int) bool
-	holds = func(value any, depth int) bool {
-		most--
-		within := func(inner any) bool { return most > 0 && depth < 8 && holds(inner, depth+1) }
+	isTraining := func(key string) bool {
+		return partOf(bare(key), "opt sched scal rng random amp loss metric hist grad") != ""
+	}
+	var holds func(value any) bool
+	holds = func(value any) bool {
 		switch v := value.(type) {
 		case *strided:
 			return len(v.shape) > 0
 		case map[string]any:
-			return slices.ContainsFunc(sortedKeys(v), func(key string) bool {
-				return partOf(bare(key), training) == "" && within(v[key])
-			})
+			for key, inner := range v {
+				if !isTraining(key) && holds(inner) {
+					return true
+				}
+			}
 		case []any:
-			return slices.ContainsFunc(v, within)
+			return slices.ContainsFunc(v, holds)
 		}
 		return false
 	}
 	for _, step := range path {
 		for _, key := range sortedKeys(tree) {
 			scales := partOf(bare(key), "logitscale logitbias temperature") != ""
-			if key != step && (scales ||
-				partOf(bare(key), training) == "" && holds(tree[key], 0)) {
+			if key != step && (scales || !isTraining(key) && holds(tree[key])) {
 				names = append(names, quote(key))
 			}
 		}
@@ -324,13 +314,11 @@ func passedOver(tree map[string]any, path []string) (names []string) {
 	return names
 }
 
-// last is the last of a path's steps, "" of none.
-func last(path []string) string { return strings.Join(path[max(0, len(path)-1):], "") }
-
-// Facts is what is said about a model beside its tensors, by config.json's keys, and the first
-// reason why a model of which this is said cannot be computed.
+// Facts is what is said about a model beside its tensors, by config.json's keys, what the user
+// should know of it, and the first reason why a model of which this is said cannot be computed.
 type Facts struct {
 	said  map[string]Fact
+	notes []string
 	fault error
 }
 
@@ -342,6 +330,10 @@ type Fact struct {
 
 func (f *Facts) refuse(format string, args ...any) {
 	f.fault = cmp.Or(f.fault, fmt.Errorf(format, args...))
+}
+
+func (f *Facts) note(format string, args ...any) {
+	f.notes = append(f.notes, fmt.Sprintf(format, args...))
 }
 
 func (f *Facts) set(key string, value any, from string) {
@@ -362,6 +354,7 @@ func (f *Facts) put(key string, value any, from string) {
 
 func (f *Facts) add(others Facts) {
 	f.fault = cmp.Or(f.fault, others.fault)
+	f.notes = append(f.notes, others.notes...)
 	for _, key := range sortedKeys(others.said) {
 		f.put(key, others.said[key].value, others.said[key].from)
 	}
@@ -435,25 +428,34 @@ type word struct {
 	exact     bool // a key is spelt so
 }
 
-// knownWords are the words by what is alike of all their spellings, and ownWords the names of those
-// that nothing but the architecture of a model has.
-var knownWords, ownWords = func() (all map[string]word, own []string) {
+// knownWords are the words by what is alike of all their spellings, and ownWord fits one of those
+// that nothing but the architecture of a model has where a text gives it a value, as YAML, TOML,
+// Python and command lines do.
+var knownWords, ownWord = func() (all map[string]word, own *regexp.Regexp) {
 	all = map[string]word{}
+	var names []string
 	for _, k := range keyTable {
-		names := strings.Fields(k.names)
-		for i, name := range append(names, strings.Fields(k.others)...) {
-			all[bare(name)] = word{name, names[0], i >= len(names), k.parse, false}
+		own := strings.Fields(k.names)
+		for i, name := range append(own, strings.Fields(k.others)...) {
+			all[bare(name)] = word{name, own[0], i >= len(own), k.parse, false}
 			if name != "vocab_size" {
-				own = append(own, name)
+				names = append(names, name)
 			}
 		}
 	}
-	return all, own
+	one := "(" + strings.Join(names, "|") + ")"
+	return all, regexp.MustCompile("__" + one + "|" + one + `['"\\ ]*[:=>0-9]`)
 }()
+
+// wordIn finds such a word in a text; "" if there is none.
+func wordIn(text string) string {
+	found := ownWord.FindString(strings.ReplaceAll(text, "-", "_"))
+	return strings.Trim(found, `_'"\ :=>0123456789`)
+}
 
 // bare is a key as all spellings of it are alike: nHead, N_HEAD and n-head.
 func bare(key string) string {
-	return strings.ToLower(strings.ReplaceAll(strings.ReplaceAll(key, "_", ""), "-", ""))
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(key))
 }
 
 // wordOf is the word that a key is, in any spelling. Flattened configurations put more before it,
@@ -474,23 +476,9 @@ func lastPart(key string) string {
 	return key[strings.LastIndexAny(key, "./:")+1:]
 }
 
-func isOwn(key string) bool { return slices.Contains(ownWords, wordOf(key).name) }
-
-// wordIn finds a word of the architecture that a text gives a value, as YAML, TOML, Python and
-// command lines do; "" if there is none.
-func wordIn(text string) string {
-	text = strings.ReplaceAll(text, "-", "_")
-	for _, word := range ownWords {
-		before, after, ok := strings.Cut(text, word)
-		for ; ok; before, after, ok = strings.Cut(after, word) {
-			value := strings.TrimLeft(after, `'"\ `)
-			if strings.HasSuffix(before, "__") ||
-				value != "" && strings.IndexByte(":=>0123456789", value[0]) >= 0 {
-				return word
-			}
-		}
-	}
-	return ""
+func isOwn(key string) bool {
+	name := wordOf(key).name
+	return name != "" && name != "vocab_size"
 }
 
 // Where the outermost dict of a config.json and of a PyTorch file stands.
@@ -499,14 +487,14 @@ const (
 	inItself   = "the checkpoint itself"
 )
 
-// parseConfig reads what a config.json says about a GPT-2. The error is its fault.
-func parseConfig(data []byte) (facts Facts, err error) {
+// parseConfig reads what a config.json says about a GPT-2.
+func parseConfig(data []byte) (facts Facts) {
 	if tree, err := parseJSON(data); err != nil {
 		facts.refuse("%s: %w", configJSON, err)
 	} else {
 		facts.read(tree, configJSON)
 	}
-	return facts, facts.fault
+	return facts
 }
 
 // readMetadata adds what a safetensors file's __metadata__ says, where all is text.
@@ -527,51 +515,9 @@ func (f *Facts) readMetadata(meta map[string]string) {
 // plain values, as JSON has them. from is where it stands. A text is JSON, or refused where it may
 // be a configuration in another form.
 func (f *Facts) read(tree any, from string) {
-	below := from + "."
-	switch from {
-	case configJSON:
-		below = "config.json's "
-	case inItself:
-		below = "its "
-	}
 	switch v := tree.(type) {
 	case map[string]any:
-		args, isNano := v["model_args"].(map[string]any)
-		config, _ := v["config"].(map[string]any)
-		if isNano && !strings.HasPrefix(from, configJSON) {
-			args[className] = "nanoGPT"
-			// its config holds what was asked for at first
-			maps.DeleteFunc(config, func(key string, _ any) bool {
-				return wordOf(key).parse != nil
-			})
-		}
-		if values, _ := v[valuesName].([]any); len(values) > 1 {
-			f.refuse("%s is an object of the class %s, whose values have no names: it may be a "+
-				"configuration. Save the state dict alone, with a config.json beside it", from,
-				shorten(fmt.Sprint(v[className])))
-		}
-		keys := sortedKeys(v)
-		if from == configJSON || slices.ContainsFunc(keys, isOwn) {
-			f.readConfig(v, from)
-		}
-		sized := slices.ContainsFunc(keys, func(key string) bool {
-			w := wordOf(key)
-			return w.key == "n_embd" && w.exact
-		})
-		for _, key := range keys {
-			f.noteHeads(key, v[key], from, sized)
-			text, isText := v[key].(string)
-			ends := func(end string) bool { return strings.HasSuffix(strings.ToLower(key), end) }
-			switch {
-			case isText && slices.ContainsFunc([]string{"name", "dir", "path", "argv"}, ends):
-				// of a run, a file or a folder: whatever it speaks of
-			case isText && !isOwn(key) && saysActivation(key, text):
-				f.refuse("%s is %s: only as activation_function, among a configuration's other "+
-					"keys, is it known what it means", below+shorten(key), quote(text))
-			default:
-				f.read(v[key], below+shorten(key))
-			}
-		}
+		f.readDict(v, from)
 	case []any:
 		if len(v) == 2 { // perhaps an item of a dict's
 			if key, _ := v[0].(string); isOwn(key) {
@@ -592,10 +538,44 @@ func (f *Facts) read(tree any, from string) {
 	}
 }
 
-// saysActivation tells a key that may name the activation function in words that are not its own.
-func saysActivation(key, text string) bool {
-	return partOf(parted(key), "_act_ nonlin ffn_type mlp_type") != "" &&
-		partOf(strings.ToLower(text)+"$", "lu$ lu2$ lu_squared$ tanh$ mish$ swish$ sigmoid$") != ""
+func (f *Facts) readDict(said map[string]any, from string) {
+	below := cmp.Or(map[string]string{configJSON: "config.json's ", inItself: "its "}[from],
+		from+".")
+	args, isNano := said["model_args"].(map[string]any)
+	if isNano && !strings.HasPrefix(from, configJSON) {
+		args[className] = "nanoGPT"
+		config, _ := said["config"].(map[string]any) // it holds what was asked for at first
+		maps.DeleteFunc(config, func(key string, _ any) bool { return wordOf(key).parse != nil })
+	}
+	if values, _ := said[valuesName].([]any); len(values) > 1 {
+		f.refuse("%s is an object of the class %s, whose values have no names: it may be a "+
+			"configuration. Save the state dict alone, with a config.json beside it", from,
+			shorten(fmt.Sprint(said[className])))
+	}
+	keys := sortedKeys(said)
+	if from == configJSON || slices.ContainsFunc(keys, isOwn) {
+		f.readConfig(said, from)
+	}
+	sized := slices.ContainsFunc(keys, func(key string) bool {
+		w := wordOf(key)
+		return w.key == "n_embd" && w.exact
+	})
+	for _, key := range keys {
+		f.noteHeads(key, said[key], from, sized)
+		text, isText := said[key].(string)
+		// of a run, a file or a folder: whatever it speaks of
+		isName := partOf(strings.ToLower(key)+"$", "name$ dir$ path$ argv$") != ""
+		isActivation := partOf(parted(key), "_act_ nonlin ffn_type mlp_type") != "" && partOf(
+			strings.ToLower(text)+"$", "lu$ lu2$ lu_squared$ tanh$ mish$ swish$ sigmoid$") != ""
+		switch {
+		case isText && isName:
+		case isText && isActivation && !isOwn(key):
+			f.refuse("%s is %s: only as activation_function, among a configuration's other "+
+				"keys, is it known what it means", below+shorten(key), quote(text))
+		default:
+			f.read(said[key], below+shorten(key))
+		}
+	}
 }
 
 // parted is a key with an underscore between its parts, and its ends.
@@ -603,31 +583,21 @@ func parted(key string) string {
 	return "^_" + strings.NewReplacer(".", "_", "/", "_", ":", "_").Replace(key) + "_$"
 }
 
-// Facts that no key has: how wide a head is, that something said of the heads is not understood,
-// and that a configuration is of a transformers that may not have heeded what it says of
-// attention's scale: torch's attention, which 4.44 to 4.57 use by default, was not told; and what
-// is not known to leave the numbers as they are.
+// Facts that no key has: how wide a head is, and that something said of the heads is not
+// understood.
 const (
-	headWidth       = "d_head"
-	headsUnread     = "heads that are not understood"
-	scalingUnheeded = "scaling that may not have been heeded"
-	otherClass      = "a class that is not transformers' own"
-	notUnderstood   = "a key that is not understood"
+	headWidth   = "d_head"
+	headsUnread = "heads that are not understood"
 )
-
-// plainKeys are parts of the keys that GPT-2's configurations of 2019 have, without a model_type,
-// and nanoGPT's.
-const plainKeys = "summary output n_ctx initializer labels torchscript finetuning is_decoder " +
-	"bos_ eos_ label2id task_specific special bfloat dtype name version _bias_ _architecture"
 
 // noteHeads keeps a number that a key in any dict gives the heads: where nothing says how many
 // there are, their width does, if the model's is said beside it, and anything else forbids to
 // assume it.
 func (f *Facts) noteHeads(key string, value any, from string, sized bool) {
 	name := lastPart(key)
-	parts := "-" + strings.ReplaceAll(strings.ToLower(name), "_", "-") + "-"
-	isHeads := partOf(parts, "-head- -heads- -nhead- -nheads- -dhead- -headdim-") != ""
-	isOther := wordOf(key).key != "" || strings.Contains(parts, "-lm-")
+	parts := parted(strings.ToLower(strings.ReplaceAll(name, "-", "_")))
+	isHeads := partOf(parts, "_head_ _heads_ _nhead_ _nheads_ _dhead_ _headdim_") != ""
+	isOther := wordOf(key).key != "" || strings.Contains(parts, "_lm_")
 	if !isHeads || isOther || countOf(value) == nil {
 		return
 	}
@@ -645,165 +615,207 @@ func (f *Facts) noteHeads(key string, value any, from string, sized bool) {
 var minGPTs = map[string]int{"gpt": 0, "openai-gpt": 12, "gpt2": 12, "gpt2-medium": 16,
 	"gpt2-large": 20, "gpt2-xl": 25, "gopher-44m": 16, "gpt-mini": 6, "gpt-micro": 4, "gpt-nano": 3}
 
-// nanoGPTs are the keys of nanoGPT's model_args that are no size, and what else does no harm there:
-// any other key is of a program that was changed.
-const nanoGPTs = "^__class__$ ^bias$ ^dropout$ ^flash$ ^flash_attention$ ^use_flash_attention$"
-
-// readConfig adds what one dict says about a GPT-2.
-func (f *Facts) readConfig(said map[string]any, from string) {
-	class, _ := said[className].(string)
-	class = class[strings.LastIndexByte(class, '.')+1:]
-	has := func(key string) bool { _, ok := said[key]; return ok }
-	model := said["model_type"]
-	size, _ := model.(string)
-	heads, isMinGPT := minGPTs[size]
-	isMinGPT = isMinGPT && (size != "gpt2" || has("block_size")) &&
-		(has("n_head") || class == "CfgNode")
-	isHF := class == "GPT2Config" || size == "gpt2" && !isMinGPT
-	var facts Facts
-	if name, ok := said["architecture"].(string); ok &&
-		partOf(bare(name), "gpt2 nanogpt mingpt") == "" {
-		facts.refuse("%s: architecture is %s, not gpt2", from, quote(name))
-	}
-	if model != nil && !isHF && !isMinGPT {
-		facts.refuse("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(model)))
-	}
-	for _, key := range sortedKeys(said) {
-		value := said[key]
-		w := wordOf(key)
-		_, isDict := value.(map[string]any)
-		switch {
-		case w.key != "" && !w.exact:
-			facts.refuse("%s: %s is spelt otherwise than %s, so that nothing tells what reads it",
-				from, shorten(key), w.name)
-		case w.parse == nil: // in a checkpoint's outermost dict, dicts are parts of another kind
-			text, _ := json.Marshal(value)
-			changed := class == "nanoGPT" && w.key == "" && partOf("^"+key+"$", nanoGPTs) == "" &&
-				!slices.Contains(strings.Fields(off), string(text))
-			if !(from == inItself && isDict) && (changed || !harmless(key, string(text))) {
-				facts.refuse("%s: %s is %s: a GPT-2 with that change cannot be computed here",
-					from, shorten(key), shorten(string(text)))
-			}
-		case value == nil: // transformers takes it for what it is, if it can
-			isCount := w.parse(1) == 1
-			if !isMinGPT && w.key != "n_inner" && (isHF || from == configJSON || !isCount) {
-				facts.refuse("%s is null in %s, which cannot be right", key, from)
-			}
-		case isHF && size == "gpt2" && w.other && !has(w.key):
-			facts.refuse("%s: of a gpt2, %s is called %s", from, key, w.key)
-		case w.parse(value) == nil:
-			text, wrong := quote(fmt.Sprint(value)), "which cannot be right"
-			if _, isTensor := value.(*strided); isTensor || isDict {
-				text = pyKind(value)
-			}
-			if w.key == "activation_function" {
-				wrong = "and only GPT-2's own, gelu_new, and gelu and relu can be computed"
-			}
-			facts.refuse("%s is %s in %s, %s", key, text, from, wrong)
-		case key == w.key:
-			facts.put(key, w.parse(value), from)
-		default:
-			facts.put(w.key, w.parse(value), from+" ("+key+")")
-		}
-	}
-	if _, ok := facts.said["n_head"]; !ok && heads > 0 && isMinGPT {
-		facts.set("n_head", heads, from)
-	}
-	n, _ := facts.said["n_head"].value.(int)
-	if d, _ := facts.said["n_embd"].value.(int); n > 0 && d%n != 0 {
-		facts.refuse("%s: n_head is %d, which does not divide n_embd, %d", from, n, d)
-	}
-	if isHF {
-		facts.set("model_type", "gpt2", from)
-		minor := 0
-		fmt.Sscanf(fmt.Sprint(said["transformers_version"]), "4.%d", &minor)
-		if minor >= 44 {
-			facts.set(scalingUnheeded, true, from)
-		}
-		classes, _ := said["architectures"].([]any)
-		for _, class := range classes {
-			if name := fmt.Sprint(class); !strings.HasPrefix(name, "GPT2") {
-				facts.set(otherClass, true, from+" ("+shorten(name)+")")
-			}
-		}
-	} else if from == configJSON && model == nil && len(facts.said) > 0 {
-		for _, key := range sortedKeys(said) {
-			_, isDict := said[key].(map[string]any)
-			ruled := slices.ContainsFunc(keyRules, func(rule keyRule) bool {
-				return rule.parts != "_" && partOf(parted(key), rule.parts) != ""
-			})
-			if wordOf(key).key == "" && !ruled && !isDict &&
-				partOf(parted(key), plainKeys) == "" && fmt.Sprint(said[key]) != "false" {
-				facts.set(notUnderstood, true, shorten(key)+" in "+from)
-			}
-		}
-	}
-	if _, ok := facts.said["activation_function"]; !ok { // each trainer has its own
-		const tanh, exact = "gelu_new", "gelu"
-		switch {
-		case isHF:
-			facts.set("activation_function", tanh, from)
-		case class == "nanoGPT" && !has("bias"): // from before that option
-			facts.set("activation_function", tanh, "nanoGPT")
-		case class == "nanoGPT", class == "GPTConfig" && (has("dropout") || has("bias")):
-			facts.set("activation_function", exact, "nanoGPT")
-		case class == "GPTConfig":
-			facts.set("activation_function", tanh, "build-nanogpt")
-		case class == "CfgNode":
-			facts.set("activation_function", tanh, "minGPT")
-		}
-	}
-	f.add(facts)
+// A configuration is a dict that says something about a GPT-2.
+type configuration struct {
+	Facts
+	dict     map[string]any
+	from     string // where it stands
+	class    string // of the object that it was, and nanoGPT for that program's model_args
+	hf, mini bool   // it is transformers' or minGPT's
+	strange  string // a key that is not understood
 }
 
-// off is what turns nothing on, as JSON. A tensor is {}, and a module's version stands beside a
-// state dict.
-const off = `null false 0 0.0 "" "false" "0" {} [] {"version":1}`
+// readConfig adds what one dict says about a GPT-2.
+func (f *Facts) readConfig(dict map[string]any, from string) {
+	c := configuration{dict: dict, from: from}
+	class, _ := dict[className].(string)
+	c.class = class[strings.LastIndexByte(class, '.')+1:]
+	model := dict["model_type"]
+	size, _ := model.(string)
+	heads, isMini := minGPTs[size]
+	c.mini = isMini && (size != "gpt2" || c.has("block_size")) &&
+		(c.has("n_head") || c.class == "CfgNode")
+	c.hf = c.class == "GPT2Config" || size == "gpt2" && !c.mini
+	if name, ok := dict["architecture"].(string); ok &&
+		partOf(bare(name), "gpt2 nanogpt mingpt") == "" {
+		c.refuse("%s: architecture is %s, not gpt2", from, quote(name))
+	}
+	if model != nil && !c.hf && !c.mini {
+		c.refuse("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(model)))
+	}
+	for _, key := range sortedKeys(dict) {
+		c.readKey(key, dict[key])
+	}
+	if _, ok := c.said["n_head"]; !ok && heads > 0 && c.mini {
+		c.set("n_head", heads, from)
+	}
+	n, _ := c.said["n_head"].value.(int)
+	if d, _ := c.said["n_embd"].value.(int); n > 0 && d%n != 0 {
+		c.refuse("%s: n_head is %d, which does not divide n_embd, %d", from, n, d)
+	}
+	if c.hf {
+		c.readTransformers()
+	} else if c.strange != "" && model == nil && from == configJSON && len(c.said) > 0 {
+		c.note("%s in %s is not understood: if it changes what a GPT-2 computes, the numbers are "+
+			"not the model's", c.strange, from)
+	}
+	activation, by := "gelu_new", "" // each trainer has its own
+	switch {
+	case c.hf:
+		by = from
+	case c.class == "nanoGPT" && !c.has("bias"): // from before that option
+		by = "nanoGPT"
+	case c.class == "nanoGPT", c.class == "GPTConfig" && (c.has("dropout") || c.has("bias")):
+		activation, by = "gelu", "nanoGPT"
+	case c.class == "GPTConfig":
+		by = "build-nanogpt"
+	case c.class == "CfgNode":
+		by = "minGPT"
+	}
+	if _, ok := c.said["activation_function"]; !ok && by != "" {
+		c.set("activation_function", activation, by)
+	}
+	f.add(c.Facts)
+}
 
-// keyRule is one of keyRules.
-type keyRule struct{ parts, plain, change string }
+func (c *configuration) has(key string) bool {
+	_, ok := c.dict[key]
+	return ok
+}
 
-// keyRules tell what another key means, by parts of its name between underscores: the first rule
-// that speaks of the value, as JSON, says whether the key leaves the numbers as they are. * is any.
-var keyRules = []keyRule{
-	{"drop", "*", ""},
-	{"^_eps_$ ^_epsilon_$", "null 1e-5 1e-05 0.00001", "*"}, // perhaps of the layer norms
-	{"residual_in_fp32 fp32_residual", "*", ""},
-	{"pre_ln pre_norm prenorm pre_layernorm layernorm_first norm_first normalize_before " +
-		"final_norm final_layernorm residual causal autoregressive unidirectional decoder_only " +
-		"use_mask pos_emb positional ^_scaled_$ ^_scale_attn_$ scale_qk use_gelu exact_gelu", "",
-		"false 0"},
-	{"_", off, ""},
+// readTransformers adds what a configuration of transformers' says of its program. Its versions
+// 4.44 to 4.57 use torch's attention by default, which was not told of other scales.
+func (c *configuration) readTransformers() {
+	c.set("model_type", "gpt2", c.from)
+	minor := 0
+	fmt.Sscanf(fmt.Sprint(c.dict["transformers_version"]), "4.%d", &minor)
+	scaled := c.said["scale_attn_weights"].value == false ||
+		c.said["scale_attn_by_inverse_layer_idx"].value == true
+	if minor >= 44 && scaled {
+		c.note("%s scales attention otherwise, which transformers 4.44 to 4.57 do not heed "+
+			"unless they are told to use eager attention: if the model was trained so, take that "+
+			"out there", c.from)
+	}
+	classes, _ := c.dict["architectures"].([]any)
+	for _, class := range classes {
+		if name := fmt.Sprint(class); !strings.HasPrefix(name, "GPT2") {
+			c.note("%s (%s) names a class that is not transformers' own: what that does "+
+				"otherwise than a GPT-2 is not computed", c.from, shorten(name))
+		}
+	}
+}
+
+// readKey adds what a key says.
+func (c *configuration) readKey(key string, value any) {
+	w := wordOf(key)
+	_, isDict := value.(map[string]any)
+	switch {
+	case w.key != "" && !w.exact:
+		c.refuse("%s: %s is spelt otherwise than %s, so that nothing tells what reads it", c.from,
+			shorten(key), w.name)
+	case w.parse == nil && isDict && c.from == inItself: // a part of another kind
+	case w.parse == nil:
+		text, _ := json.Marshal(value)
+		what := meaningOf(key, string(text))
+		isOff := slices.Contains(strings.Fields(off), string(text))
+		if c.class == "nanoGPT" && w.key == "" && partOf("^"+key+"$", nanoGPTs) == "" && !isOff {
+			what = change
+		}
+		if what == change {
+			c.refuse("%s: %s is %s: a GPT-2 with that change cannot be computed here", c.from,
+				shorten(key), shorten(string(text)))
+		} else if what == unknown && w.key == "" && !isDict && fmt.Sprint(value) != "false" {
+			c.strange = shorten(key)
+		}
+	case value == nil: // transformers takes it for what it is, if it can
+		isCount := w.parse(1) == 1
+		if !c.mini && w.key != "n_inner" && (c.hf || c.from == configJSON || !isCount) {
+			c.refuse("%s is null in %s, which cannot be right", key, c.from)
+		}
+	case c.hf && c.dict["model_type"] == "gpt2" && w.other && !c.has(w.key):
+		c.refuse("%s: of a gpt2, %s is called %s", c.from, key, w.key)
+	case w.parse(value) == nil:
+		text, wrong := quote(fmt.Sprint(value)), "which cannot be right"
+		if _, isTensor := value.(*strided); isTensor || isDict {
+			text = pyKind(value)
+		}
+		if w.key == "activation_function" {
+			wrong = "and only GPT-2's own, gelu_new, and gelu and relu can be computed"
+		}
+		c.refuse("%s is %s in %s, %s", key, text, c.from, wrong)
+	case key == w.key:
+		c.put(key, w.parse(value), c.from)
+	default:
+		c.put(w.key, w.parse(value), c.from+" ("+key+")")
+	}
+}
+
+// A meaning is what a key that is not in the table does to the numbers.
+type meaning int
+
+const (
+	unknown meaning = iota // nothing, as far as anybody knows
+	plain                  // nothing
+	change
+)
+
+const (
+	// off is what turns nothing on, as JSON. A tensor is {}, and a module's version stands beside a
+	// state dict.
+	off = `null false 0 0.0 "" "false" "0" {} [] {"version":1}`
+	// nanoGPTs are the keys of nanoGPT's model_args that are no size, and what else does no harm
+	// there: any other key is of a program that was changed.
+	nanoGPTs = "^__class__$ ^bias$ ^dropout$ ^flash$ ^flash_attention$ ^use_flash_attention$"
+	// ofBlocks and ofOthers are parts of the keys of what a GPT-2 has, and of what it has not.
+	ofBlocks = "pre_ln pre_norm prenorm pre_layernorm layernorm_first norm_first " +
+		"normalize_before final_norm final_layernorm residual causal autoregressive " +
+		"unidirectional decoder_only use_mask pos_emb positional ^_scaled_$ ^_scale_attn_$ " +
+		"scale_qk use_gelu exact_gelu"
+	ofOthers = "attn attention mult scale scaling mup rotary rope alibi softmax loops relu " +
+		"nonlin position pos_emb norm rms ln_ residual gate gating moe expert quant window " +
+		"sparse activation _act_ _afn_ nonlinearity _eps_ _epsilon_ glu softcap soft_cap causal " +
+		"direction prefix_lm pruned adapter encoder_decoder kv_ parallel"
+)
+
+// rules tell the meaning of keys, by parts of their names between underscores: the first that
+// speaks of the value, as JSON, counts. * is any.
+var rules = []struct {
+	parts, values string
+	is            meaning
+}{
+	{"drop", "*", plain},
+	{"^_eps_$ ^_epsilon_$", "null 1e-5 1e-05 0.00001", plain}, // perhaps of the layer norms
+	{"^_eps_$ ^_epsilon_$", "*", change},
+	{"residual_in_fp32 fp32_residual", "*", plain},
+	{ofBlocks, "false 0", change},
+	{ofOthers, off, plain},
 	// how training goes and classifiers choose, and how, not what, is computed
 	{"__ adam _summary_ flash reorder_and_upcast_attn output_attentions attn_implementation grad " +
 		"loss optim batch precision data_ _lr_ multi_gpu multiproc clip_norm norm_clip warmup " +
 		"parallel_size scale_parameter advantage _log_ init_scale activation_checkpointing", "*",
-		""},
-	{"^_causal_$ ^_is_causal_$ ^_pre_norm_$", "true", "*"},
-	{"^_norm_type_$", `"layernorm" "layer_norm" "LayerNorm"`, "*"},
-	{"^_position_embedding_type_$", `"absolute" "learned"`, "*"},
-	{"attn attention mult scale scaling mup rotary rope alibi softmax loops relu nonlin position " +
-		"pos_emb norm rms ln_ residual gate gating moe expert quant window sparse activation " +
-		"_act_ _afn_ nonlinearity _eps_ _epsilon_ glu softcap soft_cap causal direction " +
-		"prefix_lm pruned adapter encoder_decoder kv_ parallel", "", "*"},
+		plain},
+	{"^_causal_$ ^_is_causal_$ ^_pre_norm_$", "true", plain},
+	{"^_norm_type_$", `"layernorm" "layer_norm" "LayerNorm"`, plain},
+	{"^_position_embedding_type_$", `"absolute" "learned"`, plain},
+	{ofOthers, "*", change},
+	{ofBlocks, "*", plain},
+	// the other keys of GPT-2's configurations of 2019, without a model_type, and of nanoGPT's
+	{"summary output n_ctx initializer labels torchscript finetuning is_decoder bos_ eos_ " +
+		"label2id task_specific special bfloat dtype name version _bias_", "*", plain},
 }
 
-// harmless tells whether a key that is not known leaves the numbers as they are.
-func harmless(key, value string) bool {
-	if key == "auto_map" { // a tokenizer of its own is not the model's affair
-		return !strings.Contains(value, "AutoModel")
+// meaningOf is the meaning of a key with a value, as JSON.
+func meaningOf(key, value string) meaning {
+	if key == "auto_map" && strings.Contains(value, "AutoModel") {
+		return change // but a tokenizer of its own is not the model's affair
 	}
-	for _, rule := range keyRules {
-		speaks := func(values string) bool {
-			return values == "*" || slices.Contains(strings.Fields(values), value)
-		}
-		if is := partOf(parted(key), rule.parts) != ""; is && speaks(rule.plain) {
-			return true
-		} else if is && speaks(rule.change) {
-			return false
+	for _, rule := range rules {
+		if partOf(parted(key), rule.parts) != "" &&
+			(rule.values == "*" || slices.Contains(strings.Fields(rule.values), value)) {
+			return rule.is
 		}
 	}
-	return true
+	return unknown
 }
 
 // foreignForms are the files and folders that are neither safetensors nor PyTorch's, by parts of a

@@ -24,7 +24,7 @@ func TestLoadReadsNoWeights(t *testing.T) {
 	path := file(t, "x.safetensors", encodeCheckpoint(ck, 3))
 	ck = must(openFile(path, 0, -1))
 	defer ck.close()
-	if ck.release == nil || !littleEndian || !anyAddress {
+	if ck.release == nil || !inPlace {
 		t.Skip("here a file is not mapped, or not used in place")
 	}
 	check(t, os.Truncate(path, 0))

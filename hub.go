@@ -179,7 +179,7 @@ func (d *Downloader) fetchRepository(repo Repository, folder string) string {
 	}
 	f := &repositoryFetch{Downloader: d, repo: repo, folder: folder}
 	if path := f.bring("config.json"); path != "" {
-		get(parseConfig(get(readBounded(path, 1<<20))))
+		try(parseConfig(get(readBounded(path, 1<<20))).fault)
 	}
 	f.bring("tokenizer_config.json")
 	f.bring("special_tokens_map.json")

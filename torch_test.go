@@ -30,8 +30,12 @@ func tinyValues(t testing.TB) (values map[string][]float32) {
 
 // widened returns the numbers of a tensor as float32s.
 func widened(x Tensor) []float32 {
-	format, _ := formatOf(x.format)
-	return vectorOf(Tensor{x.name, x.format, []int{len(x.data) / int(bytesOf(format))}, x.data})
+	n := len(x.data) * 8 / formatBits[x.format]
+	p := &Parameters{tensors: map[string]Tensor{"": x}}
+	m := must(p.matrix(param{shape: []int{n}}))
+	numbers := make([]float32, n)
+	m.row(numbers, 0)
+	return numbers
 }
 
 // parseTensors reads the tensors of a PyTorch file's state dict.

@@ -29,7 +29,7 @@ type Checkpoint struct {
 	source  string // the file's name
 	tensors []Tensor
 	meta    map[string]string // safetensors' __metadata__
-	release func() error      // ends the mapping; nil where the data is ordinary memory
+	release []func() error    // end the mappings; nil where the data is ordinary memory
 
 	torch  int64  // the size of a PyTorch file in bytes; 0 for safetensors
 	folder string // where a config.json and a vocabulary may lie; "" for weights in a program
@@ -40,13 +40,12 @@ type Checkpoint struct {
 
 // close gives the file's memory back. Nothing that was made of the checkpoint, such as a Model, may
 // be used after it.
-func (ck *Checkpoint) close() error {
-	release := ck.release
-	ck.tensors, ck.release = nil, nil
-	if release == nil {
-		return nil
+func (ck *Checkpoint) close() (err error) {
+	for _, release := range ck.release {
+		err = errors.Join(err, release())
 	}
-	return release()
+	ck.tensors, ck.release = nil, nil
+	return err
 }
 
 // openModel opens the weights in a file: safetensors, PyTorch's, or the index of a checkpoint in
@@ -66,14 +65,11 @@ func openModel(path string, offset, length int64, heads int) (m *Model, ck *Chec
 	return m, ck, err
 }
 
-// openCheckpoint opens a file of weights of any kind, with what a config.json beside it says.
-func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
-	if offset != 0 || length != 0 { // weights bundled into a program
-		return openFile(path, offset, length)
-	}
-	var ck *Checkpoint
-	var err error
+// openCheckpoint opens a file of weights of any kind, with what lies beside it.
+func openCheckpoint(path string, offset, length int64) (ck *Checkpoint, err error) {
 	switch {
+	case offset != 0 || length != 0: // weights bundled into a program
+		return openFile(path, offset, length)
 	case isIndex(path):
 		ck, err = openShards(path)
 	case isPart(path):
@@ -82,56 +78,58 @@ func openCheckpoint(path string, offset, length int64) (*Checkpoint, error) {
 	default:
 		ck, err = openFile(path, 0, -1)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		ck.folder = filepath.Dir(path)
+		ck.lookAround()
 	}
-	ck.folder = filepath.Dir(path)
+	return ck, err
+}
+
+// lookAround reads the config.json beside the weights, and notes what else is there that may belong
+// to the model: an adapter, other weights, and a configuration that nobody reads.
+func (ck *Checkpoint) lookAround() {
 	beside := func(name string) ([]byte, error) {
 		return readBounded(filepath.Join(ck.folder, name), 1<<20)
 	}
 	switch data, err := beside(configJSON); {
 	case err == nil:
-		ck.config, _ = parseConfig(data)
+		ck.config = parseConfig(data)
 	case !errors.Is(err, fs.ErrNotExist):
 		ck.config.fault = reason(err)
 	}
-	for _, pattern := range []string{"adapter_config.json", "*/adapter_config.json"} {
-		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
-		for _, name := range names[:min(len(names), 1)] {
-			ck.notes = append(ck.notes, "an adapter lies beside "+path+": it is not applied ("+
-				quote(name)+")")
-		}
-	}
-	files, _ := fs.Glob(os.DirFS(ck.folder), "*.*")
-	for _, name := range files {
-		isWeights := partOf(name+"$", ".safetensors$ .bin$ .pt$ .pth$ .ckpt$") != ""
-		isTraining := partOf("^"+name, "^optim ^sched ^scaler ^rng ^random ^training_args") != ""
-		known := hasUsualName(name) || isPart(name) || isTraining
-		if isWeights && name != filepath.Base(path) && !known && (hasUsualName(path) ||
-			partOf("_"+name, "_ema .ema _swa _head lora adapter") != "") {
-			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s is not used", quote(name), path))
-		}
-	}
-	unread := []string{".hydra/config.yaml", "../hparams.yaml"}
-	for _, pattern := range strings.Fields(
-		"*.y*ml *.toml *config*.json *config*.py *cfg.json *args.json *args.txt *param*.json " +
-			"configs/*.*") {
-		names, _ := fs.Glob(os.DirFS(ck.folder), pattern)
-		unread = append(unread, slices.DeleteFunc(names, func(name string) bool {
-			return partOf("^"+name, "^config.json vocab token .index.") != ""
-		})...)
-	}
+	within := os.DirFS(ck.folder)
+	names, _ := fs.Glob(within, "*")
+	configs, _ := fs.Glob(within, "configs/*.*")
+	adapters, _ := fs.Glob(within, "*/adapter_config.json")
+	names = slices.Concat(adapters[:min(1, len(adapters))], names, configs,
+		[]string{".hydra/config.yaml", "../hparams.yaml"})
 	if ck.config.said == nil {
-		unread = append(unread, "../config.json")
+		names = append(names, "../config.json")
 	}
-	for _, name := range unread {
-		data, _ := beside(name)
-		if word := wordIn(string(data)); word != "" {
-			ck.notes = append(ck.notes, fmt.Sprintf("%s beside %s speaks of %s and is not read: "+
-				"only a config.json is", quote(name), path, word))
+	for _, name := range names {
+		isConfig := isCalled(name, "*.y*ml *.toml *config*.json *config*.py *cfg.json *args.json "+
+			"*args.txt *param*.json") || strings.HasPrefix(name, "configs/")
+		switch {
+		case isCalled(name, "adapter_config.json"):
+			ck.note("an adapter lies beside %s: it is not applied (%s)", ck.source, quote(name))
+		case isWeights(name):
+			isOther := !hasUsualName(name) && !isPart(name) && name != filepath.Base(ck.source)
+			if isOther && (hasUsualName(ck.source) ||
+				partOf("_"+name, "_ema .ema _swa _head lora adapter") != "") {
+				ck.note("%s beside %s is not used", quote(name), ck.source)
+			}
+		case isConfig && partOf("^"+name, "^config.json vocab token .index.") == "":
+			data, _ := beside(name)
+			if word := wordIn(string(data)); word != "" {
+				ck.note("%s beside %s speaks of %s and is not read: only a config.json is",
+					quote(name), ck.source, word)
+			}
 		}
 	}
-	return ck, nil
+}
+
+func (ck *Checkpoint) note(format string, args ...any) {
+	ck.notes = append(ck.notes, fmt.Sprintf(format, args...))
 }
 
 // openFile opens length bytes of a file from offset on, or with a negative length all that follows:
@@ -146,7 +144,10 @@ func openFile(path string, offset, length int64) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, reason(err))
 	}
-	ck := &Checkpoint{source: path, release: release}
+	ck := &Checkpoint{source: path}
+	if release != nil {
+		ck.release = []func() error{release}
+	}
 	if err := caught(func() { ck.parse(data, offset == 0) }); err != nil {
 		ck.close()
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -157,32 +158,32 @@ func openFile(path string, offset, length int64) (*Checkpoint, error) {
 // parse reads what a file holds: tensors, and what stands around them. named says that its name
 // tells what it is.
 func (ck *Checkpoint) parse(data []byte, named bool) {
-	head := data[:min(64, len(data))]
-	torch, foreign := isTorch(head), ""
+	head, names := data[:min(64, len(data))], []string{}
 	if named {
-		foreign = foreignForm([]string{filepath.Base(ck.source)}, nil)
+		names = []string{filepath.Base(ck.source)}
 	}
-	if isSafetensors := len(head) > 8 && head[8] == '{'; !isSafetensors && !torch {
-		foreign = cmp.Or(foreign, foreignForm(nil, head))
+	torch, safetensors := isTorch(head), len(head) > 8 && head[8] == '{'
+	if torch || safetensors {
+		head = nil
 	}
-	switch {
-	case foreign != "":
+	if foreign := foreignForm(names, head); foreign != "" {
 		fail("this is %s", foreign)
-	case torch:
-		tree := get(parseTorch(data))
-		state, note := stateDict(tree)
-		if note != "" {
-			ck.notes = append(ck.notes, note)
-		}
-		ck.tensors = get(tensorsOf(state, len(data)))
-		ck.torch = int64(len(data))
-		ck.facts.read(tree, inItself)
-	default:
+	}
+	if !torch {
 		var err error
 		ck.tensors, ck.meta, err = parseSafetensors(data)
 		try(err)
 		ck.facts.readMetadata(ck.meta)
+		return
 	}
+	tree := get(parseTorch(data))
+	state, passedOver := stateDict(tree)
+	if passedOver != "" {
+		ck.note("not used, though it lies beside the model in the file: %s", passedOver)
+	}
+	ck.tensors = get(tensorsOf(state, len(data)))
+	ck.torch = int64(len(data))
+	ck.facts.read(tree, inItself)
 }
 
 const weightsFile = "model.safetensors"
@@ -193,19 +194,19 @@ var weightsNames = []string{
 	weightsFile, weightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 }
 
-// hasUsualName tells whether a config.json beside a file is certainly about it.
-func hasUsualName(path string) bool {
-	return slices.ContainsFunc([]string{
-		weightsFile, "pytorch_model.bin", "model.pt", "model-00001-of-00001.safetensors",
-		"pytorch_model-00001-of-00001.bin", weightsFile + ".index*.json",
-		"pytorch_model.bin.index*.json", // perhaps of a variant: fp16
-	}, func(pattern string) bool { return isCalled(path, pattern) })
+// isCalled tells whether one of some patterns, between blanks, fits the name of a file.
+func isCalled(path, patterns string) bool {
+	return slices.ContainsFunc(strings.Fields(patterns), func(pattern string) bool {
+		ok, _ := filepath.Match(pattern, filepath.Base(path))
+		return ok
+	})
 }
 
-// isCalled tells whether a pattern fits the name of a file.
-func isCalled(path, pattern string) bool {
-	ok, _ := filepath.Match(pattern, filepath.Base(path))
-	return ok
+// hasUsualName tells whether a config.json beside a file is certainly about it.
+func hasUsualName(path string) bool {
+	return isCalled(path, "model.safetensors pytorch_model.bin model.pt "+
+		"model-00001-of-00001.safetensors pytorch_model-00001-of-00001.bin "+
+		"model.safetensors.index*.json pytorch_model.bin.index*.json") // perhaps fp16's
 }
 
 // isIndex knows an index by its name: model.safetensors.index.json, or with a variant before .json.
@@ -216,19 +217,20 @@ func isPart(path string) bool {
 	return isCalled(path, "*-[0-9]????-of-[0-9]????.*") && !isCalled(path, "*-00001-of-00001.*")
 }
 
+// isWeights tells whether a file's name is that of weights, and not of what training programs put
+// beside them.
+func isWeights(path string) bool {
+	return isCalled(path, "*.safetensors *.bin *.pt *.pth *.ckpt") &&
+		!isCalled(path, "optimizer* scheduler* scaler* training_args* rng_state* random_states*")
+}
+
 // openShards opens a checkpoint in several files by its index.
-func openShards(path string) (*Checkpoint, error) {
+func openShards(path string) (all *Checkpoint, err error) {
 	places, files, err := readIndex(path)
 	if err != nil {
 		return nil, err
 	}
-	var parts []*Checkpoint
-	all := &Checkpoint{source: path, meta: map[string]string{}, release: func() (err error) {
-		for _, part := range parts {
-			err = errors.Join(err, part.close())
-		}
-		return err
-	}}
+	all = &Checkpoint{source: path, meta: map[string]string{}}
 	in := map[string]string{} // the file of each tensor
 	for _, file := range files {
 		part, err := openFile(filepath.Join(filepath.Dir(path), file), 0, -1)
@@ -236,10 +238,10 @@ func openShards(path string) (*Checkpoint, error) {
 			all.close()
 			return nil, err
 		}
-		parts = append(parts, part)
 		for _, t := range part.tensors {
 			in[t.name] = cmp.Or(in[t.name], file)
 		}
+		all.release = append(all.release, part.release...)
 		all.tensors = append(all.tensors, part.tensors...)
 		all.torch += part.torch
 		maps.Copy(all.meta, part.meta)
@@ -263,9 +265,9 @@ func readIndex(path string) (places map[string]string, files []string, err error
 		places, files, err = parseIndex(data)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, reason(err))
+		err = fmt.Errorf("%s: %w", path, reason(err))
 	}
-	return places, files, nil
+	return places, files, err
 }
 
 const maxShards = 1000 // files
@@ -297,12 +299,8 @@ func otherWeightsIn(folder string) (string, error) {
 	for _, e := range entries {
 		name := e.Name()
 		names = append(names, name)
-		isWeights := isIndex(name) || slices.Contains([]string{".safetensors", ".bin", ".pt",
-			".pth", ".ckpt"}, filepath.Ext(name))
 		switch {
-		case !isWeights || !isFile(filepath.Join(folder, name)):
-		// training programs put other files beside the weights
-		case partOf("^"+name, "^optimizer. ^scheduler. ^scaler. ^training_args. ^rng_state") != "":
+		case !isWeights(name) && !isIndex(name), !isFile(filepath.Join(folder, name)):
 		case isPart(name):
 			parts = append(parts, name)
 		default:
@@ -323,10 +321,10 @@ func otherWeightsIn(folder string) (string, error) {
 			"index (….index.json)", quote(parts[0]))
 	}
 	var inside []string // a trainer's checkpoints, or the snapshots of a cache
-	for _, pattern := range []string{"*/*", "*/snapshots/*/*"} {
-		matches, _ := fs.Glob(os.DirFS(folder), pattern)
-		for _, match := range matches {
-			if slices.Contains(weightsNames, filepath.Base(match)) {
+	for _, name := range weightsNames {
+		for _, place := range []string{"*/", "*/snapshots/*/"} {
+			matches, _ := fs.Glob(os.DirFS(folder), place+name)
+			for _, match := range matches {
 				sub, _, _ := strings.Cut(match, "/")
 				inside = append(inside, quote(sub))
 			}
@@ -364,10 +362,10 @@ func nameOf(path string) string {
 // loadModel makes a GPT-2 of a checkpoint. The values are not looked at.
 func loadModel(ck *Checkpoint, heads int) (*Model, error) {
 	p, err := readParameters(ck, heads)
-	if err == nil {
-		err = p.fill()
-	}
 	if err != nil {
+		return nil, err
+	}
+	if err = p.fill(); err != nil {
 		return nil, fmt.Errorf("%s: %w", ck.source, err)
 	}
 	m := p.Model
@@ -401,15 +399,17 @@ func (m *Model) prepareAhead(bring func(data []byte) byte) {
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
 func readParameters(ck *Checkpoint, heads int) (p *Parameters, err error) {
 	defer catchFault(&err)
-	if hasUsualName(ck.source) {
-		try(ck.config.fault)
-	}
-	p = get(canonicalTensors(ck.tensors, ck.meta))
-	p.sizes()
-	p.check()
-	facts, other := p.facts(ck, heads)
-	p.settleVariant(facts)
-	p.settleHeads(facts, other)
+	within(ck.source, func() {
+		if hasUsualName(ck.source) {
+			try(ck.config.fault)
+		}
+		p = canonicalTensors(ck.tensors, ck.meta)
+		p.sizes()
+		p.check()
+		facts, other := p.facts(ck, heads)
+		p.settleVariant(facts)
+		p.settleHeads(facts, other)
+	})
 	return p, nil
 }
 
@@ -461,7 +461,7 @@ func (p *Parameters) facts(ck *Checkpoint, heads int) (facts Facts, other string
 	if other == "" {
 		facts.add(ck.config)
 	} else {
-		p.notes = append(p.notes, "config.json is not heeded"+other)
+		facts.note("config.json is not heeded%s", other)
 	}
 	if heads != 0 {
 		facts.put("n_head", heads, "-heads")
@@ -494,41 +494,27 @@ func (p *Parameters) settleVariant(facts Facts) {
 	if epsilon, ok := said("layer_norm_epsilon").(float64); ok {
 		p.epsilon = epsilon
 	}
-	if by, ok := facts.said[scalingUnheeded]; ok && (p.unscaled || p.byLayer) {
-		p.notes = append(p.notes, by.from+" scales attention otherwise, which transformers 4.44 "+
-			"to 4.57 do not heed unless they are told to use eager attention: if the model was "+
-			"trained so, take that out there")
-	}
-	if by, ok := facts.said[otherClass]; ok {
-		p.notes = append(p.notes, by.from+" names a class that is not transformers' own: what "+
-			"that does otherwise than a GPT-2 is not computed")
-	}
-	if by, ok := facts.said[notUnderstood]; ok {
-		p.notes = append(p.notes, by.from+" is not understood: if it changes what a GPT-2 "+
-			"computes, the numbers are not the model's")
-	}
 	// Weights that are nn.Linear's, and no word about the activation function: minGPT has an output
 	// matrix of its own and saves its masks, and only nanoGPT does without biases.
 	name, isSaid := said("activation_function").(string)
+	p.said, p.activation = isSaid, activations[name]
 	const unsaid = "nothing says what its activation function is: its weights look like "
-	switch p.said = isSaid; {
-	case isSaid:
-		p.activation = activations[name]
+	switch openAIsSizes := p.context == 1024 && p.vocab == 50257 && isOpenAIs(p.width); {
+	case isSaid, !p.turned && openAIsSizes:
 	case !p.turned:
-		if p.context != 1024 || p.vocab != 50257 || !openAIsWidth(p.width) {
-			p.notes = append(p.notes, "nothing says what its activation function, its epsilon "+
-				"and its scaling are: they are taken to be GPT-2's own")
-		}
+		facts.note("nothing says what its activation function, its epsilon and its scaling are: " +
+			"they are taken to be GPT-2's own")
 	case untied && p.biases && p.masks:
-		p.notes = append(p.notes, unsaid+"minGPT's (gelu_new)")
+		facts.note(unsaid + "minGPT's (gelu_new)")
 	case !p.biases:
 		p.activation = geluExact
-		p.notes = append(p.notes, unsaid+"nanoGPT's (gelu)")
+		facts.note(unsaid + "nanoGPT's (gelu)")
 	default:
 		fail("the activation function is not known: weights like these are nanoGPT's (gelu) or " +
 			"build-nanogpt's (gelu_new): put a config.json with activation_function and n_head " +
 			"beside the file, or take the checkpoint as its trainer saved it")
 	}
+	p.notes = append(p.notes, facts.notes...)
 }
 
 // settleHeads settles the number of attention heads, which no shape tells. Where nothing says it,
@@ -552,7 +538,7 @@ func (p *Parameters) settleHeads(facts Facts, other string) {
 		fail("the number of attention heads is not known, and what is said of them in %s is not "+
 			"understood: say it as -heads N, or put a config.json with n_head beside the file",
 			unread.from)
-	case openAIsWidth(p.width):
+	case isOpenAIs(p.width):
 		p.heads, p.headsAssumed = p.width/64, true
 	default:
 		fail("the number of attention heads is not known: say it as -heads N, or put a "+
@@ -560,8 +546,8 @@ func (p *Parameters) settleHeads(facts Facts, other string) {
 	}
 }
 
-// openAIsWidth tells the widths of OpenAI's own models.
-func openAIsWidth(width int) bool { return slices.Contains([]int{768, 1024, 1280, 1600}, width) }
+// isOpenAIs tells the widths of OpenAI's own models.
+func isOpenAIs(width int) bool { return slices.Contains([]int{768, 1024, 1280, 1600}, width) }
 
 // param is a parameter that the model has: y = x·W + b, where W is [in, out], or turned, that is
 // [out, in], in the file.
@@ -641,12 +627,15 @@ func (p *Parameters) fill() error {
 	}
 	errs := make([]error, len(all))
 	parallel(len(all), func(i int) {
-		t, err := p.usable(all[i])
+		m, err := p.matrix(all[i])
 		switch into := all[i].into.(type) {
 		case *Matrix:
-			*into = matrixOf(t)
-		case *[]float32:
-			*into = vectorOf(t)
+			*into = m
+		case *[]float32: // 16-bit numbers are widened, each to exactly its value
+			if *into = m.f32; m.format != f32 {
+				*into = make([]float32, m.cols)
+				m.row(*into, 0)
+			}
 		}
 		errs[i] = err
 	})
@@ -665,45 +654,48 @@ func (p *Parameters) copied(q param) uint64 {
 	return 0
 }
 
-// usable returns a parameter as the model needs it: [in, out], in F32, F16 or BF16. Its data stay
-// where they lie in the file, unless they have to be turned or rounded.
-func (p *Parameters) usable(q param) (Tensor, error) {
+// matrix is a parameter as the model needs it: [in, out], or for a vector one row, in F32, F16 or
+// BF16. The numbers stay where they lie in the file, unless they have to be turned or rounded.
+func (p *Parameters) matrix(q param) (Matrix, error) {
 	t := p.tensors[q.name]
-	if t.format == "F64" {
-		data := make([]byte, 0, len(t.data)/2)
-		for in := range slices.Chunk(t.data, 8) {
-			x := math.Float64frombits(binary.LittleEndian.Uint64(in))
-			y := float32(x)
-			if math.IsInf(float64(y), 0) && !math.IsInf(x, 0) {
-				return t, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name, x)
+	m := Matrix{rows: 1, cols: q.shape[len(q.shape)-1]}
+	if len(q.shape) == 2 {
+		m.rows = q.shape[0]
+	}
+	m.format, _ = formatOf(t.format)
+	switch {
+	case t.format == "F64": // to F32
+		m.f32 = make([]float32, m.rows*m.cols)
+		for i, x := range littleEndians[float64](t.data) {
+			m.f32[i] = float32(x)
+			if math.IsInf(float64(m.f32[i]), 0) && !math.IsInf(x, 0) {
+				return m, fmt.Errorf("tensor %q: the weight %g is too large for F32", q.name, x)
 			}
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(y))
 		}
-		t.format, t.data = "F32", data
+	case m.format == f32:
+		m.f32 = littleEndians[float32](t.data)
+	default:
+		m.half = littleEndians[uint16](t.data)
 	}
 	if q.turned {
-		format, _ := formatOf(t.format)
-		t.data = turned(t.data, t.shape[0], t.shape[1], int(bytesOf(format)))
-		t.shape = q.shape
+		m.f32, m.half = turned(m.f32, m.cols, m.rows), turned(m.half, m.cols, m.rows)
 	}
-	return t, nil
+	return m, nil
 }
 
-// turned returns the transpose of a matrix [rows, cols] whose numbers have size bytes, 4 or 2. It
-// goes by blocks of 16 × 16, of which both sides stay in the cache.
-func turned(data []byte, rows, cols, size int) []byte {
+// turned is the transpose of a matrix [rows, cols], nil of nil. It goes by blocks of 16 × 16, of
+// which both sides stay in the cache.
+func turned[T any](in []T, rows, cols int) []T {
+	if in == nil {
+		return nil
+	}
 	const block = 16
-	out := make([]byte, len(data))
+	out := make([]T, len(in))
 	for r0 := 0; r0 < rows; r0 += block {
 		for c0 := 0; c0 < cols; c0 += block {
 			for c := c0; c < min(c0+block, cols); c++ {
 				for r := r0; r < min(r0+block, rows); r++ {
-					to, from := out[(c*rows+r)*size:], data[(r*cols+c)*size:]
-					if size == 4 {
-						binary.NativeEndian.PutUint32(to, binary.NativeEndian.Uint32(from))
-					} else {
-						binary.NativeEndian.PutUint16(to, binary.NativeEndian.Uint16(from))
-					}
+					out[c*rows+r] = in[r*cols+c]
 				}
 			}
 		}
@@ -728,50 +720,22 @@ func bytesOf(f Format) int64 {
 	return 2
 }
 
-// matrixOf makes a Matrix of a checked tensor [rows, cols], in its format.
-func matrixOf(t Tensor) Matrix {
-	m := Matrix{rows: t.shape[0], cols: t.shape[1]}
-	m.format, _ = formatOf(t.format)
-	if m.format == f32 {
-		m.f32 = littleEndians[float32](t.data)
-	} else {
-		m.half = littleEndians[uint16](t.data)
-	}
-	return m
-}
-
-// vectorOf makes float32s of a checked tensor [d]; 16-bit numbers are widened, each to exactly its
-// value.
-func vectorOf(t Tensor) []float32 {
-	row := matrixOf(Tensor{format: t.format, shape: []int{1, t.shape[0]}, data: t.data})
-	if row.format == f32 {
-		return row.f32
-	}
-	v := make([]float32, row.cols)
-	row.row(v, 0)
-	return v
-}
-
-// littleEndians returns data as numbers, in place where this machine can use them so. A safetensors
+// littleEndians is data as numbers, in place where this machine can use them so. A safetensors
 // header need not be padded, so they may begin at any byte: those of GPT-2's own published file
 // begin one byte short of a multiple of 4.
-func littleEndians[T float32 | uint16](data []byte) []T {
+func littleEndians[T uint16 | float32 | float64](data []byte) []T {
 	size := int(unsafe.Sizeof(T(0)))
-	first := unsafe.Pointer(unsafe.SliceData(data))
-	if littleEndian && (anyAddress || uintptr(first)%uintptr(size) == 0) {
-		return unsafe.Slice((*T)(first), len(data)/size)
+	if inPlace {
+		return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/size)
 	}
 	numbers := make([]T, len(data)/size)
 	binary.Read(bytes.NewReader(data), binary.LittleEndian, numbers)
 	return numbers
 }
 
-// littleEndian tells this machine's byte order, and anyAddress whether it loads numbers from any
-// address, as amd64 and arm64 do. (Go allows unaligned pointers to memory that holds no pointers.)
-var (
-	littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
-	anyAddress   = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
-)
+// inPlace tells a processor that is little-endian and loads numbers from any address. (Go allows
+// unaligned pointers to memory that holds no pointers.)
+var inPlace = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
 
 // metadata is what a checkpoint with canonical tensors has to say about the model, by config.json's
 // keys: not what OpenAI's GPT-2 does, nor what is only assumed.
