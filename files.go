@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -26,47 +27,36 @@ import (
 // that ends the mapping. A negative length means up to the end. Some file systems map nothing, each
 // with an error of its own: there the bytes are read, and there is no function. Where memory is
 // what lacks, that is an error: reading would need as much.
-func readRange(path string, offset, length int64) ([]byte, func() error, error) {
-	f, err := openRegular(path)
-	if err != nil {
-		return nil, nil, err
-	}
+func readRange(path string, offset, length int64) (data []byte, unmap func() error, err error) {
+	defer catchFault(&err)
+	f := get(openRegular(path))
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	size, before := info.Size(), offset%mapGranule
+	size, before := get(f.Stat()).Size(), offset%mapGranule
 	if length < 0 {
 		length = size - offset
 	}
-	switch {
-	case offset < 0 || length < 0 || offset > size-length:
-		return nil, nil, fmt.Errorf("%d bytes from byte %d on lie outside the file of %d bytes",
-			length, offset, size)
-	case length == 0:
+	require(offset >= 0 && length >= 0 && offset <= size-length,
+		"%d bytes from byte %d on lie outside the file of %d bytes", length, offset, size)
+	require(length <= math.MaxInt-before, "%d bytes are more than a program of %d bits can address",
+		length, strconv.IntSize)
+	if length == 0 {
 		return nil, nil, nil
-	case length > math.MaxInt-before:
-		return nil, nil, fmt.Errorf("%d bytes are more than a program of %d bits can address",
-			length, strconv.IntSize)
 	}
-	view, unmap, err := mapFile(f, offset-before, int(before+length))
+	view, end, err := mapFile(f, offset-before, int(before+length))
 	switch {
 	case err == nil:
 		mappings.Store(&view[0], view)
 		return view[before:], func() error {
 			mappings.Delete(&view[0])
-			return unmap()
+			return end()
 		}, nil
 	case errors.Is(err, errNoMemory):
-		return nil, nil, fmt.Errorf("mapping its %d bytes into memory: %w", length, err)
+		fail("mapping its %d bytes into memory: %w", length, err)
 	}
-	if err := enoughMemory(uint64(length), "a file that cannot be mapped"); err != nil {
-		return nil, nil, err
-	}
-	data := make([]byte, length)
-	_, err = f.ReadAt(data, offset)
-	return data, nil, err
+	try(enoughMemory(uint64(length), "a file that cannot be mapped"))
+	data = make([]byte, length)
+	get(f.ReadAt(data, offset))
+	return data, nil, nil
 }
 
 const (
@@ -195,16 +185,6 @@ func throughLinks(name string) (string, error) {
 	return "", errors.New("too many links")
 }
 
-// inOrder does one thing after the other, up to the first that fails.
-func inOrder(steps ...func() error) error {
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // writeFile is replaceFile for a result. What is there but is no file, such as /dev/null, is
 // written to as it is.
 func writeFile(name string, write func(io.Writer) error) error {
@@ -250,38 +230,34 @@ func writable(name string) error {
 // size is that of a large file, which is on the disk before it gets its name, and 0 for a small
 // one. An error of write's own is returned as it is.
 func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
-	f, path, err := createTemporary(name, mode)
-	if err == nil {
+	var failure error
+	err := caught(func() {
+		f, path := createTemporary(name, mode)
 		defer discard(f)
 		w := bufio.NewWriterSize(f, 1<<18)
-		failure := write(w)
-		err = w.Flush() // the first error of the file itself, also if write met it
-		if err == nil && failure != nil {
-			return failure
+		failure = caught(func() { try(write(w)) })
+		try(w.Flush()) // the first error of the file itself, also if write met it
+		if failure != nil {
+			return
 		}
-	}
-	if err == nil && size > 0 {
-		err = f.Sync()
-	}
-	if err == nil { // Windows renames no open file
-		err = inOrder(f.Close, func() error { return os.Rename(f.Name(), path) })
-	}
+		if size > 0 {
+			try(f.Sync())
+		}
+		try(f.Close()) // Windows renames no open file
+		try(os.Rename(f.Name(), path))
+	})
 	if size > 0 {
 		name += " (" + bytesText(size) + ")"
 	}
-	return inWriting(name, err)
+	return cmp.Or(inWriting(name, err), failure)
 }
 
 // createTemporary makes a temporary file beside path, the file that is written if name is. It must
 // be discarded in the end, also where it has got its name by then.
-func createTemporary(name string, mode fs.FileMode) (f *os.File, path string, err error) {
-	if path, err = throughLinks(name); err != nil {
-		return nil, "", err
-	}
+func createTemporary(name string, mode fs.FileMode) (f *os.File, path string) {
+	path = get(throughLinks(name))
 	old, err := regular(path)
-	if err == errNotRegular {
-		return nil, "", err
-	}
+	require(err != errNotRegular, "%w", err)
 	if old != nil { // a program stays one that can be started by whoever may read it
 		kept := old.Mode().Perm()
 		mode = kept | mode&0o111&(kept>>2)
@@ -289,16 +265,13 @@ func createTemporary(name string, mode fs.FileMode) (f *os.File, path string, er
 	unfinished.Lock()
 	defer unfinished.Unlock()
 	folder, _ := filepath.Split(path)
-	f, err = os.OpenFile(folder+".mechpatch-"+rand.Text()+".tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL,
-		mode)
-	if err != nil {
-		return nil, "", err
-	}
+	f = get(os.OpenFile(folder+".mechpatch-"+rand.Text()+".tmp", os.O_WRONLY|os.O_CREATE|os.O_EXCL,
+		mode))
 	unfinished.files[f] = true
 	if old != nil {
 		f.Chmod(mode) // the umask has no say in the mode of a file that was there
 	}
-	return f, path, nil
+	return f, path
 }
 
 // unfinished are the temporary files of this moment.
@@ -352,35 +325,27 @@ func endCleanly() {
 // file's closing, or with the process, however that ends; the file may be renamed while it is open.
 // What is there but cannot be this program's, such as a link that somebody else has put there, is
 // not followed but replaced.
-func openLocked(path string, mode fs.FileMode) (*os.File, error) {
-	root, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
+func openLocked(path string, mode fs.FileMode) (f *os.File, err error) {
+	defer catchFault(&err)
+	root := get(os.OpenRoot(filepath.Dir(path)))
 	defer root.Close()
-	name := filepath.Base(path)
-	for {
+	for name := filepath.Base(path); ; f.Close() { // whoever had it renamed or removed it
 		there, err := root.Lstat(name)
 		if err == nil && (!there.Mode().IsRegular() || hasTwoNames(there)) {
 			err = root.Remove(name)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+		if !errors.Is(err, fs.ErrNotExist) {
+			try(err)
 		}
-		f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE, mode)
-		if err != nil {
-			return nil, err
-		}
+		f = get(root.OpenFile(name, os.O_RDWR|os.O_CREATE, mode))
 		if !lockFile(f) {
 			f.Close()
 			return nil, errInUse
 		}
-		mine, err := f.Stat()
-		there, goneErr := root.Lstat(name)
-		if err == nil && goneErr == nil && os.SameFile(mine, there) {
+		mine, _ := f.Stat()
+		if there, _ = root.Lstat(name); os.SameFile(mine, there) {
 			return f, nil
 		}
-		f.Close() // whoever had it gave it another name, or removed it
 	}
 }
 
@@ -391,27 +356,17 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	if _, err := regular(path); err != nil {
 		return nil, err
 	}
-	text, err := readInput(path, limit)
-	return []byte(text), err
+	return readInput(path, limit)
 }
 
-// readInput is readBounded for what may also come through a pipe. A long text is in memory once,
-// not twice.
-func readInput(path string, limit int64) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
+// readInput is readBounded for what may also come through a pipe.
+func readInput(path string, limit int64) (data []byte, err error) {
+	defer catchFault(&err)
+	file := get(os.Open(path))
 	defer file.Close()
-	var text strings.Builder
-	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
-		text.Grow(int(min(info.Size(), limit)))
-	}
-	n, err := io.Copy(&text, io.LimitReader(file, limit+1))
-	if err == nil && n > limit {
-		err = fmt.Errorf("more than %d bytes", limit)
-	}
-	return text.String(), err
+	data = get(io.ReadAll(io.LimitReader(file, limit+1)))
+	require(int64(len(data)) <= limit, "more than %d bytes", limit)
+	return data, nil
 }
 
 // regular is what the system tells of a file, but of no folder, device or pipe, whose writer an
@@ -449,14 +404,4 @@ func reason(err error) error {
 		return inLink.Err
 	}
 	return err
-}
-
-// quote quotes a name from a file for an error: control characters escaped, not too long.
-func quote(name string) string { return strconv.Quote(shorten(name)) }
-
-func shorten(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
 }

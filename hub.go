@@ -77,40 +77,34 @@ func newDownloader(offline, quick bool) *Downloader {
 // fetch fails or is ended, and the next one goes on from it, unless it is wrong or cannot be
 // written. Only one process at a time fetches a file; another waits for it, and then uses its file.
 func (d *Downloader) fetch(name, dest string) (path string, err error) {
-	err = caught(func() {
+	defer catchFault(&err)
+	within("fetching "+name, func() {
 		repo := get(parseRepository(name))
 		d.goOnline()
-		switch {
-		case dest == "" && cacheFolder() == "":
-			fail("this system names no cache folder; \"mechpatch fetch -o FILE\" puts the file " +
-				"elsewhere")
-		case repo.name != "":
+		require(dest != "" || cacheFolder() != "", "this system names no cache folder; "+
+			"\"mechpatch fetch -o FILE\" puts the file elsewhere")
+		if repo.name != "" {
 			path = d.fetchPublished(repo, dest)
-		default:
+		} else {
 			path = d.fetchRepository(repo, dest)
 		}
 	})
-	if err != nil {
-		return "", fmt.Errorf("fetching %s: %w", name, err)
-	}
 	return path, nil
 }
 
 // goOnline finds out the hub's address, $HF_ENDPOINT or the hub itself, and whether the network may
 // be used and the user's token can be sent.
 func (d *Downloader) goOnline() {
-	if by := offlineBy(d.offline); by != "" {
-		fail("%s", by)
-	}
+	by := offlineBy(d.offline)
+	require(by == "", "%s", by)
 	d.token, d.tokenFrom = hubToken()
 	if strings.ContainsFunc(d.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		try(failed(false, "the token in %s holds a space, a line break or another character that "+
 			"no token has", d.tokenFrom))
 	}
 	hub, err := url.Parse(cmp.Or(os.Getenv("HF_ENDPOINT"), "https://huggingface.co"))
-	if err != nil || hub.Scheme != "https" && hub.Scheme != "http" || hub.Host == "" {
-		fail("HF_ENDPOINT is not an address such as https://huggingface.co")
-	}
+	require(err == nil && (hub.Scheme == "https" || hub.Scheme == "http") && hub.Host != "",
+		"HF_ENDPOINT is not an address such as https://huggingface.co")
 	d.hub = hub
 }
 
@@ -135,12 +129,12 @@ func hubToken() (token, from string) {
 // fetchPublished brings the weights of a published model, which need nothing else, and returns
 // where they are.
 func (d *Downloader) fetchPublished(repo Repository, dest string) string {
-	name := repo.name + ".safetensors"
 	if dest == "" {
-		tryWriting(cacheFolder(), os.MkdirAll(cacheFolder(), 0o755))
-		dest = filepath.Join(cacheFolder(), name)
-	} else if info, err := os.Stat(dest); err == nil && info.IsDir() {
-		dest = filepath.Join(dest, name)
+		dest = cacheFolder()
+		tryWriting(dest, os.MkdirAll(dest, 0o755))
+	}
+	if info, err := os.Stat(dest); err == nil && info.IsDir() {
+		dest = filepath.Join(dest, repo.name+".safetensors")
 	} else if end, err := throughLinks(dest); err == nil {
 		dest = end
 	}
@@ -174,9 +168,8 @@ type repositoryFetch struct {
 // weights are the last: where they are, the vocabulary is too. Where that is no byte-level BPE, the
 // files by which other kinds are known come along, so that a run can name the kind.
 func (d *Downloader) fetchRepository(repo Repository, folder string) string {
-	if isFile(folder) || filepath.Ext(folder) == ".safetensors" {
-		fail("%s cannot be a folder, and this model is several files", folder)
-	}
+	require(!isFile(folder) && filepath.Ext(folder) != ".safetensors",
+		"%s cannot be a folder, and this model is several files", folder)
 	f := &repositoryFetch{Downloader: d, repo: repo, folder: folder}
 	if path := f.bring("config.json"); path != "" {
 		try(parseConfig(get(readBounded(path, 1<<20))).fault)
@@ -190,16 +183,13 @@ func (d *Downloader) fetchRepository(repo Repository, folder string) string {
 			"vocab.txt")
 	}
 	path := f.bring(weightsNames...)
-	if path == "" {
-		fail("the repository has none of %s", strings.Join(weightsNames, ", "))
-	}
+	require(path != "", "the repository has none of %s", strings.Join(weightsNames, ", "))
 	if isIndex(path) {
 		_, parts, err := readIndex(path)
 		try(err)
 		for _, part := range parts {
-			if f.bring(part) == "" {
-				fail("%s names %s, which the repository does not have", path, quote(part))
-			}
+			require(f.bring(part) != "", "%s names %s, which the repository does not have", path,
+				quote(part))
 		}
 	}
 	if f.cache != nil && !isCommit(repo.revision) {
@@ -211,67 +201,58 @@ func (d *Downloader) fetchRepository(repo Repository, folder string) string {
 // bring brings the first of these files that the repository has, and returns where it is, or "".
 func (f *repositoryFetch) bring(names ...string) (path string) {
 	for _, name := range names {
-		file := hubFile{repo: f.repo.id, name: name,
-			revision: cmp.Or(f.commit, f.repo.revision, "main")}
-		err := caught(func() { file = f.announced(file) })
-		if refused, ok := errors.AsType[*failure](err); ok && refused.absent {
-			continue
+		within(name, func() {
+			file := hubFile{repo: f.repo.id, name: name,
+				revision: cmp.Or(f.commit, f.repo.revision, "main")}
+			err := caught(func() { file = f.announced(file) })
+			if refused, ok := errors.AsType[*failure](err); ok && refused.absent {
+				return
+			}
+			try(err)
+			path = f.place(file)
+		})
+		if path != "" {
+			break
 		}
-		if err == nil {
-			err = caught(func() { path = f.place(file) })
-		}
-		if err != nil {
-			fail("%s: %w", name, err)
-		}
-		return path
 	}
-	return ""
-}
-
-// place fetches a file of the repository into the folder.
-func (f *repositoryFetch) place(file hubFile) (path string) {
-	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
-	if f.commit == "" {
-		f.settle(file.revision)
-	}
-	path = filepath.Join(f.folder, file.name)
-	ext := filepath.Ext(file.name)
-	if ext != ".safetensors" && ext != ".bin" && file.size > largestSmall {
-		fail("%s are too much", bytesText(file.size))
-	}
-	if f.cache == nil && isFile(path) && !isComplete(path, file) {
-		fail("%s differs from the repository's: name an empty folder", path)
-	}
-	f.fetchFile(file, path)
 	return path
 }
 
-// settle takes the first file's commit for that of all files, and makes the folder. In the cache,
-// which several people may share, no link that somebody has put there leads out of it.
-func (f *repositoryFetch) settle(commit string) {
-	if f.commit = commit; !isCommit(commit) {
-		fail("%s does not name the commit (in X-Repo-Commit), so that the files might not belong "+
-			"together", f.hub.Host)
-	}
-	cache, inside := cacheFolder(), path.Join(hubFolder(f.repo.id), "snapshots", commit)
-	if f.folder != "" {
+// place fetches a file of the repository into the folder. The first one's commit is that of all. In
+// the cache, which several people may share, no link that somebody has put there leads out of it.
+func (f *repositoryFetch) place(file hubFile) string {
+	const largestSmall = 100 << 20 // of a file that is not weights; large vocabularies have 10 MB
+	if f.commit == "" {
+		f.commit = file.revision
+		require(isCommit(f.commit), "%s does not name the commit (in X-Repo-Commit), so that the "+
+			"files might not belong together", f.hub.Host)
+		if cache := cacheFolder(); f.folder == "" {
+			inside := path.Join(hubFolder(f.repo.id), "snapshots", f.commit)
+			f.folder = filepath.Join(cache, inside)
+			tryWriting(cache, os.MkdirAll(cache, 0o755))
+			f.cache = get(os.OpenRoot(cache))
+			tryWriting(f.folder, f.cache.MkdirAll(inside, 0o755))
+		}
 		tryWriting(f.folder, os.MkdirAll(f.folder, 0o755))
-		return
 	}
-	f.folder = filepath.Join(cache, inside)
-	tryWriting(cache, os.MkdirAll(cache, 0o755))
-	f.cache = get(os.OpenRoot(cache))
-	tryWriting(f.folder, f.cache.MkdirAll(inside, 0o755))
+	path, ext := filepath.Join(f.folder, file.name), filepath.Ext(file.name)
+	require(ext == ".safetensors" || ext == ".bin" || file.size <= largestSmall,
+		"%s are too much", bytesText(file.size))
+	require(f.cache != nil || !isFile(path) || isComplete(path, file),
+		"%s differs from the repository's: name an empty folder", path)
+	f.fetchFile(file, path)
+	return path
 }
 
 // remember notes which commit a branch or a tag is, in a new file that takes the old one's place.
 func (f *repositoryFetch) remember(revision string) {
 	ref := path.Join(hubFolder(f.repo.id), "refs", revision)
 	f.cache.Remove(ref + ".new")
-	folder := filepath.Join(cacheFolder(), path.Dir(ref))
-	tryWriting(folder, f.cache.MkdirAll(path.Dir(ref), 0o755))
-	tryWriting(folder, f.cache.WriteFile(ref+".new", []byte(f.commit), 0o644))
-	tryWriting(folder, f.cache.Rename(ref+".new", ref))
+	tryWriting(filepath.Join(f.cache.Name(), path.Dir(ref)), caught(func() {
+		try(f.cache.MkdirAll(path.Dir(ref), 0o755))
+		try(f.cache.WriteFile(ref+".new", []byte(f.commit), 0o644))
+		try(f.cache.Rename(ref+".new", ref))
+	}))
 }
 
 type hubFile struct {
@@ -327,14 +308,13 @@ func (d *Downloader) fetchFile(f hubFile, dest string) {
 	_, network := errors.AsType[*failure](err)
 	switch {
 	case err == nil:
-		tryWriting(filepath.Dir(dest), os.Rename(part.Name(), dest))
-		return
+		err = os.Rename(part.Name(), dest)
 	case network && part.done > 0:
 		fail("%w; %s of %s are kept, and the same command continues from there", err,
 			bytesText(part.done), bytesText(f.size))
+	default:
+		os.Remove(part.Name())
 	}
-	part.Close() // Windows removes no open file
-	os.Remove(part.Name())
 	if !network {
 		tryWriting(filepath.Dir(dest), err)
 	}
@@ -375,33 +355,30 @@ func (part *partialFile) begin(dest string) {
 	if part.done > part.size {
 		part.drop()
 	}
-	source, more := part.hub.JoinPath(part.repo).Redacted(), ""
-	if part.done > 0 {
-		more = fmt.Sprintf(", of which %s are there", bytesText(part.done))
-	}
-	if part.quick {
-		more += "; -model circuit does without it"
-	}
 	cache := filepath.Join(hubCache(), hubFolder(part.repo))
-	cached := filepath.Join(cache, "blobs", part.sum)
-	if !isFile(cached) {
-		cached = filepath.Join(cache, "snapshots", part.revision, part.name)
+	source, more := filepath.Join(cache, "blobs", part.sum), ""
+	if !isFile(source) {
+		source = filepath.Join(cache, "snapshots", part.revision, part.name)
 	}
-	isCached := isComplete(cached, part.hubFile)
-	if isCached {
-		source, more = cached, ""
+	if isComplete(source, part.hubFile) {
+		part.drop()
+		file := get(os.Open(source))
+		defer file.Close()
+		part.done = get(io.Copy(part.File, file))
+	} else {
+		source = part.hub.JoinPath(part.repo).Redacted()
+		if part.done > 0 {
+			more = fmt.Sprintf(", of which %s are there", bytesText(part.done))
+		}
+		if part.quick {
+			more += "; -model circuit does without it"
+		}
 	}
 	if part.size >= worth {
 		part.note(fmt.Sprintf("%s, %s, from %s into %s%s", part.name, bytesText(part.size), source,
 			dest, more))
 	}
 	part.progress(part.done, part.size)
-	if isCached {
-		part.drop()
-		file := get(os.Open(cached))
-		defer file.Close()
-		part.done = get(io.Copy(part.File, file))
-	}
 }
 
 // drop gives up what is there. A server that makes it necessary again and again is given up on.
@@ -422,7 +399,16 @@ func (part *partialFile) fill(ctx context.Context, arrived func(n int)) {
 		defer response.Body.Close()
 		part.position(response)
 		spliced = part.done > 0
-		part.append(response.Body, arrived)
+		buffer := make([]byte, 256<<10)
+		for part.done < part.size {
+			n, err := response.Body.Read(buffer[:min(int64(len(buffer)), part.size-part.done)])
+			part.done += int64(get(part.Write(buffer[:n])))
+			arrived(n)
+			part.progress(part.done, part.size)
+			if err != nil && part.done < part.size {
+				try(broken(err))
+			}
+		}
 	}
 	if sum := get(part.sumOf(part.Name())); sum != part.sum {
 		part.drop()
@@ -432,13 +418,15 @@ func (part *partialFile) fill(ctx context.Context, arrived func(n int)) {
 }
 
 // position makes sure that the answer is the file, or its rest, and that it begins where part ends.
+// A Content-Range is "bytes FIRST-LAST/TOTAL" (RFC 9110, section 14.4).
 func (part *partialFile) position(response *http.Response) {
-	host, header, from := response.Request.URL.Host, response.Header, part.done
+	host, header, from := response.Request.URL.Host, response.Header, int64(-1)
 	switch response.StatusCode {
 	case http.StatusOK:
 		from = 0
 	case http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
-		if first, ok := parseContentRange(header.Get("Content-Range")); !ok || first != from {
+		fmt.Sscanf(header.Get("Content-Range"), "bytes %d-", &from)
+		if from != part.done {
 			part.drop()
 			try(failed(true, "%s sends a part other than the one asked for", host))
 		}
@@ -455,24 +443,6 @@ func (part *partialFile) position(response *http.Response) {
 	}
 	if from < part.done { // the server does not do ranges
 		part.drop()
-	}
-}
-
-func (part *partialFile) append(body io.Reader, arrived func(n int)) {
-	buffer := make([]byte, 256<<10)
-	for part.done < part.size {
-		n, err := body.Read(buffer[:min(int64(len(buffer)), part.size-part.done)])
-		part.done += int64(get(part.Write(buffer[:n])))
-		arrived(n)
-		part.progress(part.done, part.size)
-		if err != nil && part.done < part.size {
-			try(broken(err))
-		}
-	}
-	if n, _ := io.ReadFull(body, buffer[:1]); n > 0 {
-		part.drop()
-		try(failed(false, "wrong size: more arrives than the %d bytes of the file; what arrived "+
-			"was deleted", part.size))
 	}
 }
 
@@ -498,11 +468,10 @@ func (d *Downloader) persist(attempt func(ctx context.Context, arrived func(n in
 	const longestWait = 310 * time.Second // the hub counts requests by 300 s
 	for tries := 1; ; tries++ {           // in a row without getting further
 		within, most := stall, 4
-		if d.quick {
-			within, most = start, 1
-		}
 		if d.begun {
-			within, most = stall, 7
+			most = 7
+		} else if d.quick {
+			within, most = start, 1
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		watchdog := time.AfterFunc(within, cancel)
@@ -518,12 +487,10 @@ func (d *Downloader) persist(attempt func(ctx context.Context, arrived func(n in
 		watchdog.Stop()
 		tooSlow := ctx.Err() != nil
 		cancel()
-		if err == nil {
-			return
-		}
 		f, ok := errors.AsType[*failure](err)
 		if !ok {
 			try(err)
+			return
 		}
 		if tooSlow {
 			f = failed(true, "too slow: less than %s within %s", bytesText(worth), within)
@@ -561,10 +528,10 @@ func (d *Downloader) ask(ctx context.Context, method string, f hubFile, from int
 	return response
 }
 
-// checkRedirect judges a redirect. The standard library takes the token along to subdomains of the
-// host; here only to the very same scheme, host and port. The hub answers for a large file with a
-// redirect to its bytes, and tells of them in the redirect itself: who only asks about the file
-// does not follow that, but follows others, as of a repository that was renamed.
+// checkRedirect judges a redirect. The standard library takes the token along to subdomains and
+// other ports of the host; here only to the very same scheme, host and port. The hub answers for a
+// large file with a redirect to its bytes, and tells of them in the redirect itself: who only asks
+// about the file does not follow that, but follows others, as of a repository that was renamed.
 func checkRedirect(request *http.Request, via []*http.Request) error {
 	first, from, to := via[0].URL, via[len(via)-1].URL, request.URL
 	switch answer := request.Response; {
@@ -591,8 +558,7 @@ func (d *Downloader) announced(f hubFile) hubFile {
 		if response.StatusCode >= 400 {
 			try(d.refusal(response))
 		}
-		var err error
-		f.size, f.sum, err = parseAnnouncement(response)
+		size, sum, err := parseAnnouncement(response)
 		commit := response.Header.Get("X-Repo-Commit")
 		if err == nil && isCommit(commit) && isCommit(f.revision) &&
 			!strings.EqualFold(commit, f.revision) {
@@ -601,7 +567,7 @@ func (d *Downloader) announced(f hubFile) hubFile {
 		if err != nil {
 			try(failed(false, "%s %w", response.Request.URL.Host, err))
 		}
-		if isCommit(commit) {
+		if f.size, f.sum = size, sum; isCommit(commit) {
 			f.revision = commit
 		}
 	})
@@ -629,13 +595,6 @@ func parseAnnouncement(response *http.Response) (size int64, sum string, err err
 		lacking)
 }
 
-// parseContentRange reads the first byte of a Content-Range, "bytes FIRST-LAST/TOTAL" (RFC 9110,
-// section 14.4).
-func parseContentRange(s string) (first int64, ok bool) {
-	_, err := fmt.Sscanf(s, "bytes %d-", &first)
-	return first, err == nil && first >= 0
-}
-
 // broken explains why a request got no answer, or not all of it.
 func broken(err error) *failure {
 	if known, ok := errors.AsType[*failure](err); ok {
@@ -656,30 +615,30 @@ func broken(err error) *failure {
 
 // refusal explains an answer that is not the file.
 func (d *Downloader) refusal(response *http.Response) *failure {
-	code, who := response.StatusCode, "it wants a token in HF_TOKEN"
+	code, kind := response.StatusCode, response.Header.Get("X-Error-Code")
+	absent, who := false, "it wants a token in HF_TOKEN"
 	if d.token != "" {
 		who = "it does not accept the token in " + d.tokenFrom
 	}
-	advice := map[string]string{
-		"RevisionNotFound": ": the repository has no such revision",
-		"RepoNotFound":     ": there is no such repository, or " + who,
-		"GatedRepo": ": its page on the hub has terms that must be agreed to, and the request " +
-			"needs the token of who did, in HF_TOKEN or by \"hf auth login\"",
-	}[response.Header.Get("X-Error-Code")]
-	absent := advice == "" && code == http.StatusNotFound
+	advice := ""
 	switch {
-	case absent && os.Getenv("HF_ENDPOINT") != "":
-		advice = ": the file is not there; is HF_ENDPOINT right?"
-	case absent:
-		advice = ": the file is not there"
-	case advice == "" && (code == http.StatusUnauthorized || code == http.StatusForbidden):
-		advice = ": perhaps " + who
+	case kind == "RevisionNotFound":
+		advice = ": the repository has no such revision"
+	case kind == "GatedRepo":
+		advice = ": its page on the hub has terms that must be agreed to, and the request needs " +
+			"the token of who did, in HF_TOKEN or by \"hf auth login\""
+	case kind == "RepoNotFound", code == http.StatusUnauthorized, code == http.StatusForbidden:
+		advice = ": perhaps there is no such repository, or " + who
+	case code == http.StatusNotFound:
+		absent, advice = true, ": the file is not there"
+		if os.Getenv("HF_ENDPOINT") != "" {
+			advice += "; is HF_ENDPOINT right?"
+		}
 	}
 	again := code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
-	f := failed(again, "%s answers %d %s%s", response.Request.URL.Host, code,
-		http.StatusText(code), advice)
-	f.absent, f.after = absent, retryAfter(response)
-	return f
+	return &failure{again: again, after: retryAfter(response), absent: absent,
+		error: fmt.Errorf("%s answers %d %s%s", response.Request.URL.Host, code,
+			http.StatusText(code), advice)}
 }
 
 // retryAfter is how long a server wants to be left alone. The hub's RateLimit tells when requests

@@ -239,3 +239,13 @@ func refusePointer(data []byte) {
 	require(!bytes.HasPrefix(data, []byte("version https://git-lfs")),
 		"a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
 }
+
+// quote quotes a name from a file for an error: control characters escaped, not too long.
+func quote(name string) string { return strconv.Quote(shorten(name)) }
+
+func shorten(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}

@@ -659,7 +659,8 @@ func (p *program) text(arg, what string) Text {
 	}
 	try(p.use(what, arg, false))
 	const largest = 256 << 20
-	s, err := readInput(arg, largest)
+	data, err := readInput(arg, largest)
+	s := string(data)
 	if err == nil && isUTF16(s) {
 		err = errUTF16
 	}

@@ -397,7 +397,11 @@ func (l *lineFile) finish(err error) error {
 	case err != nil:
 		err = fmt.Errorf("%w; the lines that are done are in %s", err, l.partial)
 	default:
-		err = inOrder(l.begin, l.file.Sync, func() error { return os.Rename(l.partial, l.target) })
+		err = caught(func() {
+			try(l.begin())
+			try(l.file.Sync())
+			try(os.Rename(l.partial, l.target))
+		})
 		if err != nil {
 			err = fmt.Errorf("%w; its lines are in %s", l.failed(err), l.partial)
 		}
