@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -28,9 +27,7 @@ const asStored Format = 0xff
 // format or asStored. Numbers are rounded to the nearest, ties to even; one too large for the
 // format is an error. heads is the number of attention heads if the user says it, or else 0,
 // reading how the vocabulary is read (-tokenizer). notes are what the user should know.
-func convert(in, out string, format Format, heads int, reading string) (
-	notes []string, err error,
-) {
+func convert(in, out string, format Format, heads int, reading string) (notes []string, err error) {
 	defer catchFault(&err)
 	ck := get(openCheckpoint(in, 0, 0))
 	defer ck.close()
@@ -40,11 +37,10 @@ func convert(in, out string, format Format, heads int, reading string) (
 
 // A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order.
 type lean struct {
-	header     []byte // padded with blanks so that the numbers begin at a multiple of 64 bytes
-	parameters *Parameters
-	tensors    []leanTensor
-	size       int64 // bytes in all
-	notes      []string
+	*Parameters
+	header  []byte // padded with blanks so that the numbers begin at a multiple of 64 bytes
+	tensors []leanTensor
+	size    int64 // bytes in all
 }
 
 type leanTensor struct {
@@ -58,7 +54,7 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, e
 	if err != nil {
 		return nil, err
 	}
-	l := &lean{parameters: p, notes: append(p.notes, ck.notes...)}
+	l := &lean{Parameters: p}
 	for _, q := range p.list() {
 		to := format
 		if format == asStored {
@@ -69,7 +65,7 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, e
 	// Where formats are mixed, wide numbers come first, so that none of them begins in the middle
 	// of its size.
 	slices.SortStableFunc(l.tensors, func(a, b leanTensor) int {
-		return cmp.Compare(bytesOf(b.to), bytesOf(a.to))
+		return cmp.Compare(formatBits[b.to.String()], formatBits[a.to.String()])
 	})
 
 	said := p.metadata()
@@ -107,8 +103,8 @@ func (l *lean) write(w io.Writer) (err error) {
 	get(w.Write(l.header))
 	for _, t := range l.tensors {
 		what := "tensor " + quote(t.name)
-		try(enoughMemory(l.parameters.copied(t.param), what))
-		m := get(l.parameters.matrix(t.param))
+		try(enoughMemory(l.copied(t.param), what))
+		m := get(l.matrix(t.param))
 		if m.format == t.to && inPlace {
 			get(w.Write(m.bytes()))
 			continue
@@ -221,10 +217,9 @@ func ownBundle() func(path string) (offset, length int64, err error) {
 // their number format. heads, reading and notes are convert's.
 func bundle(exe, model, out string, heads int, reading string) (notes []string, err error) {
 	defer catchFault(&err)
-	program, at, err := readProgram(exe)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", exe, reason(err))
-	}
+	var program []byte
+	var at int
+	within(exe, func() { program, at = readProgram(exe) })
 	isWindows := bytes.HasPrefix(program, []byte(windows))
 	require(!isWindows || strings.HasSuffix(strings.ToLower(out), ".exe"),
 		"%s: a program for Windows: the name of the bundle must end in .exe", exe)
@@ -241,14 +236,10 @@ func bundle(exe, model, out string, heads int, reading string) (notes []string, 
 	require(!isWindows || size < 1<<32, "%s: the bundle would have %s, and Windows starts no "+
 		"program of 4 GiB or more: `mechpatch convert -dtype f16` halves F32 weights, or carry "+
 		"program and weights side by side", out, bytesText(size))
-	if err := mark(program, at, size); err != nil {
-		return nil, fmt.Errorf("%s: %w", exe, err)
-	}
+	within(exe, func() { mark(program, at, size) })
 	program = append(program, make([]byte, offset-int64(len(program)))...)
 	return notes, replaceFile(out, 0o755, size, func(w io.Writer) error {
-		if _, err := w.Write(program); err != nil {
-			return err
-		}
+		w.Write(program) // what fails to be written, replaceFile knows
 		return weights.write(w)
 	})
 }
@@ -261,19 +252,15 @@ const (
 )
 
 // readProgram reads a program file, without the weights if it is a bundle, and finds its mark.
-func readProgram(path string) (program []byte, at int, err error) {
+func readProgram(path string) (program []byte, at int) {
 	data, release, err := readRange(path, 0, -1)
-	if err != nil {
-		return nil, 0, err
-	}
+	try(reason(err))
 	if release != nil {
 		defer release()
 	}
-	if !slices.ContainsFunc([]string{elf, windows, machO}, func(magic string) bool {
-		return bytes.HasPrefix(data, []byte(magic))
-	}) {
-		return nil, 0, errors.New("not a program for Linux (ELF), Windows (PE) or macOS (Mach-O)")
-	}
+	begins := func(magic string) bool { return bytes.HasPrefix(data, []byte(magic)) }
+	require(begins(elf) || begins(windows) || begins(machO),
+		"not a program for Linux (ELF), Windows (PE) or macOS (Mach-O)")
 	const largest = 256 << 20
 	words, length := bundleMark[:markWords], uint64(len(data))
 	at = bytes.Index(data, words)
@@ -282,17 +269,17 @@ func readProgram(path string) (program []byte, at int, err error) {
 	}
 	if at < 0 || length > largest || length < uint64(at+len(bundleMark)) ||
 		bytes.Contains(data[at+1:length], words) {
-		return nil, 0, errors.New("a program, but not mechpatch, or another version of it")
+		fail("a program, but not mechpatch, or another version of it")
 	}
-	return bytes.Clone(data[:length]), at, nil
+	return bytes.Clone(data[:length]), at
 }
 
 // needsOf names what a program for Linux that is linked dynamically needs: the interpreter that its
 // first page names, and the newest version of the C library that it asks for.
 func needsOf(program []byte) string {
 	first := program[:min(len(program), 4096)]
-	interpreter := shorten(string(regexp.MustCompile(`/[!-~]*/ld-[!-~]*`).Find(first)))
-	if interpreter == "" || !bytes.HasPrefix(program, []byte(elf)) {
+	needs := shorten(string(regexp.MustCompile(`/[!-~]*/ld-[!-~]*`).Find(first)))
+	if needs == "" || !bytes.HasPrefix(program, []byte(elf)) {
 		return ""
 	}
 	newest := 0
@@ -300,10 +287,10 @@ func needsOf(program []byte) string {
 		minor, _ := strconv.Atoi(string(of[1]))
 		newest = max(newest, minor)
 	}
-	if newest == 0 {
-		return interpreter
+	if newest > 0 {
+		needs += fmt.Sprintf(" of glibc 2.%d or newer", newest)
 	}
-	return fmt.Sprintf("%s of glibc 2.%d or newer", interpreter, newest)
+	return needs
 }
 
 // mark writes into a program, where its mark is, how long it and the whole bundle are.
@@ -312,13 +299,12 @@ func needsOf(program []byte) string {
 // end. The signature that Go's linker makes is nothing but such hashes (cmd/internal/codesign in
 // Go's sources), so those of the changed pages are put in the place of the old ones. One that
 // somebody else has made holds a certificate's signature, or place for one, and is refused.
-func mark(program []byte, at int, size int64) error {
+func mark(program []byte, at int, size int64) {
 	before, end := bytes.Clone(program), at+len(bundleMark)
-	numbers := program[at+markWords : end]
-	binary.LittleEndian.PutUint64(numbers, uint64(len(program)))
-	binary.LittleEndian.PutUint64(numbers[8:], uint64(size))
+	binary.LittleEndian.PutUint64(program[at+markWords:], uint64(len(program)))
+	binary.LittleEndian.PutUint64(program[at+markWords+8:], uint64(size))
 	if !bytes.HasPrefix(program, []byte(machO)) {
-		return nil
+		return
 	}
 	for _, page := range []int{4 << 10, 16 << 10} { // Go's, and that of Apple's processors
 		for start := at / page * page; start < end; start += page {
@@ -329,12 +315,9 @@ func mark(program []byte, at int, size int64) error {
 				continue
 			}
 			const certificate = "\xfa\xde\x0b\x01"
-			if bytes.Contains(before[slot:], []byte(certificate)) {
-				return errors.New("a program for macOS that somebody has signed: bundle first, " +
-					"then sign")
-			}
+			require(!bytes.Contains(before[slot:], []byte(certificate)), "a program for macOS "+
+				"that somebody has signed: bundle first, then sign")
 			copy(program[slot:], new[:])
 		}
 	}
-	return nil
 }

@@ -336,17 +336,13 @@ func (f *Facts) note(format string, args ...any) {
 	f.notes = append(f.notes, fmt.Sprintf(format, args...))
 }
 
-func (f *Facts) set(key string, value any, from string) {
+// put adds a fact. Another value for the same key is a contradiction.
+func (f *Facts) put(key string, value any, from string) {
 	if f.said == nil {
 		f.said = map[string]Fact{}
 	}
-	f.said[key] = Fact{value, from}
-}
-
-// put adds a fact. Another value for the same key is a contradiction.
-func (f *Facts) put(key string, value any, from string) {
 	if old, ok := f.said[key]; !ok {
-		f.set(key, value, from)
+		f.said[key] = Fact{value, from}
 	} else if old.value != value {
 		f.refuse("%s is %v in %s, but %v in %s", key, old.value, old.from, value, from)
 	}
@@ -364,51 +360,45 @@ func (f *Facts) add(others Facts) {
 // a configuration, and a text that gives one of them a value may be one. (But a vocabulary's size
 // is the data's as well.) The first five facts are seen in the tensors' shapes, too.
 var keyTable = []struct {
-	names  string              // config.json's own first, then what transformers takes for it
-	others string              // what other trainers call it
-	parse  func(value any) any // a fact, or nil where the value means nothing
+	names  string // config.json's own first, then what transformers takes for it
+	others string // what other trainers call it
+	kind   string // of the fact; "" where it is not certain what it means
 }{
-	{"n_layer num_hidden_layers", "n_layers num_layers", countOf},
-	{"n_embd hidden_size", "n_embed d_model", countOf},
-	{"n_positions max_position_embeddings", "block_size", countOf},
-	{"vocab_size", "", countOf},
-	{"n_inner", "intermediate_size", countOf},
-	{"n_head num_attention_heads", "n_heads num_heads heads", countOf},
-	{"layer_norm_epsilon", "layer_norm_eps", fractionOf},
-	{"activation_function", "hidden_act", activationOf},
-	{"scale_attn_weights", "", switchOf},
-	{"scale_attn_by_inverse_layer_idx", "", switchOf},
-	{"tie_word_embeddings", "", switchOf},
-	// of which it is not certain what they mean
-	{"activation act_fn nonlinearity model_type architecture architectures", "", nil},
+	{"n_layer num_hidden_layers", "n_layers num_layers", "count"},
+	{"n_embd hidden_size", "n_embed d_model", "count"},
+	{"n_positions max_position_embeddings", "block_size", "count"},
+	{"vocab_size", "", "count"},
+	{"n_inner", "intermediate_size", "count"},
+	{"n_head num_attention_heads", "n_heads num_heads heads", "count"},
+	{"layer_norm_epsilon", "layer_norm_eps", "fraction"},
+	{"activation_function", "hidden_act", "activation"},
+	{"scale_attn_weights", "", "switch"},
+	{"scale_attn_by_inverse_layer_idx", "", "switch"},
+	{"tie_word_embeddings", "", "switch"},
+	{"activation act_fn nonlinearity model_type architecture architectures", "", ""},
 }
 
-func countOf(value any) any {
-	if n, err := strconv.Atoi(fmt.Sprint(value)); err == nil && n > 0 {
-		return n
-	}
-	return nil
-}
-
-func fractionOf(value any) any {
-	if x, err := strconv.ParseFloat(fmt.Sprint(value), 64); err == nil && x >= 0 && x <= 1 {
-		return x + 0 // not −0
-	}
-	return nil
-}
-
-// switchOf is a switch. A text, such as "false", is none: for Python that is true.
-func switchOf(value any) any {
-	if _, isText := value.(string); isText {
-		return nil
-	}
-	switches := map[string]any{"true": true, "1": true, "false": false, "0": false}
-	return switches[strings.ToLower(fmt.Sprint(value))]
-}
-
-func activationOf(value any) any {
-	if _, ok := activations[fmt.Sprint(value)]; ok {
-		return fmt.Sprint(value)
+// factOf is a value of some kind; nil where it means nothing.
+func factOf(kind string, value any) any {
+	text := fmt.Sprint(value)
+	switch kind {
+	case "count":
+		if n, err := strconv.Atoi(text); err == nil && n > 0 {
+			return n
+		}
+	case "fraction":
+		if x, err := strconv.ParseFloat(text, 64); err == nil && x >= 0 && x <= 1 {
+			return x + 0 // not −0
+		}
+	case "switch": // a text, such as "false", is none: for Python that is true
+		if _, isText := value.(string); !isText {
+			switches := map[string]any{"true": true, "1": true, "false": false, "0": false}
+			return switches[strings.ToLower(text)]
+		}
+	case "activation":
+		if _, ok := activations[text]; ok {
+			return text
+		}
 	}
 	return nil
 }
@@ -423,8 +413,8 @@ var activations = map[string]Activation{
 // A word is one of the table's.
 type word struct {
 	name, key string // as it is spelt, and config.json's name for the same
-	other     bool   // transformers does not read it
-	parse     func(value any) any
+	kind      string
+	other     bool // transformers does not read it
 	exact     bool // a key is spelt so
 }
 
@@ -437,7 +427,7 @@ var knownWords, ownWord = func() (all map[string]word, own *regexp.Regexp) {
 	for _, k := range keyTable {
 		own := strings.Fields(k.names)
 		for i, name := range append(own, strings.Fields(k.others)...) {
-			all[bare(name)] = word{name, own[0], i >= len(own), k.parse, false}
+			all[bare(name)] = word{name, own[0], k.kind, i >= len(own), false}
 			if name != "vocab_size" {
 				names = append(names, name)
 			}
@@ -502,7 +492,7 @@ func (f *Facts) readMetadata(meta map[string]string) {
 	tree := map[string]any{}
 	for key, text := range meta {
 		tree[key] = text
-		if w := wordOf(key); w.exact && w.parse != nil {
+		if w := wordOf(key); w.exact && w.kind != "" {
 			tree[key] = json.Number(text) // which is what it is, if it is no number
 		}
 	}
@@ -545,7 +535,7 @@ func (f *Facts) readDict(said map[string]any, from string) {
 	if isNano && !strings.HasPrefix(from, configJSON) {
 		args[className] = "nanoGPT"
 		config, _ := said["config"].(map[string]any) // it holds what was asked for at first
-		maps.DeleteFunc(config, func(key string, _ any) bool { return wordOf(key).parse != nil })
+		maps.DeleteFunc(config, func(key string, _ any) bool { return wordOf(key).kind != "" })
 	}
 	if values, _ := said[valuesName].([]any); len(values) > 1 {
 		f.refuse("%s is an object of the class %s, whose values have no names: it may be a "+
@@ -598,16 +588,17 @@ func (f *Facts) noteHeads(key string, value any, from string, sized bool) {
 	parts := parted(strings.ToLower(strings.ReplaceAll(name, "-", "_")))
 	isHeads := partOf(parts, "_head_ _heads_ _nhead_ _nheads_ _dhead_ _headdim_") != ""
 	isOther := wordOf(key).key != "" || strings.Contains(parts, "_lm_")
-	if !isHeads || isOther || countOf(value) == nil {
+	n := factOf("count", value)
+	if !isHeads || isOther || n == nil {
 		return
 	}
 	from += " (" + key + ")"
 	old, twice := f.said[headWidth]
 	isWidth := sized && partOf("^"+name+"$", "^d_head$ ^head_dim$ ^head_size$ ^dim_head$") != ""
-	if isWidth && (!twice || old.value == countOf(value)) {
-		f.set(headWidth, countOf(value), from)
+	if isWidth && (!twice || old.value == n) {
+		f.put(headWidth, n, from)
 	} else {
-		f.set(headsUnread, true, from)
+		f.put(headsUnread, true, from)
 	}
 }
 
@@ -647,7 +638,7 @@ func (f *Facts) readConfig(dict map[string]any, from string) {
 		c.readKey(key, dict[key])
 	}
 	if _, ok := c.said["n_head"]; !ok && heads > 0 && c.mini {
-		c.set("n_head", heads, from)
+		c.put("n_head", heads, from)
 	}
 	n, _ := c.said["n_head"].value.(int)
 	if d, _ := c.said["n_embd"].value.(int); n > 0 && d%n != 0 {
@@ -673,7 +664,7 @@ func (f *Facts) readConfig(dict map[string]any, from string) {
 		by = "minGPT"
 	}
 	if _, ok := c.said["activation_function"]; !ok && by != "" {
-		c.set("activation_function", activation, by)
+		c.put("activation_function", activation, by)
 	}
 	f.add(c.Facts)
 }
@@ -686,7 +677,7 @@ func (c *configuration) has(key string) bool {
 // readTransformers adds what a configuration of transformers' says of its program. Its versions
 // 4.44 to 4.57 use torch's attention by default, which was not told of other scales.
 func (c *configuration) readTransformers() {
-	c.set("model_type", "gpt2", c.from)
+	c.put("model_type", "gpt2", c.from)
 	minor := 0
 	fmt.Sscanf(fmt.Sprint(c.dict["transformers_version"]), "4.%d", &minor)
 	scaled := c.said["scale_attn_weights"].value == false ||
@@ -708,33 +699,34 @@ func (c *configuration) readTransformers() {
 // readKey adds what a key says.
 func (c *configuration) readKey(key string, value any) {
 	w := wordOf(key)
+	fact := factOf(w.kind, value)
 	_, isDict := value.(map[string]any)
 	switch {
 	case w.key != "" && !w.exact:
 		c.refuse("%s: %s is spelt otherwise than %s, so that nothing tells what reads it", c.from,
 			shorten(key), w.name)
-	case w.parse == nil && isDict && c.from == inItself: // a part of another kind
-	case w.parse == nil:
+	case w.kind == "" && isDict && c.from == inItself: // a part of another kind
+	case w.kind == "":
 		text, _ := json.Marshal(value)
-		what := meaningOf(key, string(text))
+		means := meaningOf(key, string(text))
 		isOff := slices.Contains(strings.Fields(off), string(text))
 		if c.class == "nanoGPT" && w.key == "" && partOf("^"+key+"$", nanoGPTs) == "" && !isOff {
-			what = change
+			means = "change"
 		}
-		if what == change {
+		if means == "change" {
 			c.refuse("%s: %s is %s: a GPT-2 with that change cannot be computed here", c.from,
 				shorten(key), shorten(string(text)))
-		} else if what == unknown && w.key == "" && !isDict && fmt.Sprint(value) != "false" {
+		} else if means == "" && w.key == "" && !isDict && fmt.Sprint(value) != "false" {
 			c.strange = shorten(key)
 		}
 	case value == nil: // transformers takes it for what it is, if it can
-		isCount := w.parse(1) == 1
-		if !c.mini && w.key != "n_inner" && (c.hf || c.from == configJSON || !isCount) {
+		if !c.mini && w.key != "n_inner" &&
+			(c.hf || c.from == configJSON || w.kind != "count") {
 			c.refuse("%s is null in %s, which cannot be right", key, c.from)
 		}
 	case c.hf && c.dict["model_type"] == "gpt2" && w.other && !c.has(w.key):
 		c.refuse("%s: of a gpt2, %s is called %s", c.from, key, w.key)
-	case w.parse(value) == nil:
+	case fact == nil:
 		text, wrong := quote(fmt.Sprint(value)), "which cannot be right"
 		if _, isTensor := value.(*strided); isTensor || isDict {
 			text = pyKind(value)
@@ -744,20 +736,11 @@ func (c *configuration) readKey(key string, value any) {
 		}
 		c.refuse("%s is %s in %s, %s", key, text, c.from, wrong)
 	case key == w.key:
-		c.put(key, w.parse(value), c.from)
+		c.put(key, fact, c.from)
 	default:
-		c.put(w.key, w.parse(value), c.from+" ("+key+")")
+		c.put(w.key, fact, c.from+" ("+key+")")
 	}
 }
-
-// A meaning is what a key that is not in the table does to the numbers.
-type meaning int
-
-const (
-	unknown meaning = iota // nothing, as far as anybody knows
-	plain                  // nothing
-	change
-)
 
 const (
 	// off is what turns nothing on, as JSON. A tensor is {}, and a module's version stands beside a
@@ -777,45 +760,42 @@ const (
 		"direction prefix_lm pruned adapter encoder_decoder kv_ parallel"
 )
 
-// rules tell the meaning of keys, by parts of their names between underscores: the first that
-// speaks of the value, as JSON, counts. * is any.
-var rules = []struct {
-	parts, values string
-	is            meaning
-}{
-	{"drop", "*", plain},
-	{"^_eps_$ ^_epsilon_$", "null 1e-5 1e-05 0.00001", plain}, // perhaps of the layer norms
-	{"^_eps_$ ^_epsilon_$", "*", change},
-	{"residual_in_fp32 fp32_residual", "*", plain},
-	{ofBlocks, "false 0", change},
-	{ofOthers, off, plain},
+// rules tell what other keys mean, by parts of their names between underscores: the first that
+// speaks of the value, as JSON, says whether it leaves the numbers as they are. * is any.
+var rules = []struct{ means, values, parts string }{
+	{"nothing", "*", "drop"},
+	{"nothing", "null 1e-5 1e-05 0.00001", "^_eps_$ ^_epsilon_$"}, // perhaps of the layer norms
+	{"change", "*", "^_eps_$ ^_epsilon_$"},
+	{"nothing", "*", "residual_in_fp32 fp32_residual"},
+	{"change", "false 0", ofBlocks},
+	{"nothing", off, ofOthers},
 	// how training goes and classifiers choose, and how, not what, is computed
-	{"__ adam _summary_ flash reorder_and_upcast_attn output_attentions attn_implementation grad " +
-		"loss optim batch precision data_ _lr_ multi_gpu multiproc clip_norm norm_clip warmup " +
-		"parallel_size scale_parameter advantage _log_ init_scale activation_checkpointing", "*",
-		plain},
-	{"^_causal_$ ^_is_causal_$ ^_pre_norm_$", "true", plain},
-	{"^_norm_type_$", `"layernorm" "layer_norm" "LayerNorm"`, plain},
-	{"^_position_embedding_type_$", `"absolute" "learned"`, plain},
-	{ofOthers, "*", change},
-	{ofBlocks, "*", plain},
+	{"nothing", "*", "__ adam _summary_ flash reorder_and_upcast_attn output_attentions " +
+		"attn_implementation grad loss optim batch precision data_ _lr_ multi_gpu multiproc " +
+		"clip_norm norm_clip warmup parallel_size scale_parameter advantage _log_ init_scale " +
+		"activation_checkpointing"},
+	{"nothing", "true", "^_causal_$ ^_is_causal_$ ^_pre_norm_$"},
+	{"nothing", `"layernorm" "layer_norm" "LayerNorm"`, "^_norm_type_$"},
+	{"nothing", `"absolute" "learned"`, "^_position_embedding_type_$"},
+	{"change", "*", ofOthers},
+	{"nothing", "*", ofBlocks},
 	// the other keys of GPT-2's configurations of 2019, without a model_type, and of nanoGPT's
-	{"summary output n_ctx initializer labels torchscript finetuning is_decoder bos_ eos_ " +
-		"label2id task_specific special bfloat dtype name version _bias_", "*", plain},
+	{"nothing", "*", "summary output n_ctx initializer labels torchscript finetuning is_decoder " +
+		"bos_ eos_ label2id task_specific special bfloat dtype name version _bias_"},
 }
 
-// meaningOf is the meaning of a key with a value, as JSON.
-func meaningOf(key, value string) meaning {
+// meaningOf tells what a key with a value, as JSON, means: "nothing", a "change", or "", unknown.
+func meaningOf(key, value string) string {
 	if key == "auto_map" && strings.Contains(value, "AutoModel") {
-		return change // but a tokenizer of its own is not the model's affair
+		return "change" // but a tokenizer of its own is not the model's affair
 	}
 	for _, rule := range rules {
 		if partOf(parted(key), rule.parts) != "" &&
 			(rule.values == "*" || slices.Contains(strings.Fields(rule.values), value)) {
-			return rule.is
+			return rule.means
 		}
 	}
-	return unknown
+	return ""
 }
 
 // foreignForms are the files and folders that are neither safetensors nor PyTorch's, by parts of a

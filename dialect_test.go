@@ -312,8 +312,7 @@ func FuzzParseConfig(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 		for key, said := range facts.said {
-			w := wordOf(key)
-			if w.key != "" && w.key != "activation" && w.parse(said.value) != said.value {
+			if w := wordOf(key); w.kind != "" && factOf(w.kind, said.value) != said.value {
 				t.Errorf("%s is %v", key, said.value)
 			}
 		}
@@ -392,7 +391,7 @@ func TestActivationUnknown(t *testing.T) {
 		}
 		var facts Facts
 		if c.said != "" {
-			facts.set("activation_function", c.said, "config.json")
+			facts.put("activation_function", c.said, "config.json")
 		}
 		err := caught(func() { p.settleVariant(facts) })
 		noted := strings.Contains(fmt.Sprint(p.notes), "nothing says what its activation")

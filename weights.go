@@ -33,9 +33,8 @@ type Checkpoint struct {
 
 	torch  int64  // the size of a PyTorch file in bytes; 0 for safetensors
 	folder string // where a config.json and a vocabulary may lie; "" for weights in a program
-	facts  Facts  // what the file itself says about the model,
+	facts  Facts  // what the file itself says about the model, and what lies beside it,
 	config Facts  // and what the config.json there says
-	notes  []string
 }
 
 // close gives the file's memory back. Nothing that was made of the checkpoint, such as a Model, may
@@ -111,25 +110,22 @@ func (ck *Checkpoint) lookAround() {
 			"*args.txt *param*.json") || strings.HasPrefix(name, "configs/")
 		switch {
 		case isCalled(name, "adapter_config.json"):
-			ck.note("an adapter lies beside %s: it is not applied (%s)", ck.source, quote(name))
+			ck.facts.note("an adapter lies beside %s: it is not applied (%s)", ck.source,
+				quote(name))
 		case isWeights(name):
 			isOther := !hasUsualName(name) && !isPart(name) && name != filepath.Base(ck.source)
 			if isOther && (hasUsualName(ck.source) ||
 				partOf("_"+name, "_ema .ema _swa _head lora adapter") != "") {
-				ck.note("%s beside %s is not used", quote(name), ck.source)
+				ck.facts.note("%s beside %s is not used", quote(name), ck.source)
 			}
 		case isConfig && partOf("^"+name, "^config.json vocab token .index.") == "":
 			data, _ := beside(name)
 			if word := wordIn(string(data)); word != "" {
-				ck.note("%s beside %s speaks of %s and is not read: only a config.json is",
+				ck.facts.note("%s beside %s speaks of %s and is not read: only a config.json is",
 					quote(name), ck.source, word)
 			}
 		}
 	}
-}
-
-func (ck *Checkpoint) note(format string, args ...any) {
-	ck.notes = append(ck.notes, fmt.Sprintf(format, args...))
 }
 
 // openFile opens length bytes of a file from offset on, or with a negative length all that follows:
@@ -179,7 +175,7 @@ func (ck *Checkpoint) parse(data []byte, named bool) {
 	tree := get(parseTorch(data))
 	state, passedOver := stateDict(tree)
 	if passedOver != "" {
-		ck.note("not used, though it lies beside the model in the file: %s", passedOver)
+		ck.facts.note("not used, though it lies beside the model in the file: %s", passedOver)
 	}
 	ck.tensors = get(tensorsOf(state, len(data)))
 	ck.torch = int64(len(data))
@@ -295,30 +291,26 @@ func otherWeightsIn(folder string) (string, error) {
 	if err != nil {
 		return "", reason(err)
 	}
-	var names, found, parts []string
+	var names, found []string
 	for _, e := range entries {
 		name := e.Name()
 		names = append(names, name)
-		switch {
-		case !isWeights(name) && !isIndex(name), !isFile(filepath.Join(folder, name)):
-		case isPart(name):
-			parts = append(parts, name)
-		default:
+		if (isWeights(name) || isIndex(name)) && isFile(filepath.Join(folder, name)) {
 			found = append(found, name)
 		}
 	}
-	what := foreignForm(names, nil)
-	switch {
+	whole := slices.DeleteFunc(slices.Clone(found), isPart)
+	switch what := foreignForm(names, nil); {
 	case what != "":
 		return "", errors.New("it holds " + what)
-	case len(found) == 1:
-		return filepath.Join(folder, found[0]), nil
-	case len(found) > 1:
+	case len(whole) == 1:
+		return filepath.Join(folder, whole[0]), nil
+	case len(whole) > 1:
 		return "", fmt.Errorf("the folder holds several files that may be weights, %s and %s: "+
-			"name one", quote(found[0]), quote(found[1]))
-	case len(parts) > 0:
+			"name one", quote(whole[0]), quote(whole[1]))
+	case len(found) > 0:
 		return "", fmt.Errorf("the folder holds parts of a checkpoint, %s for one, but not their "+
-			"index (….index.json)", quote(parts[0]))
+			"index (….index.json)", quote(found[0]))
 	}
 	var inside []string // a trainer's checkpoints, or the snapshots of a cache
 	for _, name := range weightsNames {
@@ -370,7 +362,6 @@ func loadModel(ck *Checkpoint, heads int) (*Model, error) {
 	}
 	m := p.Model
 	m.source, m.tokenizer = ck.source, newTokenizer(ck.folder, ck.meta, m.vocab)
-	m.notes = append(m.notes, ck.notes...)
 	if ck.torch > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
 			"memory: `mechpatch convert` makes a file that opens at once", ck.source,
@@ -703,21 +694,10 @@ func turned[T any](in []T, rows, cols int) []T {
 	return out
 }
 
-// formatOf returns the Format that a checkpoint spells as s.
+// formatOf returns the Format that a checkpoint spells as s; f32 if there is none.
 func formatOf(s string) (Format, bool) {
-	for _, f := range []Format{f32, f16, bf16} {
-		if f.String() == s {
-			return f, true
-		}
-	}
-	return 0, false
-}
-
-func bytesOf(f Format) int64 {
-	if f == f32 {
-		return 4
-	}
-	return 2
+	i := slices.Index([]string{"F32", "F16", "BF16"}, s)
+	return Format(max(0, i)), i >= 0
 }
 
 // littleEndians is data as numbers, in place where this machine can use them so. A safetensors

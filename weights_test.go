@@ -224,7 +224,7 @@ func TestLoadVariants(t *testing.T) {
 	}
 	untie := all(tie, func(ck *Checkpoint) { find(ck, "lm_head.weight").data[79] ^= 1 })
 	says := func(tied bool) change {
-		return func(ck *Checkpoint) { ck.config.set("tie_word_embeddings", tied, "config.json") }
+		return func(ck *Checkpoint) { ck.config.put("tie_word_embeddings", tied, "config.json") }
 	}
 	meta := func(pairs ...string) change {
 		return func(ck *Checkpoint) {
