@@ -378,7 +378,7 @@ func TestBundleTooLargeForWindows(t *testing.T) {
 // A header beyond the format's limit is refused before anything is written.
 func TestConvertLargeHeader(t *testing.T) {
 	ck := randomCheckpoint(Config{1, 1, 4, 1, 1}, 4, "F32")
-	ck.meta["source"] = strings.Repeat("\x01", maxHeader/6)
+	ck.meta["source"] = strings.Repeat("a", maxHeader)
 	_, err := newLean(ck, asStored, 1, "")
 	wantError(t, "large", err, "its header, with the vocabulary, would have 100.0 MB")
 }

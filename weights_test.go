@@ -8,10 +8,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"unsafe"
 )
 
 // randomCheckpoint makes a whole GPT-2 of random numbers in the named format.
@@ -97,43 +95,25 @@ type loadedNumbers struct {
 	values []float32
 }
 
-// numbersOf lists a model's parameters by name, widened to float32.
+// numbersOf lists a model's parameters by name, widened to float32. (That each has its own place in
+// the model is what TestDialects sees.)
 func numbersOf(m *Model) map[string]loadedNumbers {
 	all := map[string]loadedNumbers{}
-	matrix := func(name string, w Matrix) {
-		values := slices.Clone(w.f32)
-		for _, bits := range w.half {
-			if w.format == f16 {
-				values = append(values, widenF16(bits))
-			} else {
-				values = append(values, widenBF16(bits))
-			}
+	p := &Parameters{Model: m, inner: m.blocks[0].fc.w.cols, biases: true}
+	for _, q := range p.list() {
+		switch w := q.into.(type) {
+		case *Matrix:
+			values := make([]float32, w.rows*w.cols)
+			w.widen(values, 0)
+			all[q.name] = loadedNumbers{[]int{w.rows, w.cols}, values}
+		case *[]float32:
+			all[q.name] = loadedNumbers{[]int{len(*w)}, *w}
 		}
-		all[name] = loadedNumbers{[]int{w.rows, w.cols}, values}
 	}
-	vector := func(name string, v []float32) { all[name] = loadedNumbers{[]int{len(v)}, v} }
-	norm := func(name string, n Norm) {
-		vector(name+".weight", n.gain)
-		vector(name+".bias", n.bias)
-	}
-	linear := func(name string, l Linear) { matrix(name+".weight", l.w); vector(name+".bias", l.b) }
-	matrix("wte.weight", m.wte)
-	matrix("wpe.weight", m.wpe)
-	for l, b := range m.blocks {
-		h := "h." + strconv.Itoa(l) + "."
-		norm(h+"ln_1", b.ln1)
-		linear(h+"attn.c_attn", b.attn)
-		linear(h+"attn.c_proj", b.attnProj)
-		norm(h+"ln_2", b.ln2)
-		linear(h+"mlp.c_fc", b.fc)
-		linear(h+"mlp.c_proj", b.mlpProj)
-	}
-	norm("ln_f", m.lnF)
 	return all
 }
 
-// TestLoadAnywhere loads the same numbers from data at every alignment, on processors of every
-// kind, and in place where that can be.
+// TestLoadAnywhere loads the same numbers from data at every alignment, in place where that can be.
 func TestLoadAnywhere(t *testing.T) {
 	set(t, &inPlace, inPlace)
 	here := inPlace
@@ -141,23 +121,17 @@ func TestLoadAnywhere(t *testing.T) {
 		var want map[string]loadedNumbers
 		for shift := range 8 {
 			for _, inPlace = range []bool{here, false} {
-				ck := must(parsed(encodeCheckpoint(randomCheckpoint(tinyConfig, 16,
-					format), shift)))
+				file := encodeCheckpoint(randomCheckpoint(tinyConfig, 16, format), shift)
+				ck := must(parsed(file))
 				m := must(loadModel(ck, 2))
 				got := numbersOf(m)
 				if want == nil {
 					want = got
 				}
-				if !reflect.DeepEqual(got, want) {
-					t.Errorf("%s at 8n+%d, in place %v: other numbers", format, shift, inPlace)
-				}
-				data := ck.tensors[0].data
-				first := unsafe.Pointer(unsafe.SliceData(m.wte.f32))
-				if format != "F32" {
-					first = unsafe.Pointer(unsafe.SliceData(m.wte.half))
-				}
-				if used := first == unsafe.Pointer(&data[0]); used != inPlace {
-					t.Errorf("%s at 8n+%d: used in place %v, want %v", format, shift, used, inPlace)
+				used := &m.wte.bytes()[0] == &ck.tensors[0].data[0]
+				if !reflect.DeepEqual(got, want) || used != inPlace {
+					t.Errorf("%s at 8n+%d: used in place %v, want %v, or other numbers", format,
+						shift, used, inPlace)
 				}
 			}
 		}
@@ -180,7 +154,6 @@ func TestLoadVariants(t *testing.T) {
 			}
 		}
 	}
-	nothing := func(*Checkpoint) {}
 	remove := func(end string) change {
 		return func(ck *Checkpoint) {
 			ck.tensors = slices.DeleteFunc(ck.tensors, func(t Tensor) bool {
@@ -209,14 +182,7 @@ func TestLoadVariants(t *testing.T) {
 			}
 		}
 	}
-	prefixed := func(ck *Checkpoint) {
-		for i := range ck.tensors {
-			ck.tensors[i].name = "transformer." + ck.tensors[i].name
-		}
-	}
-	integers := func(name string) change {
-		return func(ck *Checkpoint) { find(ck, name).format = "I32" }
-	}
+	prefixed := rename("", "transformer.")
 	tie := func(ck *Checkpoint) {
 		head := *find(ck, "wte.weight")
 		head.name, head.data = "lm_head.weight", slices.Clone(head.data)
@@ -236,8 +202,6 @@ func TestLoadVariants(t *testing.T) {
 	const (
 		mask = `tensor "h.0.attn.bias": a mask other than GPT-2's, by which a position attends ` +
 			`to all before it and none behind`
-		quantized = `its numbers are I32, as in a quantized model: only F32, F16, BF16 and F64 ` +
-			`can be used`
 		matrix  = "[rows, columns], neither of them 0"
 		unknown = " is not one of GPT-2's: a model that has it is not the one that mechpatch " +
 			"computes"
@@ -247,7 +211,7 @@ func TestLoadVariants(t *testing.T) {
 		change change
 		want   string // the error; "" where there must be none
 	}{
-		{"as it is", nothing, ""},
+		{"as it is", all(), ""},
 		{"other order", func(ck *Checkpoint) { slices.Reverse(ck.tensors) }, ""},
 		{"prefix", all(prefixed, add("lm_head.weight", "F32", "", 5, 4)), ""},
 		{"masks", all(add("h.1.attn.masked_bias", "F32", ""),
@@ -306,10 +270,9 @@ func TestLoadVariants(t *testing.T) {
 			`tensor "lm_head.weight" comes twice`},
 		{"lm_head of another shape", all(tie, reshape("lm_head.weight", 4, 5)),
 			`tensor "lm_head.weight": its shape is [4, 5] and should be [5, 4]`},
-		{"lm_head of integers", all(tie, integers("lm_head.weight")),
-			`tensor "lm_head.weight": ` + quantized},
-		{"integers", integers("h.0.attn.c_proj.weight"),
-			`tensor "h.0.attn.c_proj.weight": ` + quantized},
+		{"integers", func(ck *Checkpoint) { find(ck, "ln_f.bias").format = "I32" },
+			`tensor "ln_f.bias": its numbers are I32, as in a quantized model: only F32, F16, ` +
+				`BF16 and F64 can be used`},
 		{"no positions", remove("wpe.weight"), `tensor "wpe.weight" is missing: a model with a ` +
 			`position embedding other than GPT-2's cannot be computed`},
 		{"no layers", all(rename("h.0", "x"), rename("h.1", "y")),
@@ -320,12 +283,8 @@ func TestLoadVariants(t *testing.T) {
 		{"number with a zero before it", rename("h.1.ln_1.bias", "h.01.ln_1.bias"),
 			`tensor "h.1.ln_1.bias" is missing`},
 		{"a vector missing", remove("ln_f.bias"), `tensor "ln_f.bias" is missing`},
-		{"a matrix missing", remove("h.0.mlp.c_fc.weight"),
-			`tensor "h.0.mlp.c_fc.weight" is missing`},
 		{"a matrix turned", reshape("h.1.attn.c_attn.weight", 12, 4),
 			`tensor "h.1.attn.c_attn.weight": its shape is [12, 4] and should be [4, 12]`},
-		{"a matrix flat", reshape("h.1.attn.c_attn.weight", 48),
-			`tensor "h.1.attn.c_attn.weight": its shape is [48] and should be [4, 12]`},
 		{"MLPs of two widths", reshape("h.1.mlp.c_fc.weight", 4, 17),
 			`tensor "h.1.mlp.c_fc.weight": its shape is [4, 17] and should be [4, 16]`},
 		{"a number", reshape("ln_f.bias"),
@@ -336,8 +295,6 @@ func TestLoadVariants(t *testing.T) {
 			`tensor "wte.weight": its shape is [0, 9223372036854775807] and should be ` + matrix},
 		{"no position", reshape("wpe.weight", 0, 4),
 			`tensor "wpe.weight": its shape is [0, 4] and should be ` + matrix},
-		{"narrow positions", reshape("wpe.weight", 3, 2),
-			`tensor "wpe.weight": its shape is [3, 2] and should be [3, 4]`},
 		{"a classifier", add("score.weight", "F32", "", 2, 4),
 			`tensor "score.weight": this is a classifier, which predicts no tokens`},
 		{"cross-attention", all(add("h.1.crossattention.c_attn.weight", "F32", "", 4, 8),
