@@ -39,8 +39,8 @@ import (
 //go:embed vocab/vocab.bpe
 var vocabFile string
 
-// tokenTable is what vocab.bpe amounts to, laid out so that it is searched where it lies and a
-// short text is encoded at once: slots, start and bytes of a bpe. TestTokenTable makes it.
+// tokenTable is what vocab.bpe amounts to, laid out to be searched where it lies: slots, start and
+// bytes of a bpe, numbers with their lower bytes first. TestTokenTable makes it.
 //
 //go:embed vocab/tokens.bin
 var tokenTable string
@@ -54,49 +54,34 @@ const (
 type bpe struct {
 	letters [256]int32 // the tokens of the single bytes, noToken where there is none
 
-	bytes string  // of GPT-2's tokens, in the order of their ids:
-	start uint32s // token id is bytes[start[id]:start[id+1]]
-	slots uint16s // ids by the hash of their bytes, plus 1; 0 is empty
+	bytes string // of GPT-2's tokens, in the order of their ids:
+	start string // token id is bytes[start[id]:start[id+1]]
+	slots string // ids by the hash of their bytes, plus 1; 0 is empty
 
 	merges map[[2]int32]merged // another vocabulary's: what two tokens merge to,
-	words  map[string]int32    // and its tokens by their bytes, where wholeWords is set
+	words  map[string]int32    // and the words that are tokens, however their merges go
 
-	wholeWords bool // a word that is a token is that token, however its merges go
-	oneWord    bool // a text is not split into words
+	oneWord bool // a text is not split into words
 }
 
-// encode returns the token ids of a text, which may be any bytes: a byte that is not part of valid
-// UTF-8 counts as one character of the kind of U+FFFD (neither space nor letter nor number) and is
-// kept as it is, so that the tokens' bytes one after the other are always the text again.
-func (b *bpe) encode(text string) []int { return b.appendText(nil, text) }
+// encode returns the token ids of a text.
+func (b *bpe) encode(text string) []int { return b.appendText(make([]int, 0, len(text)), text) }
 
-// appendText appends the ids of a text. If there are none yet it makes room: English has about four
-// bytes to a token. Of a long text there is room for any: what is not used is never touched, and
-// nothing is copied.
+// appendText appends the ids of a text, which may be any bytes: one that is not part of valid UTF-8
+// counts as one character of the kind of U+FFFD (neither space nor letter nor number) and is kept
+// as it is, so that the tokens' bytes one after the other are always the text again.
 func (b *bpe) appendText(ids []int, text string) []int {
-	if ids == nil && len(text) > 1<<20 {
-		ids = make([]int, 0, len(text))
-	} else if ids == nil {
-		ids = make([]int, 0, len(text)/4+1)
-	}
-	var m merger // which all long words share
+	parts := make([]part, 0, mergeWindow+1) // which all words share
 	for len(text) > 0 {
-		n := len(text)
+		word := text
 		if !b.oneWord {
-			n = splitWord(text)
+			word = text[:splitWord(text)]
 		}
-		word := text[:n]
-		text = text[n:]
-		if b.wholeWords {
-			if id := b.find(word); id != noToken {
-				ids = append(ids, int(id))
-				continue
-			}
-		}
-		if n <= shortWord {
-			ids = b.mergeShort(ids, word)
+		text = text[len(word):]
+		if id := b.find(word); id != noToken {
+			ids = append(ids, int(id))
 		} else {
-			ids = b.mergeLong(&m, ids, word, mergeWindow)
+			ids = b.appendWord(ids, word, mergeWindow, parts)
 		}
 	}
 	return ids
@@ -211,194 +196,77 @@ func (b *bpe) merge(left, right int32, joined string) merged {
 	return merged{noToken, noToken}
 }
 
-// shortWord is the length in bytes up to which mergeShort is the faster one.
-const shortWord = 48
+// A part of a word is a token that may yet be merged. Behind the last one is an empty one.
+type part struct {
+	start int32  // where it starts in the word
+	id    int32  // its token
+	next  merged // what it and the next one merge to
+}
 
-// mergeShort appends the ids of a word of at most shortWord bytes by the definition of byte-pair
-// encoding: of all neighbours that can be merged, merge those of the lowest rank, the leftmost of
-// equals, until none can. Its time grows with the square of the length.
-func (b *bpe) mergeShort(ids []int, word string) []int {
-	// Bytes do for the positions. A larger frame would have Go enlarge the stack of a program that
-	// has just begun, which takes longer than encoding a sentence.
-	var start [shortWord + 1]uint8 // part i is word[start[i]:start[i+1]]
-	var id [shortWord]int32        // its token
-	var next [shortWord]merged     // what parts i and i+1 merge to
-	parts := len(word)
-	for i := 0; i < parts; i++ {
-		start[i+1] = uint8(i + 1)
-		id[i] = b.letters[word[i]]
+// mergeParts is byte-pair encoding itself: of all neighbours that can be merged, merge those of the
+// lowest rank, the leftmost of equals, until none can. Its time grows with the length's square.
+func (b *bpe) mergeParts(word string, parts []part) []part {
+	none := merged{noToken, noToken}
+	parts = parts[:0]
+	for i := range len(word) {
+		parts = append(parts, part{int32(i), b.letters[word[i]], none})
 	}
-	for i := 0; i+1 < parts; i++ {
-		next[i] = b.merge(id[i], id[i+1], word[i:i+2])
+	parts = append(parts, part{start: int32(len(word)), next: none})
+	look := func(i int) {
+		if i >= 0 && i+2 < len(parts) {
+			p := parts[i : i+3]
+			p[0].next = b.merge(p[0].id, p[1].id, word[p[0].start:p[2].start])
+		}
 	}
-	for parts > 1 {
+	for i := range parts {
+		look(i)
+	}
+	for {
 		best := 0
-		for i := range next[:parts-1] {
-			if next[i].rank < next[best].rank {
+		for i := range parts {
+			if parts[i].next.rank < parts[best].next.rank {
 				best = i
 			}
 		}
-		if next[best].rank == noToken {
-			break
+		if parts[best].next.rank == noToken {
+			return parts
 		}
-		id[best] = next[best].id
-		copy(start[best+1:parts], start[best+2:parts+1])
-		copy(id[best+1:parts-1], id[best+2:parts])
-		copy(next[best:parts-2], next[best+1:parts-1])
-		parts--
-		if best+1 < parts {
-			next[best] = b.merge(id[best], id[best+1], word[start[best]:start[best+2]])
-		}
-		if best > 0 {
-			next[best-1] = b.merge(id[best-1], id[best], word[start[best-1]:start[best+1]])
-		}
+		parts[best].id, parts[best].next = parts[best].next.id, none
+		parts = slices.Delete(parts, best+1, best+2)
+		look(best)
+		look(best - 1)
 	}
-	for _, token := range id[:parts] {
-		ids = append(ids, int(token))
-	}
-	return ids
 }
 
 // mergeWindow is how much of a long word is merged at a time, in bytes.
-const mergeWindow = 1 << 16
+const mergeWindow = 128
 
-// mergeLong appends the ids of a word of any length, the same ones as mergeShort would, in time
-// that grows as n log n and in memory that hardly grows: only a window of the word is merged at a
-// time. The next window begins with a token near the end of the last one. That is exact where
-// the next window, too, makes a boundary behind that token's bytes. For let a word be a·b·c, let
-// merging a·b never cross the boundary between a and b, and merging b·c never the one between b
-// and c. Then of the merges that are possible in a·b·c, the first is also the first that is
-// possible in a·b, or in b·c, or, within b, in both: so it crosses neither boundary, and what
-// remains is such a word again. Where a window lacks that boundary, all is
-// done again with larger ones.
-func (b *bpe) mergeLong(m *merger, ids []int, word string, window int) []int {
+// appendWord appends the ids of a word. Of a long one only a window is merged at a time, so that
+// the time grows with the length alone. The next window begins with a token near the end of the
+// last one. That is exact where it, too, has that token. For let a word be a·b·c, let merging a·b
+// never cross the boundary between a and b, and merging b·c never the one between b and c. Then of
+// the merges that are possible in a·b·c, the first is also the first that is possible in a·b, or
+// in b·c, or, within b, in both: so it crosses neither boundary, and what remains is such a word
+// again. Where a window lacks that boundary, all is done again with larger ones.
+func (b *bpe) appendWord(ids []int, word string, window int, parts []part) []int {
 	done := len(ids)
-	for rest, shared := word, 0; ; {
-		n := min(window, len(rest))
-		m.merge(b, rest[:n])
-		start := m.boundary(n - n/8)
-		end := m.boundary(start + 1)
-		switch {
-		case m.boundary(shared) != shared || end == n && n < len(rest):
-			return b.mergeLong(m, ids[:done], word, 2*window)
-		case n == len(rest):
-			return m.appendIDs(ids, n)
+	for rest, shared := word, int32(0); ; { // the bytes of the token that both windows have
+		parts = b.mergeParts(rest[:min(window, len(rest))], parts)
+		n := len(parts) - 1
+		if window < len(rest) {
+			n = (n - 1) * 3 / 4
 		}
-		ids = m.appendIDs(ids, start)
-		rest, shared = rest[start:], end-start
-	}
-}
-
-// merger merges a word: the possible merges wait in a priority queue, and a merge that is made
-// changes only those with its two neighbours.
-type merger struct {
-	parts []mergePart // by the position of their first byte
-	queue mergeQueue
-}
-
-type mergePart struct {
-	previous int32  // where the part before this one starts
-	end      int32  // where this part ends, which is where the next one starts
-	id       int32  // its token
-	next     merged // what this part and the next one merge to
-}
-
-// merge merges the bytes of word until no more can be.
-func (m *merger) merge(b *bpe, word string) {
-	m.parts = slices.Grow(m.parts[:0], len(word))[:len(word)]
-	for i := range m.parts {
-		m.parts[i] = mergePart{int32(i) - 1, int32(i) + 1, b.letters[word[i]], merged{}}
-	}
-	for i := range m.parts {
-		m.consider(b, word, int32(i))
-	}
-	for len(m.queue) > 0 {
-		first := m.queue.pop()
-		rank, i := int32(first>>32), int32(first)
-		p := &m.parts[i]
-		if p.next.rank != rank {
-			continue // this part or the next has since been merged otherwise
+		if n == 0 || shared > 0 && parts[1].start != shared {
+			return b.appendWord(ids[:done], word, 2*window, parts)
 		}
-		p.id = p.next.id
-		swallowed := &m.parts[p.end]
-		swallowed.next.rank = noToken
-		p.end = swallowed.end
-		if int(p.end) < len(word) {
-			m.parts[p.end].previous = i
+		for _, p := range parts[:n] {
+			ids = append(ids, int(p.id))
 		}
-		m.consider(b, word, i)
-		if i > 0 {
-			m.consider(b, word, p.previous)
+		if window >= len(rest) {
+			return ids
 		}
+		rest, shared = rest[parts[n].start:], parts[n+1].start-parts[n].start
 	}
-}
-
-// consider puts what the part at i and the next one merge to into the queue.
-func (m *merger) consider(b *bpe, word string, i int32) {
-	p := &m.parts[i]
-	p.next.rank = noToken
-	if int(p.end) == len(word) {
-		return
-	}
-	q := &m.parts[p.end]
-	p.next = b.merge(p.id, q.id, word[i:q.end])
-	if p.next.rank != noToken {
-		m.queue.push(uint64(p.next.rank)<<32 | uint64(i))
-	}
-}
-
-// boundary returns where the first part begins that begins at position i or later; the word's end
-// where none does.
-func (m *merger) boundary(i int) int {
-	at := 0
-	for at < min(i, len(m.parts)) {
-		at = int(m.parts[at].end)
-	}
-	return at
-}
-
-// appendIDs appends the tokens of the parts before position end.
-func (m *merger) appendIDs(ids []int, end int) []int {
-	for i := 0; i < end; i = int(m.parts[i].end) {
-		ids = append(ids, int(m.parts[i].id))
-	}
-	return ids
-}
-
-// mergeQueue is a binary heap with the smallest element first. An element is a possible merge: its
-// rank in the upper 32 bits, its position in the word in the lower ones, so that the lowest rank
-// comes first, and of equal ranks the leftmost.
-type mergeQueue []uint64
-
-func (q *mergeQueue) push(x uint64) {
-	*q = append(*q, x)
-	heap, i := *q, len(*q)-1
-	for i > 0 && x < heap[(i-1)/2] {
-		heap[i] = heap[(i-1)/2]
-		i = (i - 1) / 2
-	}
-	heap[i] = x
-}
-
-// pop removes the first element of a queue that is not empty. The last one takes its place and
-// sinks to where it belongs.
-func (q *mergeQueue) pop() uint64 {
-	n := len(*q) - 1
-	first, x, heap := (*q)[0], (*q)[n], (*q)[:n]
-	*q = heap
-	for i := 0; i < n; {
-		child := 2*i + 1
-		if child+1 < n && heap[child+1] < heap[child] {
-			child++
-		}
-		if child >= n || x <= heap[child] {
-			heap[i] = x
-			break
-		}
-		heap[i] = heap[child]
-		i = child
-	}
-	return first
 }
 
 // slotBits makes the hash table of GPT-2's vocabulary so large that three of eight slots are
@@ -409,10 +277,9 @@ const slotBits = 17
 var gpt2BPE = sync.OnceValue(func() *bpe {
 	const slots, start = 2 << slotBits, 4 * vocabSize // bytes
 	b := &bpe{
-		slots:      uint16s(tokenTable[:slots]),
-		start:      uint32s(tokenTable[slots : slots+start]),
-		bytes:      tokenTable[slots+start:],
-		wholeWords: true,
+		slots: tokenTable[:slots],
+		start: tokenTable[slots : slots+start],
+		bytes: tokenTable[slots+start:],
 	}
 	for id := range b.letters {
 		b.letters[b.token(id)[0]] = int32(id)
@@ -420,45 +287,17 @@ var gpt2BPE = sync.OnceValue(func() *bpe {
 	return b
 })
 
-// uint16s and uint32s are numbers that lie in a file, the lower bytes first.
-type (
-	uint16s string
-	uint32s string
-)
-
-func (s uint16s) at(i int) int { return int(s[2*i]) | int(s[2*i+1])<<8 }
-
-func (s uint32s) at(i int) int {
-	s = s[4*i : 4*i+4]
-	return int(s[0]) | int(s[1])<<8 | int(s[2])<<16 | int(s[3])<<24
-}
-
-// byteOfLetter returns the byte that a character stands for in a vocabulary's files: a printable
-// character of Latin-1 for the byte that it is there (U+00AD, left out, is the soft hyphen), U+0100
-// and on for the 68 other bytes. ok is false for any other character.
-func byteOfLetter(r rune) (b byte, ok bool) {
-	switch {
-	case '!' <= r && r <= '~', '¡' <= r && r <= '¬', '®' <= r && r <= 'ÿ':
-		return byte(r), true
-	case 0x100 <= r && r <= 0x120: // 0 to the space
-		return byte(r - 0x100), true
-	case 0x121 <= r && r <= 0x142: // delete, 0x7f, to the no-break space, 0xa0
-		return byte(r - 0x121 + 0x7f), true
-	case r == lastByteLetter: // the soft hyphen
-		return 0xad, true
-	}
-	return 0, false
-}
-
-const lastByteLetter = 0x143
-
 // token returns the bytes of one token: a word with its leading space, or a part of one, sometimes
 // only a part of a UTF-8 sequence. An id that is no token's has none: "".
 func (b *bpe) token(id int) string {
 	if id < 0 || id >= len(b.start)/4-1 {
 		return ""
 	}
-	return b.bytes[b.start.at(id):b.start.at(id+1)]
+	at := func(i int) int {
+		s := b.start[4*i : 4*i+4]
+		return int(s[0]) | int(s[1])<<8 | int(s[2])<<16 | int(s[3])<<24
+	}
+	return b.bytes[at(id):at(id+1)]
 }
 
 // find returns the id of the token that consists of these bytes, noToken if there is none.
@@ -470,11 +309,10 @@ func (b *bpe) find(token string) int32 {
 		return noToken
 	}
 	for i := slotOf(token); ; i = (i + 1) % (1 << slotBits) {
-		id := b.slots.at(i) - 1
-		if id < 0 {
+		switch id := (int(b.slots[2*i]) | int(b.slots[2*i+1])<<8) - 1; {
+		case id < 0:
 			return noToken
-		}
-		if b.token(id) == token {
+		case b.token(id) == token:
 			return int32(id)
 		}
 	}
@@ -483,8 +321,26 @@ func (b *bpe) find(token string) int32 {
 // slotOf is FNV-1a (Fowler, Noll and Vo) in 32 bits, folded to an index of slots.
 func slotOf(s string) int {
 	h := uint32(2166136261)
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		h = (h ^ uint32(s[i])) * 16777619
 	}
 	return int((h>>slotBits ^ h) % (1 << slotBits))
+}
+
+// bytesOfLetters returns the bytes of a token as a vocabulary's files spell it; ok is false where
+// not all of it are byte letters. These are in the order of GPT-2's first tokens: the bytes that
+// are printable in Latin-1, as they are, then the 68 others, from U+0100 on.
+func bytesOfLetters(token string) (text string, ok bool) {
+	bytes := make([]byte, 0, len(token))
+	for _, r := range token {
+		id := 256 - 68 + int(r) - 0x100
+		if r < 0x100 {
+			id = int(gpt2BPE().letters[r])
+		}
+		if id >= 256 || (r < 0x100) != (id < 256-68) {
+			return "", false
+		}
+		bytes = append(bytes, gpt2BPE().token(id)[0])
+	}
+	return string(bytes), true
 }

@@ -89,13 +89,8 @@ func TestEveryTokenIsItsOwnEncoding(t *testing.T) {
 		if got := b.find(text); got != int32(id) {
 			t.Fatalf("find(%q) = %d, want %d", text, got, id)
 		}
-		if len(text) <= shortWord {
-			if got := b.mergeShort(nil, text); !slices.Equal(got, []int{id}) {
-				t.Errorf("mergeShort(%q) = %v, want [%d]", text, got, id)
-			}
-		}
-		if got := b.mergeLong(new(merger), nil, text, mergeWindow); !slices.Equal(got, []int{id}) {
-			t.Errorf("mergeLong(%q) = %v, want [%d]", text, got, id)
+		if got := b.appendWord(nil, text, mergeWindow, nil); !slices.Equal(got, []int{id}) {
+			t.Errorf("appendWord(%q) = %v, want [%d]", text, got, id)
 		}
 	}
 }
@@ -238,20 +233,15 @@ func checkEncoding(t *testing.T, text string) {
 	}
 
 	// Any bytes will do for a word.
-	v := gpt2BPE()
-	long := v.mergeLong(new(merger), nil, text, mergeWindow)
-	for _, window := range []int{1, 2, 3, 8, 50} {
-		if got := v.mergeLong(new(merger), nil, text, window); !slices.Equal(got, long) {
-			t.Fatalf("mergeLong(%+q), %d bytes at a time: %v, in one: %v", text, window, got, long)
-		}
+	if text == "" {
+		return
 	}
-	if len(text) <= shortWord {
-		if short := v.mergeShort(nil, text); !slices.Equal(short, long) {
-			t.Fatalf("mergeShort(%+q) = %v, mergeLong gives %v", text, short, long)
+	want := theDefinition().merge(text)
+	for _, window := range []int{1, 2, 3, 8, 50, mergeWindow} {
+		got := gpt2.tokens(gpt2BPE().appendWord(nil, text, window, nil))
+		if !slices.Equal(got, want) {
+			t.Fatalf("%+q, %d bytes at a time, is %q, want %q", text, window, got, want)
 		}
-	}
-	if want := theDefinition().merge(text); !slices.Equal(gpt2.tokens(long), want) {
-		t.Fatalf("mergeLong(%+q) = %v, the definition gives %q", text, long, want)
 	}
 }
 

@@ -1003,11 +1003,7 @@ func (s *vocabularySpec) knowGPT2() {
 
 // buildBPE makes the BPE of a vocabulary that is not GPT-2's, whose tokens are all named.
 func (v *vocabulary) buildBPE() {
-	v.bpe = &bpe{
-		merges:     make(map[[2]int32]merged, len(v.Merges)),
-		words:      map[string]int32{},
-		wholeWords: v.WholeWords,
-	}
+	v.bpe = &bpe{merges: make(map[[2]int32]merged, len(v.Merges)), words: map[string]int32{}}
 	for i := range v.letters {
 		v.letters[i] = noToken
 	}
@@ -1048,17 +1044,4 @@ func (v *vocabulary) buildBPE() {
 		}
 		v.merges[[2]int32{id(m[0]), id(m[1])}] = merged{int32(rank), id(m[0] + m[1])}
 	}
-}
-
-// bytesOfLetters returns the bytes of a token; ok is false where not all of it are byte letters.
-func bytesOfLetters(token string) (text string, ok bool) {
-	bytes := make([]byte, 0, len(token))
-	for _, r := range token {
-		b, ok := byteOfLetter(r)
-		if !ok {
-			return "", false
-		}
-		bytes = append(bytes, b)
-	}
-	return string(bytes), true
 }
