@@ -37,13 +37,7 @@ func newCanvas(width, height, scale int, colorMap []uint32) *canvas {
 
 // fill paints a rectangle.
 func (c *canvas) fill(r image.Rectangle, color uint8) {
-	part := c.part(r)
-	for y := range part.Rect.Dy() {
-		row := part.Pix[y*part.Stride:][:part.Rect.Dx()]
-		for x := range row {
-			row[x] = color
-		}
-	}
+	c.shade(r, func(_, _ int) uint8 { return color })
 }
 
 // hatch paints a cell that has no value: slanted grey lines.
@@ -66,18 +60,12 @@ func (c *canvas) gradient(bar image.Rectangle) {
 
 // shade paints a rectangle with the colour of each pixel of the picture.
 func (c *canvas) shade(r image.Rectangle, color func(x, y int) uint8) {
-	part := c.part(r)
-	for y := part.Rect.Min.Y; y < part.Rect.Max.Y; y++ {
-		for x := part.Rect.Min.X; x < part.Rect.Max.X; x++ {
-			part.SetColorIndex(x, y, color(x, y))
+	r = image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}.Intersect(c.picture.Rect)
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			c.picture.Pix[y*c.picture.Stride+x] = color(x, y)
 		}
 	}
-}
-
-// part is a rectangle of the picture, as far as it lies inside.
-func (c *canvas) part(r image.Rectangle) *image.Paletted {
-	r = image.Rectangle{r.Min.Mul(c.scale), r.Max.Mul(c.scale)}
-	return c.picture.SubImage(r).(*image.Paletted)
 }
 
 // textRun is a piece of text in one colour, such as ink.
@@ -86,23 +74,30 @@ type textRun struct {
 	ink  uint8
 }
 
-// text writes runs one after the other from (x, y), the lower left corner of the first letter. Up,
-// they are turned by 90 degrees to the left, and (x, y) is the first letter's lower right corner.
-func (c *canvas) text(f *font, x, y int, up bool, runs ...textRun) {
-	for _, r := range runs {
+// placedText is runs one after the other from (x, y), the lower left corner of the first letter.
+// Up, they are turned by 90 degrees to the left, and (x, y) is that letter's lower right corner.
+type placedText struct {
+	font *font
+	x, y int
+	up   bool
+	runs []textRun
+}
+
+func (c *canvas) text(t placedText) {
+	for _, r := range t.runs {
 		for _, char := range r.text {
-			b := f.bitmap(char)
+			b := t.font.bitmap(char)
 			for i, level := range b.Pix {
 				right, down := b.Rect.Min.X+i%b.Stride, b.Rect.Min.Y+i/b.Stride
-				if up {
+				if t.up {
 					right, down = down, -1-right
 				}
-				c.ink(x*c.scale+right, y*c.scale+down, level, r.ink)
+				c.ink(t.x*c.scale+right, t.y*c.scale+down, level, r.ink)
 			}
-			if up {
-				y -= f.advance(char)
+			if t.up {
+				t.y -= t.font.advance(char)
 			} else {
-				x += f.advance(char)
+				t.x += t.font.advance(char)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"iter"
 	"math"
 	"slices"
 )
@@ -12,37 +13,37 @@ import (
 // This file paints heat maps: a layout chooses how large the cells are and says where everything
 // goes, then it is painted. It is made for a page, which it fits with letters that can be read.
 
-// Figure is everything that a heat map shows: one or more matrices of one shape on one colour
-// scale, the names of their rows and columns, and a colour bar.
+// Figure is everything that a heat map shows: panels of one shape on one colour scale, what their
+// rows and columns are, and a colour bar.
 type Figure struct {
-	title    string // the first line: the metric
-	subtitle string // the second line: what was done, and the model
-	panels   []Panel
-	across   int // as many panels belong together, side by side; 0 if each stands for itself
-	rows     Axis
-	columns  Axis
-	group    int     // the rows stand in groups of so many, a layer's heads; 0 for no groups
-	blank    bool    // a cell without a value is nothing, not one that was left out
-	reversed bool    // the colour map from its end to its beginning
-	center   float64 // the value in the middle of rdbu
-	centered bool    // and of every colour map
-	marks    []Mark
-	comments [][2]string // keywords and texts that the file carries and nobody sees
+	title         string // the first line: the metric
+	subtitle      string // the second line: what was done, and the model
+	panels        []Panel
+	across        int // as many panels belong together, side by side; 0 if each stands for itself
+	rows, columns Axis
+	group         int     // the rows stand in groups of so many, a layer's heads; 0 for no groups
+	blank         bool    // a cell without a value is nothing, not one that was left out
+	reversed      bool    // the colour map from its end to its beginning
+	center        float64 // the value in the middle of rdbu
+	centered      bool    // and of every colour map
+	marks         []Mark
+	comments      [][2]string // keywords and texts that the file carries and nobody sees
 	style
 }
 
-type Axis struct {
-	title  string
-	names  []string // the first row on top
-	beside []string // the clean text's token where it differs, else "" (nil: none does)
-	tokens bool     // the names are tokens, of any characters; else the program's own words
+// Panel is one matrix, whose title is shown where there are several. NaN stands for a cell that was
+// not run, or is none. Without at, before a run, no cell has a value.
+type Panel struct {
+	title string
+	at    func(row, column int) float64
 }
 
-// Panel is one matrix [rows][columns] of a figure, whose shape is that of the figure's axes. NaN
-// stands for a cell that has no value. Without at, before a run, no cell has one.
-type Panel struct {
-	title string // "" for none
-	at    func(row, column int) float64
+// Axis names the rows of the panels, the first on top, or their columns.
+type Axis struct {
+	word           string   // such as "layer" or "position"
+	title          string   // in the picture, where it is not the word
+	names          []string // of positions their numbers, of several patched together "1..3"
+	clean, corrupt []string // the tokens of positions, their names in the picture; else nil
 }
 
 // Mark is a value pointed out on the colour bar, such as the metric of the corrupt run. "clean" has
@@ -69,7 +70,6 @@ const (
 	labelPitch    = 14   // lines of text closer than this run into each other
 	largestSide   = 4900 // of all cells: beyond that labels are thinned
 	groupGap      = 4
-	titleLine     = 20 // from a panel's title to the panel
 	tickLength    = 4
 	letterHeight  = 10
 	barWidth      = 18
@@ -110,44 +110,29 @@ type layout struct {
 	Figure
 	body, large             *font
 	colors                  colorScale
-	rowLabels, columnLabels [][]textRun
-	legend                  []textRun // below the labels: what they are
+	rowLabels, columnLabels [][]textRun // nil for one that is left out
+	legend                  []textRun   // below the labels: what they are
 
 	left, top, right, bottom int // what is free around the panels, their titles and labels
-	titleLine, widestTitle   int // of the panels
+	titleLine, widestTitle   int // of several panels
 	longest, text            int // column label; line above or below the panels
 	usual, least             int // decimals of values; so many at least
-	decimals                 int // of the values in the cells, noValues if they do not fit
-	grid
 
-	frames []image.Rectangle // of the panels
-	pins   []pin
-	ticks  []image.Rectangle
-	texts  []placedText
-}
-
-// grid is how large everything is with so many panels in a line and cells of so many pixels.
-type grid struct {
 	perLine, cell, gap int         // gap of a cell's pixels are the white line before it
 	size, pitch        image.Point // of a panel, and how far the next ones are
 	upright            bool        // the column labels, if they are short
 	bar                image.Rectangle
 	width, height      int // of the picture
+	decimals           int // of the values in the cells, noValues if they do not fit
+
+	frames []image.Rectangle // of the panels
+	boxes  []box             // ticks and marks
+	texts  []placedText
 }
 
-// placedText is a text at its lower left corner or, if it is turned upwards, its lower right one.
-type placedText struct {
-	font *font
-	x, y int
-	up   bool
-	runs []textRun
-}
-
-// pin is a mark on the colour bar, at the row of pixels y of its value. The middle of its text is
-// at labelY: elsewhere if two marks are close together.
-type pin struct {
-	text      textRun
-	y, labelY int
+type box struct {
+	image.Rectangle
+	color uint8
 }
 
 // noValues is the number of decimals where cells are too small for their values.
@@ -156,9 +141,8 @@ const noValues = math.MinInt
 // layout lays the figure out. It fails if the picture would be too large, also before a run, when
 // no value is known.
 func (f *Figure) layout() (*layout, error) {
-	l := &layout{Figure: *f, colors: f.colorScale()}
-	l.body, l.large = &font{1, bodyPen, f.scale}, &font{titleSize, titlePen, f.scale}
-	l.usual, l.least = l.colors.decimals()
+	l := &layout{Figure: *f, colors: f.colorScale(), body: &font{1, bodyPen, f.scale},
+		large: &font{titleSize, titlePen, f.scale}}
 	if f.heading != nil {
 		if l.title = *f.heading; l.title == "" {
 			l.subtitle = ""
@@ -189,20 +173,11 @@ func (l *layout) paint() *image.Paletted {
 	}
 	c.fill(l.bar.Inset(-1), frameGrey)
 	c.gradient(l.bar)
-	for _, p := range l.pins { // a line, a small triangle, a thin line to a text that had to move
-		x, color := l.bar.Max.X+2, p.text.ink+fullInk
-		c.fill(image.Rect(l.bar.Min.X, p.y-1, l.bar.Max.X, p.y+2).Intersect(l.bar), white)
-		c.fill(image.Rect(l.bar.Min.X, p.y, l.bar.Max.X, p.y+1), ink+fullInk)
-		for i := range 5 {
-			c.fill(image.Rect(x+i, p.y-i, x+i+1, p.y+i+1), color)
-		}
-		c.fill(image.Rect(x+4, min(p.y, p.labelY), x+5, max(p.y, p.labelY)+1), color)
-	}
-	for _, tick := range l.ticks {
-		c.fill(tick, frameGrey)
+	for _, b := range l.boxes {
+		c.fill(b.Rectangle, b.color)
 	}
 	for _, t := range l.texts {
-		c.text(t.font, t.x, t.y, t.up, t.runs...)
+		c.text(t)
 	}
 	return c.picture
 }
@@ -214,7 +189,8 @@ func (l *layout) paintCell(c *canvas, cell image.Rectangle, value float64) {
 		if l.decimals != noValues {
 			text := formatValue(value, l.decimals)
 			x := cell.Min.X + (cell.Dx()-l.body.width(text)+1)/2
-			c.text(l.body, x, cell.Min.Y+cell.Dy()/2+letterHeight/2, false, textRun{text, ink})
+			y := cell.Min.Y + cell.Dy()/2 + letterHeight/2
+			c.text(placedText{l.body, x, y, false, []textRun{{text, ink}}})
 		}
 	case !l.blank:
 		c.hatch(cell)
@@ -225,25 +201,18 @@ func (l *layout) paintCell(c *canvas, cell image.Rectangle, value float64) {
 func (l *layout) measure() {
 	l.rowLabels, l.left = l.rows.labels(l.body)
 	l.columnLabels, l.longest = l.columns.labels(l.body)
-	l.left += margin + 5 + tickLength
-	if l.rows.title != "" {
-		l.left += labelPitch + 6
-	}
-	l.top = margin
+	l.left += margin + labelPitch + tickLength + 11
+	l.top, l.bottom = margin, margin+22
 	if l.title != "" {
-		l.top += 20
+		l.top += 50
 	}
-	if l.subtitle != "" {
-		l.top += 16
-	}
-	if l.top > margin {
-		l.top += 14
-	}
-	for _, p := range l.panels {
-		if l.widestTitle = max(l.widestTitle, l.body.width(p.title)); p.title != "" {
-			l.titleLine = titleLine
+	if len(l.panels) > 1 {
+		l.titleLine = 20
+		for _, p := range l.panels {
+			l.widestTitle = max(l.widestTitle, l.body.width(p.title))
 		}
 	}
+	l.usual, l.least = l.colors.decimals()
 	for _, v := range []float64{l.colors.low, l.colors.high} {
 		l.right = max(l.right, l.body.width(formatValue(v, l.usual)))
 	}
@@ -251,41 +220,35 @@ func (l *layout) measure() {
 		l.right = max(l.right, l.body.width(l.markText(mark)))
 	}
 	l.right += barWidth + barIndent + margin
-	l.legend, l.bottom = l.makeLegend(), margin
-	if len(l.legend) > 0 {
-		l.bottom += 22
+	l.legend = []textRun{{l.columns.heading(), ink}}
+	if !slices.Equal(l.columns.clean, l.columns.corrupt) {
+		l.legend = append(l.legend, textRun{"; where they differ: ", paleInk},
+			textRun{"clean", accent}, textRun{"→", paleInk}, textRun{"corrupt", ink})
 	}
 	l.text = min(max(l.large.width(l.title), l.body.width(l.subtitle)), longestTitle)
 	l.text = max(l.text, runsWidth(l.body, l.legend))
 }
 
+func (a *Axis) heading() string { return cmp.Or(a.title, a.word) }
+
+// differs tells whether the texts have different tokens there.
+func (a *Axis) differs(i int) bool { return a.clean != nil && a.clean[i] != a.corrupt[i] }
+
 // labels gives the texts of the rows or columns, and the width of the widest.
 func (a *Axis) labels(body *font) (labels [][]textRun, widest int) {
 	for i, name := range a.names {
 		var label []textRun
-		if a.beside != nil && a.beside[i] != "" {
-			clean := legible(body, a.beside[i], accent, longestLabel, a.tokens)
-			label = append(clean, textRun{"→", paleInk})
+		if a.differs(i) {
+			label = append(legible(body, a.clean[i], accent, longestLabel, true),
+				textRun{"→", paleInk})
 		}
-		label = append(label, legible(body, name, ink, longestLabel, a.tokens)...)
+		if a.corrupt != nil {
+			name = a.corrupt[i]
+		}
+		label = append(label, legible(body, name, ink, longestLabel, a.corrupt != nil)...)
 		labels, widest = append(labels, label), max(widest, runsWidth(body, label))
 	}
 	return labels, widest
-}
-
-// makeLegend is the column title and, where the texts differ, the key to the labels.
-func (f *Figure) makeLegend() (legend []textRun) {
-	if f.columns.title != "" {
-		legend = append(legend, textRun{f.columns.title, ink})
-	}
-	if slices.ContainsFunc(f.columns.beside, func(s string) bool { return s != "" }) {
-		if legend != nil {
-			legend = append(legend, textRun{"; where they differ: ", paleInk})
-		}
-		legend = append(legend, textRun{"clean", accent}, textRun{"→", paleInk},
-			textRun{"corrupt", ink})
-	}
-	return legend
 }
 
 // markText is what stands beside a mark: "corrupt 1.02".
@@ -302,87 +265,82 @@ func (l *layout) choose() bool {
 	if len(l.panels) > 1 {
 		legible = lettersOf(6)
 	}
-	widths, fewest := l.valueWidths()
+	// How large a cell must be for values with so many decimals: as many as are usual, or fewer as
+	// long as colours that the eye tells apart are different numbers.
+	needed := map[int]int{}
+	for decimals := l.least; decimals <= l.usual; decimals++ {
+		widest := 0
+		for v := range l.values(l.panels...) {
+			widest = max(widest, l.body.width(formatValue(v, decimals)))
+		}
+		if widest > 0 && widest < largestCell {
+			needed[decimals] = max(widest+2, smallestValue)
+		}
+	}
 	var best []int
-	step := max(l.across, 1)
+	step, chosen := max(l.across, 1), *l
 	for perLine := step; perLine < len(l.panels)+step; perLine += step {
-		for cell := 1; cell <= max(usualCell, fewest); cell++ {
-			g, small := l.gridOf(perLine, cell)
-			if !small {
-				break
-			}
-			page := min(legible-density(g.width, g.height), 0)
-			rank, column, decimals := min(cell, labelPitch), page, noValues
-			for d, needed := range widths {
-				if needed <= cell && density(g.width, g.height) <= lettersOf(4.5) {
-					rank, column = labelPitch+1, min(legible-density(g.width, 0), 0)
-					decimals = max(decimals, d)
+		for cell := 1; cell <= max(usualCell, needed[l.least]) && l.arrange(perLine, cell); cell++ {
+			all := density(l.width, l.height)
+			page := min(legible-all, 0)
+			rank, column := min(cell, labelPitch), page
+			l.decimals = noValues
+			for decimals, least := range needed {
+				if least <= cell && all <= lettersOf(4.5) {
+					rank, column = labelPitch+1, min(legible-density(l.width, 0), 0)
+					l.decimals = max(l.decimals, decimals)
 				}
 			}
-			try := []int{rank, column, min(decimals, l.usual-1), page, perLine, decimals, cell}
+			try := []int{rank, column, min(l.decimals, l.usual-1), page, perLine, l.decimals, cell}
 			if slices.Compare(try, best) > 0 {
-				best, l.grid, l.decimals = try, g, decimals
+				best, chosen = try, *l
 			}
 		}
 	}
+	*l = chosen
 	return best != nil
 }
 
-// valueWidths says how large a cell must be for values with so many decimals: as many as are usual,
-// or fewer as long as colours that the eye tells apart are different numbers; and how large the
-// cells are that hold the fewest.
-func (l *layout) valueWidths() (widths map[int]int, fewest int) {
-	widths = map[int]int{}
-	for decimals := l.least; decimals <= l.usual; decimals++ {
-		widest := 0
-		l.eachValue(func(v float64) {
-			widest = max(widest, l.body.width(formatValue(v, decimals)))
-		})
-		if widest > 0 && widest < largestCell {
-			widths[decimals] = max(widest+2, smallestValue)
-		}
-	}
-	return widths, widths[l.least]
-}
-
-// eachValue calls see for every cell of the panels that has a value.
-func (f *Figure) eachValue(see func(v float64)) {
-	for _, p := range f.panels {
-		if p.at == nil {
-			continue
-		}
-		for row := range f.rows.names {
-			for column := range f.columns.names {
-				if v := p.at(row, column); !math.IsNaN(v) {
-					see(v)
+// values are those of the cells of panels that have one.
+func (f *Figure) values(panels ...Panel) iter.Seq[float64] {
+	return func(yield func(v float64) bool) {
+		for _, p := range panels {
+			for row := range f.rows.names {
+				for column := range f.columns.names {
+					if p.at == nil {
+						return
+					}
+					if v := p.at(row, column); v == v && !yield(v) {
+						return
+					}
 				}
 			}
 		}
 	}
 }
 
-// gridOf lays out the grid, and tells whether the picture is small enough.
-func (l *layout) gridOf(perLine, cell int) (g grid, small bool) {
+// arrange lays out the grid, and tells whether the picture is small enough.
+func (l *layout) arrange(perLine, cell int) (small bool) {
 	rows, columns := len(l.rows.names), len(l.columns.names)
 	lines := (len(l.panels) + perLine - 1) / perLine
-	g = grid{perLine: perLine, cell: cell, upright: l.longest <= cell-6}
+	l.perLine, l.cell, l.gap, l.upright = perLine, cell, 0, l.longest <= cell-6
 	if cell >= gridCell {
-		g.gap = 1
+		l.gap = 1
 	}
-	g.size = image.Pt(columns*cell+g.gap, rows*cell+g.gap+l.groupGaps(rows-1))
-	g.pitch = image.Pt(max(g.size.X, l.widestTitle)+panelGap, g.size.Y+l.titleLine+panelGap)
-	x, y := l.left+perLine*g.pitch.X, l.top+l.titleLine
-	g.bar = image.Rect(x, y, x+barWidth, y+min(max(g.size.Y, smallestBar), largestBar))
-	bottom := l.top + lines*g.pitch.Y - panelGap + tickLength + 5 // of the column labels
-	if g.upright {
+	l.size = image.Pt(columns*cell+l.gap, rows*cell+l.gap+l.groupGaps(rows-1))
+	l.pitch = image.Pt(max(l.size.X, l.widestTitle)+panelGap, l.size.Y+l.titleLine+panelGap)
+	x, y := l.left+perLine*l.pitch.X, l.top+l.titleLine
+	l.bar = image.Rect(x, y, x+barWidth, y+min(max(l.size.Y, smallestBar), largestBar))
+	bottom := l.top + lines*l.pitch.Y - panelGap + tickLength + 5 // of the column labels
+	if l.upright {
 		bottom += letterHeight
 	} else {
 		bottom += l.longest
 	}
-	g.width = max(x+l.right, l.left+l.text+margin)
-	g.height = max(bottom, g.bar.Max.Y) + l.bottom
-	pixels := float64(g.width*l.scale) * float64(g.height*l.scale)
-	return g, max(perLine*columns, lines*rows)*cell <= largestSide && pixels <= largestPixels
+	l.width = max(x+l.right, l.left+l.text+margin)
+	l.height = max(bottom, l.bar.Max.Y) + l.bottom
+	pixels := float64(l.width*l.scale) * float64(l.height*l.scale)
+	return max(perLine*columns, lines*rows)*cell <= largestSide && pixels <= largestPixels
 }
 
 // groupGaps is how much is between the groups of rows that end above a row.
@@ -396,38 +354,46 @@ func (l *layout) cellAt(frame image.Rectangle, row, column int) image.Rectangle 
 
 // place places the lines above, the panels with their labels, and the legend.
 func (l *layout) place() {
-	y, room := margin, max(longestTitle, l.width-l.left-margin)
+	room := max(longestTitle, l.width-l.left-margin)
 	if l.title != "" {
-		l.addText(l.large, l.left, y+13, false, legible(l.large, l.title, ink, room, false)...)
-		y += 20
+		title := legible(l.large, l.title, ink, room, false)
+		l.addText(l.large, l.left, margin+13, false, title)
+		subtitle := legible(l.body, l.subtitle, paleInk, room, false)
+		l.addText(l.body, l.left, margin+31, false, subtitle)
 	}
-	l.addText(l.body, l.left, y+11, false, legible(l.body, l.subtitle, paleInk, room, false)...)
-	thin(l.rowLabels, l.rows.beside, l.cell, max(l.group, 1))
-	thin(l.columnLabels, l.columns.beside, l.cell, 1)
+	l.rows.thin(l.rowLabels, l.cell, max(l.group, 1))
+	l.columns.thin(l.columnLabels, l.cell, 1)
 	for i, p := range l.panels {
 		x, y := l.left+i%l.perLine*l.pitch.X, l.bar.Min.Y+i/l.perLine*l.pitch.Y
 		frame := image.Rectangle{Max: l.size}.Add(image.Pt(x, y))
 		l.frames = append(l.frames, frame)
-		l.addText(l.body, x, y-8, false, textRun{p.title, ink})
+		if len(l.panels) > 1 {
+			l.addText(l.body, x, y-8, false, []textRun{{p.title, ink}})
+		}
 		if i%l.perLine == 0 {
-			l.labelRows(frame)
+			l.label(frame, l.rowLabels, true)
+			width := l.body.width(l.rows.heading())
+			y := max((frame.Min.Y+frame.Max.Y+width)/2, frame.Min.Y+width)
+			l.addText(l.body, margin+11, y, true, []textRun{{l.rows.heading(), ink}})
 		}
 		if i+l.perLine >= len(l.panels) { // nothing stands below it
-			l.labelColumns(frame)
+			l.label(frame, l.columnLabels, false)
 		}
 	}
-	l.addText(l.body, l.left, l.height-margin-4, false, l.legend...)
+	l.addText(l.body, l.left, l.height-margin-4, false, l.legend)
 }
 
-func (l *layout) addText(f *font, x, y int, up bool, runs ...textRun) {
-	if runsWidth(f, runs) > 0 {
-		l.texts = append(l.texts, placedText{f, x, y, up, runs})
-	}
+func (l *layout) addText(f *font, x, y int, up bool, runs []textRun) {
+	l.texts = append(l.texts, placedText{f, x, y, up, runs})
+}
+
+func (l *layout) addBox(x, y, right, bottom int, color uint8) {
+	l.boxes = append(l.boxes, box{image.Rect(x, y, right, bottom), color})
 }
 
 // thin leaves out labels that would touch others. First come those for which the texts differ, then
 // every second, fifth, tenth … one, or where they stand in groups those that divide a group evenly.
-func thin(labels [][]textRun, beside []string, cell, group int) {
+func (a *Axis) thin(labels [][]textRun, cell, group int) {
 	even := func(step int) bool {
 		return group%step == 0 ||
 			step%group == 0 && slices.Contains([]int{2, 5, 10, 20}, step/group)
@@ -441,56 +407,51 @@ func thin(labels [][]textRun, beside []string, cell, group int) {
 		near := chosen[max(0, i-step+1):min(len(labels), i+step)]
 		chosen[i] = chosen[i] || !slices.Contains(near, true)
 	}
-	for i, clean := range beside {
-		if clean != "" {
+	for i := range labels {
+		if a.differs(i) {
 			choose(i)
 		}
 	}
-	for i := 0; i < len(labels); i += step {
-		choose(i)
-	}
 	for i := range labels {
+		if i%step == 0 {
+			choose(i)
+		}
 		if !chosen[i] {
 			labels[i] = nil
 		}
 	}
 }
 
-func (l *layout) labelRows(frame image.Rectangle) {
-	for row, label := range l.rowLabels {
-		if label != nil {
-			cell := l.cellAt(frame, row, 0)
-			x, y := frame.Min.X-1-tickLength, cell.Min.Y+cell.Dy()/2
-			l.ticks = append(l.ticks, image.Rect(x, y, x+tickLength, y+1))
-			x -= 3 + runsWidth(l.body, label)
-			l.addText(l.body, x, y+letterHeight/2, false, label...)
+// label places the labels of a panel's rows to its left, or of its columns below it, each at a tick.
+func (l *layout) label(frame image.Rectangle, labels [][]textRun, rows bool) {
+	for i, label := range labels {
+		if label == nil {
+			continue
 		}
-	}
-	width := l.body.width(l.rows.title)
-	y := max((frame.Min.Y+frame.Max.Y+width)/2, frame.Min.Y+width)
-	l.addText(l.body, margin+11, y, true, textRun{l.rows.title, ink})
-}
-
-func (l *layout) labelColumns(frame image.Rectangle) {
-	for column, label := range l.columnLabels {
-		if label != nil {
-			cell := l.cellAt(frame, 0, column)
-			x, y := cell.Min.X+cell.Dx()/2, frame.Max.Y+1
-			l.ticks = append(l.ticks, image.Rect(x, y, x+1, y+tickLength))
-			y += tickLength + 4
-			if width := runsWidth(l.body, label); l.upright {
-				l.addText(l.body, x-width/2, y+letterHeight, false, label...)
-			} else {
-				l.addText(l.body, x+letterHeight/2, y+width, true, label...)
-			}
+		cell := l.cellAt(frame, i, i) // in its row, or its column
+		x, y := cell.Min.X+cell.Dx()/2, cell.Min.Y+cell.Dy()/2
+		width, tick := runsWidth(l.body, label), image.Pt(1, tickLength)
+		if rows {
+			x, tick = frame.Min.X-1-tickLength, image.Pt(tickLength, 1)
+			l.addText(l.body, x-3-width, y+letterHeight/2, false, label)
+		} else if y = frame.Max.Y + 1; l.upright {
+			l.addText(l.body, x-width/2, y+tickLength+4+letterHeight, false, label)
+		} else {
+			l.addText(l.body, x+letterHeight/2, y+tickLength+4+width, true, label)
 		}
+		l.addBox(x, y, x+tick.X, y+tick.Y, frameGrey)
 	}
 }
 
-// placeBar places the ticks and the marks of the colour bar. Marks that would overlap are moved
+// placeBar places the marks and the ticks of the colour bar. Marks that would overlap are moved
 // apart, and a tick in a mark's way keeps its line and loses its number. A mark beyond the user's
 // range has no place.
 func (l *layout) placeBar() {
+	type pin struct {
+		text      textRun
+		y, labelY int // of the value, and of the middle of its text
+	}
+	var pins []pin
 	at := func(v float64) int {
 		return l.bar.Max.Y - 1 - int(math.Round(l.colors.position(v)*float64(l.bar.Dy()-1)))
 	}
@@ -499,33 +460,39 @@ func (l *layout) placeBar() {
 		if math.IsNaN(m.value) || beyond {
 			continue
 		}
-		text := textRun{l.markText(m), ink}
+		color := uint8(ink)
 		if m.label == "clean" {
-			text.ink = accent
+			color = accent
 		}
-		l.pins = append(l.pins, pin{text, at(m.value), at(m.value)})
+		pins = append(pins, pin{textRun{l.markText(m), color}, at(m.value), at(m.value)})
 	}
-	slices.SortStableFunc(l.pins, func(a, b pin) int { return a.y - b.y })
-	for i := 1; i < len(l.pins); i++ {
-		l.pins[i].labelY = max(l.pins[i].y, l.pins[i-1].labelY+labelPitch+2)
+	slices.SortStableFunc(pins, func(a, b pin) int { return a.y - b.y })
+	for i := 1; i < len(pins); i++ {
+		pins[i].labelY = max(pins[i].y, pins[i-1].labelY+labelPitch+2)
 	}
-	lowest := l.bar.Max.Y - 1
-	for i := len(l.pins) - 1; i >= 0; i-- { // and not below the bar
-		l.pins[i].labelY = min(l.pins[i].labelY, lowest)
-		lowest = l.pins[i].labelY - labelPitch - 2
+	left, right, lowest := l.bar.Min.X, l.bar.Max.X, l.bar.Max.Y-1
+	for i := len(pins) - 1; i >= 0; i-- { // and not below the bar
+		pins[i].labelY = min(pins[i].labelY, lowest)
+		lowest = pins[i].labelY - labelPitch - 2
 	}
-	x := l.bar.Max.X + barIndent
+	for _, p := range pins { // a line, a small triangle, a thin line to a text that had to move
+		color := p.text.ink + fullInk
+		l.addBox(left, max(p.y-1, l.bar.Min.Y), right, min(p.y+2, l.bar.Max.Y), white)
+		l.addBox(left, p.y, right, p.y+1, ink+fullInk)
+		for i := range 5 {
+			l.addBox(right+2+i, p.y-i, right+3+i, p.y+i+1, color)
+		}
+		l.addBox(right+6, min(p.y, p.labelY), right+7, max(p.y, p.labelY)+1, color)
+		l.addText(l.body, right+barIndent, p.labelY+letterHeight/2, false, []textRun{p.text})
+	}
 	values, texts := ticks(l.colors.low, l.colors.high, min(l.bar.Dy()/40, mostTicks))
 	for i, v := range values {
 		y := at(v)
-		l.ticks = append(l.ticks, image.Rect(l.bar.Max.X+1, y, l.bar.Max.X+1+tickLength, y+1))
+		l.addBox(right+1, y, right+1+tickLength, y+1, frameGrey)
 		inTheWay := func(p pin) bool { return abs(p.labelY-y) < labelPitch }
-		if !slices.ContainsFunc(l.pins, inTheWay) {
-			l.addText(l.body, x, y+letterHeight/2, false, textRun{texts[i], ink})
+		if !slices.ContainsFunc(pins, inTheWay) {
+			l.addText(l.body, right+barIndent, y+letterHeight/2, false, []textRun{{texts[i], ink}})
 		}
-	}
-	for _, p := range l.pins {
-		l.addText(l.body, x, p.labelY+letterHeight/2, false, p.text)
 	}
 }
 
@@ -546,15 +513,17 @@ func (f *Figure) colorScale() colorScale {
 	}
 	low, high := math.Inf(1), math.Inf(-1)
 	include := func(v float64) {
-		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+		if v-v == 0 {
 			low, high = min(low, v), max(high, v)
 		}
 	}
-	f.eachValue(include)
+	for v := range f.values(f.panels...) {
+		include(v)
+	}
 	for _, mark := range f.marks {
 		include(mark.value)
 	}
-	if (f.centered || f.colorMap == "rdbu") && !math.IsNaN(f.center) && !math.IsInf(f.center, 0) {
+	if (f.centered || f.colorMap == "rdbu") && f.center-f.center == 0 {
 		include(f.center)
 		reach := max(high-f.center, f.center-low)
 		low, high = f.center-reach, f.center+reach

@@ -654,8 +654,8 @@ func (s *Pairs) meanFor(line Line) *Mean {
 		}
 	}
 	mean.numbers = []field{mean.matrices()}
-	mean.picture.reversed = metricRestored.row().highIsClean
-	mean.picture.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
+	mean.reversed = metricRestored.row().highIsClean
+	mean.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
 	s.means[T] = mean
 	return mean
 }

@@ -108,13 +108,13 @@ func TestMeans(t *testing.T) {
 		want := &Figure{
 			title:    "mean restored share, 3 pairs of 11 tokens",
 			subtitle: "patched: resid, attn, mlp · " + circuitSize,
-			rows:     Axis{title: "layer", names: numbered(12)},
-			columns:  Axis{title: "position", names: numbered(11)},
+			rows:     Axis{word: "layer", names: numbered(12)},
+			columns:  Axis{word: "position", names: numbered(11)},
 			reversed: true, center: 0, style: style{colorMap: "rdbu", scale: 2},
 			marks: []Mark{{1, "clean"}, {0, "corrupt"}},
 		}
 		if site == "head" {
-			want.columns = Axis{title: "head", names: numbered(4)}
+			want.columns = Axis{word: "head", names: numbered(4)}
 			want.subtitle = "patched: z · " + circuitSize
 		}
 		got.comments, got.panels = nil, nil

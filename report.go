@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"image/color"
 	"io"
@@ -19,23 +20,12 @@ import (
 // whose rows and columns have names. It becomes a figure, CSV, JSON and, below, what is printed:
 // tables of tokens, the panels in figures or in colours, and in words what is largest in them.
 
-// Result is an answer: panels of one size, [row][column]. NaN stands for a cell that was not run,
-// or is none.
+// Result is an answer: a figure, and the JSON's numbers.
 type Result struct {
 	Origin
-	site          string // what was patched, or looked at
-	rows, columns header
-	panels        []Panel
-	numbers       []field // of the JSON, after all that is small
-	picture       Figure  // how it is painted, but for what is above
-}
-
-// header names the rows or the columns of the panels.
-type header struct {
-	word           string   // such as "layer" or "position"
-	title          string   // in the picture, where it is not the word
-	names          []string // of positions their numbers, of several patched together "1..3"
-	clean, corrupt []string // the tokens of the positions; nil for what has none
+	Figure
+	site    string // what was patched, or looked at
+	numbers []field
 }
 
 // field is a key of a JSON object and its value: a matrix, given by its cells, an object of such
@@ -137,21 +127,11 @@ type RankReport struct {
 // Number is a number that JSON writes as null where there is none.
 type Number float64
 
-func (n Number) MarshalJSON() ([]byte, error) { return appendNumber(nil, float64(n)), nil }
-
-// appendNumber writes a number as encoding/json does, or null, and takes no memory for it.
-func appendNumber(b []byte, v float64) []byte {
-	switch size := math.Abs(v); {
-	case v-v != 0:
-		return append(b, "null"...)
-	case size >= 1e21 || size < 1e-6 && v != 0: // 1e-07 is written 1e-7
-		b = strconv.AppendFloat(b, v, 'e', -1, 64)
-		if n := len(b); b[n-3] == '-' && b[n-2] == '0' {
-			b = append(b[:n-2], b[n-1])
-		}
-		return b
+func (n Number) MarshalJSON() ([]byte, error) {
+	if n-n != 0 {
+		return []byte("null"), nil
 	}
-	return strconv.AppendFloat(b, v, 'f', -1, 64)
+	return json.Marshal(float64(n))
 }
 
 // run answers a question. progress is told the share of the work that is done.
@@ -195,9 +175,9 @@ func (s *Study) newReport(m *Model, q Question) *Report {
 	r.Corrupt.TextReport = TextReport{q.corruptText.text, q.corrupt, t.tokens(q.corrupt)}
 	r.Result = s.layOut(m, len(q.clean), r.Clean.Tokens, r.Corrupt.Tokens)
 	r.Site, r.Rows, r.Columns = r.site, r.rows.unique(), r.columns.unique()
-	r.picture.title += strings.ReplaceAll(r.Metric, " - ", " − ")
+	r.title += strings.ReplaceAll(r.Metric, " - ", " − ")
 	if s.attention != "" {
-		r.picture.title = "attention of " + s.attended()
+		r.title = "attention of " + s.attended()
 	}
 	return r
 }
@@ -205,8 +185,8 @@ func (s *Study) newReport(m *Model, q Question) *Report {
 // layOut is the shape of a study's result over texts of T tokens: the panels by name, and the names
 // of their rows and columns. Positions have the texts' tokens beside them, unless these are nil.
 func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
-	positions := func(word string, spans []Span) header {
-		a := header{word: word}
+	positions := func(word string, spans []Span) Axis {
+		a := Axis{word: word}
 		if spans == nil {
 			spans = everySpan(T)
 		}
@@ -223,15 +203,14 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 		return a
 	}
 	bothRuns := []Panel{{title: "clean run"}, {title: "corrupt run"}}
-	r.rows, r.columns = numberedHeader("layer", m.layers), positions("position", nil)
+	r.rows, r.columns = numberedAxis("layer", m.layers), positions("position", nil)
 	switch {
 	case s.lens:
-		r.site, r.panels, r.picture.subtitle = "lens", bothRuns, "logit lens"
+		r.site, r.panels, r.subtitle = "lens", bothRuns, "logit lens"
 		r.columns.title = "token at this position"
 	case s.attention != "":
 		r.site = "attention"
-		r.picture = Figure{subtitle: "both runs as they are", across: 2, blank: true,
-			style: style{low: 0, high: 1}}
+		r.subtitle, r.across, r.blank, r.low, r.high = "both runs as they are", 2, true, 0, 1
 		r.rows, r.columns = positions("destination", nil), positions("source", nil)
 		for _, head := range s.heads(m.Config) {
 			for _, run := range bothRuns {
@@ -240,56 +219,56 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 		}
 	case s.direct:
 		r.site, r.panels = "direct", bothRuns
-		r.picture = Figure{title: "shares of ", subtitle: "direct logit attribution",
-			centered: true, blank: true}
-		r.columns = header{word: "component", title: "head, or another component",
-			names: slices.Concat([]string{"embed", "pos_embed"}, numberedHeader("", m.heads).names,
+		r.title, r.subtitle = "shares of ", "direct logit attribution"
+		r.centered, r.blank = true, true
+		r.columns = Axis{word: "component", title: "head, or another component",
+			names: slices.Concat([]string{"embed", "pos_embed"}, numberedAxis("", m.heads).names,
 				[]string{"attn_bias", "mlp", "ln_f_bias"})}
 	default:
 		r.layOutSweep(s, m, s.plan(m.Config, T), positions)
 	}
-	r.picture.subtitle += " · " + newModelReport(m).String()
+	r.subtitle += " · " + newModelReport(m).String()
 	return r
 }
 
 // layOutSweep is layOut for a sweep. Target says what its matrices are.
 func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
-	positions func(word string, spans []Span) header) {
+	positions func(word string, spans []Span) Axis) {
 	var names []string
 	for _, target := range plan.targets {
 		names = append(names, target.String())
 		r.panels = append(r.panels, Panel{title: target.String()})
 	}
 	r.site = cmp.Or(s.site, strings.Join(names, ","))
-	r.picture.subtitle = "patched: " + strings.Join(names, ", ")
+	r.subtitle = "patched: " + strings.Join(names, ", ")
 	if s.to != "" {
-		r.picture.subtitle = "patched: the path from each head to " +
+		r.subtitle = "patched: the path from each head to " +
 			strings.ReplaceAll(s.to, ",", ", ")
 	}
 	run := running(plan.spans)
 	switch target := plan.targets[0]; {
 	case target.of != nil:
 		r.rows, r.columns = positions("destination", nil), positions("source", nil)
-		r.picture.blank = true
+		r.blank = true
 	case !target.site.ofHead():
 		r.columns = positions("position", plan.spans)
 	case len(run) > 1:
-		r.rows = header{word: "head"}
+		r.rows = Axis{word: "head"}
 		for head := range m.layers * m.heads {
 			r.rows.names = append(r.rows.names, Head{head / m.heads, head % m.heads}.String())
 		}
 		r.columns = positions("position", plan.spans)
-		r.picture.group = m.heads
+		r.group = m.heads
 	default:
-		r.columns = numberedHeader("head", m.heads)
+		r.columns = numberedAxis("head", m.heads)
 		for _, span := range run {
-			r.picture.subtitle += " at position " + span.String()
+			r.subtitle += " at position " + span.String()
 		}
 	}
 }
 
-func numberedHeader(word string, n int) header {
-	a := header{word: word}
+func numberedAxis(word string, n int) Axis {
+	a := Axis{word: word}
 	for i := range n {
 		a.names = append(a.names, strconv.Itoa(i))
 	}
@@ -343,11 +322,11 @@ func (r *Report) logits() map[string]func(Reading) float64 {
 // they are computed from beside them.
 func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 	clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
-	r.picture.reversed, r.picture.center = metric.row().highIsClean, corrupt
-	r.picture.marks = []Mark{{clean, "clean"}, {corrupt, "corrupt"}}
+	r.reversed, r.center = metric.row().highIsClean, corrupt
+	r.marks = []Mark{{clean, "clean"}, {corrupt, "corrupt"}}
 	for i, cells := range readings {
 		r.panels[i].at = func(row, column int) float64 {
-			if r.picture.blank && column > row { // attention never has a later source
+			if r.blank && column > row { // attention never has a later source
 				return math.NaN()
 			}
 			return metric.of(cells[row][column], r.baselines.clean, r.baselines.corrupt)
@@ -500,7 +479,7 @@ func (a AnswerReport) notes(clean Reading) []string {
 
 // unique names each row or column as no other, such as "1: Mary", in valid UTF-8 though a token may
 // be a part of a character.
-func (a *header) unique() []string {
+func (a *Axis) unique() []string {
 	names := slices.Clone(a.names)
 	for i := range a.corrupt {
 		names[i] += ":" + visible(a.corrupt[i])
@@ -508,30 +487,13 @@ func (a *header) unique() []string {
 	return names
 }
 
-// painted is the header as the painter wants it.
-func (a *header) painted() Axis {
-	p := Axis{title: cmp.Or(a.title, a.word), names: a.names}
-	if a.corrupt != nil {
-		p.names, p.beside, p.tokens = a.corrupt, make([]string, len(a.names)), true
-	}
-	for i, clean := range a.clean {
-		if clean != a.corrupt[i] {
-			p.beside[i] = clean
-		}
-	}
-	return p
-}
-
+// figure is the result as it is painted in a user's style.
 func (r *Result) figure(s style) *Figure {
-	f := r.picture
-	f.rows, f.columns, f.panels = r.rows.painted(), r.columns.painted(), r.panels
-	if len(f.panels) == 1 {
-		f.panels = []Panel{{at: r.panels[0].at}} // the subtitle names the one site
+	f := r.Figure
+	if s.low >= s.high {
+		s.low, s.high = f.low, f.high
 	}
-	if s.low < s.high {
-		f.low, f.high = s.low, s.high
-	}
-	f.colorMap, f.scale, f.heading = s.colorMap, s.scale, s.heading
+	f.style = s
 	f.comments = [][2]string{{"Software", "mechpatch " + r.Version},
 		{"Comment", fmt.Sprintf("%q", r.Command)}}
 	return &f
@@ -544,7 +506,7 @@ func (r *Result) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	write := func(panel, row string, numbers []string) {
 		record := []string{row}
-		if r.picture.group > 0 {
+		if r.group > 0 {
 			record = strings.Split(row, ".")
 		}
 		if len(r.panels) > 1 {
@@ -553,7 +515,7 @@ func (r *Result) writeCSV(w io.Writer) error {
 		c.Write(append(record, numbers...))
 	}
 	title := r.rows.word
-	if r.picture.group > 0 {
+	if r.group > 0 {
 		title = "layer.head"
 	}
 	write("site", title, r.columns.unique())
@@ -598,19 +560,14 @@ func (r *Result) writeValue(b *bufio.Writer, value any) {
 		}
 		b.WriteByte('}')
 	case func(row, column int) float64:
+		numbers := make([]Number, len(r.columns.names))
 		for row := range r.rows.names {
-			for column := range r.columns.names {
-				separator := ","
-				if row == 0 && column == 0 {
-					separator = "[["
-				} else if column == 0 {
-					separator = "],["
-				}
-				b.WriteString(separator)
-				b.Write(appendNumber(b.AvailableBuffer(), v(row, column)))
+			for column := range numbers {
+				numbers[column] = Number(v(row, column))
 			}
+			b.WriteString("[,"[min(row, 1):][:1] + encodeJSON(numbers))
 		}
-		b.WriteString("]]")
+		b.WriteByte(']')
 	default:
 		b.WriteString(encodeJSON(v))
 	}
@@ -716,7 +673,9 @@ func (r *Result) matrix(p Panel, paint func(v float64, s string) string) string 
 		label = max(label, utf8.RuneCountInString(labels[c]))
 	}
 	widest := func(decimals int) (width int) {
-		r.eachValue(func(v float64) { width = max(width, len(cellText(v, decimals))) }, p)
+		for v := range r.values(p) {
+			width = max(width, len(cellText(v, decimals)))
+		}
 		return width
 	}
 	decimals := r.decimals()
@@ -761,18 +720,13 @@ const (
 // decimals is how many tell a hundred steps of the range of all panels apart, at least two.
 func (r *Result) decimals() int {
 	low, high, decimals := math.Inf(1), math.Inf(-1), 2
-	r.eachValue(func(v float64) { low, high = min(low, v), max(high, v) }, r.panels...)
+	for v := range r.values(r.panels...) {
+		low, high = min(low, v), max(high, v)
+	}
 	for step := 0.01; decimals < 6 && 0 < high-low && high-low < 100*step; decimals++ {
 		step /= 10
 	}
 	return decimals
-}
-
-// eachValue calls f for every cell of panels that has a value.
-func (r *Result) eachValue(f func(v float64), panels ...Panel) {
-	figure := Figure{panels: panels, rows: Axis{names: r.rows.names},
-		columns: Axis{names: r.columns.names}}
-	figure.eachValue(f)
 }
 
 // cellText is a value as other programs read it, with a plain minus. A cell that was not run is a
@@ -785,7 +739,7 @@ func cellText(v float64, decimals int) string {
 }
 
 // place says which row or column it is, in a sentence.
-func (a *header) place(i int) string {
+func (a *Axis) place(i int) string {
 	if a.clean == nil {
 		return a.word + " " + a.names[i]
 	}
@@ -794,7 +748,7 @@ func (a *header) place(i int) string {
 
 // label names a row or column at the beginning of a line, with its token, and the clean token where
 // that is another one.
-func (a *header) label(i int, short bool) string {
+func (a *Axis) label(i int, short bool) string {
 	if a.corrupt == nil {
 		return a.word + " " + a.names[i]
 	}
@@ -923,7 +877,9 @@ func (r *Report) shares() string {
 		}
 	}
 	line("sum of all", func(run int) (sum float64) {
-		r.eachValue(func(v float64) { sum += v }, r.panels[run])
+		for v := range r.values(r.panels[run]) {
+			sum += v
+		}
 		return sum
 	})
 	return fmt.Sprintf("The largest shares  %9s  %9s\n", "clean", "corrupt") + text

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"io"
 	"math"
-	"math/rand/v2"
 	"os"
 	"reflect"
 	"regexp"
@@ -45,133 +44,112 @@ func asJSON(t *testing.T, r *Report) (got jsonReport) {
 
 const circuitSize = "built-in circuit (not GPT-2): 12 layers, 4 heads, width 256"
 
-// TestFigure checks everything that a report tells its heat map, for every metric and site.
-func TestFigure(t *testing.T) {
-	const diff = "logit(Smith) − logit(Jones)"
-	one := []string{""}
+// TestStudies checks for every kind of study what the picture is told, how the rows and columns are
+// named in JSON and CSV, and that the numbers, the logits and the picture are of that shape.
+func TestStudies(t *testing.T) {
+	const diff, paths = "logit(Smith) − logit(Jones)", "patched: the path from each head to "
+	const layers, heads, both, tokens = "0 … 11", "0 … 3", "0.0 … 11.3", "0:Michelle … 10: Michelle"
 	for _, c := range []struct {
-		study    Study
-		colorMap string
-		scale    int
-		title    string
-		what     string
-		reversed bool
-		panels   []string // their titles
+		study         Study // whose metric is diff where it has none
+		title, what   string
+		site          string // in the JSON
+		rows, columns string // the first and the last
+		header        string // how the CSV begins
+		panels        string // their titles
 	}{
-		{Study{site: "resid", metric: metricDiff}, "rdbu", 3, diff, "patched: resid", false, one},
-		{Study{site: "attn", metric: metricLogit}, "viridis", 1, "logit(Jones)", "patched: attn",
-			true, one},
-		{Study{site: "mlp", metric: metricProb}, "viridis", 2, "p(Smith) − p(Jones)",
-			"patched: mlp", false, one},
-		{Study{site: "resid", metric: metricRestored}, "rdbu", 1, "restored share of " + diff,
-			"patched: resid", true, one},
-		{Study{site: "head", metric: metricDiff}, "viridis", 8, diff, "patched: z", false, one},
-		{Study{site: "q", positions: "-2..-1", metric: metricDiff}, "viridis", 1, diff,
-			"patched: q at position 9..10", false, one},
-		{Study{site: "all", metric: metricDiff}, "rdbu", 1, diff, "patched: resid, attn, mlp",
-			false, []string{"resid", "attn", "mlp"}},
-		{Study{lens: true, metric: metricDiff}, "rdbu", 1, diff, "logit lens", false,
-			[]string{"clean run", "corrupt run"}},
+		{Study{}, diff, "patched: resid", "resid", layers, tokens, "layer,0:Michelle,1: Smith",
+			"resid"},
+		{Study{site: "attn", positions: "1..2,9..10", metric: metricLogit}, "logit(Jones)",
+			"patched: attn", "attn", layers, "0:Michelle … 9..10:. Michelle",
+			"layer,0:Michelle,1..2: Smith was,3: a", "attn"},
+		{Study{site: "resid_pre,mlp", metric: metricProb}, "p(Smith) − p(Jones)",
+			"patched: resid_pre, mlp", "resid_pre,mlp", layers, tokens,
+			"site,layer,0:Michelle,1: Smith", "resid_pre|mlp"},
+		{Study{site: "all", metric: metricRestored}, "restored share of " + diff,
+			"patched: resid, attn, mlp", "all", layers, tokens, "site,layer,0:Michelle",
+			"resid|attn|mlp"},
+		{Study{site: "head"}, diff, "patched: z", "head", layers, heads, "layer,0,1,2,3", "z"},
+		{Study{site: "v", positions: "-2..-1"}, diff, "patched: v at position 9..10", "v", layers,
+			heads, "layer,0,1,2,3", "v"},
+		{Study{site: "q", positions: ":"}, diff, "patched: q", "q", both, tokens,
+			"layer,head,0:Michelle", "q"},
+		{Study{site: "heads", positions: "1,10"}, diff, "patched: z, q, k, v, pattern", "heads",
+			both, tokens, "site,layer,head,0:Michelle", "z|q|k|v|pattern"},
+		{Study{site: "6.3.pattern"}, diff, "patched: 6.3.pattern", "6.3.pattern", tokens, tokens,
+			"destination,0:Michelle,1: Smith", "6.3.pattern"},
+		{Study{to: "logits"}, diff, paths + "logits", "z", layers, heads, "layer,0,1,2,3", "z"},
+		{Study{to: "6.3.k,7.0.v"}, diff, paths + "6.3.k, 7.0.v", "z", layers, heads,
+			"layer,0,1,2,3", "z"},
+		{Study{lens: true}, diff, "logit lens", "lens", layers, tokens, "site,layer,0:Michelle",
+			"clean run|corrupt run"},
+		{Study{attention: "6.3,2.1"}, "attention of 6.3, 2.1", "both runs as they are",
+			"attention", tokens, tokens, "site,destination,0:Michelle",
+			"6.3, clean run|6.3, corrupt run|2.1, clean run|2.1, corrupt run"},
+		{Study{direct: true}, "shares of " + diff, "direct logit attribution", "direct", layers,
+			"embed … ln_f_bias", "site,layer,embed,pos_embed,0,1,2,3,attn_bias,mlp,ln_f_bias",
+			"clean run|corrupt run"},
 	} {
+		c.study.metric = cmp.Or(c.study.metric, metricDiff)
 		r := study(t, c.study)
-		got := r.figure(style{colorMap: c.colorMap, scale: c.scale})
-		clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
-		if c.reversed != (clean > corrupt) {
-			t.Errorf("%+v: clean %g, corrupt %g", c.study, clean, corrupt)
-		}
-		want := &Figure{
-			title: c.title, subtitle: c.what + " · " + circuitSize,
-			rows: Axis{title: "layer", names: numbered(12)},
-			columns: Axis{title: "token of the corrupt text", names: r.Corrupt.Tokens, tokens: true,
-				beside: []string{"", " Jones", "", "", "", "", "", "", "", "", ""}},
-			style:    style{colorMap: c.colorMap, scale: c.scale},
-			reversed: c.reversed, center: corrupt,
-			marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}},
-		}
-		if c.study.site == "head" || c.study.site == "q" {
-			want.columns = Axis{title: "head", names: numbered(4)}
-		}
-		if c.study.lens {
-			want.columns.title = "token at this position"
-		}
-		panels := got.panels
-		got.comments = nil
-		if got.panels = nil; !reflect.DeepEqual(got, want) {
-			t.Errorf("%+v:\n%+v, want\n%+v", c.study, got, want)
-		}
+		inJSON, patterns := asJSON(t, r), c.study.attention != ""
+		ends := func(names []string) string { return names[0] + " … " + names[len(names)-1] }
+		var csv bytes.Buffer
+		check(t, r.writeCSV(&csv))
 		var titles []string
-		for _, p := range panels {
+		for _, p := range r.panels {
 			titles = append(titles, p.title)
 		}
-		if !slices.Equal(titles, c.panels) {
-			t.Errorf("%+v: panels %q", c.study, titles)
+		if inJSON.Site != c.site || r.To != c.study.to || ends(inJSON.Rows) != c.rows ||
+			ends(inJSON.Columns) != c.columns || strings.Join(titles, "|") != c.panels ||
+			!strings.HasPrefix(csv.String(), c.header) {
+			t.Errorf("%+v: site %s, to %s, rows %q, columns %q, panels %q, CSV %.60q", c.study,
+				inJSON.Site, r.To, ends(inJSON.Rows), ends(inJSON.Columns), titles, csv.String())
 		}
-	}
-	r := study(t, Study{site: "resid", metric: metricRestored})
-	if r.Clean.Metric != 1 || r.Corrupt.Metric != 0 {
-		t.Errorf("restored: clean %g, corrupt %g", r.Clean.Metric, r.Corrupt.Metric)
-	}
-}
 
-// TestNames checks how the rows and columns are named in JSON and CSV for every kind of study, and
-// that the numbers, the logits and the picture have that shape.
-func TestNames(t *testing.T) {
-	type ends [2]string // the first and the last
-	layers, heads, both := ends{"0", "11"}, ends{"0", "3"}, ends{"0.0", "11.3"}
-	tokens := ends{"0:Michelle", "10: Michelle"}
-	for _, c := range []struct {
-		study         Study
-		site          string // in the JSON
-		rows, columns ends
-		header        string // how the CSV begins
-		panels        int
-	}{
-		{Study{}, "resid", layers, tokens, "layer,0:Michelle", 1},
-		{Study{site: "resid_pre,mlp"}, "resid_pre,mlp", layers,
-			tokens, "site,layer,0:Michelle,1: Smith", 2},
-		{Study{site: "attn", positions: "1..2,9..10"}, "attn", layers,
-			ends{"0:Michelle", "9..10:. Michelle"}, "layer,0:Michelle,1..2: Smith was,3: a", 1},
-		{Study{site: "z"}, "z", layers, heads, "layer,0,1,2,3", 1},
-		{Study{site: "v", positions: "1"}, "v", layers, heads, "layer,0,1,2,3", 1},
-		{Study{site: "q", positions: ":"}, "q", both, tokens, "layer,head,0:Michelle", 1},
-		{Study{site: "heads", positions: "1,10"}, "heads", both,
-			tokens, "site,layer,head,0:Michelle", 5},
-		{Study{site: "6.3.pattern"}, "6.3.pattern", tokens, tokens,
-			"destination,0:Michelle,1: Smith", 1},
-		{Study{to: "logits"}, "z", layers, heads, "layer,0,1,2,3", 1},
-		{Study{to: "6.3.k"}, "z", layers, heads, "layer,0,1,2,3", 1},
-		{Study{lens: true}, "lens", layers, tokens, "site,layer,0:Michelle", 2},
-		{Study{attention: "6.3,2.1"}, "attention", tokens, tokens,
-			"site,destination,0:Michelle", 4},
-	} {
-		c.study.metric = metricDiff
-		r := study(t, c.study)
-		of := func(names []string) ends { return ends{names[0], names[len(names)-1]} }
-		if r.Site != c.site || r.To != c.study.to || of(r.Rows) != c.rows ||
-			of(r.Columns) != c.columns || len(r.panels) != c.panels {
-			t.Errorf("%+v: site %s, to %s, rows %q, columns %q, %d panels",
-				c.study, r.Site, r.To, of(r.Rows), of(r.Columns), len(r.panels))
+		clean, corrupt := float64(r.Clean.Metric), float64(r.Corrupt.Metric)
+		want := Figure{title: c.title, subtitle: c.what + " · " + circuitSize, center: corrupt,
+			style:    style{colorMap: "rdbu", scale: 2},
+			reversed: clean > corrupt, marks: []Mark{{clean, "clean"}, {corrupt, "corrupt"}}}
+		if patterns || c.study.direct {
+			want.marks, want.reversed, want.center = nil, false, 0
 		}
-		inJSON := asJSON(t, r)
+		if patterns {
+			want.high = 1
+		}
+		got := *r.figure(style{colorMap: "rdbu", scale: 2})
+		check(t, got.write(io.Discard))
+		got = Figure{title: got.title, subtitle: got.subtitle, center: got.center,
+			style: got.style, reversed: got.reversed, marks: got.marks}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%+v:\n%+v, want\n%+v", c.study, got, want)
+		}
+		ofUser := style{colorMap: "viridis", scale: 1, low: -2, high: 3}
+		if got := r.figure(ofUser).style; got != ofUser {
+			t.Errorf("%+v: the style is %+v", c.study, got)
+		}
+
+		if patterns || c.study.direct {
+			continue // their JSON has another shape
+		}
 		for _, p := range r.panels {
 			numbers, logits := inJSON.Matrix, map[string]matrix{}
 			if len(r.panels) == 1 {
-				json.Unmarshal(inJSON.Logits, &logits)
+				decodeJSON(t, string(inJSON.Logits), &logits)
 			} else {
 				all := map[string]map[string]matrix{}
-				json.Unmarshal(inJSON.Logits, &all)
+				decodeJSON(t, string(inJSON.Logits), &all)
 				numbers, logits = inJSON.Matrices[p.title], all[p.title]
 			}
-			shaped := len(numbers) == len(r.Rows) && len(numbers[0]) == len(r.Columns)
-			if c.study.attention == "" && !shaped {
+			if len(numbers) != len(r.Rows) || len(numbers[0]) != len(r.Columns) {
 				t.Errorf("%+v: %d rows of numbers", c.study, len(numbers))
 			}
 			for row := range numbers {
 				for column, v := range numbers[row] {
-					clean, corrupt := logits["clean"][row][column], logits["corrupt"][row][column]
-					if v != nil && (*v != *corrupt-*clean || *v != p.at(row, column)) {
-						t.Errorf("%+v: %g at (%d, %d), of its logits %g, painted %g",
-							c.study, *v, row, column, *corrupt-*clean, p.at(row, column))
+					clean, corrupt := logits["clean"][row][column], logits["corrupt"]
+					if v != nil && (*v != p.at(row, column) || c.study.metric == metricDiff &&
+						*v != *corrupt[row][column]-*clean) {
+						t.Errorf("%+v: %g at (%d, %d), painted %g", c.study, *v, row, column,
+							p.at(row, column))
 					}
 				}
 			}
@@ -179,16 +157,10 @@ func TestNames(t *testing.T) {
 		if c.study.lens && len(inJSON.Lens["corrupt"]) != len(r.Rows) {
 			t.Errorf("the lens is %v", inJSON.Lens)
 		}
-		if diff := inJSON.Clean.Logits["corrupt"] - inJSON.Clean.Logits["clean"]; diff !=
-			float64(r.Clean.Metric) {
-			t.Errorf("%+v: the clean run's logits differ by %g", c.study, diff)
+		difference := inJSON.Clean.Logits["corrupt"] - inJSON.Clean.Logits["clean"]
+		if c.study.metric == metricDiff && difference != clean {
+			t.Errorf("%+v: the clean run's logits differ by %g", c.study, difference)
 		}
-		var csv bytes.Buffer
-		if err := r.writeCSV(&csv); err != nil || !strings.HasPrefix(csv.String(), c.header) {
-			t.Errorf("%+v: CSV %.60q, %v", c.study, csv.String(), err)
-		}
-		figure := r.figure(style{colorMap: "viridis", scale: 1})
-		check(t, figure.write(io.Discard))
 	}
 }
 
@@ -197,37 +169,25 @@ func TestNames(t *testing.T) {
 // bit, and a cell that was not run is NaN.
 func TestCSV(t *testing.T) {
 	for _, c := range []struct {
-		name, clean, corrupt string
-		study                Study
-		keys                 int // columns before the numbers
+		study Study
+		keys  int // columns before the numbers
 	}{
-		{"layers", exampleClean, exampleCorrupt, Study{layers: "5:7", positions: "1,9:"}, 1},
-		{"several sites", exampleClean, exampleCorrupt, Study{site: "all", layers: "0"}, 2},
-		{"heads by position", exampleClean, exampleCorrupt,
-			Study{site: "z,q", positions: "1,3"}, 3},
-		{"parts of characters", "Michelle Jones said “hi” to Michelle",
-			"Michelle Smith said “hi” to Michelle", Study{}, 1},
-		{"a token twice", "When Mary and John went to the store, John gave a drink to",
-			"When Mary and John went to the store, Mary gave a drink to", Study{}, 1},
-		{"line breaks and commas", "a,\n\"b\"\nJones a", "a,\n\"b\"\nSmith a", Study{}, 1},
+		{Study{layers: "5:7", positions: "1,9:"}, 1},
+		{Study{site: "z,q", positions: "1,3"}, 3},
 	} {
 		c.study.metric = metricDiff
-		q := question(t, c.clean, c.corrupt, metricDiff)
+		q := question(t, "a,\n\"b\"\nJones said “hi”, a", "a,\n\"b\"\nSmith said “hi”, a", metricDiff)
 		r := must(c.study.run(newCircuit(), q, quiet))
 		var b bytes.Buffer
 		check(t, r.writeCSV(&b))
 		if !utf8.Valid(b.Bytes()) {
-			t.Errorf("%s: not UTF-8: %q", c.name, b.Bytes())
+			t.Errorf("not UTF-8: %q", b.Bytes())
 		}
 		records := must(csv.NewReader(&b).ReadAll())
-		if len(records) != 1+len(r.panels)*len(r.Rows) {
-			t.Fatal(c.name, len(records))
-		}
-		sorted := slices.Clone(records[0])
-		slices.Sort(sorted)
-		if len(slices.Compact(sorted)) != len(records[0]) ||
+		sorted := slices.Compact(slices.Sorted(slices.Values(records[0])))
+		if len(records) != 1+len(r.panels)*len(r.Rows) || len(sorted) != len(records[0]) ||
 			!slices.Equal(records[0][c.keys:], r.Columns) {
-			t.Errorf("%s: columns %q", c.name, records[0])
+			t.Fatalf("%d records, columns %q", len(records), records[0])
 		}
 		for i, record := range records[1:] {
 			p, row := r.panels[i/len(r.Rows)], i%len(r.Rows)
@@ -235,8 +195,7 @@ func TestCSV(t *testing.T) {
 				v := p.at(row, column)
 				got, err := strconv.ParseFloat(field, 64)
 				if err != nil || got != v && (v == v || field != "NaN") {
-					t.Errorf("%s, %s, (%d, %d): %q, want %g",
-						c.name, p.title, row, column, field, v)
+					t.Errorf("%s, (%d, %d): %q, want %g", p.title, row, column, field, v)
 				}
 			}
 		}
@@ -284,7 +243,9 @@ func TestDirect(t *testing.T) {
 			}
 		}
 		painted := 0.
-		r.eachValue(func(v float64) { painted += v }, r.panels[run])
+		for v := range r.values(r.panels[run]) {
+			painted += v
+		}
 		if math.Abs(sum-metric) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
 			t.Errorf("%s run: the shares add up to %g, painted %g, want %g",
 				name, sum, painted, metric)
@@ -301,31 +262,12 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// Numbers are written as encoding/json writes them.
+// Numbers are written as encoding/json writes them, and what none is as null.
 func TestNumbers(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	numbers := []float64{0, math.Copysign(0, -1), 1e21, -1e20, 1e-6, 9e-7, -1e-10, 1e-100,
-		5e-324, 1e300}
-	for range 10000 {
-		numbers = append(numbers, math.Float64frombits(random.Uint64()),
-			float64(math.Float32frombits(random.Uint32())))
-	}
-	for _, v := range numbers {
-		want, err := json.Marshal(v)
-		if err != nil {
-			want = []byte("null")
-		}
-		if got := appendNumber(nil, v); string(got) != string(want) {
-			t.Errorf("%s, want %s", got, want)
-		}
-	}
-	var text bytes.Buffer
-	b := bufio.NewWriter(&text)
-	(&Result{}).writeValue(b, map[string]any{"lens": []TopReport{{Token: " <&>"}}})
-	b.Flush()
-	if !strings.Contains(text.String(), `"token":" <&>"`) {
-		t.Errorf("%s", &text)
-	}
+	holds(t, func(v float64) string { return encodeJSON(Number(v)) }, map[float64]string{
+		0: "0", math.Copysign(0, -1): "-0", -1e20: "-100000000000000000000", 9e-7: "9e-7",
+		math.Inf(-1): "null", 0.1: "0.1",
+	})
 }
 
 // TestAnswerSets checks how answers of several tokens and none stand in the JSON, and which logits
@@ -479,8 +421,8 @@ func TestTerminalWidth(t *testing.T) {
 func TestEffects(t *testing.T) {
 	tokens := []string{"a", " b"}
 	r := &Report{}
-	r.rows = numberedHeader("layer", 3)
-	r.columns = header{word: "position", names: numbered(2), clean: tokens, corrupt: tokens}
+	r.rows = numberedAxis("layer", 3)
+	r.columns = Axis{word: "position", names: numbered(2), clean: tokens, corrupt: tokens}
 	r.Corrupt.Metric = 1
 	matrix := [][]float64{{1, -3}, {1.001, math.NaN()}, {2, -3.001}}
 	r.panels = []Panel{{at: cells(matrix)}}
@@ -506,7 +448,7 @@ func TestEffects(t *testing.T) {
 		"none: no cell was run\n":           {math.NaN(), math.NaN()},
 		"effects:\n  none: no cell changes": {1.0000001, 1}, // by less than is printed
 	} {
-		r.rows, r.panels = numberedHeader("layer", 1), []Panel{{at: cells([][]float64{row})}}
+		r.rows, r.panels = numberedAxis("layer", 1), []Panel{{at: cells([][]float64{row})}}
 		if got := r.effects(); !strings.Contains(got, want) {
 			t.Errorf("%s, want %s", got, want)
 		}
@@ -540,7 +482,8 @@ func TestTerminalCells(t *testing.T) {
 		t.Error("what leads nowhere is taken for a terminal")
 	}
 	for layers, want := range map[int]string{12: "  -15   19", 6: " -15.35  19.10"} {
-		r := &Result{rows: numberedHeader("layer", layers), columns: numberedHeader("head", 1)}
+		r := &Result{}
+		r.rows, r.columns = numberedAxis("layer", layers), numberedAxis("head", 1)
 		p := Panel{at: func(row, _ int) float64 { return []float64{-15.35, 19.1}[row%2] }}
 		r.panels = []Panel{p}
 		got := r.matrix(p, func(_ float64, s string) string { return s })
