@@ -653,7 +653,6 @@ func (s *Pairs) meanFor(line Line) *Mean {
 			return sums[row*columns+column].value()/mean.gap.value() + 0 // not −0
 		}
 	}
-	mean.numbers = []field{mean.matrices()}
 	mean.reversed = metricRestored.row().highIsClean
 	mean.marks = []Mark{{1, "clean"}, {0, "corrupt"}}
 	s.means[T] = mean
@@ -711,25 +710,24 @@ func (s *Pairs) writeMeans() {
 		s.note(fmt.Errorf("%s is whole: there is nothing left to run", s.out.name))
 		return
 	}
+	type body struct {
+		Tokens  int         `json:"tokens"`
+		Pairs   int         `json:"pairs"`
+		Model   ModelReport `json:"model"`
+		Site    string      `json:"site"`
+		To      string      `json:"to,omitempty"`
+		Rows    []string    `json:"rows"`
+		Columns []string    `json:"columns"`
+		Numbers
+	}
 	for _, T := range sortedKeys(s.means) {
 		mean := s.means[T]
-		head := struct {
-			Tokens  int         `json:"tokens"`
-			Pairs   int         `json:"pairs"`
-			Model   ModelReport `json:"model"`
-			Site    string      `json:"site"`
-			To      string      `json:"to,omitempty"`
-			Rows    []string    `json:"rows"`
-			Columns []string    `json:"columns"`
-		}{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
-			mean.columns.names}
-		var text bytes.Buffer
-		b := bufio.NewWriter(&text)
-		b.WriteString(`{"mean":`)
-		mean.writeObject(b, head)
-		fmt.Fprintf(b, "},%s\n", encodeJSON(s.origin)[1:])
-		b.Flush()
-		s.out.write(text.Bytes())
+		line := struct {
+			Mean body `json:"mean"`
+			Origin
+		}{body{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
+			mean.columns.names, mean.matrices()}, s.origin}
+		s.out.write([]byte(encodeJSON(line) + "\n"))
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/csv"
 	"encoding/json"
@@ -20,20 +19,23 @@ import (
 // whose rows and columns have names. It becomes a figure, CSV, JSON and, below, what is printed:
 // tables of tokens, the panels in figures or in colours, and in words what is largest in them.
 
-// Result is an answer: a figure, and the JSON's numbers.
+// Result is an answer.
 type Result struct {
 	Origin
+	Numbers
 	Figure
-	site    string // what was patched, or looked at
-	numbers []field
+	site string // what was patched, or looked at
 }
 
-// field is a key of a JSON object and its value: a matrix, given by its cells, an object of such
-// values by their names, or what encoding/json takes. A matrix may be large and is never text as a
-// whole.
-type field struct {
-	key   string
-	value any
+// Numbers are those of the JSON: of the panels, or of several by their names, and what these are
+// made of.
+type Numbers struct {
+	Matrix    any `json:"matrix,omitempty"`
+	Matrices  any `json:"matrices,omitempty"`
+	Logits    any `json:"logits,omitempty"`
+	Lens      any `json:"lens,omitempty"`
+	Attention any `json:"attention,omitempty"`
+	Direct    any `json:"direct,omitempty"`
 }
 
 // Report is the result of one pair. Its exported fields are the JSON, and the numbers follow.
@@ -145,8 +147,7 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 		r.addRuns(m, q, lens.Baselines, s.top)
 		r.addReadings(lens.cells[:], q.metric)
 		r.lens = lens.top
-		r.numbers = append(r.numbers, field{"lens",
-			ofRuns(func(run int) any { return lens.top[run] })})
+		r.Lens = ofRuns(lens.top)
 	case s.attention != "":
 		heads := s.heads(m.Config)
 		patterns := get(m.patterns(q.Pair, heads, full, progress))
@@ -183,7 +184,7 @@ func (s *Study) newReport(m *Model, q Question) *Report {
 }
 
 // layOut is the shape of a study's result over texts of T tokens: the panels by name, and the names
-// of their rows and columns. Positions have the texts' tokens beside them, unless these are nil.
+// of their rows and columns. Positions have the texts' tokens, unless these are nil.
 func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 	positions := func(word string, spans []Span) Axis {
 		a := Axis{word: word}
@@ -202,28 +203,30 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 		}
 		return a
 	}
-	bothRuns := []Panel{{title: "clean run"}, {title: "corrupt run"}}
+	addPanels := func(titles ...string) {
+		for _, title := range titles {
+			r.panels = append(r.panels, Panel{title: title})
+		}
+	}
 	r.rows, r.columns = numberedAxis("layer", m.layers), positions("position", nil)
 	switch {
 	case s.lens:
-		r.site, r.panels, r.subtitle = "lens", bothRuns, "logit lens"
-		r.columns.title = "token at this position"
+		r.site, r.subtitle, r.columns.title = "lens", "logit lens", "token at this position"
+		addPanels("clean run", "corrupt run")
 	case s.attention != "":
-		r.site = "attention"
-		r.subtitle, r.across, r.blank, r.low, r.high = "both runs as they are", 2, true, 0, 1
+		r.site, r.subtitle = "attention", "both runs as they are"
+		r.across, r.blank, r.low, r.high = 2, true, 0, 1
 		r.rows, r.columns = positions("destination", nil), positions("source", nil)
 		for _, head := range s.heads(m.Config) {
-			for _, run := range bothRuns {
-				r.panels = append(r.panels, Panel{title: head.String() + ", " + run.title})
-			}
+			addPanels(head.String()+", clean run", head.String()+", corrupt run")
 		}
 	case s.direct:
-		r.site, r.panels = "direct", bothRuns
-		r.title, r.subtitle = "shares of ", "direct logit attribution"
+		r.site, r.title, r.subtitle = "direct", "shares of ", "direct logit attribution"
 		r.centered, r.blank = true, true
 		r.columns = Axis{word: "component", title: "head, or another component",
 			names: slices.Concat([]string{"embed", "pos_embed"}, numberedAxis("", m.heads).names,
 				[]string{"attn_bias", "mlp", "ln_f_bias"})}
+		addPanels("clean run", "corrupt run")
 	default:
 		r.layOutSweep(s, m, s.plan(m.Config, T), positions)
 	}
@@ -242,8 +245,7 @@ func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
 	r.site = cmp.Or(s.site, strings.Join(names, ","))
 	r.subtitle = "patched: " + strings.Join(names, ", ")
 	if s.to != "" {
-		r.subtitle = "patched: the path from each head to " +
-			strings.ReplaceAll(s.to, ",", ", ")
+		r.subtitle = "patched: the path from each head to " + strings.ReplaceAll(s.to, ",", ", ")
 	}
 	run := running(plan.spans)
 	switch target := plan.targets[0]; {
@@ -253,12 +255,11 @@ func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
 	case !target.site.ofHead():
 		r.columns = positions("position", plan.spans)
 	case len(run) > 1:
-		r.rows = Axis{word: "head"}
+		r.rows, r.group = Axis{word: "head"}, m.heads
 		for head := range m.layers * m.heads {
 			r.rows.names = append(r.rows.names, Head{head / m.heads, head % m.heads}.String())
 		}
 		r.columns = positions("position", plan.spans)
-		r.group = m.heads
 	default:
 		r.columns = numberedAxis("head", m.heads)
 		for _, span := range run {
@@ -290,17 +291,15 @@ func (r *Report) addRuns(m *Model, q Question, b Baselines, top int) {
 		b.checkRestorable()
 	}
 	r.baselines = b
-	parallel(2, func(run int) {
-		to, from, logits := &r.Clean, b.clean, b.cleanLogits
-		if run == corruptRun {
-			to, from, logits = &r.Corrupt, b.corrupt, b.corruptLogits
-		}
+	add := func(to *RunReport, from Reading, logits []float32) {
 		to.Metric = Number(q.metric.of(from, b.clean, b.corrupt))
 		to.Top, to.Logits = topTokens(m.tokenizer, logits, top), map[string]Number{}
 		for name, pick := range r.logits() {
 			to.Logits[name] = Number(pick(from))
 		}
-	})
+	}
+	add(&r.Clean, b.clean, b.cleanLogits)
+	add(&r.Corrupt, b.corrupt, b.corruptLogits)
 }
 
 // logits are what a metric is computed from, so that another metric needs no new run: the answers'
@@ -332,34 +331,53 @@ func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 			return metric.of(cells[row][column], r.baselines.clean, r.baselines.corrupt)
 		}
 	}
-	r.numbers = []field{r.matrices(), r.eachPanel("logits", "logits", func(panel int) any {
+	r.Numbers = r.matrices()
+	r.Logits = r.eachPanel(func(panel int) any {
 		of := map[string]any{}
 		for name, pick := range r.logits() {
-			of[name] = func(row, column int) float64 { return pick(readings[panel][row][column]) }
+			of[name] = r.matrix(func(row, column int) float64 {
+				return pick(readings[panel][row][column])
+			})
 		}
 		return of
-	})}
+	})
 }
 
-// eachPanel is a field of the one panel, or of several by their names.
-func (r *Result) eachPanel(one, several string, value func(panel int) any) field {
+// matrices are the numbers that the panels show.
+func (r *Result) matrices() (n Numbers) {
+	to := &n.Matrices
 	if len(r.panels) == 1 {
-		return field{one, value(0)}
+		to = &n.Matrix
+	}
+	*to = r.eachPanel(func(panel int) any { return r.matrix(r.panels[panel].at) })
+	return n
+}
+
+// eachPanel is what the one panel has, or each of several by their names.
+func (r *Result) eachPanel(has func(panel int) any) any {
+	if len(r.panels) == 1 {
+		return has(0)
 	}
 	all := map[string]any{}
 	for i, p := range r.panels {
-		all[p.title] = value(i)
+		all[p.title] = has(i)
 	}
-	return field{several, all}
+	return all
 }
 
-func (r *Result) matrices() field {
-	return r.eachPanel("matrix", "matrices", func(panel int) any { return r.panels[panel].at })
+func (r *Result) matrix(at func(row, column int) float64) [][]Number {
+	matrix := make([][]Number, len(r.rows.names))
+	for row := range matrix {
+		for column := range r.columns.names {
+			matrix[row] = append(matrix[row], Number(at(row, column)))
+		}
+	}
+	return matrix
 }
 
-// ofRuns is a value of each run, by their names.
-func ofRuns(value func(run int) any) map[string]any {
-	return map[string]any{"clean": value(cleanRun), "corrupt": value(corruptRun)}
+// ofRuns is what each run has, by their names.
+func ofRuns[T any](of [2]T) map[string]any {
+	return map[string]any{"clean": of[cleanRun], "corrupt": of[corruptRun]}
 }
 
 // addPatterns fills a panel for each head in each run. No position attends to a later one: the
@@ -367,7 +385,8 @@ func ofRuns(value func(run int) any) map[string]any {
 func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 	all := map[string]any{}
 	for i, head := range heads {
-		all[head.String()] = ofRuns(func(run int) any {
+		var numbers [2]any
+		for run := range numbers {
 			of := func(later float64) func(destination, source int) float64 {
 				return func(destination, source int) float64 {
 					if source > destination {
@@ -376,16 +395,16 @@ func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 					return float64(patterns.a[run][i][destination][source])
 				}
 			}
-			r.panels[2*i+run].at = of(math.NaN())
-			return of(0)
-		})
+			r.panels[2*i+run].at, numbers[run] = of(math.NaN()), r.matrix(of(0))
+		}
+		all[head.String()] = ofRuns(numbers)
 	}
-	r.numbers = []field{{"attention", all}}
+	r.Attention = all
 }
 
 // addShares fills the panels with what the parts of the model add to the metric of each run.
 func (r *Report) addShares(direct *Direct) {
-	r.numbers = []field{{"direct", ofRuns(func(run int) any { return direct.shares[run] })}}
+	r.Direct = ofRuns(direct.shares)
 	for run, shares := range direct.shares {
 		var matrix [][]float64
 		none := math.NaN()
@@ -446,26 +465,22 @@ func (t *TokenReport) String() string {
 }
 
 func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {
-	r := RankReport{Answer: answer, IDs: ids, Tokens: t.tokens(ids), Rank: 1}
-	before := func(a, b int) bool { // equals in the order of their ids, as in topK
-		return logits[a] > logits[b] || logits[a] == logits[b] && a < b
+	order := func(a, b int) int { // equals in the order of their ids, as in topK
+		return cmp.Or(cmp.Compare(logits[b], logits[a]), cmp.Compare(a, b))
+	}
+	rank, best := 1, slices.MinFunc(ids, order)
+	for id := range logits {
+		if order(id, best) < 0 {
+			rank++
+		}
 	}
 	var members []float32
-	best := ids[0]
 	for _, id := range ids {
 		members = append(members, logits[id])
-		if before(id, best) {
-			best = id
-		}
-	}
-	for id := range logits {
-		if before(id, best) {
-			r.Rank++
-		}
 	}
 	logit := logSumExp(members)
-	r.Prob, r.Logit = math.Exp(logit-logSumExp(logits)), float32(logit)
-	return r
+	return RankReport{answer, ids, t.tokens(ids), rank, math.Exp(logit - logSumExp(logits)),
+		float32(logit)}
 }
 
 // notes are what a user should know about the answers, given the clean run.
@@ -504,28 +519,27 @@ func (r *Result) figure(s style) *Figure {
 // value is NaN: readers take a column that begins with empty fields for text.
 func (r *Result) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
-	write := func(panel, row string, numbers []string) {
-		record := []string{row}
-		if r.group > 0 {
-			record = strings.Split(row, ".")
-		}
+	keys := func(panel, row string) (keys []string) {
 		if len(r.panels) > 1 {
-			record = append([]string{panel}, record...)
+			keys = append(keys, panel)
 		}
-		c.Write(append(record, numbers...))
+		if r.group > 0 {
+			return append(keys, strings.Split(row, ".")...)
+		}
+		return append(keys, row)
 	}
 	title := r.rows.word
 	if r.group > 0 {
 		title = "layer.head"
 	}
-	write("site", title, r.columns.unique())
+	c.Write(append(keys("site", title), r.columns.unique()...))
 	for _, p := range r.panels {
 		for row, name := range r.rows.unique() {
-			var numbers []string
+			record := keys(p.title, name)
 			for column := range r.columns.names {
-				numbers = append(numbers, strconv.FormatFloat(p.at(row, column), 'g', -1, 64))
+				record = append(record, strconv.FormatFloat(p.at(row, column), 'g', -1, 64))
 			}
-			write(p.title, name, numbers)
+			c.Write(record)
 		}
 	}
 	c.Flush()
@@ -533,44 +547,8 @@ func (r *Result) writeCSV(w io.Writer) error {
 }
 
 func (r *Report) writeJSON(w io.Writer) error {
-	b := bufio.NewWriter(w)
-	r.writeObject(b, r)
-	b.WriteString(r.own + "}\n")
-	return b.Flush()
-}
-
-// writeObject writes what a struct holds and then the numbers, as a JSON object without its end.
-func (r *Result) writeObject(b *bufio.Writer, small any) {
-	b.WriteString(strings.TrimSuffix(encodeJSON(small), "}"))
-	for _, f := range r.numbers {
-		fmt.Fprintf(b, ",%q:", f.key)
-		r.writeValue(b, f.value)
-	}
-}
-
-// writeValue writes the value of a field.
-func (r *Result) writeValue(b *bufio.Writer, value any) {
-	switch v := value.(type) {
-	case map[string]any:
-		separator := "{"
-		for _, key := range sortedKeys(v) {
-			fmt.Fprintf(b, "%s%q:", separator, key)
-			r.writeValue(b, v[key])
-			separator = ","
-		}
-		b.WriteByte('}')
-	case func(row, column int) float64:
-		numbers := make([]Number, len(r.columns.names))
-		for row := range r.rows.names {
-			for column := range numbers {
-				numbers[column] = Number(v(row, column))
-			}
-			b.WriteString("[,"[min(row, 1):][:1] + encodeJSON(numbers))
-		}
-		b.WriteByte(']')
-	default:
-		b.WriteString(encodeJSON(v))
-	}
+	_, err := fmt.Fprint(w, strings.TrimSuffix(encodeJSON(r), "}"), r.own, "}\n")
+	return err
 }
 
 // mostRows is how many rows of a matrix are printed; of one with more, the largest effects are.
@@ -584,21 +562,20 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 	for run, of := range []*RunReport{&r.Clean, &r.Corrupt} {
 		fmt.Fprintf(&b, "\n%s text: %s", runNames[run], of.asText(of.Top))
 	}
-	d, words, panels := r.decimals(), r.effects, r.panels
+	d := r.decimals()
 	fmt.Fprintf(&b, "\n%s: clean %s, corrupt %s\n", r.Metric,
 		cellText(float64(r.Clean.Metric), d), cellText(float64(r.Corrupt.Metric), d))
+	words, inFigures := r.effects, len(r.rows.names) <= mostRows
 	switch r.site {
 	case "lens":
 		words = r.lensTable
 	case "attention":
-		words, panels = r.attention, nil
+		words, inFigures = r.attention, false
 	case "direct":
-		words, panels = r.shares, nil
+		words, inFigures = r.shares, false
 	}
-	if len(r.rows.names) <= mostRows {
-		for _, p := range panels {
-			b.WriteString("\n" + r.matrix(p, paint))
-		}
+	for i := 0; i < len(r.panels) && inFigures; i++ {
+		b.WriteString("\n" + r.table(r.panels[i], paint))
 	}
 	b.WriteString("\n" + words())
 	return b.String()
@@ -634,21 +611,12 @@ func (t *TextReport) asText(top []TopReport) string {
 // writeTokenization writes tokens and their ids one after the other: a long text's are never all in
 // memory.
 func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
-	shown := map[int]string{} // each token's text is made once
-	for i, id := range ids {
-		if _, ok := shown[id]; !ok {
-			shown[id] = visible(token(i))
-		}
-		if i > 0 {
-			io.WriteString(w, "/")
-		}
-		io.WriteString(w, shown[id])
+	for i := range ids {
+		io.WriteString(w, "/"[:min(i, 1)]+visible(token(i)))
 	}
 	io.WriteString(w, "\n"+count(len(ids), "token")+":")
-	var number []byte
 	for _, id := range ids {
-		number = strconv.AppendInt(append(number[:0], ' '), int64(id), 10)
-		w.Write(number)
+		io.WriteString(w, " "+strconv.Itoa(id))
 	}
 	io.WriteString(w, "\n")
 }
@@ -664,49 +632,46 @@ func (r *Report) lensTable() string {
 	return text
 }
 
-// matrix shows a panel with a line for each column, so that tokens can be read, and a column for
+// table shows a panel with a line for each column, so that tokens can be read, and a column for
 // each row: with all their digits or, where there is paint, in as many as fit on 80 columns.
-func (r *Result) matrix(p Panel, paint func(v float64, s string) string) string {
-	labels, label := make([]string, len(r.columns.names)), utf8.RuneCountInString(p.title)
-	for c := range labels {
-		labels[c] = r.columns.label(c, paint != nil)
-		label = max(label, utf8.RuneCountInString(labels[c]))
+func (r *Result) table(p Panel, paint func(v float64, s string) string) string {
+	rows, decimals, short, most := r.rows.names, r.decimals(), paint != nil, math.MaxInt
+	if short {
+		most = max(1, (79-terminalLabel)/len(rows))
+	} else {
+		paint = func(_ float64, s string) string { return s }
 	}
-	widest := func(decimals int) (width int) {
+	widest := func() (width int) {
 		for v := range r.values(p) {
 			width = max(width, len(cellText(v, decimals)))
 		}
 		return width
 	}
-	decimals := r.decimals()
-	cell := max(6, widest(decimals)+1)
-	if paint != nil {
-		most := max(1, (79-terminalLabel)/len(r.rows.names))
-		for decimals > 0 && widest(decimals) >= most {
-			decimals--
-		}
-		cell = min(cell, most)
+	cell := min(max(6, widest()+1), most)
+	for decimals > 0 && widest() >= most {
+		decimals--
+	}
+	label := utf8.RuneCountInString(p.title)
+	for i := range r.columns.names {
+		label = max(label, utf8.RuneCountInString(r.columns.label(i, short)))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-*s", label, p.title)
-	for row, name := range r.rows.names {
+	for row, name := range rows {
 		if len(name) < cell {
 			fmt.Fprintf(&b, "%*s", cell, name)
 		} else if every := 10 / cell; row%every == 0 {
 			fmt.Fprintf(&b, "%-*s", every*cell, name)
 		}
 	}
-	for column := range labels {
-		fmt.Fprintf(&b, "\n%-*s", label, labels[column])
-		for row := range r.rows.names {
+	for column := range r.columns.names {
+		fmt.Fprintf(&b, "\n%-*s", label, r.columns.label(column, short))
+		for row := range rows {
 			v, s := p.at(row, column), ""
-			if paint == nil || len(r.rows.names) <= mostFigures {
+			if !short || len(rows) <= mostFigures {
 				s = cellText(v, decimals)
 			}
-			if s = fmt.Sprintf("%*s", cell, s); paint != nil {
-				s = paint(v, s)
-			}
-			b.WriteString(s)
+			b.WriteString(paint(v, fmt.Sprintf("%*s", cell, s)))
 		}
 	}
 	return b.String() + "\n"
@@ -752,22 +717,20 @@ func (a *Axis) label(i int, short bool) string {
 	if a.corrupt == nil {
 		return a.word + " " + a.names[i]
 	}
-	clean, corrupt := a.clean[i], a.corrupt[i]
-	if short {
-		s := visible(corrupt)
-		if clean != corrupt {
-			s = visible(clean) + "→" + s
+	token := strconv.Quote(a.corrupt[i])
+	switch {
+	case short:
+		token = visible(a.corrupt[i])
+		if a.differs(i) {
+			token = visible(a.clean[i]) + "→" + token
 		}
-		if runes := []rune(s); len(runes) > terminalLabel-5 {
-			s = string(runes[:terminalLabel-6]) + "…"
+		if runes := []rune(token); len(runes) > terminalLabel-5 {
+			token = string(runes[:terminalLabel-6]) + "…"
 		}
-		return fmt.Sprintf("%4s %s", a.names[i], s)
+	case a.differs(i):
+		token += fmt.Sprintf(" (clean %q)", a.clean[i])
 	}
-	label := fmt.Sprintf("%4s %q", a.names[i], corrupt)
-	if clean != corrupt {
-		label += fmt.Sprintf(" (clean %q)", clean)
-	}
-	return label
+	return fmt.Sprintf("%4s %s", a.names[i], token)
 }
 
 // largest are the places of the largest of n values, the largest first, at most so many of them.
@@ -790,17 +753,12 @@ func (r *Report) effects() string {
 	if n := len(r.panels); n > 1 {
 		most = max(3, most/n)
 	}
-	lines, none := "", "no cell was run"
-	corrupt := cellText(float64(r.Corrupt.Metric), d)
+	lines, corrupt := "", cellText(float64(r.Corrupt.Metric), d)
 	for _, p := range r.panels {
 		changes := make([]float64, len(r.rows.names)*columns)
 		for i := range changes {
 			v := p.at(i/columns, i%columns)
-			if v != v {
-				continue
-			}
-			none = "no cell changes the corrupt run's metric"
-			if cellText(v, d) != corrupt { // what no figure shows is no effect
+			if v == v && cellText(v, d) != corrupt { // what no figure shows is no effect
 				changes[i] = math.Abs(v - float64(r.Corrupt.Metric))
 			}
 		}
@@ -818,6 +776,10 @@ func (r *Report) effects() string {
 			lines += fmt.Sprintf("  %s: %s, corrupt %s\n", where,
 				cellText(p.at(i/columns, i%columns), d), corrupt)
 		}
+	}
+	none := "no cell was run"
+	for range r.values(r.panels...) {
+		none = "no cell changes the corrupt run's metric"
 	}
 	return "The largest effects:\n" + cmp.Or(lines, "  none: "+none+"\n")
 }

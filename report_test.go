@@ -486,7 +486,7 @@ func TestTerminalCells(t *testing.T) {
 		r.rows, r.columns = numberedAxis("layer", layers), numberedAxis("head", 1)
 		p := Panel{at: func(row, _ int) float64 { return []float64{-15.35, 19.1}[row%2] }}
 		r.panels = []Panel{p}
-		got := r.matrix(p, func(_ float64, s string) string { return s })
+		got := r.table(p, func(_ float64, s string) string { return s })
 		if !strings.Contains(got, strings.Repeat(want, layers/2)+"\n") {
 			t.Errorf("%d layers: no %q in\n%s", layers, want, got)
 		}
