@@ -106,28 +106,27 @@ func (c *canvas) text(t placedText) {
 // ink covers level eighths of one pixel. On a cell the ink is the one that contrasts with it. Where
 // two letters touch, the darker pixel stays.
 func (c *canvas) ink(x, y int, level, color uint8) {
-	if level == 0 || !(image.Point{x, y}).In(c.picture.Rect) {
+	if !(image.Point{x, y}).In(c.picture.Rect) {
 		return
 	}
 	pixel := &c.picture.Pix[c.picture.PixOffset(x, y)]
-	var before uint8 // so many eighths were covered
-	if under := *pixel; under < firstInk {
-		cell := under / stretch
-		if under >= firstEdge {
-			cell, before = (under-firstEdge)/(levels-1), (under-firstEdge)%(levels-1)+1
-		}
-		if level == levels {
-			*pixel = c.valueInk[cell]
-		} else if level > before {
-			*pixel = firstEdge + cell*(levels-1) + level - 1
-		}
-	} else {
-		if under < white {
-			before = (under-firstInk)%levels + 1
-		}
-		if under <= white && level > before {
-			*pixel = color + level - 1
-		}
+	under, cell, before := *pixel, *pixel/stretch, uint8(0) // so many eighths are covered
+	switch {
+	case under > white:
+		return
+	case under < white && under >= firstInk:
+		before = (under-firstInk)%levels + 1
+	case under < firstInk && under >= firstEdge:
+		cell, before = (under-firstEdge)/(levels-1), (under-firstEdge)%(levels-1)+1
+	}
+	switch {
+	case level <= before:
+	case under >= firstInk:
+		*pixel = color + level - 1
+	case level == levels:
+		*pixel = c.valueInk[cell]
+	default:
+		*pixel = firstEdge + cell*(levels-1) + level - 1
 	}
 }
 
@@ -238,10 +237,11 @@ var rdbu = []uint32{
 func interpolate(anchors []uint32, position float64) color.RGBA {
 	x := position * float64(len(anchors)-1)
 	i := min(int(x), len(anchors)-2)
-	anchor := func(v uint32) color.RGBA {
+	anchor := func(i int) color.RGBA {
+		v := anchors[i]
 		return color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 255}
 	}
-	return mix(anchor(anchors[i]), anchor(anchors[i+1]), x-float64(i))
+	return mix(anchor(i), anchor(i+1), x-float64(i))
 }
 
 // mix lays a colour over another, share (0 … 1) of it.
@@ -249,9 +249,8 @@ func mix(under, over color.RGBA, share float64) color.RGBA {
 	channel := func(a, b uint8) uint8 {
 		return uint8(math.Round(float64(a)*(1-share) + float64(b)*share))
 	}
-	return color.RGBA{
-		channel(under.R, over.R), channel(under.G, over.G), channel(under.B, over.B), 255,
-	}
+	return color.RGBA{channel(under.R, over.R), channel(under.G, over.G),
+		channel(under.B, over.B), 255}
 }
 
 // contrast between two colours, and their luminance, are as the Web Content Accessibility

@@ -38,9 +38,6 @@ type font struct {
 	scale int
 }
 
-// drawn holds the characters that were drawn, each font's own.
-var drawn sync.Map
-
 // levels is the number of steps from paper to ink: enough for a smooth edge, few enough for a
 // palette.
 const levels = 8
@@ -59,19 +56,22 @@ func (f *font) advance(char rune) int {
 	return int(math.Round(float64(findGlyph(char).advance) * f.size))
 }
 
+type character struct {
+	font
+	rune
+}
+
+// drawn holds the characters that were drawn, each font's own.
+var drawn = map[character]*image.Alpha{}
+
 // bitmap draws a character, once: how many of the levels of each pixel the pen covers. The origin
 // of its coordinates is the character's, their y grows downwards.
 func (f *font) bitmap(char rune) *image.Alpha {
-	type character struct {
-		font
-		rune
+	c := character{*f, char}
+	if drawn[c] == nil {
+		drawn[c] = f.draw(findGlyph(char).strokes)
 	}
-	b, found := drawn.Load(character{*f, char})
-	if !found {
-		b = f.draw(findGlyph(char).strokes)
-		drawn.Store(character{*f, char}, b)
-	}
-	return b.(*image.Alpha)
+	return drawn[c]
 }
 
 type point struct{ x, y float64 }
@@ -94,26 +94,23 @@ func (f *font) draw(strokes [][]point) *image.Alpha {
 		high := func(a, b float64) int { return int(math.Ceil(max(a, b) + radius + 0.5)) }
 		return image.Rect(low(a.x, b.x), low(a.y, b.y), high(a.x, b.x), high(a.y, b.y))
 	}
-	var lines [][2]point
 	var area image.Rectangle
-	for _, stroke := range strokes {
-		from := pixel(stroke[0])
-		for _, p := range stroke[min(1, len(stroke)-1):] {
-			to := pixel(p)
-			lines = append(lines, [2]point{from, to})
-			area = area.Union(reach(from, to))
-			from = to
-		}
+	for _, p := range slices.Concat(strokes...) {
+		area = area.Union(reach(pixel(p), pixel(p)))
 	}
 	bitmap := image.NewAlpha(area)
-	for _, line := range lines {
-		near := reach(line[0], line[1])
-		for y := near.Min.Y; y < near.Max.Y; y++ {
-			for x := near.Min.X; x < near.Max.X; x++ {
-				d := distance(point{float64(x) + 0.5, float64(y) + 0.5}, line[0], line[1])
+	for _, stroke := range strokes {
+		from := pixel(stroke[0])
+		for _, p := range stroke {
+			to := pixel(p)
+			near := reach(from, to)
+			for i := range near.Dx() * near.Dy() {
+				x, y := near.Min.X+i%near.Dx(), near.Min.Y+i/near.Dx()
+				d := distance(point{float64(x) + 0.5, float64(y) + 0.5}, from, to)
 				cover := &bitmap.Pix[bitmap.PixOffset(x, y)]
 				*cover = max(*cover, uint8(levels*max(0, min(1, radius+0.5-d))+0.5))
 			}
+			from = to
 		}
 	}
 	return bitmap
@@ -146,10 +143,10 @@ func findGlyph(char rune) glyph {
 // glyphs reads the tables. An accent is put above, or below, the middle of its letter.
 var glyphs = sync.OnceValue(func() map[rune]glyph {
 	all := map[rune]glyph{' ': {advance: 4}, '\u00a0': {advance: 4}}
-	var g glyph
 	var char rune
 	for word := range strings.FieldsSeq(drawings) {
 		first, size := utf8.DecodeRuneInString(word)
+		g := all[char]
 		if advance, begins := strings.CutPrefix(word[size:], ":"); begins {
 			char, g = first, glyph{}
 			g.advance, _ = strconv.Atoi(advance)
@@ -167,10 +164,8 @@ var glyphs = sync.OnceValue(func() map[rune]glyph {
 				up = 3
 			}
 			left, right := math.Inf(1), math.Inf(-1)
-			for _, stroke := range letter.strokes {
-				for _, p := range stroke {
-					left, right = min(left, p.x), max(right, p.x)
-				}
+			for _, p := range slices.Concat(letter.strokes...) {
+				left, right = min(left, p.x), max(right, p.x)
 			}
 			letter.strokes = slices.Clip(letter.strokes)
 			for word := range strings.FieldsSeq(a.strokes) {
@@ -183,7 +178,7 @@ var glyphs = sync.OnceValue(func() map[rune]glyph {
 })
 
 // parseStroke turns a word of the tables into a polyline, moved by (dx, dy).
-func parseStroke(word string, dx, dy float64) []point {
+func parseStroke(word string, dx, dy float64) (line []point) {
 	var points []point
 	var control []bool
 	ways := strings.TrimPrefix(strings.ReplaceAll(word, "~", "/~"), "/")
@@ -199,15 +194,14 @@ func parseStroke(word string, dx, dy float64) []point {
 		points = slices.Concat([]point{start}, points, []point{start})
 		control = slices.Concat([]bool{false}, control, []bool{false})
 	}
-	line := points[:1:1]
-	for i, p := range points[1:] {
+	for i, p := range points {
 		switch {
-		case !control[i+1]:
+		case !control[i]:
 			line = append(line, p)
-		case control[i+2]:
-			line = bend(line, p, middle(p, points[i+2]))
+		case control[i+1]:
+			line = bend(line, p, middle(p, points[i+1]))
 		default:
-			line = bend(line, p, points[i+2])
+			line = bend(line, p, points[i+1])
 		}
 	}
 	return line

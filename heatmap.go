@@ -422,7 +422,7 @@ func (a *Axis) thin(labels [][]textRun, cell, group int) {
 	}
 }
 
-// label places the labels of a panel's rows to its left, or of its columns below it, each at a tick.
+// label places the labels of a panel's rows to its left, or of its columns below it, with ticks.
 func (l *layout) label(frame image.Rectangle, labels [][]textRun, rows bool) {
 	for i, label := range labels {
 		if label == nil {

@@ -493,7 +493,8 @@ func FuzzFigure(f *testing.F) {
 		text, label = text[:min(len(text), 9)], label[:min(len(label), 9)]
 		axis := func(word string, n uint8) Axis {
 			return Axis{word: word, names: numbered(int(n)),
-				clean: slices.Repeat([]string{label}, int(n)), corrupt: slices.Repeat([]string{text}, int(n))}
+				clean:   slices.Repeat([]string{label}, int(n)),
+				corrupt: slices.Repeat([]string{text}, int(n))}
 		}
 		at := func(r, c int) float64 {
 			return []float64{a, b, a - b, math.NaN(), a * float64(r)}[(r+c)%5]

@@ -1,6 +1,6 @@
 package main
 
-// Progress bars, on a terminal alone.
+// A bar on a terminal, alone, for work that takes longer than a second.
 
 import (
 	"fmt"
@@ -10,7 +10,6 @@ import (
 	"time"
 )
 
-// progressBar is a bar on a terminal for work that takes longer than a second.
 type progressBar struct {
 	w            io.Writer
 	start, drawn time.Time

@@ -176,7 +176,8 @@ func TestCSV(t *testing.T) {
 		{Study{site: "z,q", positions: "1,3"}, 3},
 	} {
 		c.study.metric = metricDiff
-		q := question(t, "a,\n\"b\"\nJones said “hi”, a", "a,\n\"b\"\nSmith said “hi”, a", metricDiff)
+		const clean, corrupt = "a,\n\"b\"\nJones said “hi”, a", "a,\n\"b\"\nSmith said “hi”, a"
+		q := question(t, clean, corrupt, metricDiff)
 		r := must(c.study.run(newCircuit(), q, quiet))
 		var b bytes.Buffer
 		check(t, r.writeCSV(&b))
