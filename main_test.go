@@ -63,8 +63,8 @@ func TestMainCommand(t *testing.T) {
 		*Report
 		Version string
 		Command []string
-		Matrix  [][]float64
-		Logits  struct{ Clean, Corrupt [][]float64 }
+		Matrix  [][]float64                          `json:"matrix"`
+		Logits  struct{ Clean, Corrupt [][]float64 } `json:"logits"`
 	}
 	rest.Report = &r
 	d.DisallowUnknownFields()
