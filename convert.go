@@ -31,41 +31,36 @@ func convert(in, out string, format Format, heads int, reading string) (notes []
 	defer catchFault(&err)
 	ck := get(openCheckpoint(in, 0, 0))
 	defer ck.close()
-	l := get(newLean(ck, format, heads, reading))
+	l := newLean(ck, format, heads, reading)
 	return l.notes, replaceFile(out, 0o644, l.size, l.write)
 }
 
 // A lean is a safetensors file yet to be written: the parameters of a GPT-2 in canonical order.
 type lean struct {
 	*Parameters
-	header  []byte // padded with blanks so that the numbers begin at a multiple of 64 bytes
-	tensors []leanTensor
-	size    int64 // bytes in all
+	format Format
+	header []byte // padded with blanks so that the numbers begin at a multiple of 64 bytes
+	params []param
+	size   int64 // bytes in all
 }
 
-type leanTensor struct {
-	param
-	to Format
+// to is the format that a parameter is written in.
+func (l *lean) to(q param) Format {
+	if l.format != asStored {
+		return l.format
+	}
+	stored, _ := formatOf(l.tensors[q.name].format) // F64 becomes F32
+	return stored
 }
 
 // newLean plans a lean file. What it cannot open again is refused here.
-func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, error) {
-	p, err := readParameters(ck, heads)
-	if err != nil {
-		return nil, err
-	}
-	l := &lean{Parameters: p}
-	for _, q := range p.list() {
-		to := format
-		if format == asStored {
-			to, _ = formatOf(p.tensors[q.name].format) // F64 becomes F32
-		}
-		l.tensors = append(l.tensors, leanTensor{q, to})
-	}
+func newLean(ck *Checkpoint, format Format, heads int, reading string) *lean {
+	p := readParameters(ck, heads)
+	l := &lean{Parameters: p, format: format, params: p.list()}
 	// Where formats are mixed, wide numbers come first, so that none of them begins in the middle
 	// of its size.
-	slices.SortStableFunc(l.tensors, func(a, b leanTensor) int {
-		return cmp.Compare(formatBits[b.to.String()], formatBits[a.to.String()])
+	slices.SortStableFunc(l.params, func(a, b param) int {
+		return cmp.Compare(formatBits[l.to(b).String()], formatBits[l.to(a).String()])
 	})
 
 	said := p.metadata()
@@ -74,26 +69,20 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, e
 	maps.Copy(said, texts.metadata())
 	said["format"], said["source"] = "pt", cmp.Or(ck.meta["source"], nameOf(ck.source))
 	l.header = fmt.Appendf(make([]byte, 8), `{"__metadata__":%s`, encodeJSON(said))
-	for _, t := range l.tensors {
-		start := l.size
-		length, err := sizeOf(t.to.String(), t.shape)
-		if err != nil {
-			return nil, err
-		}
-		l.size += int64(length)
+	for _, q := range l.params {
+		start, to := l.size, l.to(q).String()
+		l.size += int64(get(sizeOf(to, q.shape)))
 		l.header = fmt.Appendf(l.header, `,%q:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`,
-			t.name, t.to, encodeJSON(t.shape), start, l.size)
+			q.name, to, encodeJSON(q.shape), start, l.size)
 	}
 	l.header = append(l.header, '}')
 	l.header = append(l.header, bytes.Repeat([]byte(" "), -len(l.header)&63)...)
 	n := int64(len(l.header) - 8)
 	binary.LittleEndian.PutUint64(l.header, uint64(n))
-	if n > maxHeader {
-		return nil, fmt.Errorf("%s: its header, with the vocabulary, would have %s, and a "+
-			"safetensors file's has at most %s", ck.source, bytesText(n), bytesText(maxHeader))
-	}
+	require(n <= maxHeader, "%s: its header, with the vocabulary, would have %s, and a "+
+		"safetensors file's has at most %s", ck.source, bytesText(n), bytesText(maxHeader))
 	l.size += int64(len(l.header))
-	return l, nil
+	return l
 }
 
 // write writes the file: tensor by tensor, and one in a new format row by row. A number that would
@@ -101,11 +90,11 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) (*lean, e
 func (l *lean) write(w io.Writer) (err error) {
 	defer catchFault(&err)
 	get(w.Write(l.header))
-	for _, t := range l.tensors {
-		what := "tensor " + quote(t.name)
-		try(enoughMemory(l.copied(t.param), what))
-		m := get(l.matrix(t.param))
-		if m.format == t.to && inPlace {
+	for _, q := range l.params {
+		what, to := "tensor "+quote(q.name), l.to(q)
+		try(enoughMemory(l.copied(q), what))
+		m := get(l.matrix(q))
+		if m.format == to && inPlace {
 			get(w.Write(m.bytes()))
 			continue
 		}
@@ -115,7 +104,7 @@ func (l *lean) write(w io.Writer) (err error) {
 			out = out[:0]
 			for _, x := range row {
 				half, infinity := narrowBF16(x), uint16(0x7f80)
-				switch t.to {
+				switch to {
 				case f32:
 					out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
 					continue
@@ -123,7 +112,7 @@ func (l *lean) write(w io.Writer) (err error) {
 					half, infinity = narrowF16(x), 0x7c00
 				}
 				require(half&0x7fff != infinity || math.IsInf(float64(x), 0), "%s: the weight %g "+
-					"is too large for %s: convert to another format", what, x, t.to)
+					"is too large for %s: convert to another format", what, x, to)
 				out = binary.LittleEndian.AppendUint16(out, half)
 			}
 			get(w.Write(out))
@@ -225,7 +214,7 @@ func bundle(exe, model, out string, heads int, reading string) (notes []string, 
 		"%s: a program for Windows: the name of the bundle must end in .exe", exe)
 	ck := get(openCheckpoint(model, 0, 0))
 	defer ck.close()
-	weights := get(newLean(ck, asStored, heads, reading))
+	weights := newLean(ck, asStored, heads, reading)
 	notes = weights.notes
 	if needs := needsOf(program); needs != "" {
 		notes = append(notes, fmt.Sprintf("%s is linked dynamically: wherever it runs, the bundle "+

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -47,24 +46,6 @@ func TestNarrow(t *testing.T) {
 				t.Fatalf("around %g, between %#04x and the next: %#04x, %#04x, %#04x", middle, h,
 					below, even, above)
 			}
-		}
-	}
-	// Results of numpy's astype(float16) and PyTorch's bfloat16().
-	for _, c := range []struct {
-		x       float32
-		f16, bf uint16
-	}{
-		{0.1, 0x2e66, 0x3dcd},
-		{65519.996, 0x7bff, 0x4780},
-		{65520, 0x7c00, 0x4780},
-		{6.1005354e-05, 0x0400, 0x3880}, // half a step below the smallest normal binary16: a tie
-		{2.9802322e-08, 0x0000, 0x3300}, // half of the smallest binary16: a tie
-		{9.1835e-41, 0x0000, 0x0001},    // the smallest bfloat16
-		{3.3961773e38, 0x7c00, 0x7f7f},  // a little less than
-		{3.3961775e38, 0x7c00, 0x7f80},  // half a step more than the largest: a tie, to infinity
-	} {
-		if f, b := narrowF16(c.x), narrowBF16(c.x); f != c.f16 || b != c.bf {
-			t.Errorf("%g: %#04x %#04x, want %#04x %#04x", c.x, f, b, c.f16, c.bf)
 		}
 	}
 	// NaNs of which the upper half alone could say infinity
@@ -141,33 +122,6 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-// A writer that takes no more than so many bytes, as a disk does.
-type fullDisk struct{ left int }
-
-func (d *fullDisk) Write(b []byte) (int, error) {
-	if len(b) > d.left {
-		return d.left, errors.New("no space left on device")
-	}
-	d.left -= len(b)
-	return len(b), nil
-}
-
-// However little is missing, a disk that is full is noticed.
-func TestLeanFullDisk(t *testing.T) {
-	ck := must(openCheckpoint(tinySource(t, "module-zip"), 0, 0))
-	defer ck.close()
-	for _, format := range []Format{asStored, bf16} {
-		l := must(newLean(ck, format, 0, ""))
-		size := int(l.size)
-		for room := range size {
-			if err := l.write(&fullDisk{room}); err == nil {
-				t.Fatalf("%d bytes were written where there is room for %d", size, room)
-			}
-		}
-		check(t, l.write(&fullDisk{size}))
-	}
-}
-
 // checkAlone makes sure that a file is the only one in its folder.
 func checkAlone(t *testing.T, path string) {
 	t.Helper()
@@ -184,35 +138,30 @@ func TestConvertTooLarge(t *testing.T) {
 	must(convert(tinySource(t, "shared-zip"), source, f32, 0, ""))
 	whole := must(os.ReadFile(source))
 	last := whole[len(whole)-4:] // of ln_f.bias
-	out := file(t, "out.safetensors", "what was there before")
+	const before = "what was there before"
+	out := file(t, "out.safetensors", before)
 	for _, c := range []struct {
-		x  float64
-		to Format
-		ok bool
+		x    float64
+		to   Format
+		want string // what the file ends in
 	}{
-		{1e5, f16, false}, {-65520, f16, false}, {3.4e38, bf16, false}, {1e5, bf16, true},
-		{3.4e38, f32, true}, {65519, f16, true}, {math.Inf(-1), f16, true},
-		{math.Inf(1), bf16, true}, {math.NaN(), f16, true}, {math.NaN(), bf16, true},
+		{1e5, f16, before}, {-65520, f16, before}, {3.4e38, bf16, before}, {1e5, bf16, "\xc3\x47"},
+		{3.4e38, f32, "\x9e\xc9\x7f\x7f"}, {65519, f16, "\xff\x7b"},
+		{math.Inf(-1), f16, "\x00\xfc"}, {math.Inf(1), bf16, "\x80\x7f"},
+		{math.NaN(), f16, "\x00\x7e"}, {math.NaN(), bf16, "\xc0\x7f"},
 	} {
 		binary.LittleEndian.PutUint32(last, math.Float32bits(float32(c.x)))
 		write(t, source, whole)
+		write(t, out, before)
 		_, err := convert(source, out, c.to, 0, "")
 		checkAlone(t, out)
-		written := string(must(os.ReadFile(out)))
-		if !c.ok {
-			wantError(t, fmt.Sprint(c), err, `tensor "ln_f.bias": the weight`)
-			if written != "what was there before" {
-				t.Errorf("%g to %s: the file is another", c.x, c.to)
-			}
-			continue
+		fault := ""
+		if c.want == before {
+			fault = `tensor "ln_f.bias": the weight`
 		}
-		check(t, err)
-		ck := must(parsed([]byte(written)))
-		v := widened(ck.tensors[len(ck.tensors)-1])
-		got := float64(v[len(v)-1])
-		if math.IsNaN(c.x) != math.IsNaN(got) || math.IsInf(c.x, 0) != math.IsInf(got, 0) ||
-			math.Signbit(c.x) != math.Signbit(got) {
-			t.Errorf("%g to %s: %g", c.x, c.to, got)
+		wantError(t, fmt.Sprint(c), err, fault)
+		if written := string(must(os.ReadFile(out))); !strings.HasSuffix(written, c.want) {
+			t.Errorf("%g to %s: it ends in %q", c.x, c.to, written[len(written)-4:])
 		}
 	}
 }
@@ -379,7 +328,7 @@ func TestBundleTooLargeForWindows(t *testing.T) {
 func TestConvertLargeHeader(t *testing.T) {
 	ck := randomCheckpoint(Config{1, 1, 4, 1, 1}, 4, "F32")
 	ck.meta["source"] = strings.Repeat("a", maxHeader)
-	_, err := newLean(ck, asStored, 1, "")
+	err := caught(func() { newLean(ck, asStored, 1, "") })
 	wantError(t, "large", err, "its header, with the vocabulary, would have 100.0 MB")
 }
 

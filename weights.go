@@ -352,15 +352,11 @@ func nameOf(path string) string {
 }
 
 // loadModel makes a GPT-2 of a checkpoint. The values are not looked at.
-func loadModel(ck *Checkpoint, heads int) (*Model, error) {
-	p, err := readParameters(ck, heads)
-	if err != nil {
-		return nil, err
-	}
-	if err = p.fill(); err != nil {
-		return nil, fmt.Errorf("%s: %w", ck.source, err)
-	}
-	m := p.Model
+func loadModel(ck *Checkpoint, heads int) (m *Model, err error) {
+	defer catchFault(&err)
+	p := readParameters(ck, heads)
+	within(ck.source, p.fill)
+	m = p.Model
 	m.source, m.tokenizer = ck.source, newTokenizer(ck.folder, ck.meta, m.vocab)
 	if ck.torch > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
@@ -388,8 +384,7 @@ func (m *Model) prepareAhead(bring func(data []byte) byte) {
 }
 
 // readParameters finds the GPT-2 in a checkpoint and settles its size and architecture.
-func readParameters(ck *Checkpoint, heads int) (p *Parameters, err error) {
-	defer catchFault(&err)
+func readParameters(ck *Checkpoint, heads int) (p *Parameters) {
 	within(ck.source, func() {
 		if hasUsualName(ck.source) {
 			try(ck.config.fault)
@@ -401,7 +396,7 @@ func readParameters(ck *Checkpoint, heads int) (p *Parameters, err error) {
 		p.settleVariant(facts)
 		p.settleHeads(facts, other)
 	})
-	return p, nil
+	return p
 }
 
 // sizes reads the model's size off its tensors.
@@ -607,15 +602,13 @@ func (p *Parameters) check() {
 }
 
 // fill brings the parameters into the model.
-func (p *Parameters) fill() error {
+func (p *Parameters) fill() {
 	all := p.list()
 	need := uint64(4 * max(3*p.width, p.inner)) // one row of activations, which every run has
 	for _, q := range all {
 		need += p.copied(q)
 	}
-	if err := enoughMemory(need, "making a model of it"); err != nil {
-		return err
-	}
+	try(enoughMemory(need, "making a model of it"))
 	errs := make([]error, len(all))
 	parallel(len(all), func(i int) {
 		m, err := p.matrix(all[i])
@@ -630,7 +623,7 @@ func (p *Parameters) fill() error {
 		}
 		errs[i] = err
 	})
-	return cmp.Or(errs...)
+	try(cmp.Or(errs...))
 }
 
 // copied is how many bytes of memory a parameter takes that cannot be used where it lies.
