@@ -100,8 +100,10 @@ func TestDirectAddsUp(t *testing.T) {
 // A study through the lens is about the same two runs as a sweep, and its table follows them from
 // layer to layer, each in its own column.
 func TestLensReport(t *testing.T) {
-	lens := study(t, Study{lens: true, metric: metricProb, top: 5})
-	plain := study(t, Study{site: "resid", metric: metricProb, top: 5})
+	m := randomModel(Config{12, 2, 16, 16, 60}, 3)
+	q := Question{Pair: randomPair(m, 11, 1, 2), metric: metricProb, tokenizer: gpt2}
+	lens := must((&Study{lens: true, metric: metricProb, top: 5}).run(m, q, quiet))
+	plain := must((&Study{site: "resid", metric: metricProb, top: 5}).run(m, q, quiet))
 	lines := strings.Split(strings.TrimSpace(lens.text(nil)), "\n")
 	row := regexp.MustCompile(`^ *11  "(.+?)" +([0-9.]+)  "(.+?)" +([0-9.]+)$`).
 		FindStringSubmatch(lines[len(lines)-1])

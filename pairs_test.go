@@ -467,7 +467,8 @@ func TestMeanOfResults(t *testing.T) {
 	pairs, folder := manyPairs(t), t.TempDir()
 	for _, site := range []string{"resid", "z,q"} {
 		first := filepath.Join(folder, "one.png")
-		_, all, _ := command(t, "-pairs", pairs, "-site", site, "-positions", "1,3:", "-o", first)
+		_, all, _ := command(t, "-pairs", pairs, "-site", site, "-positions", "1,3:",
+			"-layers", "5:7", "-o", first)
 		lines := strings.SplitAfter(strings.TrimSpace(all), "\n")
 		a, b := filepath.Join(folder, "a.jsonl"), filepath.Join(folder, "b.jsonl")
 		write(t, a, lines[5]+lines[1]+lines[3]+lines[6])
@@ -628,7 +629,7 @@ func TestKilled(t *testing.T) {
 			io.Discard, io.Discard))
 	}
 	folder := t.TempDir()
-	write(t, filepath.Join(folder, "pairs.tsv"), strings.Repeat(exampleLine+"\n", 40))
+	write(t, filepath.Join(folder, "pairs.tsv"), strings.Repeat(exampleLine+"\n", 15))
 	name := filepath.Join(folder, "r.jsonl")
 	run := func() *exec.Cmd {
 		c := child(t, "TestKilled", "MECHPATCH_TEST_RESUME="+name)
@@ -638,8 +639,8 @@ func TestKilled(t *testing.T) {
 	check(t, run().Wait())
 	one := string(must(os.ReadFile(name)))
 	check(t, os.Remove(name))
-	for kills := range 5 { // each time when a fifth more is there
-		c, size := run(), int64(len(one)*kills/5)
+	for kills := range 3 { // each time when a third more is there
+		c, size := run(), int64(len(one)*kills/3)
 		there := func() bool {
 			info, err := os.Stat(name + ".partial")
 			_, errWhole := os.Stat(name)
