@@ -148,7 +148,7 @@ func TestMatMulEdges(t *testing.T) {
 // large are shapes that are cut into several row blocks, rounds, portions of k and column panels,
 // with remainders everywhere.
 var large = []struct{ m, k, n int }{
-	{1, 1000, 75}, {3, 801, 33}, {29, 1601, 50}, {333, 1601, 33},
+	{1, 1000, 75}, {3, 801, 33}, {29, 801, 50}, {310, 801, 33},
 	{701, 90, 45}, {1301, 35, 13}, {15, 70, 1001}, {29, 801, 96},
 }
 
@@ -382,7 +382,8 @@ func TestParallel(t *testing.T) {
 func TestKernelOfARun(t *testing.T) {
 	elsewhere(t)
 	for _, args := range [][]string{
-		examplePair, {"next", "-e", "a"}, {"tokens", "-model", "circuit", "-e", "a"},
+		{"-e", "The cat. The", "The dog. The", "Jones", "Smith", "-layers", "0"},
+		{"next", "-e", "a"}, {"tokens", "-model", "circuit", "-e", "a"},
 	} {
 		for _, u := range []*kernel{kernels()[0], goKernel} {
 			set(t, &chosen, &kernel{name: "none"})

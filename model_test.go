@@ -94,14 +94,11 @@ func normed(x []float64, n Norm) (y []float64) {
 
 // linear is x·w + b: [k]·[k, n] + [n] → [n].
 func linear(x []float64, w Linear) []float64 {
-	y := make([]float64, w.w.cols)
+	y := floats(w.b)
 	for i, v := range x {
-		for j, u := range rowOf(w.w, i) {
-			y[j] += v * u
+		for j, u := range w.w.f32[i*len(y) : (i+1)*len(y)] {
+			y[j] += v * float64(u)
 		}
-	}
-	for j := range y {
-		y[j] += float64(w.b[j])
 	}
 	return y
 }
@@ -122,11 +119,11 @@ func dot(x, y []float64) (sum float64) {
 }
 
 // rowOf is row i of a weight matrix.
-func rowOf(w Matrix, i int) []float64 {
-	row, wide := make([]float32, w.cols), make([]float64, w.cols)
-	w.row(row, i)
-	for j, v := range row {
-		wide[j] = float64(v)
+func rowOf(w Matrix, i int) []float64 { return floats(w.f32[i*w.cols : (i+1)*w.cols]) }
+
+func floats(x []float32) (wide []float64) {
+	for _, v := range x {
+		wide = append(wide, float64(v))
 	}
 	return wide
 }

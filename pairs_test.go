@@ -622,11 +622,13 @@ func TestResume(t *testing.T) {
 
 // TestKilled kills a run again and again: in the end the results are those of one run.
 func TestKilled(t *testing.T) {
-	if name := os.Getenv("MECHPATCH_TEST_RESUME"); name != "" {
-		t.Setenv("MECHPATCH_MODEL", "circuit")
+	resumed := func(name string) []string {
 		pairs := filepath.Join(filepath.Dir(name), "pairs.tsv")
-		os.Exit(execute([]string{"-pairs", pairs, "-o", "", "-json", name, "-resume"},
-			io.Discard, io.Discard))
+		return []string{"-pairs", pairs, "-o", "", "-json", name, "-resume"}
+	}
+	if name := os.Getenv("MECHPATCH_TEST_RESUME"); name != "" {
+		code, _, _ := command(t, resumed(name)...)
+		os.Exit(code)
 	}
 	folder := t.TempDir()
 	write(t, filepath.Join(folder, "pairs.tsv"), strings.Repeat(exampleLine+"\n", 15))
@@ -636,7 +638,7 @@ func TestKilled(t *testing.T) {
 		check(t, c.Start())
 		return c
 	}
-	check(t, run().Wait())
+	command(t, resumed(name)...)
 	one := string(must(os.ReadFile(name)))
 	check(t, os.Remove(name))
 	for kills := range 3 { // each time when a third more is there

@@ -260,8 +260,8 @@ func TestSweepIsItsDefinition(t *testing.T) {
 	for _, c := range []struct {
 		layers, heads, width, T, differ int
 	}{
-		{4, 3, 48, 7, 1}, {3, 2, 32, 6, 0}, {2, 2, 24, 6, 5}, {1, 2, 32, 5, 2}, {3, 3, 48, 1, 0},
-		{5, 2, 16, 9, 3}, {1, 1, 8, 1, 0}, {2, 1, 8, 70, 66},
+		{4, 3, 24, 5, 1}, {3, 2, 16, 4, 0}, {2, 2, 24, 5, 4}, {1, 2, 16, 4, 2}, {3, 3, 12, 1, 0},
+		{1, 1, 8, 1, 0}, {2, 1, 8, 70, 66},
 	} {
 		m := randomModel(Config{c.layers, c.heads, c.width, 128, 100}, int64(c.T))
 		pair := randomPair(m, c.T, c.differ, 5)
