@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -73,9 +72,8 @@ var mapFile = mapView
 // mappings are the files that are mapped at this moment: all bytes of each, by the first.
 var mappings sync.Map
 
-// touch has mapped memory brought in before a computation needs it. Linux brings in mapGranule
-// bytes at a time. What cannot be read is the affair of whoever needs it. The sum only keeps the
-// compiler from leaving out the reading.
+// touch has mapped memory brought in before a computation needs it, which Linux does by mapGranule
+// bytes. What cannot be read is the affair of whoever needs it. The sum keeps the reads alive.
 func touch(data []byte) (sum byte) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { recover() }()
@@ -185,25 +183,17 @@ func throughLinks(name string) (string, error) {
 	return "", errors.New("too many links")
 }
 
-// writeFile is replaceFile for a result. What is there but is no file, such as /dev/null, is
-// written to as it is.
-func writeFile(name string, write func(io.Writer) error) error {
-	if !isDevice(name) {
-		return replaceFile(name, 0o666, 0, write)
+// writable is the error in which writing a result under this name would end, as far as it can be
+// known before there is one: not whether a device takes anything.
+func writable(name string) error {
+	if isDevice(name) {
+		return nil
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY, 0)
-	if err == nil {
-		err = errors.Join(write(f), f.Close())
+	trial := errors.New("only tried")
+	if err := replaceFile(name, 0o666, 0, func(io.Writer) error { return trial }); err != trial {
+		return err
 	}
-	return inWriting(name, err)
-}
-
-// inWriting says which file could not be written, if there is an error.
-func inWriting(name string, err error) error {
-	if err != nil {
-		err = fmt.Errorf("writing %s: %w", name, reason(err))
-	}
-	return err
+	return nil
 }
 
 func isDevice(name string) bool { // or a pipe
@@ -211,27 +201,20 @@ func isDevice(name string) bool { // or a pipe
 	return err == nil && !info.Mode().IsRegular() && !info.IsDir()
 }
 
-// writable is the error in which writing a result under this name would end, as far as it can be
-// known before there is one: not whether a device takes anything.
-func writable(name string) error {
-	trial := errors.New("only tried")
-	if isDevice(name) {
-		return nil
-	}
-	if err := replaceFile(name, 0o666, 0, func(io.Writer) error { return trial }); err != trial {
-		return err
-	}
-	return nil
-}
-
 // replaceFile writes a file under a temporary name in the same folder, and renames it once it is
 // whole. Whatever fails, and whatever signal ends the program, what was there before is still
-// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed.
-// size is that of a large file, which is on the disk before it gets its name, and 0 for a small
-// one. An error of write's own is returned as it is.
+// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed,
+// and a device is written to as it is. size is that of a large file, which is on the disk before it
+// gets its name, and 0 for a small one. An error of write's own is returned as it is.
 func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
 	var failure error
 	err := caught(func() {
+		if isDevice(name) {
+			f := get(os.OpenFile(name, os.O_WRONLY, 0))
+			defer f.Close()
+			try(write(f))
+			return
+		}
 		f, path := createTemporary(name, mode)
 		defer discard(f)
 		w := bufio.NewWriterSize(f, 1<<18)
@@ -246,10 +229,13 @@ func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer
 		try(f.Close()) // Windows renames no open file
 		try(os.Rename(f.Name(), path))
 	})
+	if err == nil {
+		return failure
+	}
 	if size > 0 {
 		name += " (" + bytesText(size) + ")"
 	}
-	return cmp.Or(inWriting(name, err), failure)
+	return fmt.Errorf("writing %s: %w", name, reason(err))
 }
 
 // createTemporary makes a temporary file beside path, the file that is written if name is. It must
@@ -323,8 +309,7 @@ func endCleanly() {
 // openLocked opens a file that one process at a time may write, for reading and writing, and makes
 // it if it is not there. If another process has it, the error is errInUse. The lock ends with the
 // file's closing, or with the process, however that ends; the file may be renamed while it is open.
-// What is there but cannot be this program's, such as a link that somebody else has put there, is
-// not followed but replaced.
+// What cannot be this program's, such as a link that somebody has put there, is replaced.
 func openLocked(path string, mode fs.FileMode) (f *os.File, err error) {
 	defer catchFault(&err)
 	root := get(os.OpenRoot(filepath.Dir(path)))

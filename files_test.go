@@ -128,8 +128,8 @@ func TestReplaceFileKeepsMode(t *testing.T) {
 	}
 }
 
-// TestWriteFileThroughLinks writes where links lead, also if nothing is there yet.
-func TestWriteFileThroughLinks(t *testing.T) {
+// TestReplaceFileThroughLinks writes where links lead, also if nothing is there yet.
+func TestReplaceFileThroughLinks(t *testing.T) {
 	root := folderOf(t, map[string]string{
 		"a/b/file": "old", "folder": "-> a/b", // "../" behind folder is a, not the root
 		"link": "-> a/b/file", "second": "-> link", "dangling": "-> folder/../new",
@@ -139,7 +139,7 @@ func TestWriteFileThroughLinks(t *testing.T) {
 		"link": "a/b/file", "second": "a/b/file", "dangling": "a/new", "folder/up": "a/up",
 	} {
 		name, target = filepath.Join(root, name), filepath.Join(root, target)
-		check(t, writeFile(name, writing(name)))
+		check(t, replaceFile(name, 0o644, 0, writing(name)))
 		if data := must(os.ReadFile(target)); string(data) != name {
 			t.Errorf("%s: %q", name, data)
 		}

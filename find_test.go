@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func (f Found) shown(root string) string {
 type findCase struct {
 	name      string
 	spec      string
-	variables string // NAME=VALUE, with blanks between, and -offline
+	variables string // NAME=VALUE, with blanks between; -offline, -bundle, -spoilt
 	files     string // PATH, PATH=CONTENT or PATH->TARGET of a link, with blanks between
 	want      string // what is found, as shown, or "error: …", a part of the error
 }
@@ -54,10 +53,11 @@ var findWords = []string{
 const everywhere = "work/gpt2.safetensors bin/gpt2.safetensors %cache/gpt2.safetensors " +
 	"%gpt2/snapshots/@1/W"
 
-func (c findCase) run(t *testing.T, bundled bundleIn) {
+func (c findCase) run(t *testing.T) {
 	root := bareMachine(t, c.variables)
 	set(t, &ownFile, func() string { return filepath.Join(root, "bin", "mechpatch") })
-	cache := filepath.ToSlash(must(filepath.Rel(root, cacheFolder())))
+	cache, _ := filepath.Rel(root, cacheFolder())
+	cache = filepath.ToSlash(cache)
 	words := strings.NewReplacer(append(findWords, "ROOT", root, "%cache", cache)...)
 	files := map[string]string{}
 	for file := range strings.FieldsSeq(words.Replace(c.files)) {
@@ -74,6 +74,15 @@ func (c findCase) run(t *testing.T, bundled bundleIn) {
 		os.Chtimes(folder, time.Time{}, time.Unix(int64(1e9+i), 0))
 	}
 
+	var bundled bundleIn
+	if strings.Contains(c.variables, "-bundle") {
+		bundled = func(exe string) (int64, int64, error) {
+			if strings.Contains(c.variables, "-spoilt") {
+				return 0, 0, fs.ErrPermission
+			}
+			return 65536, int64(len(filepath.Base(exe)) - 2), nil
+		}
+	}
 	offline := strings.Contains(c.variables, "-offline")
 	found, err := findModel(words.Replace(c.spec), offline, bundled)
 	want := words.Replace(c.want)
@@ -240,30 +249,20 @@ func TestFindModel(t *testing.T) {
 			"error: $MECHPATCH_MODEL x/y.bin: there is no such file or folder"},
 		{"a revision that leads elsewhere", "o/r@../x", "", "", `error: "../x" is not a revision`},
 		{"an empty revision", "o/r@", "", "", `error: "" is not a revision`},
-	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, nil) })
-	}
-}
+		{"below a file", "x.bin/y", "", "work/x.bin", "error: -model x.bin/y: not a directory"},
 
-// TestFindBundle searches where the program may have weights inside.
-func TestFindBundle(t *testing.T) {
-	for _, test := range []struct {
-		err error // of the search in the program
-		findCase
-	}{
-		{nil, findCase{"a bundle", "", "", "work/gpt2.safetensors",
-			"bytes 65536+7 of bin/mechpatch, the program itself"}},
-		{nil, findCase{"-model", "circuit", "", "", "circuit, -model"}},
-		{nil, findCase{"the variable", "", "MECHPATCH_MODEL=x.bin", "work/x.bin",
-			"x in work/x.bin, $MECHPATCH_MODEL"}},
-		{fs.ErrPermission, findCase{"spoilt, or nobody may read it", "", "",
-			"work/gpt2.safetensors", "error: reading the weights that this program carries: perm"}},
+		// A program that has weights inside, and a system that knows no folders at all.
+		{"a bundle", "", "-bundle", "work/gpt2.safetensors",
+			"bytes 65536+7 of bin/mechpatch, the program itself"},
+		{"-model before a bundle", "circuit", "-bundle", "", "circuit, -model"},
+		{"the variable before a bundle", "", "-bundle MECHPATCH_MODEL=x.bin", "work/x.bin",
+			"x in work/x.bin, $MECHPATCH_MODEL"},
+		{"a bundle that is spoilt, or that nobody may read", "", "-bundle -spoilt",
+			"work/gpt2.safetensors", "error: reading the weights that this program carries: perm"},
+		{"no home", "", "HOME= USERPROFILE= LocalAppData=", "", fetch},
+		{"no home for a repository", "o/r", "HOME= USERPROFILE= LocalAppData=", "", fetchOR},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			test.run(t, func(exe string) (int64, int64, error) {
-				return 65536, int64(len(filepath.Base(exe)) - 2), test.err
-			})
-		})
+		t.Run(c.name, c.run)
 	}
 }
 
@@ -282,30 +281,6 @@ func TestSumOfBlob(t *testing.T) {
 	if m := must(found.open(1)); m.sum != sum {
 		t.Errorf("the sum is %q", m.sum)
 	}
-}
-
-// TestFindModelAlone finds nothing where the system knows no folders at all, and does not look into
-// the root of the file system.
-func TestFindModelAlone(t *testing.T) {
-	bareMachine(t, "HOME= USERPROFILE= LocalAppData=")
-	set(t, &ownFile, func() string { return "" })
-	for spec, want := range map[string]string{"": "gpt2", "o/r": "o/r"} {
-		if found := must(findModel(spec, false, nil)); found.shown("") != "download of "+want {
-			t.Errorf("%+v", found)
-		}
-	}
-}
-
-func TestFindUnreadable(t *testing.T) {
-	if os.Getuid() == 0 || runtime.GOOS == "windows" {
-		t.Skip("needs a user whose access can be denied")
-	}
-	root := t.TempDir()
-	put(t, root, map[string]string{"locked/model.safetensors": "x"})
-	os.Chmod(filepath.Join(root, "locked"), 0)
-	defer os.Chmod(filepath.Join(root, "locked"), 0o755)
-	_, err := findModel(filepath.Join(root, "locked", "model.safetensors"), true, nil)
-	wantError(t, "locked", err, "permission denied")
 }
 
 func TestParseRepository(t *testing.T) {

@@ -37,11 +37,9 @@ var testFile = func() []byte {
 }()
 
 // testModel is testFile as a published model whose sum is known.
-func testModel() Repository {
-	return Repository{
-		name: "gpt2", id: "openai-community/gpt2", revision: strings.Repeat("a", 40),
-		size: int64(len(testFile)), sum: fmt.Sprintf("%x", sha256.Sum256(testFile)),
-	}
+var testModel = Repository{
+	name: "gpt2", id: "openai-community/gpt2", revision: strings.Repeat("a", 40),
+	size: int64(len(testFile)), sum: fmt.Sprintf("%x", sha256.Sum256(testFile)),
 }
 
 // A reply is how a server answers: with content, or the range of it that is asked for. Where it has
@@ -189,7 +187,7 @@ func testDownloader(t testing.TB, address, variables string) *Downloader {
 	if network != nil {
 		d.client.Transport.(*http.Transport).DialContext = dial
 	}
-	set(t, &published, []Repository{testModel()})
+	set(t, &published, []Repository{testModel})
 	t.Cleanup(d.client.CloseIdleConnections)
 	return d
 }
@@ -202,7 +200,7 @@ func leftovers(dest string) []string {
 
 func cacheFile() string { return filepath.Join(cacheFolder(), "gpt2.safetensors") }
 
-func partialOf(dest string) string { return dest + "." + testModel().sum[:16] + ".partial" }
+func partialOf(dest string) string { return dest + "." + testModel.sum[:16] + ".partial" }
 
 // checkFetched makes sure that dest is testFile and that nothing lies beside it.
 func checkFetched(t testing.TB, dest string, err error) {
@@ -296,7 +294,7 @@ func (test fetchTest) run(t *testing.T) {
 func TestFetch(t *testing.T) {
 	wrong := bytes.Repeat([]byte("x"), len(testFile))
 	wrongSums := fmt.Sprintf("%s: that of what arrived is %x, not %s", wrongSum,
-		sha256.Sum256(wrong), testModel().sum)
+		sha256.Sum256(wrong), testModel.sum)
 	longer, part := append(bytes.Clone(testFile), 'x'), testFile[:1000]
 	const (
 		login            = "bytes of text/html: does this network ask for a login?"
@@ -720,8 +718,8 @@ func TestFetchWaits(t *testing.T) {
 // TestFetchFromCache takes what the Hugging Face cache has under the right sum: as a blob, through
 // a link into the store that repositories share, or under the commit where there are no links.
 func TestFetchFromCache(t *testing.T) {
-	blob := "blobs/" + testModel().sum
-	at := "snapshots/" + testModel().revision + "/model.safetensors"
+	blob := "blobs/" + testModel.sum
+	at := "snapshots/" + testModel.revision + "/model.safetensors"
 	for name, test := range map[string]struct{ path, content, before, requests string }{
 		"a blob":          {blob, string(testFile), "spoilt", ""},
 		"a link":          {blob, "-> ../../blobs/63/63d2", "spoilt", ""},
@@ -787,7 +785,7 @@ func TestFetchChild(t *testing.T) {
 	if dest == "" {
 		t.Skip("runs as a child of TestFetchProcesses")
 	}
-	set(t, &published, []Repository{testModel()})
+	set(t, &published, []Repository{testModel})
 	must(newDownloader(false, true).fetch("gpt2", dest))
 }
 
@@ -919,7 +917,7 @@ func TestParseAnnouncement(t *testing.T) {
 }
 
 func FuzzParseAnnouncement(f *testing.F) {
-	f.Add(`"`+testModel().sum+`"`, "700001")
+	f.Add(`"`+testModel.sum+`"`, "700001")
 	f.Add(`W/"`+commit+`"`, "0")
 	f.Fuzz(func(t *testing.T, etag, size string) {
 		n, sum, err := announced(etag, size)

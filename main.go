@@ -683,7 +683,7 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 	case name == "":
 		return nil
 	case name != "-":
-		return writeFile(name, write)
+		return replaceFile(name, 0o666, 0, write)
 	case !p.terminal:
 		if err := write(p.stdout); err != nil && p.stdout.Flush() == nil {
 			return err

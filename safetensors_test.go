@@ -314,15 +314,3 @@ func TestClaimsAllocateNothing(t *testing.T) {
 	}
 	check(t, ck.close())
 }
-
-// BenchmarkOpen is what a run pays before the first weight is used, for a file with as many tensors
-// as GPT-2 small's.
-func BenchmarkOpen(b *testing.B) {
-	c := Config{12, 12, 12, 4, 8}
-	path := file(b, "x.safetensors", encodeCheckpoint(randomCheckpoint(c, 48, "F32"), 3))
-	for range b.N {
-		ck := must(openFile(path, 0, -1))
-		must(loadModel(ck, 12))
-		ck.close()
-	}
-}
