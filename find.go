@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Repository is a model on the Hugging Face hub.
@@ -60,26 +59,21 @@ func parseRepository(spec string) (_ Repository, err error) {
 			id = p.id
 		}
 	}
-	isName := func(s string) bool {
-		ok, _ := regexp.MatchString(`^\w[\w.+@-]{0,95}$`, s)
-		return ok && !strings.Contains(s, "..")
-	}
-	organisation, name, _ := strings.Cut(id, "/")
-	page := strings.Split(spec+"////", "/") // https://HOST/ORGANISATION/NAME
+	const name = `(\w[\w.-]{0,95})`
+	page := regexp.MustCompile(`^\w+://[^/]+/` + name + "/" + name).FindStringSubmatch(spec)
+	isID, _ := regexp.MatchString("^"+name+"/"+name+"$", id)
+	isRevision, _ := regexp.MatchString(`^\w[\w.+@-]{0,95}(/\w[\w.+@-]{0,95})*$`, revision)
 	const files = " .safetensors .bin .pt .pth .ckpt .json .gguf .h5 .git "
 	switch {
 	case spec == "circuit":
 		fail("it is built into the program")
-	case strings.HasSuffix(page[0], ":") && isName(page[3]) && isName(page[4]):
-		fail("it is a page: the model's name is %s/%s", page[3], page[4])
-	case !isName(organisation) || !isName(name) || strings.Contains(id, "+") ||
-		strings.Contains(id, "--") || strings.Contains(files, " "+filepath.Ext(name)+" "):
+	case page != nil:
+		fail("it is a page: the model's name is %s/%s", page[1], page[2])
+	case !isID || strings.Contains(id, "..") || strings.Contains(id, "--") ||
+		strings.Contains(files, " "+path.Ext(id)+" "):
 		fail("no model of that name: known are %sand ORGANISATION/NAME on the hub", known)
-	}
-	for part := range strings.SplitSeq(revision, "/") {
-		if hasRevision && !isName(part) {
-			fail("%s is not a revision", quote(revision))
-		}
+	case hasRevision && (!isRevision || strings.Contains(revision, "..")):
+		fail("%s is not a revision", quote(revision))
 	}
 	return Repository{id: id, revision: revision}, nil
 }
@@ -318,9 +312,8 @@ func weightsIn(folder string) string {
 			_, parts, err := readIndex(path)
 			try(err)
 			for _, part := range parts {
-				if !isFile(filepath.Join(folder, part)) {
-					fail("%s: it names %s, which is not there", path, quote(part))
-				}
+				require(isFile(filepath.Join(folder, part)), "%s: it names %s, which is not there",
+					path, quote(part))
 			}
 		}
 		return path
@@ -351,14 +344,13 @@ func snapshotWeights(folder string, repo Repository) string {
 		main = asked
 	}
 	entries, _ := os.ReadDir(filepath.Join(folder, "snapshots"))
-	changed := func(e fs.DirEntry) (at time.Time) {
-		if info, err := e.Info(); err == nil {
-			at = info.ModTime()
-		}
-		return at
-	}
 	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int {
-		return changed(b).Compare(changed(a))
+		one, err := a.Info()
+		other, otherErr := b.Info()
+		if err != nil || otherErr != nil {
+			return 0
+		}
+		return other.ModTime().Compare(one.ModTime())
 	})
 	commits := []string{pinned, main}
 	for _, e := range entries {
