@@ -203,13 +203,13 @@ func isDevice(name string) bool { // or a pipe
 
 // replaceFile writes a file under a temporary name in the same folder, and renames it once it is
 // whole. Whatever fails, and whatever signal ends the program, what was there before is still
-// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed,
-// and a device is written to as it is. size is that of a large file, which is on the disk before it
-// gets its name, and 0 for a small one. An error of write's own is returned as it is.
+// there and nothing else. An existing file keeps its mode; mode is a new one's. Links are followed.
+// size is that of a large file, which is on the disk before it gets its name; a small one's is 0,
+// and a device takes it as it is. An error of write's own is returned as it is.
 func replaceFile(name string, mode fs.FileMode, size int64, write func(io.Writer) error) error {
 	var failure error
 	err := caught(func() {
-		if isDevice(name) {
+		if size == 0 && isDevice(name) {
 			f := get(os.OpenFile(name, os.O_WRONLY, 0))
 			defer f.Close()
 			try(write(f))

@@ -585,14 +585,13 @@ func parseAnnouncement(response *http.Response) (size int64, sum string, err err
 	if linked := header.Get("X-Linked-Size"); linked != "" || response.StatusCode != http.StatusOK {
 		size, err = strconv.ParseInt(strings.TrimSpace(linked), 10, 64)
 	}
-	lacking := "size (in X-Linked-Size or Content-Length)"
-	if len(sum) != 2*sha256.Size && len(sum) != 2*sha1.Size || !isHex(sum) {
-		lacking = "checksum (in X-Linked-Etag or ETag)"
-	} else if err == nil && size >= 0 && size <= 1<<40 {
-		return size, sum, nil
+	isSum := isHex(sum) && (len(sum) == 2*sha256.Size || len(sum) == 2*sha1.Size)
+	if err != nil || size < 0 || size > 1<<40 || !isSum {
+		return 0, "", errors.New("does not announce the file's size and checksum (in " +
+			"X-Linked-Size and X-Linked-Etag, or Content-Length and ETag), so that it could not " +
+			"be checked")
 	}
-	return 0, "", fmt.Errorf("does not announce the file's %s, so that it could not be checked",
-		lacking)
+	return size, sum, nil
 }
 
 // broken explains why a request got no answer, or not all of it.

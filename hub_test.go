@@ -903,16 +903,15 @@ func announced(etag, size string) (int64, string, error) {
 }
 
 func TestParseAnnouncement(t *testing.T) {
-	const lacks, unchecked = "0  does not announce the file's ", ", so that it could not be checked"
-	const noSize = lacks + "size (in X-Linked-Size or Content-Length)" + unchecked
-	const noSum = lacks + "checksum (in X-Linked-Etag or ETag)" + unchecked
+	const unchecked = "0  does not announce the file's size and checksum (in X-Linked-Size and " +
+		"X-Linked-Etag, or Content-Length and ETag), so that it could not be checked"
 	holds(t, func(headers [2]string) string {
 		return strings.TrimSpace(fmt.Sprintln(announced(headers[0], headers[1])))
 	}, map[[2]string]string{
-		{`"` + commit + `"`, "7"}: "7 " + commit + " <nil>", {commit, ""}: noSize,
-		{`W/"` + commit + `"`, " 7 "}: "7 " + commit + " <nil>", {commit, "-5"}: noSize,
-		{strings.ToUpper(commit), "7"}: "7 " + commit + " <nil>", {commit, "x"}: noSize,
-		{commit, "99999999999999"}: noSize, {commit + "0", "7"}: noSum,
+		{`"` + commit + `"`, "7"}: "7 " + commit + " <nil>", {commit, ""}: unchecked,
+		{`W/"` + commit + `"`, " 7 "}: "7 " + commit + " <nil>", {commit, "-5"}: unchecked,
+		{strings.ToUpper(commit), "7"}: "7 " + commit + " <nil>", {commit, "x"}: unchecked,
+		{commit, "99999999999999"}: unchecked, {commit + "0", "7"}: unchecked,
 	})
 }
 

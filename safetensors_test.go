@@ -281,36 +281,15 @@ func sparseModel(t *testing.T, c Config) (path string) {
 	return path
 }
 
-// TestClaimsAllocateNothing opens a header that claims a gigabyte, and a sparse file that really is
-// large.
+// TestClaimsAllocateNothing reads a header that claims a gigabyte.
 func TestClaimsAllocateNothing(t *testing.T) {
-	allocated := func(do func()) uint64 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		do()
-		runtime.ReadMemStats(&after)
-		return after.TotalAlloc - before.TotalAlloc
-	}
 	lie := safetensorsFile("{"+entryOf(Tensor{"wte.weight", "U8", []int{1e6, 1e3}, nil}, 0)+","+
 		entryOf(Tensor{"h.999999999.attn.bias", "U8", nil, nil}, 1e9)+"}", nil)
-	if n := allocated(func() {
-		if _, err := parsed(lie); err == nil {
-			t.Error("no error")
-		}
-	}); n > 64<<10 {
-		t.Errorf("a header of %d bytes made the parser allocate %d bytes", len(lie), n)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := parsed(lie)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; err == nil || n > 64<<10 {
+		t.Errorf("a header of %d bytes made the parser allocate %d bytes: %v", len(lie), n, err)
 	}
-	path := sparseModel(t, Config{1, 1, 1280, 1024, 40000}) // of 300 MB
-	var ck *Checkpoint
-	n := allocated(func() {
-		ck = must(openFile(path, 0, -1))
-		m := must(loadModel(ck, 0))
-		if m.heads != 20 || m.wte.f32[len(m.wte.f32)-1] != 0 {
-			t.Error("the model is not the file's")
-		}
-	})
-	if n > 1<<20 && ck.release != nil && inPlace {
-		t.Errorf("opening and loading a mapped F32 model allocated %d bytes", n)
-	}
-	check(t, ck.close())
 }
