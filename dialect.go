@@ -318,6 +318,7 @@ func passedOver(tree map[string]any, path []string) (names []string) {
 // should know of it, and the first reason why a model of which this is said cannot be computed.
 type Facts struct {
 	said  map[string]Fact
+	heads []Fact // what else is said of them: how wide one is, or 0
 	notes []string
 	fault error
 }
@@ -350,6 +351,7 @@ func (f *Facts) put(key string, value any, from string) {
 
 func (f *Facts) add(others Facts) {
 	f.fault = cmp.Or(f.fault, others.fault)
+	f.heads = append(f.heads, others.heads...)
 	f.notes = append(f.notes, others.notes...)
 	for _, key := range sortedKeys(others.said) {
 		f.put(key, others.said[key].value, others.said[key].from)
@@ -573,32 +575,18 @@ func parted(key string) string {
 	return "^_" + strings.NewReplacer(".", "_", "/", "_", ":", "_").Replace(key) + "_$"
 }
 
-// Facts that no key has: how wide a head is, and that something said of the heads is not
-// understood.
-const (
-	headWidth   = "d_head"
-	headsUnread = "heads that are not understood"
-)
-
-// noteHeads keeps a number that a key in any dict gives the heads: where nothing says how many
-// there are, their width does, if the model's is said beside it, and anything else forbids to
-// assume it.
+// noteHeads keeps a number that a key in any dict gives the heads in other words: how wide one is,
+// if the model's width is said beside it, and else 0, for what is not understood.
 func (f *Facts) noteHeads(key string, value any, from string, sized bool) {
 	name := lastPart(key)
 	parts := parted(strings.ToLower(strings.ReplaceAll(name, "-", "_")))
-	isHeads := partOf(parts, "_head_ _heads_ _nhead_ _nheads_ _dhead_ _headdim_") != ""
-	isOther := wordOf(key).key != "" || strings.Contains(parts, "_lm_")
-	n := factOf("count", value)
-	if !isHeads || isOther || n == nil {
-		return
-	}
-	from += " (" + key + ")"
-	old, twice := f.said[headWidth]
-	isWidth := sized && partOf("^"+name+"$", "^d_head$ ^head_dim$ ^head_size$ ^dim_head$") != ""
-	if isWidth && (!twice || old.value == n) {
-		f.put(headWidth, n, from)
-	} else {
-		f.put(headsUnread, true, from)
+	isHeads := partOf(parts, "_head_ _heads_ _nhead_ _nheads_ _dhead_ _headdim_") != "" &&
+		!strings.Contains(parts, "_lm_") && wordOf(key).key == ""
+	if width := factOf("count", value); isHeads && width != nil {
+		if !sized || partOf("^"+name+"$", "^d_head$ ^head_dim$ ^head_size$ ^dim_head$") == "" {
+			width = 0
+		}
+		f.heads = append(f.heads, Fact{width, from + " (" + key + ")"})
 	}
 }
 

@@ -503,27 +503,25 @@ func (p *Parameters) settleVariant(facts Facts) {
 	p.notes = append(p.notes, facts.notes...)
 }
 
-// settleHeads settles the number of attention heads, which no shape tells. Where nothing says it,
-// heads are assumed to be 64 wide, at the widths of OpenAI's own models only.
+// settleHeads settles the number of attention heads, which no shape tells. Where nothing says how
+// many there are, their width does. Where nothing is said of them at all, they are assumed to be 64
+// wide, at the widths of OpenAI's own models only.
 func (p *Parameters) settleHeads(facts Facts, other string) {
-	said, ok := facts.said["n_head"]
-	wide, isWide := facts.said[headWidth]
-	unread, odd := facts.said[headsUnread]
-	if isWide && !ok && !odd {
-		d := wide.value.(int)
-		said, ok = Fact{p.width / d, wide.from}, p.width%d == 0
-		unread, odd = wide, !ok
+	if said, ok := facts.said["n_head"]; ok {
+		p.heads = said.value.(int)
+		require(p.heads > 0 && p.width%p.heads == 0, "the width, %d, cannot be divided among %d "+
+			"heads, as %s says", p.width, p.heads, said.from)
+		return
 	}
-	p.heads, _ = said.value.(int)
+	for _, wide := range facts.heads {
+		d := wide.value.(int)
+		require(d > 0 && p.width%d == 0 && (p.heads == 0 || p.heads == p.width/d), "the number "+
+			"of attention heads is not known, and what is said of them in %s is not understood: "+
+			"say it as -heads N, or put a config.json with n_head beside the file", wide.from)
+		p.heads = p.width / d
+	}
 	switch {
-	case ok && (p.heads < 1 || p.width%p.heads != 0):
-		fail("the width, %d, cannot be divided among %d heads, as %s says", p.width, p.heads,
-			said.from)
-	case ok:
-	case odd:
-		fail("the number of attention heads is not known, and what is said of them in %s is not "+
-			"understood: say it as -heads N, or put a config.json with n_head beside the file",
-			unread.from)
+	case p.heads > 0:
 	case isOpenAIs(p.width):
 		p.heads, p.headsAssumed = p.width/64, true
 	default:
