@@ -8,7 +8,7 @@ import (
 // TestTouch counts the page faults of reading a mapped file, as it is, after touch, and when its
 // pages have been let go again.
 func TestTouch(t *testing.T) {
-	const size = 32 << 20
+	const size = 16 << 20
 	path := file(t, "x", make([]byte, size))
 	faults := func(prepare func(data []byte)) int {
 		data, release, err := readRange(path, 0, -1)

@@ -147,7 +147,8 @@ func (c *caller) Addr() net.Addr { return nil }
 
 func (c *caller) Close() error { return nil }
 
-// testHub is a server that keeps a list of the requests it got: "GET 5" asks for byte 5 and on.
+// testHub is a server that keeps a list of the requests it got: "GET 5" asks for byte 5 and on, and
+// whoever shows a token is listed with it.
 type testHub struct {
 	URL  string
 	mu   sync.Mutex
@@ -160,7 +161,8 @@ func scripted(t testing.TB, answers ...http.Handler) *testHub {
 		hub.mu.Lock()
 		n := len(hub.seen)
 		from := strings.Trim(r.Header.Get("Range"), "bytes=-")
-		hub.seen = append(hub.seen, strings.TrimSpace(r.Method+" "+from))
+		seen := r.Method + " " + from + " " + r.Header.Get("Authorization")
+		hub.seen = append(hub.seen, strings.Join(strings.Fields(seen), " "))
 		hub.mu.Unlock()
 		answers[min(n, len(answers)-1)].ServeHTTP(w, r)
 	})
@@ -606,29 +608,22 @@ func TestFetchRepositoryAgain(t *testing.T) {
 
 // TestFetchToken looks at who gets to see the token: the hub, but no other port of the same host.
 func TestFetchToken(t *testing.T) {
-	var hub, cdn *testHub
-	var saw []string
-	hub = scripted(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		saw = append(saw, r.Header.Get("Authorization"))
-		linked(testFile, "Location: "+cdn.URL+"/x").ServeHTTP(w, r)
-	}))
-	cdn = scripted(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		saw = append(saw, "cdn "+r.Header.Get("Authorization"))
-		whole.ServeHTTP(w, r)
-	}))
+	cdn := scripted(t, whole)
+	hub := scripted(t, linked(testFile, "Location: "+cdn.URL+"/x"))
 	d := testDownloader(t, hub.URL, "HF_TOKEN=\thf_secret\r\n")
 	published[0].sum = ""
 	path, err := d.fetch("gpt2", "")
 	checkFetched(t, path, err)
-	if got := strings.Join(saw, "|"); got != "Bearer hf_secret|Bearer hf_secret|cdn " {
-		t.Errorf("%q", got)
+	const asked = "HEAD Bearer hf_secret, GET Bearer hf_secret"
+	if hub.requests() != asked || cdn.requests() != "GET" {
+		t.Errorf("the hub saw %s, the other %s", hub.requests(), cdn.requests())
 	}
 	for _, token := range []string{"hf_\x01secret", "hf_ösecret", "hf_\nsecret"} {
 		d := testDownloader(t, hub.URL, "HF_TOKEN="+token)
 		_, err := d.fetch("gpt2", "")
 		checkFailed(t, err, "the token in HF_TOKEN holds a space, a line break or another", true)
-		if len(saw) != 3 || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%v, %q", err, saw)
+		if hub.requests() != asked || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v, %s", err, hub.requests())
 		}
 	}
 }
