@@ -291,7 +291,7 @@ func TestParseRepository(t *testing.T) {
 		"gpt2-small": "gpt2", "openai-community/gpt2": "gpt2",
 		"r": "", "o/r/s": "", "/o/r": "", "o/": "", "./o": "", "../r": "", "~/r": "", "o/..": "",
 		"o--x/r": "", "o/r.git": "", "o/r.pt": "", "o/ü": "", "o/r@": "", "o/r@/x": "",
-		"o/r@x/":   "",
+		"o/r@x/": "", "o/r..x": "",
 		"o/r@a//b": "", "o/r@a..b": "", "o/r@a b": "", "o/r@a\n": "", `o/r@a\b`: "",
 		"o/r@a@b":                    "o/r@a@b",
 		"https://huggingface.co/o/r": "", "o/" + strings.Repeat("r", 97): "",
