@@ -710,24 +710,25 @@ func (s *Pairs) writeMeans() {
 		s.note(fmt.Errorf("%s is whole: there is nothing left to run", s.out.name))
 		return
 	}
-	type body struct {
-		Tokens  int         `json:"tokens"`
-		Pairs   int         `json:"pairs"`
-		Model   ModelReport `json:"model"`
-		Site    string      `json:"site"`
-		To      string      `json:"to,omitempty"`
-		Rows    []string    `json:"rows"`
-		Columns []string    `json:"columns"`
-		Numbers
-	}
 	for _, T := range sortedKeys(s.means) {
 		mean := s.means[T]
-		line := struct {
-			Mean body `json:"mean"`
-			Origin
-		}{body{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
-			mean.columns.names, mean.matrices()}, s.origin}
-		s.out.write([]byte(encodeJSON(line) + "\n"))
+		head := struct {
+			Tokens  int         `json:"tokens"`
+			Pairs   int         `json:"pairs"`
+			Model   ModelReport `json:"model"`
+			Site    string      `json:"site"`
+			To      string      `json:"to,omitempty"`
+			Rows    []string    `json:"rows"`
+			Columns []string    `json:"columns"`
+		}{T, mean.pairs, newModelReport(s.model), mean.site, s.study.to, mean.rows.names,
+			mean.columns.names}
+		mean.numbers = []field{mean.matrices()}
+		var text bytes.Buffer
+		b := bufio.NewWriter(&text)
+		b.WriteString(`{"mean":`)
+		mean.writeObject(b, head, "},"+encodeJSON(s.origin)[1:]+"\n")
+		b.Flush()
+		s.out.write(text.Bytes())
 	}
 }
 

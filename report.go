@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"image/color"
 	"io"
@@ -19,23 +19,20 @@ import (
 // whose rows and columns have names. It becomes a figure, CSV, JSON and, below, what is printed:
 // tables of tokens, the panels in figures or in colours, and in words what is largest in them.
 
-// Result is an answer.
+// Result is an answer: a figure, and the numbers of the JSON, after all that is small.
 type Result struct {
 	Origin
-	Numbers
 	Figure
-	site string // what was patched, or looked at
+	site    string // what was patched, or looked at
+	numbers []field
 }
 
-// Numbers are those of the JSON: of the panels, or of several by their names, and what these are
-// made of.
-type Numbers struct {
-	Matrix    any `json:"matrix,omitempty"`
-	Matrices  any `json:"matrices,omitempty"`
-	Logits    any `json:"logits,omitempty"`
-	Lens      any `json:"lens,omitempty"`
-	Attention any `json:"attention,omitempty"`
-	Direct    any `json:"direct,omitempty"`
+// field is a key of a JSON object and its value: a matrix, given by its cells, an object of such
+// values by their names, or what encoding/json takes. A matrix may be large, and is never in memory
+// as text.
+type field struct {
+	key   string
+	value any
 }
 
 // Report is the result of one pair. Its exported fields are the JSON, and the numbers follow.
@@ -129,11 +126,21 @@ type RankReport struct {
 // Number is a number that JSON writes as null where there is none.
 type Number float64
 
-func (n Number) MarshalJSON() ([]byte, error) {
-	if n-n != 0 {
-		return []byte("null"), nil
+func (n Number) MarshalJSON() ([]byte, error) { return appendNumber(nil, float64(n)), nil }
+
+// appendNumber writes a number as encoding/json does, or null, and takes no memory for it.
+func appendNumber(b []byte, v float64) []byte {
+	switch size := math.Abs(v); {
+	case v-v != 0:
+		return append(b, "null"...)
+	case v == 0 || 1e-6 <= size && size < 1e21:
+		return strconv.AppendFloat(b, v, 'f', -1, 64)
 	}
-	return json.Marshal(float64(n))
+	b = strconv.AppendFloat(b, v, 'e', -1, 64)
+	if n := len(b); b[n-3] == '-' && b[n-2] == '0' { // 1e-07 is written 1e-7
+		b = append(b[:n-2], b[n-1])
+	}
+	return b
 }
 
 // run answers a question. progress is told the share of the work that is done.
@@ -147,7 +154,7 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 		r.addRuns(m, q, lens.Baselines, s.top)
 		r.addReadings(lens.cells[:], q.metric)
 		r.lens = lens.top
-		r.Lens = ofRuns(lens.top)
+		r.numbers = append(r.numbers, field{"lens", ofRuns(lens.top)})
 	case s.attention != "":
 		heads := s.heads(m.Config)
 		patterns := get(m.patterns(q.Pair, heads, full, progress))
@@ -331,48 +338,29 @@ func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 			return metric.of(cells[row][column], r.baselines.clean, r.baselines.corrupt)
 		}
 	}
-	r.Numbers = r.matrices()
-	r.Logits = r.eachPanel(func(panel int) any {
+	r.numbers = []field{r.matrices(), r.eachPanel("logits", "logits", func(panel int) any {
 		of := map[string]any{}
 		for name, pick := range r.logits() {
-			of[name] = r.matrix(func(row, column int) float64 {
-				return pick(readings[panel][row][column])
-			})
+			of[name] = func(row, column int) float64 { return pick(readings[panel][row][column]) }
 		}
 		return of
-	})
+	})}
 }
 
-// matrices are the numbers that the panels show.
-func (r *Result) matrices() (n Numbers) {
-	to := &n.Matrices
-	if len(r.panels) == 1 {
-		to = &n.Matrix
-	}
-	*to = r.eachPanel(func(panel int) any { return r.matrix(r.panels[panel].at) })
-	return n
+func (r *Result) matrices() field {
+	return r.eachPanel("matrix", "matrices", func(panel int) any { return r.panels[panel].at })
 }
 
-// eachPanel is what the one panel has, or each of several by their names.
-func (r *Result) eachPanel(has func(panel int) any) any {
+// eachPanel is a field of the one panel, or of several by their names.
+func (r *Result) eachPanel(one, several string, value func(panel int) any) field {
 	if len(r.panels) == 1 {
-		return has(0)
+		return field{one, value(0)}
 	}
 	all := map[string]any{}
 	for i, p := range r.panels {
-		all[p.title] = has(i)
+		all[p.title] = value(i)
 	}
-	return all
-}
-
-func (r *Result) matrix(at func(row, column int) float64) [][]Number {
-	matrix := make([][]Number, len(r.rows.names))
-	for row := range matrix {
-		for column := range r.columns.names {
-			matrix[row] = append(matrix[row], Number(at(row, column)))
-		}
-	}
-	return matrix
+	return field{several, all}
 }
 
 // ofRuns is what each run has, by their names.
@@ -395,16 +383,16 @@ func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 					return float64(patterns.a[run][i][destination][source])
 				}
 			}
-			r.panels[2*i+run].at, numbers[run] = of(math.NaN()), r.matrix(of(0))
+			r.panels[2*i+run].at, numbers[run] = of(math.NaN()), of(0)
 		}
 		all[head.String()] = ofRuns(numbers)
 	}
-	r.Attention = all
+	r.numbers = []field{{"attention", all}}
 }
 
 // addShares fills the panels with what the parts of the model add to the metric of each run.
 func (r *Report) addShares(direct *Direct) {
-	r.Direct = ofRuns(direct.shares)
+	r.numbers = []field{{"direct", ofRuns(direct.shares)}}
 	for run, shares := range direct.shares {
 		var matrix [][]float64
 		none := math.NaN()
@@ -547,8 +535,45 @@ func (r *Result) writeCSV(w io.Writer) error {
 }
 
 func (r *Report) writeJSON(w io.Writer) error {
-	_, err := fmt.Fprint(w, strings.TrimSuffix(encodeJSON(r), "}"), r.own, "}\n")
-	return err
+	b := bufio.NewWriter(w)
+	r.writeObject(b, r, r.own+"}\n")
+	return b.Flush()
+}
+
+// writeObject writes a JSON object of what a struct holds, the numbers, and an end.
+func (r *Result) writeObject(b *bufio.Writer, small any, end string) {
+	b.WriteString(strings.TrimSuffix(encodeJSON(small), "}"))
+	for _, f := range r.numbers {
+		fmt.Fprintf(b, ",%q:", f.key)
+		r.writeValue(b, f.value)
+	}
+	b.WriteString(end)
+}
+
+func (r *Result) writeValue(b *bufio.Writer, value any) {
+	separator := ""
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range sortedKeys(v) {
+			fmt.Fprintf(b, "%s%q:", cmp.Or(separator, "{"), key)
+			r.writeValue(b, v[key])
+			separator = ","
+		}
+		b.WriteByte('}')
+	case func(row, column int) float64:
+		for row := range r.rows.names {
+			separator = cmp.Or(separator, "[") + "["
+			for column := range r.columns.names {
+				b.WriteString(separator)
+				b.Write(appendNumber(b.AvailableBuffer(), v(row, column)))
+				separator = ","
+			}
+			separator = "],"
+		}
+		b.WriteString("]]")
+	default:
+		b.WriteString(encodeJSON(v))
+	}
 }
 
 // mostRows is how many rows of a matrix are printed; of one with more, the largest effects are.
@@ -609,14 +634,21 @@ func (t *TextReport) asText(top []TopReport) string {
 }
 
 // writeTokenization writes tokens and their ids one after the other: a long text's are never all in
-// memory.
+// memory, and each token's text is made once.
 func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
-	for i := range ids {
-		io.WriteString(w, "/"[:min(i, 1)]+visible(token(i)))
+	shown := map[int]string{}
+	for i, id := range ids {
+		if _, ok := shown[id]; !ok {
+			shown[id] = visible(token(i))
+		}
+		io.WriteString(w, "/"[:min(i, 1)])
+		io.WriteString(w, shown[id])
 	}
 	io.WriteString(w, "\n"+count(len(ids), "token")+":")
+	var number []byte
 	for _, id := range ids {
-		io.WriteString(w, " "+strconv.Itoa(id))
+		number = strconv.AppendInt(append(number[:0], ' '), int64(id), 10)
+		w.Write(number)
 	}
 	io.WriteString(w, "\n")
 }

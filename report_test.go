@@ -266,8 +266,8 @@ func TestDirect(t *testing.T) {
 // Numbers are written as encoding/json writes them, and what none is as null.
 func TestNumbers(t *testing.T) {
 	holds(t, func(v float64) string { return encodeJSON(Number(v)) }, map[float64]string{
-		0: "0", math.Copysign(0, -1): "-0", -1e20: "-100000000000000000000", 9e-7: "9e-7",
-		math.Inf(-1): "null", 0.1: "0.1",
+		0: "0", 0.1: "0.1", 1e-6: "0.000001", 9e-7: "9e-7", -1e-10: "-1e-10", 5e-324: "5e-324",
+		-1e20: "-100000000000000000000", 1e21: "1e+21", 1e300: "1e+300", math.Inf(-1): "null",
 	})
 }
 
