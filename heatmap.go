@@ -184,7 +184,9 @@ func (l *layout) paint() *image.Paletted {
 
 func (l *layout) paintCell(c *canvas, cell image.Rectangle, value float64) {
 	switch {
-	case !math.IsNaN(value):
+	case value != value && !l.blank:
+		c.hatch(cell)
+	case value == value:
 		c.fill(cell, l.colors.step(value))
 		if l.decimals != noValues {
 			text := formatValue(value, l.decimals)
@@ -192,8 +194,6 @@ func (l *layout) paintCell(c *canvas, cell image.Rectangle, value float64) {
 			y := cell.Min.Y + cell.Dy()/2 + letterHeight/2
 			c.text(placedText{l.body, x, y, false, []textRun{{text, ink}}})
 		}
-	case !l.blank:
-		c.hatch(cell)
 	}
 }
 
@@ -304,15 +304,11 @@ func (l *layout) choose() bool {
 // values are those of the cells of panels that have one.
 func (f *Figure) values(panels ...Panel) iter.Seq[float64] {
 	return func(yield func(v float64) bool) {
+		columns := len(f.columns.names)
 		for _, p := range panels {
-			for row := range f.rows.names {
-				for column := range f.columns.names {
-					if p.at == nil {
-						return
-					}
-					if v := p.at(row, column); v == v && !yield(v) {
-						return
-					}
+			for i := 0; i < len(f.rows.names)*columns && p.at != nil; i++ {
+				if v := p.at(i/columns, i%columns); v == v && !yield(v) {
+					return
 				}
 			}
 		}

@@ -4,35 +4,32 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
 
-// terminal opens something that the system takes for a terminal: files, pipes and buffers are none.
+// terminal opens something that the system takes for a terminal: files, pipes, buffers and what
+// leads nowhere are none.
 func terminal(t *testing.T) *os.File {
 	t.Helper()
-	f := must(os.Create(filepath.Join(t.TempDir(), "file")))
-	defer f.Close()
 	r, w, err := os.Pipe()
 	check(t, err)
 	defer r.Close()
 	defer w.Close()
-	for _, w := range []io.Writer{f, w, &bytes.Buffer{}} {
+	null, regular := must(os.Open(os.DevNull)), must(os.Open("go.mod"))
+	defer null.Close()
+	defer regular.Close()
+	for _, w := range []io.Writer{regular, null, w, &bytes.Buffer{}} {
 		if isTerminal(w) {
 			t.Errorf("%T is a terminal", w)
 		}
 	}
-	for _, name := range []string{"/dev/ptmx", os.DevNull} {
-		if f, err := os.OpenFile(name, os.O_RDWR, 0); err == nil {
-			t.Cleanup(func() { f.Close() })
-			if isTerminal(f) {
-				return f
-			}
-		}
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil || !isTerminal(f) {
+		t.Skip("no terminal to be had")
 	}
-	t.Skip("no terminal to be had")
-	return nil
+	t.Cleanup(func() { f.Close() })
+	return f
 }
 
 // A bar shows after a second, on a terminal alone, and is wiped off.

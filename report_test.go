@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"math"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -203,10 +202,10 @@ func TestCSV(t *testing.T) {
 	}
 }
 
-// TestAttention checks the view of heads: what the induction head of the circuit looks at, that a
-// row is a distribution over what lies before, and how it is printed.
-func TestAttention(t *testing.T) {
-	r := study(t, Study{attention: "6.3,2.1", metric: metricDiff, top: 1})
+// A row of attention is a distribution over what lies before, and the shares of each run add up to
+// its metric, in the JSON and in what is painted.
+func TestViews(t *testing.T) {
+	r := study(t, Study{attention: "6.3,2.1", metric: metricDiff})
 	for name, runs := range asJSON(t, r).Attention {
 		for run, matrix := range runs {
 			for destination, row := range matrix {
@@ -223,38 +222,18 @@ func TestAttention(t *testing.T) {
 			}
 		}
 	}
-	text := r.text(nil)
-	want := "  10 \" Michelle\"\n       clean    0.98 1 \" Jones\"  0.02 0 \"Michelle\""
-	if !strings.Contains(text, want) || !strings.Contains(text, "Head 2.1 attends") {
-		t.Errorf("no %q in\n%s", want, text)
-	}
-}
-
-// The shares of each run add up to its metric, in the JSON and in what is painted and printed.
-func TestDirect(t *testing.T) {
-	r := study(t, Study{direct: true, metric: metricDiff, top: 1})
-	for run, name := range runNames {
-		metric := float64([]Number{r.Clean.Metric, r.Corrupt.Metric}[run])
-		s := asJSON(t, r).Direct[name]
-		sum := s.Embed + s.PosEmbed + s.LnFBias
-		for l := range s.Heads {
-			sum += s.AttnBias[l] + s.MLP[l]
-			for _, share := range s.Heads[l] {
-				sum += share
-			}
+	r = study(t, Study{direct: true, metric: metricDiff})
+	for run, metric := range []Number{r.Clean.Metric, r.Corrupt.Metric} {
+		s := asJSON(t, r).Direct[runNames[run]]
+		sum, painted := s.Embed+s.PosEmbed+s.LnFBias, 0.
+		for _, v := range slices.Concat(append(s.Heads, s.AttnBias, s.MLP)...) {
+			sum += v
 		}
-		painted := 0.
 		for v := range r.values(r.panels[run]) {
 			painted += v
 		}
-		if math.Abs(sum-metric) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
-			t.Errorf("%s run: the shares add up to %g, painted %g, want %g",
-				name, sum, painted, metric)
-		}
-		want := cellText(sum, 2)
-		text := r.text(nil)
-		if line := text[strings.Index(text, "sum of all"):]; !strings.Contains(line, want) {
-			t.Errorf("%s run: no %s in %q", name, want, line)
+		if math.Abs(sum-float64(metric)) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
+			t.Errorf("%s: the shares add up to %g, painted %g", runNames[run], sum, painted)
 		}
 	}
 	f := r.figure(style{colorMap: "viridis", scale: 1})
@@ -337,20 +316,6 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// A part of a sweep has the numbers of the whole one, and no others.
-func TestPartOfSweep(t *testing.T) {
-	whole := study(t, Study{metric: metricDiff}).panels[0]
-	part := study(t, Study{metric: metricDiff, layers: "5:7", positions: "1,9:"}).panels[0]
-	for l := range 12 {
-		for p := range 11 {
-			run := (l == 5 || l == 6) && (p == 1 || p >= 9)
-			if got := part.at(l, p); run != (got == got) || run && got != whole.at(l, p) {
-				t.Errorf("layer %d, position %d is %g", l, p, got)
-			}
-		}
-	}
-}
-
 // TestAnsiPainter checks the colour codes of a terminal.
 func TestAnsiPainter(t *testing.T) {
 	const dark, light = "\x1b[48;2;68;1;84;38;2;255;255;255mx\x1b[0m",
@@ -377,42 +342,35 @@ var ansiCode = regexp.MustCompile("\x1b\\[[0-9;]*m")
 // A report fits a terminal of 80 columns for models of every depth, each cell is painted, and the
 // tokens of both texts can be read beside the cells.
 func TestTerminalWidth(t *testing.T) {
-	for _, layers := range []int{1, 12, 13, 24, 40} {
+	q := question(t, exampleClean, exampleCorrupt, metricDiff)
+	for _, layers := range []int{1, 12, 13, 40} {
 		m := randomModel(Config{layers, 5, 10, 16, vocabSize}, 3)
-		for _, s := range []Study{{site: "resid"}, {site: "head"}, {site: "all"}, {lens: true}} {
-			s.metric, s.top = metricDiff, 3
-			q := question(t, exampleClean, exampleCorrupt, metricDiff)
+		for _, s := range []Study{{site: "head"}, {site: "all"}, {lens: true}} {
+			s.metric = metricDiff
 			r := must(s.run(m, q, quiet))
-			painted := 0
 			text := r.text(ansiPainter(r.figure(style{colorMap: "viridis", scale: 1}), true))
-			for _, line := range strings.Split(text, "\n") {
+			labels := []string{"   0 Michelle", "   1  Jones→ Smith", "  10  Michelle"}
+			if s.site == "head" {
+				labels = []string{"head 0", "head 4"}
+			}
+			for _, label := range labels {
+				if got := strings.Count(text, "\n"+label); got != len(r.panels) {
+					t.Errorf("%d layers, %+v: %d lines of %q", layers, s, got, label)
+				}
+			}
+			painted := 0
+			for line := range strings.SplitSeq(text, "\n") {
 				seen := ansiCode.ReplaceAllString(line, "")
-				if n := utf8.RuneCountInString(seen); n > 80 {
-					t.Errorf("%d layers, %+v: %d columns: %s", layers, s, n, seen)
-				}
-				cells := strings.Count(line, "\x1b[48;2;")
-				if cells == 0 {
-					continue
-				}
+				n, cells := utf8.RuneCountInString(seen), strings.Count(line, "\x1b[48;2;")
+				figures := strings.Contains(line[max(0, strings.Index(line, "\x1b")):], ".")
 				painted += cells
-				figures := strings.ContainsAny(line[strings.Index(line, "\x1b"):], ".")
-				if cells != layers || figures != (layers <= 12) {
-					t.Errorf("%d layers, %+v: %d cells, figures in them: %v: %s",
-						layers, s, cells, figures, seen)
+				if n > 80 || cells > 0 && (cells != layers || figures != (layers <= 12)) {
+					t.Errorf("%d layers, %+v: %d columns, %d cells, figures in them: %v: %s",
+						layers, s, n, cells, figures, seen)
 				}
 			}
 			if want := len(r.panels) * layers * len(r.columns.names); painted != want {
 				t.Errorf("%d layers, %+v: %d cells are painted, not %d", layers, s, painted, want)
-			}
-			labels := []string{"\n   0 Michelle", "\n   1  Jones→ Smith", "\n  10  Michelle"}
-			if s.site == "head" {
-				labels = []string{"\nhead 0", "\nhead 4"}
-			}
-			for _, label := range labels {
-				if got := strings.Count(text, label); got != len(r.panels) {
-					t.Errorf("%d layers, %+v: %d lines begin with %q, want %d",
-						layers, s, got, label, len(r.panels))
-				}
 			}
 		}
 	}
@@ -444,6 +402,13 @@ func TestEffects(t *testing.T) {
 			t.Errorf("no %s in %s", want, got)
 		}
 	}
+	for rows, most := range map[int]int{mostRows: 5, mostRows + 1: 20} {
+		r.rows = numberedAxis("layer", rows)
+		r.panels = []Panel{{at: func(row, _ int) float64 { return float64(row) }}}
+		if got := r.effects(); strings.Count(got, "\n") != 1+most {
+			t.Errorf("of %d rows: %s", rows, got)
+		}
+	}
 	for want, row := range map[string][]float64{
 		"none: no cell changes":             {1, math.NaN()},
 		"none: no cell was run\n":           {math.NaN(), math.NaN()},
@@ -456,32 +421,47 @@ func TestEffects(t *testing.T) {
 	}
 }
 
-// TestText checks the matrix in figures: a line for each position with its tokens, the layers side
-// by side, and a dot for a cell that was not run.
+// TestText checks what is printed: tokens, panels in figures with a line for each position and the
+// layers side by side, unless these are more than forty, a dot for a cell that was not run, and in
+// words what is largest.
 func TestText(t *testing.T) {
-	r := study(t, Study{site: "resid", metric: metricRestored, layers: "1:3,7", top: 1})
-	text := r.text(nil)
-	for _, want := range []string{
-		"clean text: Michelle/ Jones/ was/ a/ top/-/not/ch/ student/./ Michelle\n11 tokens: 48736 ",
-		"corrupt text: Michelle/ Smith/ was/",
-		"restored share of logit(Smith) - logit(Jones): clean 1.00, corrupt 0.00\n",
-		"resid                              0     1     2     3     4     5     6     7     8",
-		`   1 " Smith" (clean " Jones")     ·  1.00  1.00     ·     ·     ·     ·  0.00     ·`,
-		"\n   0 \"Michelle\"                    ·  0.00  0.00     ·",
-		"\n  layer 1, position 1 (\" Jones\"): 1.00, corrupt 0.00\n",
+	for _, c := range []struct {
+		study Study
+		wants []string
+	}{
+		{Study{metric: metricRestored, layers: "1:3,7", positions: "1,9:"}, []string{
+			"clean text: Michelle/ Jones/ was/ a/ top/-/not/ch/ student/./ Michelle\n" +
+				"11 tokens: 48736 ",
+			"corrupt text: Michelle/ Smith/ was/",
+			"restored share of logit(Smith) - logit(Jones): clean 1.00, corrupt 0.00\n",
+			"resid                              0     1     2     3     4     5     6     7     8",
+			`   1 " Smith" (clean " Jones")     ·  1.00  1.00     ·     ·     ·     ·  0.00     ·`,
+			"\n   0 \"Michelle\"                    ·     ·     ·     ·",
+			"\n  10 \" Michelle\"                   ·  0.00  0.00     ·     ·     ·     ·  1.00",
+			"\n  layer 1, position 1 (\" Jones\"): 1.00, corrupt 0.00\n"}},
+		{Study{site: "z"}, []string{"\nhead 0"}},
+		{Study{site: "z", positions: ":"}, []string{"clean -14.58, corrupt 19.09\n\n" +
+			"The largest effects:\n  head 6.3, position 10 (\" Michelle\"): "}},
+		{Study{lens: true}, []string{
+			"\nLayer  Clean run's top token   Probability  Corrupt run's"}},
+		{Study{attention: "6.3,2.1"}, []string{"Head 2.1 attends from each",
+			"  10 \" Michelle\"\n       clean    0.98 1 \" Jones\"  0.02 0 \"Michelle\""}},
+		{Study{direct: true}, []string{"\nThe largest shares      clean    corrupt\n" +
+			"  head 6.3 ", "\n  sum of all           -14.58      19.09\n"}},
 	} {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %q in\n%s", want, text)
+		c.study.metric, c.study.top = cmp.Or(c.study.metric, metricDiff), 1
+		text := study(t, c.study).text(nil)
+		for _, want := range c.wants {
+			if !strings.Contains(text, want) {
+				t.Errorf("%+v: no %q in\n%s", c.study, want, text)
+			}
 		}
 	}
 }
 
-// On a terminal, which /dev/null is not, all cells of a matrix have as many decimals as fit, and a
-// plain minus, which is also what -range takes.
+// On a terminal all cells of a panel have as many decimals as fit, and a plain minus, which is also
+// what -range takes.
 func TestTerminalCells(t *testing.T) {
-	if isTerminal(must(os.Open(os.DevNull))) {
-		t.Error("what leads nowhere is taken for a terminal")
-	}
 	for layers, want := range map[int]string{12: "  -15   19", 6: " -15.35  19.10"} {
 		r := &Result{}
 		r.rows, r.columns = numberedAxis("layer", layers), numberedAxis("head", 1)
@@ -496,23 +476,6 @@ func TestTerminalCells(t *testing.T) {
 		var p program
 		if err := p.parseRange(s); err != nil || p.low != -5 || p.high != -2.5 {
 			t.Errorf("-range %s: %g to %g, %v", s, p.low, p.high, err)
-		}
-	}
-}
-
-// Of a matrix of more than forty rows no line is printed, but its largest effects are, at most
-// twenty.
-func TestManyRows(t *testing.T) {
-	m := randomModel(Config{12, 4, 10, 16, vocabSize}, 3)
-	for positions, most := range map[string]int{"": 5, ":": 20} {
-		s := Study{site: "z", positions: positions, metric: metricDiff}
-		r := must(s.run(m, question(t, exampleClean, exampleCorrupt, metricDiff), quiet))
-		matrix, effects, _ := strings.Cut(r.text(nil), "The largest effects:\n")
-		printed, lines := strings.Contains(matrix, "\nhead 0"), strings.Count(effects, "\n")
-		if printed != (positions == "") || lines != most ||
-			!printed && !strings.Contains(effects, "  head ") {
-			t.Errorf("positions %q: printed: %v; %d effects: %s", positions, printed, lines,
-				effects)
 		}
 	}
 }
