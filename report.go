@@ -51,7 +51,8 @@ type Report struct {
 
 	own       string // keys of a user's own that the pair has, and their values: `,"id":7`
 	baselines Baselines
-	lens      [2][]TopReport // [run][layer]: the most probable token at the last position
+	words     func() string // the end of its text: what is largest
+	tables    bool          // whether the panels are printed too
 }
 
 // Origin says how a result came about.
@@ -153,7 +154,7 @@ func (s *Study) run(m *Model, q Question, progress func(done float64)) (r *Repor
 		lens := get(m.lens(q.Pair, full, progress))
 		r.addRuns(m, q, lens.Baselines, s.top)
 		r.addReadings(lens.cells[:], q.metric)
-		r.lens = lens.top
+		r.words = func() string { return lensTable(lens.top) }
 		r.numbers = append(r.numbers, field{"lens", ofRuns(lens.top)})
 	case s.attention != "":
 		heads := s.heads(m.Config)
@@ -338,6 +339,7 @@ func (r *Report) addReadings(readings [][][]Reading, metric Metric) {
 			return metric.of(cells[row][column], r.baselines.clean, r.baselines.corrupt)
 		}
 	}
+	r.words, r.tables = r.effects, true
 	r.numbers = []field{r.matrices(), r.eachPanel("logits", "logits", func(panel int) any {
 		of := map[string]any{}
 		for name, pick := range r.logits() {
@@ -372,6 +374,7 @@ func ofRuns[T any](of [2]T) map[string]any {
 // picture shows no cell there, and the JSON 0.
 func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 	all := map[string]any{}
+	r.words = r.attention
 	for i, head := range heads {
 		var numbers [2]any
 		for run := range numbers {
@@ -392,7 +395,7 @@ func (r *Report) addPatterns(patterns *Patterns, heads []Head) {
 
 // addShares fills the panels with what the parts of the model add to the metric of each run.
 func (r *Report) addShares(direct *Direct) {
-	r.numbers = []field{{"direct", ofRuns(direct.shares)}}
+	r.words, r.numbers = r.shares, []field{{"direct", ofRuns(direct.shares)}}
 	for run, shares := range direct.shares {
 		var matrix [][]float64
 		none := math.NaN()
@@ -445,11 +448,11 @@ func newAnswerReport(t *tokenizer, ids []int) *TokenReport {
 
 // String shows a token, or the tokens of a set: " Jones"/" Jonas".
 func (t *TokenReport) String() string {
-	members := []string{strconv.Quote(t.Token)}
-	for i, member := range t.Set {
-		members = append(members[:i], strconv.Quote(member.Token))
+	var members []string
+	for _, member := range t.Set {
+		members = append(members, strconv.Quote(member.Token))
 	}
-	return setOf(members)
+	return cmp.Or(setOf(members), strconv.Quote(t.Token))
 }
 
 func newRankReport(t *tokenizer, logits []float32, answer string, ids []int) RankReport {
@@ -590,19 +593,12 @@ func (r *Report) text(paint func(v float64, s string) string) string {
 	d := r.decimals()
 	fmt.Fprintf(&b, "\n%s: clean %s, corrupt %s\n", r.Metric,
 		cellText(float64(r.Clean.Metric), d), cellText(float64(r.Corrupt.Metric), d))
-	words, inFigures := r.effects, len(r.rows.names) <= mostRows
-	switch r.site {
-	case "lens":
-		words = r.lensTable
-	case "attention":
-		words, inFigures = r.attention, false
-	case "direct":
-		words, inFigures = r.shares, false
+	for _, p := range r.panels {
+		if r.tables && len(r.rows.names) <= mostRows {
+			b.WriteString("\n" + r.table(p, paint))
+		}
 	}
-	for i := 0; i < len(r.panels) && inFigures; i++ {
-		b.WriteString("\n" + r.table(r.panels[i], paint))
-	}
-	b.WriteString("\n" + words())
+	b.WriteString("\n" + r.words())
 	return b.String()
 }
 
@@ -653,11 +649,12 @@ func writeTokenization(w io.Writer, ids []int, token func(i int) string) {
 	io.WriteString(w, "\n")
 }
 
-func (r *Report) lensTable() string {
+// lensTable is the most probable token at the last position after every layer, [run][layer].
+func lensTable(top [2][]TopReport) string {
 	text := fmt.Sprintf("Layer  %-22s  Probability  %-23s  Probability\n", "Clean run's top token",
 		"Corrupt run's top token")
-	for i, c := range r.lens[cleanRun] {
-		k := r.lens[corruptRun][i]
+	for i, c := range top[cleanRun] {
+		k := top[corruptRun][i]
 		text += fmt.Sprintf("%5d  %-22q  %11.4f  %-23q  %11.4f\n", i, c.Token, c.Prob, k.Token,
 			k.Prob)
 	}
