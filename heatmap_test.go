@@ -168,8 +168,10 @@ func TestLayouts(t *testing.T) {
 				t.Errorf("%s: the first column that differs has no label", name)
 			}
 		}
-		if l.group > 0 && l.rowLabels[l.group] == nil || l.upright != (name == "one cell") {
-			t.Errorf("%s: a group begins without a label, or upright: %v", name, l.upright)
+		if l.group > 0 && l.rowLabels[l.group] == nil || l.upright != (name == "one cell") ||
+			l.perLine%max(l.across, 1) != 0 {
+			t.Errorf("%s: a group begins without a label, or upright: %v, or %d panels in a line",
+				name, l.upright, l.perLine)
 		}
 		things := []image.Rectangle{l.bar}
 		for _, frame := range l.frames {
@@ -513,16 +515,4 @@ func FuzzFigure(f *testing.F) {
 			t.Fatalf("the picture is %v", picture.Rect)
 		}
 	})
-}
-
-func BenchmarkWrite(b *testing.B) {
-	for _, scale := range []int{1, 2} {
-		b.Run(fmt.Sprintf("scale%d", scale), func(b *testing.B) {
-			f := exampleFigure()
-			f.scale = scale
-			for range b.N {
-				check(b, f.write(io.Discard))
-			}
-		})
-	}
 }
