@@ -211,22 +211,18 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 		}
 		return a
 	}
-	addPanels := func(titles ...string) {
-		for _, title := range titles {
-			r.panels = append(r.panels, Panel{title: title})
-		}
-	}
+	titles := []string{"clean run", "corrupt run"}
 	r.rows, r.columns = numberedAxis("layer", m.layers), positions("position", nil)
 	switch {
 	case s.lens:
 		r.site, r.subtitle, r.columns.title = "lens", "logit lens", "token at this position"
-		addPanels("clean run", "corrupt run")
 	case s.attention != "":
 		r.site, r.subtitle = "attention", "both runs as they are"
 		r.across, r.blank, r.low, r.high = 2, true, 0, 1
 		r.rows, r.columns = positions("destination", nil), positions("source", nil)
+		titles = nil
 		for _, head := range s.heads(m.Config) {
-			addPanels(head.String()+", clean run", head.String()+", corrupt run")
+			titles = append(titles, head.String()+", clean run", head.String()+", corrupt run")
 		}
 	case s.direct:
 		r.site, r.title, r.subtitle = "direct", "shares of ", "direct logit attribution"
@@ -234,9 +230,11 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 		r.columns = Axis{word: "component", title: "head, or another component",
 			names: slices.Concat([]string{"embed", "pos_embed"}, numberedAxis("", m.heads).names,
 				[]string{"attn_bias", "mlp", "ln_f_bias"})}
-		addPanels("clean run", "corrupt run")
 	default:
-		r.layOutSweep(s, m, s.plan(m.Config, T), positions)
+		titles = r.layOutSweep(s, m, s.plan(m.Config, T), positions)
+	}
+	for _, title := range titles {
+		r.panels = append(r.panels, Panel{title: title})
 	}
 	r.subtitle += " · " + newModelReport(m).String()
 	return r
@@ -244,14 +242,12 @@ func (s *Study) layOut(m *Model, T int, clean, corrupt []string) (r Result) {
 
 // layOutSweep is layOut for a sweep. Target says what its matrices are.
 func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
-	positions func(word string, spans []Span) Axis) {
-	var names []string
+	positions func(word string, spans []Span) Axis) (titles []string) {
 	for _, target := range plan.targets {
-		names = append(names, target.String())
-		r.panels = append(r.panels, Panel{title: target.String()})
+		titles = append(titles, target.String())
 	}
-	r.site = cmp.Or(s.site, strings.Join(names, ","))
-	r.subtitle = "patched: " + strings.Join(names, ", ")
+	r.site = cmp.Or(s.site, strings.Join(titles, ","))
+	r.subtitle = "patched: " + strings.Join(titles, ", ")
 	if s.to != "" {
 		r.subtitle = "patched: the path from each head to " + strings.ReplaceAll(s.to, ",", ", ")
 	}
@@ -263,17 +259,18 @@ func (r *Result) layOutSweep(s *Study, m *Model, plan Plan,
 	case !target.site.ofHead():
 		r.columns = positions("position", plan.spans)
 	case len(run) > 1:
-		r.rows, r.group = Axis{word: "head"}, m.heads
+		r.rows, r.columns = Axis{word: "head"}, positions("position", plan.spans)
+		r.group = m.heads
 		for head := range m.layers * m.heads {
 			r.rows.names = append(r.rows.names, Head{head / m.heads, head % m.heads}.String())
 		}
-		r.columns = positions("position", plan.spans)
 	default:
 		r.columns = numberedAxis("head", m.heads)
 		for _, span := range run {
 			r.subtitle += " at position " + span.String()
 		}
 	}
+	return titles
 }
 
 func numberedAxis(word string, n int) Axis {
