@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -11,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"log"
-	"maps"
 	"math/rand"
 	"net"
 	"net/http"
@@ -485,54 +485,51 @@ func inFolder(t testing.TB, folder string) map[string]string {
 func TestFetchRepository(t *testing.T) {
 	const index, pytorch = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 	const all = "config.json model.safetensors"
-	pointing := func(file string) string { return `{"weight_map": {"x": "` + file + `"}}` }
+	pointing := func(file string) string { return `={"weight_map":{"x":"` + file + `"}}` }
 	for _, test := range []struct {
 		name, spec string
-		files      string            // of the repository
-		special    map[string]string // what some of them hold
-		gave       string            // what was fetched, in order
+		files      string // of the repository: NAME, or NAME=CONTENT
+		gave       string // what was fetched, in order
 		err        string
 	}{
 		{"a repository", "o/r", all + " tokenizer.json vocab.json merges.txt README.md " +
-			"pytorch_model.bin tokenizer_config.json", nil,
+			"pytorch_model.bin tokenizer_config.json",
 			"config.json tokenizer_config.json tokenizer.json model.safetensors", ""},
 		{"an old one, under its old name", "old/r",
-			"config.json pytorch_model.bin vocab.json merges.txt added_tokens.json", nil,
+			"config.json pytorch_model.bin vocab.json merges.txt added_tokens.json",
 			"config.json added_tokens.json vocab.json merges.txt pytorch_model.bin", ""},
-		{"in parts", "o/r@main", "config.json a.safetensors b.safetensors c.safetensors",
-			map[string]string{index: `{"weight_map": {"x": "b.safetensors",
-				"y": "a.safetensors", "z": "b.safetensors"}}`, "b.safetensors": "b"},
-			"config.json model.safetensors.index.json a.safetensors b.safetensors", ""},
-		{"PyTorch in parts, with a name to be escaped", "o/r@" + commit, "a#?%.bin",
-			map[string]string{pytorch: pointing("a#?%.bin")}, pytorch + " a#?%.bin", ""},
-		{"a branch", "o/r@feature/x", all, nil, all, ""},
-		{"another kind of vocabulary", "o/r", all + " spiece.model", nil,
+		{"in parts", "o/r@main", "config.json a.safetensors b.bin=b c.safetensors " + index +
+			`={"weight_map":{"x":"b.bin","y":"a.safetensors","z":"b.bin"}}`,
+			"config.json model.safetensors.index.json a.safetensors b.bin", ""},
+		{"PyTorch in parts, with a name to be escaped", "o/r@" + commit,
+			"a#?%.bin " + pytorch + pointing("a#?%.bin"), pytorch + " a#?%.bin", ""},
+		{"a branch", "o/r@feature/x", all, all, ""},
+		{"another kind of vocabulary", "o/r", all + " spiece.model",
 			"config.json spiece.model model.safetensors", ""},
-		{"a model that cannot be computed", "o/r", "model.safetensors",
-			map[string]string{"config.json": `{"model_type": "llama"}`}, "config.json",
+		{"a model that cannot be computed", "o/r",
+			`model.safetensors config.json={"model_type":"llama"}`, "config.json",
 			`fetching o/r: config.json: model_type is "llama", not gpt2`},
-		{"no weights", "o/r", "config.json flax.msgpack", nil, "config.json",
+		{"no weights", "o/r", "config.json flax.msgpack", "config.json",
 			"the repository has none of model.safetensors, "},
-		{"a part missing", "o/r", "config.json", map[string]string{index: pointing("c.bin")},
+		{"a part missing", "o/r", "config.json " + index + pointing("c.bin"),
 			"config.json " + index, `names "c.bin", which the repository does not have`},
-		{"a part that lies elsewhere", "o/r", "config.json",
-			map[string]string{index: pointing("../b")}, "config.json " + index,
-			`it names "../b": the parts lie beside the index`},
-		{"a vast vocabulary", "o/r", "config.json", map[string]string{"tokenizer.json": "VAST"},
-			"config.json", "tokenizer.json: 1.1 GB are too much"},
-		{"a vocabulary that goes away", "o/r", all, map[string]string{"tokenizer.json": "GONE"},
-			"config.json", "tokenizer.json: 127.0.0.1"},
-		{"no such revision", "o/r@v2", "config.json", nil, "", "fetching o/r@v2: config.json: "},
+		{"a part that lies elsewhere", "o/r", "config.json " + index + pointing("../b"),
+			"config.json " + index, `it names "../b": the parts lie beside the index`},
+		{"a vast vocabulary", "o/r", "config.json tokenizer.json=VAST", "config.json",
+			"tokenizer.json: 1.1 GB are too much"},
+		{"a vocabulary that goes away", "o/r", all + " tokenizer.json=GONE", "config.json",
+			"tokenizer.json: 127.0.0.1"},
+		{"no such revision", "o/r@v2", "config.json", "", "fetching o/r@v2: config.json: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			files := map[string]string{}
-			for _, name := range strings.Fields(test.files) {
-				files[name] = "{}"
-				if ext := filepath.Ext(name); ext == ".safetensors" || ext == ".bin" {
-					files[name] = string(testFile)
+			for _, file := range strings.Fields(test.files) {
+				name, content, ok := strings.Cut(file, "=")
+				if ext := filepath.Ext(name); !ok && (ext == ".safetensors" || ext == ".bin") {
+					content = string(testFile)
 				}
+				files[name] = cmp.Or(content, "{}")
 			}
-			maps.Copy(files, test.special)
 			hub := newRepositoryHub(t, files)
 			hub.commits["feature/x"] = commit
 			d := testDownloader(t, hub.URL+"/mirror/", "")
