@@ -111,8 +111,11 @@ func (l *lean) write(w io.Writer) (err error) {
 				case f16:
 					half, infinity = narrowF16(x), 0x7c00
 				}
-				require(half&0x7fff != infinity || math.IsInf(float64(x), 0), "%s: the weight %g "+
-					"is too large for %s: convert to another format", what, x, to)
+				// not by require, which would cost an allocation for each number
+				if half&0x7fff == infinity && !math.IsInf(float64(x), 0) {
+					fail("%s: the weight %g is too large for %s: convert to another format", what,
+						x, to)
+				}
 				out = binary.LittleEndian.AppendUint16(out, half)
 			}
 			get(w.Write(out))
