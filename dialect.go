@@ -557,13 +557,13 @@ func (f *Facts) readDict(said map[string]any, from string) {
 		text, isText := said[key].(string)
 		// of a run, a file or a folder: whatever it speaks of
 		isName := partOf(strings.ToLower(key)+"$", "name$ dir$ path$ argv$") != ""
-		isActivation := partOf(parted(key), "_act_ nonlin ffn_type mlp_type") != "" && partOf(
+		isActivation := partOf(parted(below+key), "_act_ nonlin ffn_type mlp_type") != "" && partOf(
 			strings.ToLower(text)+"$", "lu$ lu2$ lu_squared$ tanh$ mish$ swish$ sigmoid$") != ""
 		switch {
-		case isText && isName:
 		case isText && isActivation && !isOwn(key):
 			f.refuse("%s is %s: only as activation_function, among a configuration's other "+
 				"keys, is it known what it means", below+shorten(key), quote(text))
+		case isText && isName:
 		default:
 			f.read(said[key], below+shorten(key))
 		}
@@ -755,7 +755,7 @@ var rules = []struct{ means, values, parts string }{
 	{"nothing", "null 1e-5 1e-05 0.00001", "^_eps_$ ^_epsilon_$"}, // perhaps of the layer norms
 	{"change", "*", "^_eps_$ ^_epsilon_$"},
 	{"nothing", "*", "residual_in_fp32 fp32_residual"},
-	{"change", "false 0", ofBlocks},
+	{"change", "null false 0", ofBlocks},
 	{"nothing", off, ofOthers},
 	// how training goes and classifiers choose, and how, not what, is computed
 	{"nothing", "*", "__ adam _summary_ flash reorder_and_upcast_attn output_attentions " +

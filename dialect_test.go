@@ -193,6 +193,7 @@ func TestFacts(t *testing.T) {
 		{`{"activation_function": "silu"}`, `activation_function is "silu" in config.json, and ` +
 			`only GPT-2's own, gelu_new, and gelu and relu can be computed`},
 		{`{"norm_first": false}`, "norm_first is false: a GPT-2 with that change"},
+		{`{"norm_first": null}`, "norm_first is null: a GPT-2 with that change"},
 		{`{"scaled": 0}`, "scaled is 0: a GPT-2 with that change"},
 		{`{"attn_mult": 8.0}`, "attn_mult is 8.0: a GPT-2 with that change"},
 		{`{"afn": "gelu"}`, "afn is"},
@@ -248,6 +249,8 @@ func TestFacts(t *testing.T) {
 			`its a: activation is "relu": a GPT-2 with that change`},
 		{pyDict{"a": pyDict{"mlp": pyDict{"act": "ReLU"}}},
 			`its a.mlp.act is "ReLU": only as activation_function`},
+		{pyDict{"a": pyDict{"mlp": pyDict{"type": "relu"}}}, `its a.mlp.type is "relu": only as`},
+		{pyDict{"a": pyDict{"act": pyDict{"name": "relu"}}}, `its a.act.name is "relu": only as`},
 		{pyDict{"a": config("model.mlp.act", "relu")},
 			`its a: model.mlp.act is "relu": a GPT-2 with that change`},
 		{pyDict{"model_args": config("use_softmax1", true)}, "model_args: use_softmax1 is true"},

@@ -251,6 +251,9 @@ func findHere(repo Repository) (found Found, err error) {
 	}
 	why := errors.New("it is not on this machine")
 	for _, p := range places {
+		if p.folder == "" { // the system names none
+			continue
+		}
 		path := filepath.Join(p.folder, p.name)
 		err := caught(func() {
 			if !isFile(path) {
