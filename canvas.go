@@ -29,13 +29,11 @@ type canvas struct {
 // newCanvas is a white picture of width × height pixels of scale 1.
 func newCanvas(width, height, scale int, colorMap []uint32) *canvas {
 	palette, valueInk := newPalette(colorMap)
-	picture := image.NewPaletted(image.Rect(0, 0, width*scale, height*scale), palette)
-	c := &canvas{picture, scale, valueInk}
-	c.fill(image.Rect(0, 0, width, height), white)
-	return c
+	width, height = width*scale, height*scale
+	return &canvas{&image.Paletted{Pix: bytes.Repeat([]byte{white}, width*height), Stride: width,
+		Rect: image.Rect(0, 0, width, height), Palette: palette}, scale, valueInk}
 }
 
-// fill paints a rectangle.
 func (c *canvas) fill(r image.Rectangle, color uint8) {
 	c.shade(r, func(_, _ int) uint8 { return color })
 }

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/csv"
 	"encoding/json"
-	"io"
 	"math"
 	"reflect"
 	"regexp"
@@ -116,7 +115,7 @@ func TestStudies(t *testing.T) {
 			want.high = 1
 		}
 		got := *r.figure(style{colorMap: "rdbu", scale: 2})
-		check(t, got.write(io.Discard))
+		must(got.layout())
 		got = Figure{title: got.title, subtitle: got.subtitle, center: got.center,
 			style: got.style, reversed: got.reversed, marks: got.marks}
 		if !reflect.DeepEqual(got, want) {
@@ -343,7 +342,7 @@ var ansiCode = regexp.MustCompile("\x1b\\[[0-9;]*m")
 // tokens of both texts can be read beside the cells.
 func TestTerminalWidth(t *testing.T) {
 	q := question(t, exampleClean, exampleCorrupt, metricDiff)
-	for _, layers := range []int{1, 12, 13, 40} {
+	for _, layers := range []int{1, 12, 13, 30} {
 		m := randomModel(Config{layers, 5, 10, 16, vocabSize}, 3)
 		for _, s := range []Study{{site: "head"}, {site: "all"}, {lens: true}} {
 			s.metric = metricDiff
