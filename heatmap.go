@@ -144,9 +144,7 @@ func (f *Figure) layout() (*layout, error) {
 	l := &layout{Figure: *f, colors: f.colorScale(), body: &font{1, bodyPen, f.scale},
 		large: &font{titleSize, titlePen, f.scale}}
 	if f.heading != nil {
-		if l.title = *f.heading; l.title == "" {
-			l.subtitle = ""
-		}
+		l.title = *f.heading
 	}
 	l.measure()
 	if !l.choose() {
@@ -205,6 +203,7 @@ func (l *layout) measure() {
 	l.top, l.bottom = margin, margin+22
 	if l.title != "" {
 		l.top += 50
+		l.text = min(max(l.large.width(l.title), l.body.width(l.subtitle)), longestTitle)
 	}
 	if len(l.panels) > 1 {
 		l.titleLine = 20
@@ -225,7 +224,6 @@ func (l *layout) measure() {
 		l.legend = append(l.legend, textRun{"; where they differ: ", paleInk},
 			textRun{"clean", accent}, textRun{"→", paleInk}, textRun{"corrupt", ink})
 	}
-	l.text = min(max(l.large.width(l.title), l.body.width(l.subtitle)), longestTitle)
 	l.text = max(l.text, runsWidth(l.body, l.legend))
 }
 
@@ -398,21 +396,17 @@ func (a *Axis) thin(labels [][]textRun, cell, group int) {
 	for step*cell < labelPitch || !even(step) {
 		step++
 	}
-	chosen := make([]bool, len(labels))
-	choose := func(i int) {
-		near := chosen[max(0, i-step+1):min(len(labels), i+step)]
-		chosen[i] = chosen[i] || !slices.Contains(near, true)
-	}
-	for i := range labels {
-		if a.differs(i) {
-			choose(i)
+	kept := make([]bool, len(labels))
+	keep := func(wanted func(i int) bool) {
+		for i := range labels {
+			near := kept[max(0, i-step+1):min(len(labels), i+step)]
+			kept[i] = kept[i] || wanted(i) && !slices.Contains(near, true)
 		}
 	}
+	keep(a.differs)
+	keep(func(i int) bool { return i%step == 0 })
 	for i := range labels {
-		if i%step == 0 {
-			choose(i)
-		}
-		if !chosen[i] {
+		if !kept[i] {
 			labels[i] = nil
 		}
 	}

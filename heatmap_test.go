@@ -198,6 +198,16 @@ func TestLayouts(t *testing.T) {
 	}
 }
 
+// Without the lines above it a picture is as wide as its panels and their legend.
+func TestNoHeading(t *testing.T) {
+	f, empty := kinds()["one cell"], ""
+	before := must(f.layout()).width
+	f.heading = &empty
+	if l := must(f.layout()); l.width >= before || l.width > l.bar.Max.X+100 {
+		t.Errorf("%d pixels wide, with lines above %d", l.width, before)
+	}
+}
+
 func TestFigureErrors(t *testing.T) {
 	large := wideFigure(2000, 1024)
 	large.scale, large.panels = 8, []Panel{{}, {}, {}, {}} // before there are values
