@@ -64,9 +64,9 @@ func newLean(ck *Checkpoint, format Format, heads int, reading string) *lean {
 	})
 
 	said := p.metadata()
-	texts := newTokenizer(ck.folder, ck.meta, p.vocab)
-	texts.reading = reading
-	maps.Copy(said, texts.metadata())
+	texts := tokenizer{folder: ck.folder, meta: ck.meta}
+	rules := textRules{numbers: true, reading: reading} // why no text is encoded is carried, too
+	maps.Copy(said, get(texts.obeys(rules, p.vocab)).metadata())
 	said["format"], said["source"] = "pt", cmp.Or(ck.meta["source"], nameOf(ck.source))
 	l.header = fmt.Appendf(make([]byte, 8), `{"__metadata__":%s`, encodeJSON(said))
 	for _, q := range l.params {

@@ -836,8 +836,7 @@ func (p *program) useOutputs() {
 // useModel notes the use of a model's weights and of what belongs to them.
 func (p *program) useModel(path string) {
 	files, folder := []string{path}, filepath.Dir(path)
-	for _, name := range []string{"config.json", "tokenizer.json", "vocab.json", "merges.txt",
-		"added_tokens.json", "tokenizer_config.json", "special_tokens_map.json", "meta.pkl"} {
+	for _, name := range vocabularyFiles {
 		files = append(files, filepath.Join(folder, name))
 	}
 	if isIndex(path) {

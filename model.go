@@ -121,7 +121,7 @@ func (m *Model) checkTokens(ids []int) {
 		}
 		why := "it was made for a tokenizer other than GPT-2's; with -ids texts and answers are " +
 			"token ids"
-		if m.tokenizer.vocabulary().file != "" {
+		if m.tokenizer.file != "" {
 			why = "the tokenizer was given tokens after the model was trained " +
 				"(resize_token_embeddings)"
 		}

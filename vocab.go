@@ -28,16 +28,27 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 )
 
-// tokenizer maps texts to token ids and back, as a model was trained. It is safe for concurrent
-// use.
+// vocabularyFiles are what a vocabulary may be read from beside the weights.
+var vocabularyFiles = []string{"config.json", "tokenizer_config.json", "special_tokens_map.json",
+	"added_tokens.json", "tokenizer.json", "vocab.json", "merges.txt", "meta.pkl"}
+
+// tokenizer maps texts to token ids and back, as a model was trained. As soon as it obeys the
+// command line it is safe for concurrent use.
 type tokenizer struct {
-	vocabulary func() *vocabulary // is read when it is first needed
-	rows       int                // of the model's embedding: ids end before it
 	textRules
+	folder string            // where its files may lie,
+	meta   map[string]string // and the model's metadata, which may carry what they say
+	rows   int               // of the model's embedding: ids end before it
+
+	vocabularySpec
+	*bpe
+	named map[int]string  // the tokens that are not GPT-2's
+	added [2][]addedToken // by their texts; those that are looked for last are the second
+	plain bool            // unless special tokens are looked for, none of them is
+	first []int           // stand before every text
 }
 
 // textRules are what the command line says about texts.
@@ -49,110 +60,137 @@ type textRules struct {
 }
 
 // gpt2 is GPT-2's own tokenizer.
-var gpt2 = &tokenizer{rows: vocabSize, vocabulary: sync.OnceValue(func() *vocabulary {
-	v := &vocabulary{vocabularySpec: vocabularySpec{Base: gpt2Base}, rows: vocabSize}
-	v.build()
-	return v
-})}
+var gpt2, _ = tokenizer{
+	vocabularySpec: vocabularySpec{Base: gpt2Base},
+}.obeys(textRules{}, vocabSize)
 
-// newTokenizer is the tokenizer of a model with so many rows of embedding: what its metadata say,
-// else the files in its folder, either of which may be empty. They are read later, and refused
-// tells what is wrong with them.
-func newTokenizer(folder string, meta map[string]string, rows int) *tokenizer {
-	t := &tokenizer{rows: rows}
-	t.vocabulary = sync.OnceValue(func() *vocabulary {
-		v := &vocabulary{rows: rows}
-		if err := caught(func() {
-			v.read(folder, meta, t.reading)
-			v.build()
-		}); err != nil {
-			v.refuse(err)
-		}
-		return v
-	})
-	return t
-}
+const withIDs = "; with -ids the texts and answers are token ids"
 
-// obeys has the tokenizer of a model with so many rows obey the command line. It is called before
-// the first text.
-func (t *tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
-	if t == gpt2 {
-		t = &tokenizer{vocabulary: t.vocabulary, rows: rows}
+// obeys reads the tokenizer of a model with so many rows of embedding, and has it obey the command
+// line. With -ids it may be one that encodes no text; else an error names the file.
+func (t tokenizer) obeys(rules textRules, rows int) (*tokenizer, error) {
+	t.textRules, t.rows = rules, rows
+	if err := caught(t.load); err != nil {
+		t.refuse(err)
 	}
-	t.textRules = rules
-	if err := t.refused(); err != nil {
-		return nil, err
+	bos := noToken
+	if t.BOS != nil {
+		bos = *t.BOS
+	} else if t.slots != "" {
+		bos = endOfText
 	}
-	switch bos := t.vocabulary().bos; {
-	case rules.bosFirst && bos == noToken:
+	switch t.first = t.Before; {
+	case t.Refused != "" && !t.numbers:
+		return nil, errors.New(t.Refused + withIDs)
+	case t.bosFirst && bos == noToken:
 		return nil, errors.New("-bos: nothing beside the weights says which token begins a text, " +
-			"or the class of tokenizer and config.json's bos_token_id say two")
-	case rules.bosFirst && (bos < 0 || bos >= rows):
+			"or the tokenizer's bos_token and config.json's bos_token_id say two")
+	case t.bosFirst && (bos < 0 || bos >= rows):
 		return nil, fmt.Errorf("-bos: the token that begins a text has the id %d, but the model "+
 			"has %d tokens", bos, rows)
+	case t.bosFirst && len(t.first) == 0:
+		t.first = []int{bos}
 	}
-	return t, nil
+	return &t, nil
 }
 
-// refused is nil, or why texts cannot be encoded: one line that names the file.
-func (t *tokenizer) refused() error {
-	err := t.vocabulary().refused
-	if err == nil || t.numbers {
-		return nil
-	}
-	return fmt.Errorf("%w; with -ids the texts and answers are token ids", err)
-}
-
-// encode returns the token ids of a whole text, with what stands before it where that is asked for.
+// encode returns the token ids of a whole text, with what stands before it.
 func (t *tokenizer) encode(text string) ([]int, error) {
-	v := t.vocabulary()
-	ids, err := t.encodePart(text, v.PrefixSpace)
-	switch {
-	case err != nil || t.numbers:
-		return ids, err
-	case len(v.Before) > 0:
-		return slices.Concat(v.Before, ids), nil
-	case t.bosFirst:
-		return slices.Insert(ids, 0, v.bos), nil
-	}
-	return ids, nil
+	return t.encodeAfter(t.first, text, t.PrefixSpace)
 }
 
 // encodeWord returns the token ids of a text, such as an answer, by itself.
-func (t *tokenizer) encodeWord(text string) ([]int, error) { return t.encodePart(text, false) }
+func (t *tokenizer) encodeWord(word string) ([]int, error) {
+	return t.encodeAfter(nil, word, false)
+}
 
-// encodePart returns the token ids of a text, which with space begins with one.
-func (t *tokenizer) encodePart(text string, space bool) (ids []int, err error) {
+// encodeAfter returns the ids of a text, which with space begins with one, after others. There is
+// room for any at once: a long text's are not copied, and room that is not used is never touched.
+func (t *tokenizer) encodeAfter(first []int, text string, space bool) (ids []int, err error) {
 	if t.numbers {
 		return parseIDs(text, t.rows)
 	}
 	defer catchFault(&err)
-	v := t.vocabulary()
-	if v.refused != nil {
-		return nil, v.refused
-	}
-	for _, token := range sortedKeys(v.Unsure) {
+	for _, token := range sortedKeys(t.Unsure) {
 		if t.special && strings.Contains(text, token) {
-			fail("-special: the text holds %s, which %s; with -ids the texts and answers are "+
-				"token ids", quote(token), v.Unsure[token])
+			fail("-special: the text holds %s, which %s"+withIDs, quote(token), t.Unsure[token])
 		}
 	}
-	sets := v.added[:]
-	if v.plain && !t.special {
+	sets := t.added[:]
+	if t.plain && !t.special {
 		sets = nil
 	}
-	return v.appendAround(nil, text, space, t.special, sets), nil
+	ids = append(make([]int, 0, len(first)+len(text)+1), first...)
+	return t.appendAround(ids, text, space, sets), nil
 }
 
-// token returns the bytes of one token, "#50300" for an id that has none. With -ids, GPT-2's tokens
-// do not name those of a model that has fewer, and no vocabulary beside it.
-func (t *tokenizer) token(id int) string {
-	v := t.vocabulary()
-	foreign := t.numbers && v.file == "" && v.refused == nil && t.rows < endOfText
-	if text := v.token(id); text != "" && !foreign {
-		return text
+// appendAround appends the ids of a text in which added tokens are looked for before anything else:
+// those of the first set, from left to right and the longest where several begin, then, in what
+// remains, those of the next. Without -special a special token is found, but stays plain text. A
+// byte that the vocabulary has no token for is a fault.
+func (t *tokenizer) appendAround(ids []int, text string, space bool, sets [][]addedToken) []int {
+	if len(sets) == 0 {
+		for i := range len(text) {
+			if t.letters[text[i]] == noToken {
+				fail("%s has no token for the byte 0x%02X, as in %q", t.file, text[i],
+					text[max(0, i-4):min(len(text), i+4)])
+			}
+		}
+		if space && text != "" && text[0] != ' ' {
+			text = " " + text
+		}
+		return t.appendText(ids, text)
 	}
-	return "#" + strconv.Itoa(id)
+	plain := 0 // where the text begins that is not yet encoded
+	for i := 0; i < len(text); {
+		a := longestAt(text[i:], sets[0])
+		if a == nil {
+			i++
+			continue
+		}
+		before := text[plain:i]
+		i += len(a.Content)
+		switch {
+		case a.Special && !t.special:
+			continue
+		case a.SingleWord || a.LStrip || a.RStrip:
+			fail("the text holds %q, an added token with rules of its own in %s (single_word, "+
+				"lstrip, rstrip), which are not supported here", a.Content, t.file)
+		case a.ID >= t.rows:
+			fail("the text holds %q, token %d, but the model has %d rows: the tokenizer was given "+
+				"tokens after the model was trained (resize_token_embeddings)", a.Content, a.ID,
+				t.rows)
+		}
+		ids = append(t.appendAround(ids, before, space, sets[1:]), a.ID)
+		plain = i
+	}
+	return t.appendAround(ids, text[plain:], space, sets[1:])
+}
+
+// longestAt returns the longest token that the text begins with, nil for none. Of the tokens, which
+// are in the order of their texts, the last one that is not behind the text shares the longest
+// beginning with it: what the text begins with, that begins with too.
+func longestAt(text string, tokens []addedToken) *addedToken {
+	for text != "" {
+		behind := sort.Search(len(tokens), func(i int) bool { return tokens[i].Content > text })
+		if behind == 0 {
+			break
+		}
+		last, n := &tokens[behind-1], 0
+		for n < min(len(text), len(last.Content)) && text[n] == last.Content[n] {
+			n++
+		}
+		if n == len(last.Content) {
+			return last
+		}
+		text, tokens = text[:n], tokens[:behind-1]
+	}
+	return nil
+}
+
+// token returns the bytes of one token, "#50300" for an id that has none.
+func (t *tokenizer) token(id int) string {
+	return cmp.Or(t.named[id], t.bpe.token(id), "#"+strconv.Itoa(id))
 }
 
 func (t *tokenizer) tokens(ids []int) []string {
@@ -168,9 +206,9 @@ func (t *tokenizer) notes(text string) (notes []string) {
 	if t.numbers {
 		return nil
 	}
-	v, seen := t.vocabulary(), []int{}
+	seen := []int{}
 	for i := 0; i < len(text) && !t.special && len(seen) < 5; i++ { // tokens are enough
-		for _, set := range v.added {
+		for _, set := range t.added {
 			a := longestAt(text[i:], set)
 			if a == nil || !a.Special || slices.Contains(seen, a.ID) {
 				continue
@@ -181,7 +219,7 @@ func (t *tokenizer) notes(text string) (notes []string) {
 				"written in token ids", a.Content, a.ID))
 		}
 	}
-	if strings.HasSuffix(text, " ") && v.Base != characterBase {
+	if strings.HasSuffix(text, " ") && t.Base != characterBase {
 		notes = append(notes, "it ends in a space, but a word's token begins with its space, so "+
 			"the next token is hardly a word: leave the space out")
 	}
@@ -190,24 +228,24 @@ func (t *tokenizer) notes(text string) (notes []string) {
 
 // notesOnModel tell that a model's vocabulary is hardly the one that its texts are cut by.
 func (t *tokenizer) notesOnModel() []string {
-	if t.numbers || t.rows >= endOfText || t.vocabulary().slots == "" {
+	if t.numbers || t.rows >= endOfText || t.slots == "" {
 		return nil
 	}
 	return []string{fmt.Sprintf("texts are cut by GPT-2's vocabulary of %d tokens, but the model "+
 		"has %d: a vocabulary of its own belongs beside the weights", vocabSize, t.rows)}
 }
 
-// metadata is what a converted file carries of the vocabulary, to be read by newTokenizer again.
+// metaTokenizer is the key of the vocabulary in a safetensors file's metadata.
+const metaTokenizer = "tokenizer"
+
+// metadata is what a converted file carries of the vocabulary.
 func (t *tokenizer) metadata() map[string]string {
-	s := encodeJSON(t.vocabulary().vocabularySpec)
+	s := encodeJSON(t.vocabularySpec)
 	if s == "{}" { // nothing is known: what a text is cut by is to be a guess again
 		return nil
 	}
 	return map[string]string{metaTokenizer: s}
 }
-
-// metaTokenizer is the key of the vocabulary in a safetensors file's metadata.
-const metaTokenizer = "tokenizer"
 
 // parseIDs reads token ids of a model with so many rows: "15496 995", "[15496, 995]" or "#995".
 func parseIDs(text string, rows int) ([]int, error) {
@@ -224,92 +262,6 @@ func parseIDs(text string, rows int) ([]int, error) {
 	return ids, nil
 }
 
-// vocabulary is what the files say and what is made of it.
-type vocabulary struct {
-	vocabularySpec
-	*bpe
-	rows    int             // ids of the model end before it
-	named   map[int]string  // the tokens that are not GPT-2's
-	added   [2][]addedToken // all of them by their texts, those that are looked for last behind
-	plain   bool            // unless special tokens are looked for, none of them is
-	bos     int             // the token that begins a text, noToken where none is known
-	refused error           // why no text is encoded: then it only names tokens
-}
-
-// token returns the bytes of a token, "" where an id has none.
-func (v *vocabulary) token(id int) string {
-	if text, ok := v.named[id]; ok {
-		return text
-	}
-	return v.bpe.token(id)
-}
-
-// appendAround appends the ids of a text in which added tokens are looked for before anything else:
-// those of the first set, from left to right and the longest where several begin, then, in what
-// remains, those of the next. Where special is false a special token is found, but stays plain
-// text. A byte that the vocabulary has no token for is a fault.
-func (v *vocabulary) appendAround(
-	ids []int, text string, space, special bool, sets [][]addedToken,
-) []int {
-	if len(sets) == 0 {
-		for i := range len(text) {
-			if v.letters[text[i]] == noToken {
-				fail("%s has no token for the byte 0x%02X, as in %q", v.file, text[i],
-					text[max(0, i-4):min(len(text), i+4)])
-			}
-		}
-		if space && text != "" && text[0] != ' ' {
-			text = " " + text
-		}
-		return v.appendText(ids, text)
-	}
-	plain := 0 // where the text begins that is not yet encoded
-	for i := 0; i < len(text); {
-		a := longestAt(text[i:], sets[0])
-		if a == nil {
-			i++
-			continue
-		}
-		before := text[plain:i]
-		i += len(a.Content)
-		switch {
-		case a.Special && !special:
-			continue
-		case a.SingleWord || a.LStrip || a.RStrip:
-			fail("the text holds %q, an added token with rules of its own in %s (single_word, "+
-				"lstrip, rstrip), which are not supported here", a.Content, v.file)
-		case a.ID >= v.rows:
-			fail("the text holds %q, token %d, but the model has %d rows: the tokenizer was given "+
-				"tokens after the model was trained (resize_token_embeddings)", a.Content, a.ID,
-				v.rows)
-		}
-		ids = append(v.appendAround(ids, before, space, special, sets[1:]), a.ID)
-		plain = i
-	}
-	return v.appendAround(ids, text[plain:], space, special, sets[1:])
-}
-
-// longestAt returns the longest token that the text begins with, nil for none. The tokens are in
-// the order of their texts. So of those that are not behind the text the last begins with whatever
-// the text begins with: if it is not what is looked for, that begins both.
-func longestAt(text string, tokens []addedToken) (longest *addedToken) {
-	for n := 0; len(tokens) > 0; n++ { // all of them begin with text[:n]
-		if len(tokens[0].Content) == n {
-			longest, tokens = &tokens[0], tokens[1:]
-		}
-		if n == len(text) {
-			break
-		}
-		from := func(c int) int { // where those begin whose next byte is c or more
-			return sort.Search(len(tokens), func(i int) bool {
-				return int(tokens[i].Content[n]) >= c
-			})
-		}
-		tokens = tokens[from(int(text[n])):from(int(text[n])+1)]
-	}
-	return longest
-}
-
 // vocabularySpec is what the files say, and in JSON what a converted file's metadata carry.
 type vocabularySpec struct {
 	Base        string         `json:"base,omitempty"`  // gpt2Base, characterBase
@@ -320,11 +272,11 @@ type vocabularySpec struct {
 	BOS         *int           `json:"bos,omitempty"`
 	PrefixSpace bool           `json:"add_prefix_space,omitempty"` // or the text begins with one
 	OneWord     bool           `json:"one_word,omitempty"`
-	WholeWords  bool           `json:"ignore_merges,omitempty"`
-	Refused     string         `json:"refused,omitempty"`
+	WholeWords  bool           `json:"ignore_merges,omitempty"` // that are tokens
+	Refused     string         `json:"refused,omitempty"`       // why no text is encoded
 
-	// Unsure are texts that are special tokens to transformers, or not, otherwise than here, and
-	// why: a text that holds one is refused where special tokens are looked for.
+	// Unsure are special tokens to transformers, but not here, and why: a text that holds one is
+	// refused where special tokens are looked for.
 	Unsure map[string]string `json:"unsure,omitempty"`
 
 	file string // where it was read, "" for GPT-2's own; what reading fails with is about it
@@ -368,10 +320,12 @@ func asMerge(v any, path string) mergePair {
 	return mergePair(halves)
 }
 
-// read reads what a model's metadata say of its vocabulary, else the files in its folder; GPT-2's
-// where there are none. What it has read where it fails names tokens all the same.
-func (s *vocabularySpec) read(folder string, meta map[string]string, reading string) {
-	if carried, ok := meta[metaTokenizer]; ok {
+// load reads what a model's metadata say of its vocabulary, else the files in its folder; either
+// may be missing. What it has read where it fails names tokens all the same.
+func (t *tokenizer) load() {
+	s := &t.vocabularySpec
+	has := func(name string) bool { return isFile(filepath.Join(t.folder, name)) }
+	if carried, ok := t.meta[metaTokenizer]; ok {
 		s.file = "the model's metadata"
 		if err := json.Unmarshal([]byte(carried), s); err != nil { // which wrote it
 			fail("not a vocabulary of this program's: convert the model again")
@@ -380,29 +334,22 @@ func (s *vocabularySpec) read(folder string, meta map[string]string, reading str
 			s.file = "" // which that names
 			fail("%s", s.Refused)
 		}
-		return
+	} else if t.folder != "" {
+		switch c := s.readConfig(t.folder); {
+		case has("tokenizer.json"):
+			s.readTokenizerJSON(c, t.reading)
+		case has("vocab.json") && has("merges.txt"):
+			s.readVocabAndMerges(c)
+		case has("meta.pkl"):
+			s.readCharacters(t.folder)
+		default:
+			s.lookAround(c)
+		}
 	}
-	if folder == "" {
-		return
-	}
-	c := s.readConfig(folder)
-	has := func(name string) bool { return isFile(filepath.Join(folder, name)) }
-	switch {
-	case has("tokenizer.json"):
-		s.readTokenizerJSON(c, reading)
-	case has("vocab.json") && has("merges.txt"):
-		s.readVocabAndMerges(c)
-	case has("meta.pkl"):
-		s.readCharacters(folder)
-	default:
-		s.lookAround(c)
-	}
+	t.build()
 }
 
-const (
-	mostTokens       = 1 << 22
-	largestTokenizer = 32 << 20 // bounds the files: those of 50,000 tokens have 2 MB
-)
+const largestTokenizer = 32 << 20 // bounds the files: those of 50,000 tokens have 2 MB
 
 // readFile reads a file of a folder; nil where there is none.
 func (s *vocabularySpec) readFile(folder, name string) []byte {
@@ -419,78 +366,83 @@ func (s *vocabularySpec) readJSON(folder, name string) map[string]any {
 	if data := s.readFile(folder, name); data != nil {
 		return get(parseJSON(data))
 	}
-	return nil
+	return map[string]any{}
 }
 
-// tokenizerConfig is what decides the ids of a plain text in config.json, special_tokens_map.json,
-// tokenizer_config.json and added_tokens.json.
+// tokenizerConfig is what decides the ids of a plain text in the files that are no vocabulary.
 type tokenizerConfig struct {
-	folder  string
-	said    map[string]any         // in the first three, of which the last has the last word
-	special [2]map[string][]string // the tokens that each key of the last two makes special
-	class   string                 // of tokenizer that transformers makes, without "Fast", or ""
-	bos     string
-	names   map[string]bool // of special tokens
-	later   map[string]int  // added_tokens.json
-	added   []addedToken    // added_tokens_decoder, else added_tokens.json
+	folder string
+	said   map[string]any        // in tokenizer_config.json and special_tokens_map.json
+	class  string                // of tokenizer that transformers makes, without "Fast", or ""
+	bos    string                // the token that begins a text by them,
+	bosID  any                   // and by config.json
+	named  map[string]addedToken // the special tokens
+	added  []addedToken          // added_tokens_decoder, else added_tokens.json
 }
 
+// standardToken is the bos_token, eos_token and unk_token of the rebuilding classes where no file
+// says another or null.
+const standardToken = "<|endoftext|>"
+
+// The keys of special tokens: these, more that end as they do, and those of several.
+var namedTokens, lists = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
+	"cls_token", "mask_token"}, []string{"additional_special_tokens", "extra_special_tokens",
+	"model_specific_special_tokens"}
+
+// readConfig reads it as transformers does: special_tokens_map.json has the last word, but counts
+// for nothing beside an added_tokens_decoder.
 func (s *vocabularySpec) readConfig(folder string) *tokenizerConfig {
-	c := &tokenizerConfig{folder: folder, said: map[string]any{}}
-	for i, name := range []string{
-		"config.json", "special_tokens_map.json", "tokenizer_config.json",
-	} {
-		special := map[string][]string{}
-		for key, value := range s.readJSON(folder, name) {
-			special[key] = tokensNamed(key, value)
-			if value != nil {
-				c.said[key] = value
-			}
-		}
-		c.special[max(0, i-1)] = special
-		c.understand()
-	}
-	if c.standard("bos_token", "eos_token", "unk_token") {
-		c.names[standardToken] = true
-	}
-	c.later = asMap(s.readJSON(folder, "added_tokens.json"), "added_tokens", asInt)
-	if !c.has("added_tokens_decoder") {
-		for content, id := range c.later {
-			c.added = append(c.added, addedToken{ID: id, Content: content, Normalized: true})
-		}
-	}
-	slices.SortFunc(c.added, byID)
-	return c
-}
-
-// understand reads what was said so far, so that what is wrong is known by the last file.
-func (c *tokenizerConfig) understand() {
-	c.class = as[string](c.said["tokenizer_class"], "tokenizer_class")
-	if c.class == "" && c.said["model_type"] == "gpt2" {
+	config := s.readJSON(folder, "config.json")
+	c := &tokenizerConfig{folder: folder, bosID: config["bos_token_id"],
+		class: as[string](config["tokenizer_class"], "tokenizer_class"),
+		named: map[string]addedToken{}}
+	if c.class == "" && config["model_type"] == "gpt2" {
 		c.class = "GPT2Tokenizer"
 	}
+	c.said = s.readJSON(folder, "tokenizer_config.json")
+	c.class = cmp.Or(as[string](c.said["tokenizer_class"], "tokenizer_class"), c.class)
 	c.class = strings.TrimSuffix(c.class, "Fast")
 	for _, key := range []string{"add_prefix_space", "add_bos_token", "add_eos_token"} {
 		as[bool](c.said[key], key)
 	}
-	c.names = map[string]bool{}
-	for _, key := range []string{additional, "pad_token", "unk_token", "eos_token", "bos_token"} {
-		named := tokensNamed(key, c.said[key])
-		require(key == additional || !c.has(key) || len(named) == 1,
-			"%s: neither text nor a token", key)
-		for _, name := range named {
-			c.names[name] = true
-		}
-	}
-	c.bos = strings.Join(tokensNamed("bos_token", c.said["bos_token"]), "")
 	const decoder = "added_tokens_decoder"
-	c.added = nil
-	for key, a := range asMap(c.said[decoder], decoder, asAddedToken) {
-		id, err := strconv.Atoi(key)
-		require(err == nil, "%s: %s is not a token id", decoder, quote(key))
-		a.ID = id
+	later := asMap(c.said[decoder], decoder, asAddedToken)
+	for _, key := range sortedKeys(later) {
+		a := later[key]
+		a.ID = asInt(json.Number(key), decoder)
 		c.added = append(c.added, a)
 	}
+	ids := map[string]int{}
+	if !c.has(decoder) {
+		for key, value := range s.readJSON(folder, "special_tokens_map.json") {
+			others := tokensNamed(key, c.said[key])
+			require(others == nil || slices.Contains(namedTokens, key) ||
+				slices.Equal(others, tokensNamed(key, value)),
+				"%s: tokenizer_config.json says others", key)
+			c.said[key] = value
+		}
+		ids = asMap(s.readJSON(folder, "added_tokens.json"), "added_tokens", asInt)
+	}
+	for _, key := range namedTokens[:3] {
+		if _, said := c.said[key]; !said && c.rebuilds() {
+			c.said[key] = standardToken
+		}
+	}
+	for _, key := range sortedKeys(c.said) {
+		for _, a := range tokensNamed(key, c.said[key]) {
+			c.named[a.Content] = a
+			if key == "bos_token" {
+				c.bos = a.Content
+			}
+		}
+	}
+	for _, content := range sortedKeys(ids) {
+		later := addedToken{ID: ids[content], Content: content, Special: c.named[content].Special}
+		later.Normalized = !later.Special
+		c.added = append(c.added, later)
+	}
+	slices.SortStableFunc(c.added, byID)
+	return c
 }
 
 func (c *tokenizerConfig) is(key string) bool  { return c.said[key] == true }
@@ -507,40 +459,24 @@ func (c *tokenizerConfig) plain() bool {
 	return c.rebuilds() || slices.Contains(others, c.class)
 }
 
-// standardToken is the bos_token, eos_token and unk_token of the rebuilding classes where no file
-// says another or null.
-const standardToken = "<|endoftext|>"
-
-// standard tells whether one of these keys is left to the class. What special_tokens_map.json says
-// does not count beside an added_tokens_decoder.
-func (c *tokenizerConfig) standard(keys ...string) bool {
-	left := func(key string) bool {
-		_, inMap := c.special[0][key]
-		_, inConfig := c.special[1][key]
-		return !inConfig && (!inMap || c.has("added_tokens_decoder"))
-	}
-	return c.rebuilds() && slices.ContainsFunc(keys, left)
-}
-
-const additional = "additional_special_tokens"
-
 // tokensNamed are the tokens that a key of a configuration makes special: one, "<s>" or {"content":
 // "<s>", …}, or a list, or an object of them by names.
-func tokensNamed(key string, value any) (tokens []string) {
-	lists := []string{additional, "extra_special_tokens", "model_specific_special_tokens"}
+func tokensNamed(key string, value any) (tokens []addedToken) {
 	if !strings.HasSuffix(key, "_token") && !slices.Contains(lists, key) {
 		return nil
 	}
 	switch value := value.(type) {
 	case string:
-		tokens = append(tokens, value)
+		tokens = append(tokens, addedToken{Content: value, Special: true})
 	case []any:
 		for _, inner := range value {
 			tokens = append(tokens, tokensNamed(key, inner)...)
 		}
 	case map[string]any:
-		if content, ok := value["content"].(string); ok {
-			return []string{content}
+		if value["content"] != nil {
+			a := asAddedToken(value, key)
+			a.Special, a.Normalized = true, false
+			return []addedToken{a}
 		}
 		for _, name := range sortedKeys(value) {
 			tokens = append(tokens, tokensNamed(key, value[name])...)
@@ -556,56 +492,27 @@ func (s *vocabularySpec) readVocabAndMerges(c *tokenizerConfig) {
 	s.Merges = parseMerges(string(s.readFile(c.folder, "merges.txt")))
 	s.PrefixSpace = c.is("add_prefix_space")
 	s.file = filepath.Join(c.folder, "tokenizer_config.json")
-	bos, hasBOS := s.Vocab[c.bos]
-	switch {
-	case !c.plain():
-		fail("tokenizer_class is %s, which cuts texts in another way than GPT-2's",
-			shorten(c.class))
-	case c.is("add_eos_token"):
-		fail("add_eos_token asks for a token behind every text: not supported")
-	case c.is("add_bos_token") && !hasBOS:
-		fail("add_bos_token is true, but bos_token, %s, is not in vocab.json", quote(c.bos))
-	case c.is("add_bos_token"):
+	require(c.plain(), "tokenizer_class is %s, which cuts texts in another way than GPT-2's",
+		shorten(c.class))
+	require(!c.is("add_eos_token"), "add_eos_token asks for a token behind every text, which is "+
+		"not supported here")
+	if c.is("add_bos_token") {
+		bos, ok := s.Vocab[c.bos]
+		require(ok, "add_bos_token is true, but bos_token, %s, is not in vocab.json", quote(c.bos))
 		s.Before = []int{bos}
 	}
 	s.file = filepath.Join(c.folder, "vocab.json")
 	s.addTokens(c, nil)
 }
 
-// lookAround finds a folder's vocabulary of another kind, or under another name, or none.
-func (s *vocabularySpec) lookAround(c *tokenizerConfig) {
-	s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt)
-	find := func(patterns string) string {
-		for _, pattern := range strings.Fields(patterns) {
-			names, _ := fs.Glob(os.DirFS(c.folder), pattern)
-			if len(names) > 0 {
-				return names[0]
-			}
-			// Beside the checkpoint-500 of a Trainer's:
-			if path := filepath.Join(c.folder, pattern); pattern[0] == '.' && isFile(path) &&
-				strings.HasPrefix(filepath.Base(c.folder), "checkpoint-") {
-				return pattern
-			}
+// parseMerges reads merges.txt: "a b" on each line, perhaps after a line with a version.
+func parseMerges(data string) (merges []mergePair) {
+	for line := range strings.Lines(data) {
+		if !strings.HasPrefix(line, "#version") {
+			merges = append(merges, asMerge(strings.TrimRight(line, "\r\n"), "its lines"))
 		}
-		return ""
 	}
-	other := find("spiece.model tokenizer.model sentencepiece.bpe.model spm.model vocab.txt")
-	named := find("*-vocab.json *.tokenizer.json encoder.json vocab.bpe tokenizer/*.json " +
-		"../tokenizer.json ../vocab.json")
-	switch s.file = c.folder; {
-	case other != "":
-		fail("%s is a vocabulary of SentencePiece or WordPiece, not a byte-level BPE", other)
-	case named != "":
-		fail("%s may be its vocabulary, which is read as tokenizer.json, or vocab.json and "+
-			"merges.txt, beside the weights", quote(named))
-	case !c.plain():
-		fail("the model was made for a %s, and no vocabulary lies beside it", shorten(c.class))
-	case find("vocab.json merges.txt") != "":
-		fail("vocab.json and merges.txt are a byte-level BPE only together")
-	}
-	s.Vocab = nil
-	s.addTokens(c, nil)
-	s.file = ""
+	return merges
 }
 
 // readCharacters reads nanoGPT's meta.pkl, a vocabulary of characters: a dict with a dict stoi from
@@ -622,17 +529,32 @@ func (s *vocabularySpec) readCharacters(folder string) {
 	s.Base = characterBase
 }
 
-// parseMerges reads merges.txt: "a b" on each line, perhaps after a line with a version.
-func parseMerges(data string) (merges []mergePair) {
-	n := 0
-	for line := range strings.Lines(data) {
-		n++
-		if !strings.HasPrefix(line, "#version") {
-			line = strings.TrimRight(line, "\r\n")
-			merges = append(merges, asMerge(line, "line "+strconv.Itoa(n)))
+// lookAround makes sure that a folder without a vocabulary that is read has none of another kind or
+// name, nor has the folder above a Trainer's checkpoint-500: then GPT-2's counts.
+func (s *vocabularySpec) lookAround(c *tokenizerConfig) {
+	const others = "tokenizer.json vocab.json merges.txt spiece.model tokenizer.model " +
+		"sentencepiece.bpe.model spm.model vocab.txt *-vocab.json *.tokenizer.json encoder.json " +
+		"vocab.bpe tokenizer/*.json"
+	s.Vocab = asMap(s.readJSON(c.folder, "vocab.json"), "vocab", asInt) // whose tokens have names
+	folders := []string{c.folder}
+	if strings.HasPrefix(filepath.Base(c.folder), "checkpoint-") {
+		folders = append(folders, filepath.Dir(c.folder))
+	}
+	for _, folder := range folders {
+		for _, pattern := range strings.Fields(others) {
+			if names, _ := fs.Glob(os.DirFS(folder), pattern); len(names) > 0 {
+				s.file = filepath.Join(folder, names[0])
+				fail("this may be the model's vocabulary, but only a byte-level BPE is read " +
+					"(nothing of SentencePiece or WordPiece), and only together: tokenizer.json, " +
+					"or vocab.json and merges.txt, beside the weights")
+			}
 		}
 	}
-	return merges
+	s.file = c.folder
+	require(c.plain(), "the model was made for a %s, and no vocabulary lies beside it",
+		shorten(c.class))
+	s.file, s.Vocab = "", nil
+	s.addTokens(c, nil)
 }
 
 // readTokenizerJSON reads tokenizer.json in both ways that libraries read it: by the file, as
@@ -645,77 +567,69 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 	s.readModel(t)
 	added := asList(t["added_tokens"], "added_tokens", asAddedToken)
 	byFile, byClass := *s, *s
-	err := caught(func() {
+	fileErr := caught(func() {
 		byFile.readRules(t)
 		byFile.addTokens(c, added)
 	})
-	var classErr error
+	classErr := fileErr
 	switch {
 	case c.rebuilds():
-		added = slices.SortedStableFunc(slices.Values(added), byID)
+		slices.SortStableFunc(added, byID)
 		if c.has("added_tokens_decoder") {
 			added = nil
 		}
-		classErr = caught(func() { byClass.addTokens(c, added) })
 		byClass.PrefixSpace = c.is("add_prefix_space")
+		classErr = caught(func() { byClass.addTokens(c, added) })
 	case !c.plain():
 		classErr = fmt.Errorf("its tokenizer_class, %s, has rules of its own in transformers 5, "+
 			"such as <s> and </s> around every text, which are not computed here",
 			shorten(c.class))
 	default:
-		byClass, classErr = byFile, err
+		byClass = byFile
 		if c.class == "PreTrainedTokenizer" || c.class == "" && c.has("add_prefix_space") {
 			byClass.PrefixSpace = c.is("add_prefix_space")
 		}
 	}
-	differ := differences(&byFile, &byClass)
 	*s = byFile
 	switch {
-	case reading == "file" || err != nil && classErr != nil:
+	case reading == "file" || fileErr != nil && classErr != nil:
+		try(fileErr)
+		return
 	case reading == "class":
-		*s, err = byClass, classErr
-	case err != nil:
-		err = fmt.Errorf("%w; but transformers 5 leaves that out, by the class %s: with "+
-			"-tokenizer class it is left out here", err, c.class)
-	case classErr != nil:
-		err = fmt.Errorf("%w; tokenizers and transformers 4 go by the file: -tokenizer file",
-			classErr)
-	case differ != "":
-		err = fmt.Errorf("to tokenizers it is%s as in this file, to transformers 5 otherwise, by "+
-			"its class %s: -tokenizer file or -tokenizer class says which the model was trained "+
-			"with", differ, cmp.Or(c.class, "and tokenizer_config.json"))
-	case c.has("add_bos_token") && c.is("add_bos_token") != (s.Before != nil),
-		c.is("add_eos_token"):
-		err = errors.New("add_bos_token or add_eos_token of tokenizer_config.json says otherwise " +
-			"than its post_processor, which counts in transformers: -tokenizer file, if it did " +
-			"for the model")
+		*s = byClass
+		try(classErr)
+		return
 	}
-	try(err)
+	doubt := cmp.Or(fileErr, classErr, difference(&byFile, &byClass))
+	if doubt == nil && (c.is("add_eos_token") ||
+		c.has("add_bos_token") && c.is("add_bos_token") != (s.Before != nil)) {
+		doubt = errors.New("add_bos_token or add_eos_token of tokenizer_config.json says " +
+			"otherwise than its post_processor")
+	}
+	if doubt != nil {
+		fail("%w: -tokenizer file goes by this file, as tokenizers and transformers 4 do, "+
+			"-tokenizer class by its class, %s, as transformers 5 does: which one was the model "+
+			"trained with?", doubt, cmp.Or(c.class, "and tokenizer_config.json"))
+	}
 }
 
-// differences tell what one reading of a file has that another has not.
-func differences(a, b *vocabularySpec) (has string) {
-	rules := func(s *vocabularySpec) []string {
-		return []string{fmt.Sprintf(" add_prefix_space %t,", s.PrefixSpace),
-			fmt.Sprintf(" use_regex %t,", !s.OneWord),
-			fmt.Sprintf(" ignore_merges %t,", s.WholeWords)}
+// difference tells what one reading of a file has that another has not.
+func difference(byFile, byClass *vocabularySpec) error {
+	facts := func(s *vocabularySpec) []string {
+		list := []string{fmt.Sprint("add_prefix_space ", s.PrefixSpace),
+			fmt.Sprint("use_regex ", !s.OneWord), fmt.Sprint("ignore_merges ", s.WholeWords)}
+		for _, a := range s.Added {
+			list = append(list, "the added token "+encodeJSON(a))
+		}
+		return append(list, "no further added token")
 	}
-	for i, rule := range rules(b) {
-		if its := rules(a)[i]; its != rule {
-			has += its
+	class := facts(byClass)
+	for i, fact := range facts(byFile) {
+		if fact != class[i] {
+			return fmt.Errorf("by this file it has %s, by its class %s", fact, class[i])
 		}
 	}
-	n := 0
-	for n < min(len(a.Added), len(b.Added)) && a.Added[n] == b.Added[n] {
-		n++
-	}
-	switch {
-	case n < len(a.Added):
-		has += " with the added token " + encodeJSON(a.Added[n]) + ","
-	case n < len(b.Added):
-		has += " without the added token " + encodeJSON(b.Added[n]) + ","
-	}
-	return has
+	return nil
 }
 
 // readModel reads of a tokenizer.json what both readings share: the tokens, the merges, and what
@@ -812,123 +726,84 @@ func before(stage map[string]any) (before []int) {
 // addTokens adds the tokens that stand beside the BPE: those given, which are tokenizer.json's,
 // then those of tokenizer_config.json or else added_tokens.json. It notes which are special and
 // which begins a text. As in the libraries, one that the vocabulary lacks has the next id from the
-// count of its entries on, whatever id the file gives it.
+// count of its entries on, whatever id the file gives it. (transformers numbers those on, too, that
+// are only named, but in an order of its own: texts that hold one are refused.)
 func (s *vocabularySpec) addTokens(c *tokenizerConfig, added []addedToken) {
-	more := slices.Concat(added, c.added)
-	for name := range c.names {
-		if id, ok := s.Vocab[name]; ok {
-			more = append(more, addedToken{ID: id, Content: name})
+	added = slices.Concat(added, c.added)
+	for _, name := range sortedKeys(c.named) {
+		if _, ok := s.Vocab[name]; ok {
+			added = append(added, c.named[name])
 		}
 	}
-	next := len(s.Vocab)
-	if s.Vocab == nil {
-		next = vocabSize
+	ids, next := s.Vocab, len(s.Vocab)
+	if ids == nil { // GPT-2's
+		ids, next = map[string]int{standardToken: endOfText}, vocabSize
 	}
 	known := map[string]bool{"": true}
-	s.Added = make([]addedToken, 0, len(more))
-	for _, a := range more {
-		if a.ID < 0 || a.ID >= mostTokens {
-			fail("the added token %s has the id %d, which no model has", quote(a.Content), a.ID)
-		}
+	s.Added, s.Unsure = make([]addedToken, 0, len(added)), map[string]string{}
+	for _, a := range added {
 		if known[a.Content] {
 			continue
 		}
 		known[a.Content] = true
-		id, ok := s.Vocab[a.Content]
-		if s.Vocab == nil && a.Content == standardToken {
-			id, ok = endOfText, true
-		}
+		id, ok := ids[a.Content]
 		if a.ID = id; !ok {
 			a.ID = next
 		}
 		next = max(next, a.ID+1)
-		if c.names[a.Content] {
-			a.Special, a.Normalized = true, a.Normalized && c.later[a.Content] == 0
-		}
+		a.Special = a.Special || c.named[a.Content].Special
 		if a.Content == c.bos {
 			s.BOS = &a.ID
+		}
+		if a.Special && c.is("split_special_tokens") {
+			s.Unsure[a.Content] = c.folder + " keeps from being a token: split_special_tokens"
 		}
 		s.Added = append(s.Added, a)
 	}
 	slices.SortFunc(s.Added, byID)
-	number, _ := c.said["bos_token_id"].(json.Number) // of several, a list
-	if id, err := strconv.Atoi(string(number)); err == nil && s.BOS == nil {
-		s.BOS = &id
-	}
-	if id, ok := s.Vocab[standardToken]; s.BOS != nil && s.Vocab != nil &&
-		c.standard("bos_token") && !(ok && id == *s.BOS) {
-		s.BOS = new(noToken) // config.json says one, the class another
-	}
-	s.doubt(c, added)
-}
-
-// doubt notes which texts are special tokens to transformers otherwise than here. There any token
-// that a file names is one, with an id behind the vocabulary where that lacks it. What
-// special_tokens_map.json says is the last word, or nothing beside an added_tokens_decoder. With
-// split_special_tokens none is found.
-func (s *vocabularySpec) doubt(c *tokenizerConfig, added []addedToken) {
-	s.Unsure = map[string]string{}
-	special := map[string]bool{"": true, standardToken: s.Vocab == nil}
-	given := map[string]bool{} // special whatever the configuration names
-	for _, a := range s.Added {
-		special[a.Content] = special[a.Content] || a.Special
-		if a.Special && c.is("split_special_tokens") {
-			s.Unsure[a.Content] = c.folder + " keeps from being a token: split_special_tokens"
+	for name := range c.named {
+		if _, ok := ids[name]; !ok && !known[name] {
+			s.Unsure[name] = c.folder + " makes a special token, but its vocabulary has none such"
 		}
 	}
-	for _, a := range slices.Concat(added, c.added) {
-		given[a.Content] = given[a.Content] || a.Special
-	}
-	given[""] = true
-	const why = " makes a special token, but it is none in the vocabulary"
-	for i, file := range []string{"special_tokens_map.json", "tokenizer_config.json"} {
-		for _, key := range sortedKeys(c.special[i]) {
-			tokens := c.special[i][key]
-			others, both := c.special[1-i][key]
-			contested := both && !slices.Equal(tokens, others) ||
-				!both && i == 0 && c.has("added_tokens_decoder")
-			for _, token := range tokens {
-				if !special[token] || contested && !given[token] {
-					s.Unsure[token] = filepath.Join(c.folder, file) + why
-				}
-			}
+	if id, err := strconv.Atoi(fmt.Sprint(c.bosID)); err == nil && s.BOS == nil { // not several
+		if s.BOS = &id; s.Vocab != nil && c.bos != "" {
+			s.BOS = new(noToken) // config.json says one, the tokenizer another
 		}
-	}
-	if c.standard("bos_token", "eos_token", "unk_token") && !special[standardToken] {
-		s.Unsure[standardToken] = c.class + why
 	}
 }
 
-// build makes the vocabulary of what was read.
-func (v *vocabulary) build() {
-	v.knowGPT2()
-	v.named, v.bos, v.plain = map[int]string{}, noToken, true
-	added := v.Added
+// build makes the tokenizer of what was read.
+func (t *tokenizer) build() {
+	t.knowGPT2()
+	t.named, t.plain = map[int]string{}, true
+	added := t.Added
 	switch {
-	case v.Base == characterBase && len(added) != v.rows:
+	case t.Base == characterBase && len(added) != t.rows:
 		fail("it has %d characters, but the model has %d tokens: this is not the vocabulary of "+
-			"these weights", len(added), v.rows)
-	case v.Base == characterBase || v.Vocab != nil:
-		v.buildBPE()
+			"these weights", len(added), t.rows)
+	case t.Base == characterBase || t.Vocab != nil:
+		t.buildBPE()
+	case t.numbers && t.file == "" && t.rows < endOfText:
+		t.bpe = new(bpe) // GPT-2's tokens do not name those of another model
 	default:
 		own := *gpt2BPE()
-		v.bpe, v.bos = &own, endOfText
+		t.bpe = &own
 		isEnd := func(a addedToken) bool { return a.ID == endOfText }
 		if !slices.ContainsFunc(added, isEnd) {
 			end := addedToken{ID: endOfText, Content: standardToken, Special: true}
 			added = append(slices.Clone(added), end)
 		}
 	}
-	v.oneWord = v.OneWord
-	for _, id := range v.Before {
-		require(0 <= id && id < v.rows, "every text begins with token %d, but the model has %d", id,
-			v.rows)
+	t.oneWord = t.OneWord
+	for _, id := range t.Before {
+		require(0 <= id && id < t.rows, "every text begins with token %d, but the model has %d", id,
+			t.rows)
 	}
 	for _, a := range added {
-		id, ok := v.Vocab[a.Content]
-		text := v.token(a.ID)
-		if a.ID < 0 || a.ID >= mostTokens || ok && id != a.ID ||
-			!ok && text != "" && text != a.Content {
+		id, ok := t.Vocab[a.Content]
+		text := cmp.Or(t.named[a.ID], t.bpe.token(a.ID))
+		if a.ID < 0 || ok && id != a.ID || !ok && text != "" && text != a.Content {
 			fail("the added token %s has the id %d, which is another token's, or it has two",
 				quote(a.Content), a.ID)
 		}
@@ -936,40 +811,37 @@ func (v *vocabulary) build() {
 			continue
 		}
 		if text == "" {
-			v.named[a.ID] = a.Content
+			t.named[a.ID] = a.Content
 		}
-		set := &v.added[0]
+		set := &t.added[0]
 		if a.Normalized {
-			set = &v.added[1]
+			set = &t.added[1]
 		}
 		*set = append(*set, a)
-		v.plain = v.plain && a.Special
+		t.plain = t.plain && a.Special
 	}
-	for _, set := range v.added {
+	for _, set := range t.added {
 		slices.SortFunc(set, func(a, b addedToken) int { return cmp.Compare(a.Content, b.Content) })
-	}
-	if v.BOS != nil {
-		v.bos = *v.BOS
 	}
 }
 
-// refuse makes it a vocabulary that encodes nothing, for a reason, and names what is known.
-func (v *vocabulary) refuse(why error) {
-	if v.file != "" {
-		why = fmt.Errorf("%s: %w", v.file, why)
+// refuse makes it a tokenizer that encodes nothing, for a reason, and names what is known.
+func (t *tokenizer) refuse(why error) {
+	if t.file != "" {
+		why = fmt.Errorf("%s: %w", t.file, why)
 	}
-	v.vocabularySpec = vocabularySpec{Vocab: v.Vocab, Added: v.Added, Refused: why.Error()}
-	v.bpe, v.bos, v.named, v.refused = new(bpe), noToken, map[int]string{}, why
-	_, inLetters := v.Vocab["Ġ"]
-	for _, token := range sortedKeys(v.Vocab) {
+	t.vocabularySpec = vocabularySpec{Vocab: t.Vocab, Added: t.Added, Refused: why.Error()}
+	t.bpe, t.named = new(bpe), map[int]string{}
+	_, inLetters := t.Vocab["Ġ"]
+	for _, token := range sortedKeys(t.Vocab) {
 		text, ok := bytesOfLetters(token)
 		if !ok || !inLetters {
 			text = token
 		}
-		v.named[v.Vocab[token]] = text
+		t.named[t.Vocab[token]] = text
 	}
-	for _, a := range v.Added {
-		v.named[a.ID] = a.Content
+	for _, a := range t.Added {
+		t.named[a.ID] = a.Content
 	}
 }
 
@@ -981,8 +853,7 @@ func (s *vocabularySpec) knowGPT2() {
 	}
 	same := 0
 	for token, id := range s.Vocab {
-		text, ok := bytesOfLetters(token)
-		if ok && id < endOfText && text == gpt2BPE().token(id) {
+		if text, ok := bytesOfLetters(token); ok && text != "" && text == gpt2BPE().token(id) {
 			same++
 		}
 	}
@@ -1002,46 +873,46 @@ func (s *vocabularySpec) knowGPT2() {
 }
 
 // buildBPE makes the BPE of a vocabulary that is not GPT-2's, whose tokens are all named.
-func (v *vocabulary) buildBPE() {
-	v.bpe = &bpe{merges: make(map[[2]int32]merged, len(v.Merges)), words: map[string]int32{}}
-	for i := range v.letters {
-		v.letters[i] = noToken
+func (t *tokenizer) buildBPE() {
+	t.bpe = &bpe{merges: make(map[[2]int32]merged, len(t.Merges)), words: map[string]int32{}}
+	for i := range t.letters {
+		t.letters[i] = noToken
 	}
 	literal := map[string]bool{} // tokens such as <s>, whose characters are no byte letters
-	for _, a := range v.Added {
+	for _, a := range t.Added {
 		literal[a.Content] = true
 	}
-	for _, m := range v.Merges {
+	for _, m := range t.Merges {
 		delete(literal, m[0]+m[1])
 	}
-	for token, id := range v.Vocab {
-		if id < 0 || id >= min(v.rows, mostTokens) { // the rows are what a file merely claims
+	for token, id := range t.Vocab {
+		if id < 0 || id >= min(t.rows, noToken) { // the rows are what a file merely claims
 			fail("the token %s has the id %d, but the model has %d tokens: this is not the "+
-				"vocabulary of these weights", quote(token), id, v.rows)
+				"vocabulary of these weights", quote(token), id, t.rows)
 		}
-		if other, twice := v.named[id]; twice {
+		if other, twice := t.named[id]; twice {
 			fail("two tokens, %s and %s, have the id %d", quote(other), quote(token), id)
 		}
 		text, ok := bytesOfLetters(token)
-		if ok && v.WholeWords {
-			v.words[text] = int32(id)
+		if ok && t.WholeWords {
+			t.words[text] = int32(id)
 		}
 		if ok && len(text) == 1 {
-			v.letters[text[0]] = int32(id)
+			t.letters[text[0]] = int32(id)
 		} else if !ok || literal[token] {
 			text = token
 		}
-		v.named[id] = text
+		t.named[id] = text
 	}
-	for rank, m := range v.Merges {
+	for rank, m := range t.Merges {
 		id := func(token string) int32 {
-			id, ok := v.Vocab[token]
+			id, ok := t.Vocab[token]
 			if !ok {
 				fail("merge %d, of %s and %s: there is no token %s", rank+1, quote(m[0]),
 					quote(m[1]), quote(token))
 			}
 			return int32(id)
 		}
-		v.merges[[2]int32{id(m[0]), id(m[1])}] = merged{int32(rank), id(m[0] + m[1])}
+		t.merges[[2]int32{id(m[0]), id(m[1])}] = merged{int32(rank), id(m[0] + m[1])}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand"
@@ -33,10 +34,18 @@ func (files beside) folder(t testing.TB) string {
 }
 
 // open makes the tokenizers of the files and of the metadata that carry what they say.
-func (files beside) open(t testing.TB, rows int) []*tokenizer {
+func (files beside) open(t testing.TB, rules textRules, rows int) []*tokenizer {
 	t.Helper()
-	tok := newTokenizer(files.folder(t), nil, rows)
-	return []*tokenizer{tok, newTokenizer("", tok.metadata(), rows)}
+	folder := files.folder(t)
+	tok, err := tokenizer{folder: folder}.obeys(rules, rows)
+	carried, errCarried := tokenizer{meta: carriedOf(folder, rows)}.obeys(rules, rows)
+	check(t, errors.Join(err, errCarried))
+	return []*tokenizer{tok, carried}
+}
+
+// carriedOf is what a converted file carries of the vocabulary in a folder.
+func carriedOf(folder string, rows int) map[string]string {
+	return must(tokenizer{folder: folder}.obeys(textRules{numbers: true}, rows)).metadata()
 }
 
 // patched is testdata's tokenizer.json with other parts, and other parts of its model.
@@ -79,10 +88,10 @@ func TestVocabularyGolden(t *testing.T) {
 		t.Fatalf("%d variants", len(all))
 	}
 	for i, g := range all {
-		toks := beside{"tokenizer.json": patches[i]}.open(t, smallVocabulary+4)
+		toks := beside{"tokenizer.json": patches[i]}.open(t, textRules{}, smallVocabulary+4)
 		if i == 0 {
 			older := beside{"vocab.json": "*", "merges.txt": "*"}
-			toks = append(toks, older.open(t, smallVocabulary+4)...)
+			toks = append(toks, older.open(t, textRules{}, smallVocabulary+4)...)
 		}
 		for _, tok := range toks {
 			for _, want := range g.Texts {
@@ -115,11 +124,7 @@ func TestVocabularyText(t *testing.T) {
 		{beside{"vocab.json": `{"é": 0, "C4": 1}`}, labels},
 		{beside{}, map[int]string{15: "#15"}}, // GPT-2's tokens do not name those of another model
 	} {
-		for _, tok := range c.files.open(t, smallVocabulary+2) {
-			tok.numbers = true
-			if err := tok.refused(); err != nil {
-				t.Error(err)
-			}
+		for _, tok := range c.files.open(t, textRules{numbers: true}, smallVocabulary+2) {
 			holds(t, tok.token, c.want)
 		}
 	}
@@ -163,8 +168,6 @@ func TestVocabularyRefused(t *testing.T) {
 		{`{"post_processor": {"type": "TemplateProcessing",
 			"single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
 			"special_tokens": {"<s>": {"ids": [9999999]}}}}`, "begins with token"},
-		{`{"added_tokens": [{"id": 9999999, "content": "x y"}]}`, "which no model has"},
-		{`{"added_tokens": [{"id": -1, "content": "x y"}]}`, "which no model has"},
 		{"{", "tokenizer.json: not JSON"},
 		{pointer, "git lfs pull"},
 	} {
@@ -175,7 +178,6 @@ func TestVocabularyRefused(t *testing.T) {
 		{`{"add_prefix_space": 1}`, "add_prefix_space: 1", "add_prefix_space: 1"},
 		{`{"add_bos_token": true, "bos_token": "<x>"}`, "add_bos_token", `bos_token, "<x>"`},
 		{`{"add_eos_token": true}`, "add_eos_token", "add_eos_token"},
-		{`{"bos_token": 1}`, "bos_token: neither", "bos_token: neither"},
 		{`{"added_tokens_decoder": {"x": {}}}`, "added_tokens_decoder", "added_tokens_decoder"},
 		{`{"tokenizer_class": "RobertaTokenizer"}`, "Roberta", "Roberta"},
 	} {
@@ -194,17 +196,19 @@ func TestVocabularyRefused(t *testing.T) {
 		{beside{"tokenizer.json": `{"pre_tokenizer": ` + level + `}`,
 			"tokenizer_config.json": `{"tokenizer_class": "GPT2TokenizerFast"}`},
 			"add_prefix_space"}, // or not: that is in doubt
-		{beside{"vocab.txt": "[UNK]\n"}, "WordPiece"},
-		{beside{"spiece.model": "\n"}, "SentencePiece"},
-		{beside{"esperanto-vocab.json": "{}", "esperanto-merges.txt": ""},
-			`"esperanto-vocab.json" may be its vocabulary`},
-		{beside{"vocab.json": "*"}, "only together"},
-		{beside{"vocab.json": "{}"}, "only together"},
-		{beside{"merges.txt": "*"}, "only together"},
+		{beside{"special_tokens_map.json": `{"additional_special_tokens": ["<x>"]}`,
+			"tokenizer_config.json": `{"additional_special_tokens": ["<y>"]}`},
+			"additional_special_tokens: tokenizer_config.json says others"},
+		{beside{"vocab.txt": "[UNK]\n"}, "vocab.txt: this may be the model's vocabulary, but"},
+		{beside{"spiece.model": "\n"}, "spiece.model: this may be"},
+		{beside{"esperanto-vocab.json": "{}"}, "esperanto-vocab.json: this may be"},
+		{beside{"vocab.json": "*"}, "vocab.json: this may be"},
+		{beside{"merges.txt": "*"}, "and only together: "},
 		{beside{"config.json": `{"tokenizer_class": "BertTokenizer"}`}, "BertTokenizer"},
 		{beside{"vocab.json": "[]", "merges.txt": "*"}, "vocab.json"},
 		{beside{"vocab.json": "{}", "merges.txt": "*"}, "no tokens"},
-		{beside{"vocab.json": "*", "merges.txt": "#version: 0\ne n\nen\n"}, "merges.txt: line 3"},
+		{beside{"vocab.json": "*", "merges.txt": "#version: 0\ne n\nen\n"},
+			`merges.txt: its lines: a merge that is not two tokens: "en"`},
 		{beside{"vocab.json": pointer, "merges.txt": "*"}, "git lfs pull"},
 		{beside{"vocab.json": "*", "merges.txt": pointer}, "git lfs pull"},
 	} {
@@ -216,15 +220,12 @@ func TestVocabularyRefused(t *testing.T) {
 func checkRefused(t *testing.T, files beside, says string) {
 	t.Helper()
 	folder := files.folder(t)
-	tok := newTokenizer(folder, nil, smallVocabulary)
-	err := tok.refused()
+	_, err := tokenizer{folder: folder}.obeys(textRules{}, smallVocabulary)
 	for _, want := range []string{folder, says, "-ids"} {
 		wantError(t, says, err, want)
 	}
-	if _, err := tok.encode("a"); err == nil {
-		t.Errorf("%s: it encodes all the same", says)
-	}
-	carried := newTokenizer("", tok.metadata(), smallVocabulary).refused()
+	meta := carriedOf(folder, smallVocabulary)
+	_, carried := tokenizer{meta: meta}.obeys(textRules{}, smallVocabulary)
 	wantWhole(t, says+", carried by metadata", carried, fmt.Sprint(err))
 }
 
@@ -270,12 +271,12 @@ func TestVocabularyOfGPT2(t *testing.T) {
 		{"two ids swapped", swapped, false, plain, "<|pad|>"},
 		{"no file", nil, true, plain, "#50257"},
 	} {
-		for _, tok := range c.files.open(t, 50304) {
+		for _, tok := range c.files.open(t, textRules{}, 50304) {
 			ids, err := tok.encode(text)
 			if err != nil || !slices.Equal(ids, c.ids) || tok.token(50257) != c.token {
 				t.Errorf("%s: %v %v, token 50257 is %s", c.name, ids, err, tok.token(50257))
 			}
-			if is := tok.vocabulary().slots != ""; is != c.is {
+			if is := tok.slots != ""; is != c.is {
 				t.Errorf("%s: GPT-2's own: %t", c.name, is)
 			}
 			if meta := tok.metadata(); (meta == nil) != (c.files == nil) {
@@ -291,7 +292,7 @@ func TestVocabularyOfGPT2(t *testing.T) {
 func TestRandomVocabularies(t *testing.T) {
 	random := rand.New(rand.NewSource(1))
 	for range 300 {
-		v := &vocabulary{vocabularySpec: vocabularySpec{Vocab: map[string]int{}}}
+		v := &tokenizer{vocabularySpec: vocabularySpec{Vocab: map[string]int{}}}
 		d := &definition{rank: map[[2]string]int{}, id: v.Vocab}
 		known := []string{"a", "b", "c"}
 		for range random.Intn(40) {
@@ -433,15 +434,16 @@ func TestVocabularyReadings(t *testing.T) {
 		either, file, byIt string // the ids of "El <x><y>", or what refuses it
 	}{
 		{`{}`, "GPT2TokenizerFast", plain, plain, plain},
-		{prefix, "GPT2TokenizerFast", "add_prefix_space true, as in this file, to transformers 5 " +
-			"otherwise", spaced, plain},
+		{prefix, "GPT2TokenizerFast", "add_prefix_space true, by its class add_prefix_space " +
+			"false: -tokenizer file goes", spaced, plain},
 		{prefix, "PreTrainedTokenizerFast", "add_prefix_space", spaced, plain},
 		{prefix, "TokenizersBackend", spaced, spaced, spaced},
 		{words, "GPT2Tokenizer", "use_regex false", plain, plain},
 		{`{"model": {"ignore_merges": true}}`, "GPT2Tokenizer", "ignore_merges true", plain, plain},
 		{`{"normalizer": {"type": "Lowercase"}}`, "GPT2Tokenizer",
-			"with -tokenizer class it is left out", "Lowercase", plain},
-		{added, "GPT2Tokenizer", `with the added token {"id":420,"content":"<x>"}`,
+			"Lowercase, treats texts in a way that is not supported here: -tokenizer file goes",
+			"Lowercase", plain},
+		{added, "GPT2Tokenizer", `it has the added token {"id":420,"content":"<x>"}`,
 			"[39 78 223 420 421]", "[39 78 223 421 420]"},
 		{`{}`, "RobertaTokenizer", "-tokenizer file", plain, "</s> around"},
 	} {
@@ -449,9 +451,12 @@ func TestVocabularyReadings(t *testing.T) {
 		folder := beside{"tokenizer.json": c.patch, "tokenizer_config.json": config}.folder(t)
 		by := map[string]string{"": c.either, "file": c.file, "class": c.byIt}
 		for reading, want := range by {
-			tok := newTokenizer(folder, nil, smallVocabulary+2)
-			tok.reading = reading
-			ids, err := tok.encode("El <x><y>")
+			var ids []int
+			rules := textRules{reading: reading}
+			tok, err := tokenizer{folder: folder}.obeys(rules, smallVocabulary+2)
+			if err == nil {
+				ids, err = tok.encode("El <x><y>")
+			}
 			if got := fmt.Sprint(ids, err); !strings.Contains(got, want) {
 				t.Errorf("%s %s, reading %q: %s, want %s", c.patch, c.class, reading, got, want)
 			}
@@ -463,7 +468,7 @@ func TestVocabularyReadings(t *testing.T) {
 // none for which the model has no row or which takes spaces beside it, or only whole words, for its
 // own. It is as AutoTokenizer of transformers 5.24 has it, or refused.
 func TestAddedTokens(t *testing.T) {
-	const class, inMap = `{"tokenizer_class": "GPT2Tokenizer"`, "special_tokens_map.json"
+	const class, none = `{"tokenizer_class": "GPT2Tokenizer"`, "but its vocabulary has none such"
 	const end, endText = standardToken + "l", "[30 94 392 81 72 266 90 86 94 32 78]"
 	vocab := string(must(os.ReadFile("testdata/vocab/vocab.json")))
 	whole, swapped := beside{"tokenizer.json": "*"}, beside{"merges.txt": "*",
@@ -494,35 +499,36 @@ func TestAddedTokens(t *testing.T) {
 		{swapped, class + `}`, `{}`, end, endText, "[0 78]"},
 		{swapped, class + `, "bos_token": null, "eos_token": null, "unk_token": null}`, `{}`, end,
 			endText, endText},
-		{whole, class + `}`, `{}`, standardToken, "[30 94 ", "GPT2Tokenizer makes a special"},
-		{whole, class + `, "pad_token": "<x>"}`, `{}`, "<x>", "[30 90 32]", "it is none in"},
+		{whole, class + `}`, `{}`, standardToken, "[30 94 ", none},
+		{whole, class + `, "pad_token": "<x>"}`, `{}`, "<x>", "[30 90 32]", none},
 		{whole, class + `, "pad_token": "<x>"}`, `{}`, "l<", "[78 30]", "[78 30]"},
-		{whole, class + `}`, `{"mask_token": {"content": "<x>"}}`, "<x>", "[30 90 32]", inMap},
+		{whole, class + `}`, `{"mask_token": {"content": "<x>"}}`, "<x>", "[30 90 32]", none},
 		{whole, class + `, "extra_special_tokens": ["<y>", "<x>"]}`, `{}`, "<x>", "[30 90 32]",
 			`holds "<x>"`},
-		{whole, class + `, "extra_special_tokens": {"a": "<x>"}}`, `{}`, "<x>", "[30 90 32]",
-			"tokenizer_config.json"},
+		{whole, class + `, "extra_special_tokens": {"a": "<x>"}}`, `{}`, "<x>", "[30 90 32]", none},
 		{whole, class + `, "model_specific_special_tokens": {"a": {"content": "<x>"}}}`, `{}`,
 			"<x>", "[30 90 32]", "-ids"},
-		{swapped, class + `}`, `{"additional_special_tokens": ["<x>"]}`, "<x>", "[30 90 32]",
-			inMap},
-		{swapped, class + `, "sep_token": "l"}`, `{}`, "El", "[39 78]", "it is none in"},
-		{swapped, class + `, "pad_token": "E"}`, `{"pad_token": "l"}`, "E", "[39]", "a special"},
-		{swapped, class + `, "pad_token": "E"}`, `{"pad_token": ""}`, "l", "[78]", "[78]"},
-		{swapped, class + `, "added_tokens_decoder": {}}`, `{"pad_token": "E"}`, "E", "[39]",
-			"a special"},
+		{swapped, class + `}`, `{"additional_special_tokens": ["<x>"]}`, "<x>", "[30 90 32]", none},
+		{swapped, class + `, "sep_token": "tr"}`, `{}`, "etr", "[286 84]", "[71 339]"},
+		{swapped, class + `}`, `{"sep_token": {"content": "l", "lstrip": true}}`, "El", "[39 78]",
+			"rules of its own"},
+		{swapped, class + `, "pad_token": "tr"}`,
+			`{"pad_token": "l"}`, "etr", "[286 84]", "[286 84]"},
+		{swapped, class + `, "pad_token": "l"}`,
+			`{"pad_token": "tr"}`, "etr", "[286 84]", "[71 339]"},
+		{swapped, class + `, "added_tokens_decoder": {}}`, `{"pad_token": "tr"}`, "etr", "[286 84]",
+			"[286 84]"},
 		{swapped, class + `, "added_tokens_decoder": {}}`, `{"bos_token": "E", "eos_token": "E",
 			"unk_token": "E"}`, end, endText, "[0 78]"},
-		{swapped, class + `, "added_tokens_decoder": {"39": {"content": "E", "special": true}}}`,
-			`{"pad_token": "E"}`, "E", "[39]", "[39]"},
+		{swapped, class + `, "added_tokens_decoder": {"339": {"content": "tr", "special": true}}}`,
+			`{"pad_token": "E"}`, "etr", "[286 84]", "[71 339]"},
 		{whole, class + `, "bos_token": "<s>", "split_special_tokens": true}`, `{}`, "<s>",
 			"[30 85 32]", "split_special_tokens"},
 	} {
-		files := beside{"tokenizer_config.json": c.config, inMap: c.special}
+		files := beside{"tokenizer_config.json": c.config, "special_tokens_map.json": c.special}
 		maps.Copy(files, c.files)
-		for _, tok := range files.open(t, smallVocabulary) {
-			for special, want := range map[bool]string{false: c.plain, true: c.found} {
-				tok.special = special
+		for special, want := range map[bool]string{false: c.plain, true: c.found} {
+			for _, tok := range files.open(t, textRules{special: special}, smallVocabulary) {
 				ids, err := tok.encode(c.text)
 				if got := fmt.Sprint(ids, err); !strings.Contains(got, want) {
 					t.Errorf("%s %s, special %t: %q is %s, want %s", c.config, c.special, special,
@@ -537,7 +543,7 @@ func TestAddedTokens(t *testing.T) {
 func TestCharacters(t *testing.T) {
 	files := beside{"meta.pkl": "\x80\x04}(\x8c\x0avocab_sizeK\x03\x8c\x04stoi}(\x8c\x01aK\x00" +
 		"\x8c\x01bK\x01\x8c\x02\xc3\xa9K\x02uu."}
-	for _, tok := range files.open(t, 3) {
+	for _, tok := range files.open(t, textRules{}, 3) {
 		ids := must(tok.encode("béa"))
 		if !slices.Equal(ids, []int{1, 2, 0}) || tok.token(2) != "é" {
 			t.Errorf("ids %v, token 2 is %s", ids, tok.token(2))
@@ -545,26 +551,24 @@ func TestCharacters(t *testing.T) {
 		_, err := tok.encode("abc")
 		wantError(t, "c", err, "no token for the byte 0x63")
 	}
-	wantError(t, "other weights", files.open(t, 50304)[0].refused(),
-		"3 characters, but the model has 50304")
+	_, err := tokenizer{folder: files.folder(t)}.obeys(textRules{}, 50304)
+	wantError(t, "other weights", err, "3 characters, but the model has 50304")
 }
 
 // TestIDsBeyond checks ids where they are read: the largest of all is refused.
 func TestIDsBeyond(t *testing.T) {
 	const large = "9223372036854775807"
 	for _, c := range []struct{ name, content, says string }{
-		{"tokenizer_config.json", `{"added_tokens_decoder": {"` + large + `": {"content": "x"}}}`,
-			"which no model has"},
 		{"config.json", `{"bos_token_id": ` + large + `}`, "begins a text has the id " + large},
 		{"config.json", `{"model_type": "gpt2", "bos_token_id": 0}`, "bos_token_id say two"},
-		{"", `{"added_tokens": [{"id": ` + large + `, "content": "x"}]}`, "another token's"},
+		{"", `{"added_tokens": [{"id": -1, "content": "x"}]}`, "another token's"},
 		{"", `{"bos": ` + large + `}`, "has the id " + large},
 		{"", `{"before": [` + large + `]}`, "begins with token " + large},
 		{"", `{"before": 1}`, "convert the model again"},
 	} {
-		tok := newTokenizer("", map[string]string{metaTokenizer: c.content}, smallVocabulary)
+		tok := tokenizer{meta: map[string]string{metaTokenizer: c.content}}
 		if c.name != "" {
-			tok = beside{"tokenizer.json": "*", c.name: c.content}.open(t, smallVocabulary)[0]
+			tok = tokenizer{folder: beside{"tokenizer.json": "*", c.name: c.content}.folder(t)}
 		}
 		_, err := tok.obeys(textRules{bosFirst: true}, smallVocabulary)
 		wantError(t, c.content, err, c.says)
@@ -627,14 +631,14 @@ func fuzzVocabulary(f *testing.F, name string, others map[string]string) {
 	folder := folderOf(f, others)
 	f.Fuzz(func(t *testing.T, content string) {
 		put(t, folder, map[string]string{name: content})
-		tok := newTokenizer(folder, nil, 1000)
-		if err := tok.refused(); err != nil {
+		tok, err := tokenizer{folder: folder}.obeys(textRules{}, 1000)
+		if err != nil {
 			if !strings.HasPrefix(err.Error(), folder) {
 				t.Fatalf("%q does not begin with the file", err)
 			}
 			return
 		}
-		carried := newTokenizer("", tok.metadata(), 1000)
+		carried := must(tokenizer{meta: tok.metadata()}.obeys(textRules{}, 1000))
 		for _, text := range []string{"", "en er nenner", "<s>Straße und  \xff你<|user|>", "aabab"} {
 			ids, err := tok.encodeWord(text)
 			again, errAgain := carried.encodeWord(text)

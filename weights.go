@@ -357,7 +357,7 @@ func loadModel(ck *Checkpoint, heads int) (m *Model, err error) {
 	p := readParameters(ck, heads)
 	within(ck.source, p.fill)
 	m = p.Model
-	m.source, m.tokenizer = ck.source, newTokenizer(ck.folder, ck.meta, m.vocab)
+	m.source, m.tokenizer = ck.source, &tokenizer{folder: ck.folder, meta: ck.meta}
 	if ck.torch > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s is a PyTorch file of %.1f MB, converted in "+
 			"memory: `mechpatch convert` makes a file that opens at once", ck.source,
