@@ -44,7 +44,7 @@ type tokenizer struct {
 	rows   int               // of the model's embedding: ids end before it
 
 	vocabularySpec
-	*bpe
+	bpe
 	named map[int]string  // the tokens that are not GPT-2's
 	added [2][]addedToken // by their texts; those that are looked for last are the second
 	plain bool            // unless special tokens are looked for, none of them is
@@ -784,11 +784,9 @@ func (t *tokenizer) build() {
 			"these weights", len(added), t.rows)
 	case t.Base == characterBase || t.Vocab != nil:
 		t.buildBPE()
-	case t.numbers && t.file == "" && t.rows < endOfText:
-		t.bpe = new(bpe) // GPT-2's tokens do not name those of another model
+	case t.numbers && t.file == "" && t.rows < endOfText: // GPT-2's do not name another's tokens
 	default:
-		own := *gpt2BPE()
-		t.bpe = &own
+		t.bpe = *gpt2BPE()
 		isEnd := func(a addedToken) bool { return a.ID == endOfText }
 		if !slices.ContainsFunc(added, isEnd) {
 			end := addedToken{ID: endOfText, Content: standardToken, Special: true}
@@ -831,7 +829,7 @@ func (t *tokenizer) refuse(why error) {
 		why = fmt.Errorf("%s: %w", t.file, why)
 	}
 	t.vocabularySpec = vocabularySpec{Vocab: t.Vocab, Added: t.Added, Refused: why.Error()}
-	t.bpe, t.named = new(bpe), map[int]string{}
+	t.bpe, t.named = bpe{}, map[int]string{}
 	_, inLetters := t.Vocab["Ġ"]
 	for _, token := range sortedKeys(t.Vocab) {
 		text, ok := bytesOfLetters(token)
@@ -874,7 +872,7 @@ func (s *vocabularySpec) knowGPT2() {
 
 // buildBPE makes the BPE of a vocabulary that is not GPT-2's, whose tokens are all named.
 func (t *tokenizer) buildBPE() {
-	t.bpe = &bpe{merges: make(map[[2]int32]merged, len(t.Merges)), words: map[string]int32{}}
+	t.bpe = bpe{merges: make(map[[2]int32]merged, len(t.Merges)), words: map[string]int32{}}
 	for i := range t.letters {
 		t.letters[i] = noToken
 	}
@@ -885,7 +883,8 @@ func (t *tokenizer) buildBPE() {
 	for _, m := range t.Merges {
 		delete(literal, m[0]+m[1])
 	}
-	for token, id := range t.Vocab {
+	for _, token := range sortedKeys(t.Vocab) { // so that always the same one is refused
+		id := t.Vocab[token]
 		if id < 0 || id >= min(t.rows, noToken) { // the rows are what a file merely claims
 			fail("the token %s has the id %d, but the model has %d tokens: this is not the "+
 				"vocabulary of these weights", quote(token), id, t.rows)
