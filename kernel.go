@@ -200,10 +200,7 @@ func (w *Matrix) zero() bool { return w.f32 == nil && w.half == nil }
 
 // bytes is the matrix's data as it lies in memory.
 func (w *Matrix) bytes() []byte {
-	switch {
-	case w.zero():
-		return nil
-	case w.half == nil:
+	if w.half == nil {
 		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w.f32))), 4*len(w.f32))
 	}
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w.half))), 2*len(w.half))

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -275,21 +273,6 @@ func TestPublishedWeights(t *testing.T) {
 	} {
 		if got := c.metric.of(c.got, s.clean, s.corrupt); !(math.Abs(got-c.want) <= c.most) {
 			t.Errorf("%s: %g, want %g", c.what, got, c.want)
-		}
-	}
-}
-
-// The number of threads changes no bit of a sweep.
-func TestThreads(t *testing.T) {
-	m := randomModel(Config{3, 4, 64, 64, 200}, 1)
-	plan := patching(siteResid, siteK, siteAttn)
-	plan.full = true
-	var want *Sweep
-	for _, n := range []int{1, 2, 7} {
-		set(t, &threads, n)
-		s := must(m.sweep(randomPair(m, 23, 2, 2), plan, quiet))
-		if want = cmp.Or(want, s); !reflect.DeepEqual(s, want) {
-			t.Errorf("%d threads change the result", n)
 		}
 	}
 }

@@ -255,9 +255,10 @@ func allPlans(m *Model, T int) map[string]Plan {
 
 // TestSweepIsItsDefinition holds the one-pass sweep to the plain definition, bit for bit: every
 // site, by head, by position, by span, by entry, and paths; texts that differ early and late, one
-// layer, one token, and passes so small that the cells are divided over many of them.
+// layer, one token, passes so small that the cells are divided over many of them, and any number of
+// threads.
 func TestSweepIsItsDefinition(t *testing.T) {
-	for _, c := range []struct {
+	for i, c := range []struct {
 		layers, heads, width, T, differ int
 	}{
 		{4, 3, 24, 5, 1}, {3, 2, 16, 4, 0}, {2, 2, 24, 5, 4}, {1, 2, 16, 4, 2}, {3, 3, 12, 1, 0},
@@ -273,6 +274,7 @@ func TestSweepIsItsDefinition(t *testing.T) {
 			for _, rows := range []int{1 << 20, 3 * c.T, 5*c.T + 3} {
 				t.Run(fmt.Sprint(c, " ", name, " rows ", rows), func(t *testing.T) {
 					set(t, &batchBytes, rows*m.rowBytes())
+					set(t, &threads, []int{1, 2, 7}[i%3])
 					s := must(m.sweep(pair, plan, quiet))
 					if got := fmt.Sprintf("%x", s.matrices); got != want {
 						t.Errorf("%s, by definition %s", got, want)
