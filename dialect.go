@@ -620,7 +620,7 @@ func (f *Facts) readConfig(dict map[string]any, from string) {
 		c.refuse("%s: architecture is %s, not gpt2", from, quote(name))
 	}
 	if model != nil && !c.hf && !c.mini {
-		c.refuse("%s: model_type is %s, not gpt2", from, quote(fmt.Sprint(model)))
+		c.refuse("%s: model_type is %s, not gpt2", from, textOf(model))
 	}
 	for _, key := range sortedKeys(dict) {
 		c.readKey(key, dict[key])
@@ -715,19 +715,24 @@ func (c *configuration) readKey(key string, value any) {
 	case c.hf && c.dict["model_type"] == "gpt2" && w.other && !c.has(w.key):
 		c.refuse("%s: of a gpt2, %s is called %s", c.from, key, w.key)
 	case fact == nil:
-		text, wrong := quote(fmt.Sprint(value)), "which cannot be right"
-		if _, isTensor := value.(*strided); isTensor || isDict {
-			text = pyKind(value)
-		}
+		wrong := "which cannot be right"
 		if w.key == "activation_function" {
 			wrong = "and only GPT-2's own, gelu_new, and gelu and relu can be computed"
 		}
-		c.refuse("%s is %s in %s, %s", key, text, c.from, wrong)
+		c.refuse("%s is %s in %s, %s", key, textOf(value), c.from, wrong)
 	case key == w.key:
 		c.put(key, fact, c.from)
 	default:
 		c.put(w.key, fact, c.from+" ("+key+")")
 	}
+}
+
+// textOf is a value in an error.
+func textOf(value any) string {
+	if kind := pyKind(value); kind == "a tensor" || kind == "a dict" {
+		return kind
+	}
+	return quote(fmt.Sprint(value))
 }
 
 const (

@@ -242,6 +242,7 @@ func TestFacts(t *testing.T) {
 		{pyDict{"a": config("layer_norm_epsilon", math.Inf(1))},
 			`layer_norm_epsilon is "+Inf" in its a, which cannot be right`},
 		{pyDict{"a": pyDict{"n_head": aTensor}}, "n_head is a tensor in its a"},
+		{pyDict{"a": pyDict{"model_type": aTensor}}, "its a: model_type is a tensor, not gpt2"},
 		{pyDict{"a": pyDict{"n_head": pyDict{"value": int64(2)}}}, "n_head is a dict in its a"},
 		{pyDict{"args": pyDict{"n_head": int64(2), "activation": "relu"}},
 			`its args: activation is "relu": a GPT-2 with that change`},
