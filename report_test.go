@@ -234,6 +234,12 @@ func TestViews(t *testing.T) {
 		if math.Abs(sum-float64(metric)) > 1e-3 || math.Abs(painted-sum) > 1e-9 {
 			t.Errorf("%s: the shares add up to %g, painted %g", runNames[run], sum, painted)
 		}
+		at := r.panels[run].at
+		shown := []float64{at(0, 0), at(0, 1), at(6, 2+3), at(6, 6), at(6, 7), at(11, 8)}
+		want := []float64{s.Embed, s.PosEmbed, s.Heads[6][3], s.AttnBias[6], s.MLP[6], s.LnFBias}
+		if !slices.Equal(shown, want) {
+			t.Errorf("%s: %g are painted as %g", runNames[run], want, shown)
+		}
 	}
 	f := r.figure(style{colorMap: "viridis", scale: 1})
 	if s := f.colorScale(); s.low != -s.high {
@@ -397,7 +403,8 @@ func TestEffects(t *testing.T) {
 		return 1 + float64(row+column)/100
 	}})
 	for _, want := range []string{", : -3.00, corrupt 1.00\n", `(" b"), attn: 1.03, corrupt`} {
-		if got := r.effects(); !strings.Contains(got, want) {
+		got := r.effects()
+		if !strings.Contains(got, want) || strings.Count(got, ", attn:") != 3 {
 			t.Errorf("no %s in %s", want, got)
 		}
 	}
