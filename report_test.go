@@ -466,7 +466,7 @@ func TestText(t *testing.T) {
 }
 
 // On a terminal all cells of a panel have as many decimals as fit, and a plain minus, which is also
-// what -range takes.
+// what -range takes. Long labels are cut.
 func TestTerminalCells(t *testing.T) {
 	for layers, want := range map[int]string{12: "  -15   19", 6: " -15.35  19.10"} {
 		r := &Result{}
@@ -477,6 +477,10 @@ func TestTerminalCells(t *testing.T) {
 		if !strings.Contains(got, strings.Repeat(want, layers/2)+"\n") {
 			t.Errorf("%d layers: no %q in\n%s", layers, want, got)
 		}
+	}
+	long := Axis{names: []string{"7"}, clean: []string{" international"}, corrupt: []string{" x"}}
+	if got := long.label(0, true); got != "   7  internationa…" {
+		t.Errorf("a long token is %q", got)
 	}
 	for _, s := range []string{"-5:-2.5", "−5:−2.5"} {
 		var p program
