@@ -327,9 +327,9 @@ func (t *tokenizer) load() {
 	has := func(name string) bool { return isFile(filepath.Join(t.folder, name)) }
 	if carried, ok := t.meta[metaTokenizer]; ok {
 		s.file = "the model's metadata"
-		if err := json.Unmarshal([]byte(carried), s); err != nil { // which wrote it
-			fail("not a vocabulary of this program's: convert the model again")
-		}
+		err := json.Unmarshal([]byte(carried), s)
+		require(err == nil && (s.Base != "" || s.Vocab != nil || s.Refused != ""),
+			"not a vocabulary of this program's: convert the model again")
 		if s.Refused != "" {
 			s.file = "" // which that names
 			fail("%s", s.Refused)
@@ -606,11 +606,16 @@ func (s *vocabularySpec) readTokenizerJSON(c *tokenizerConfig, reading string) {
 		doubt = errors.New("add_bos_token or add_eos_token of tokenizer_config.json says " +
 			"otherwise than its post_processor")
 	}
-	if doubt != nil {
-		fail("%w: -tokenizer file goes by this file, as tokenizers and transformers 4 do, "+
-			"-tokenizer class by its class, %s, as transformers 5 does: which one was the model "+
-			"trained with?", doubt, cmp.Or(c.class, "and tokenizer_config.json"))
+	var ways []string
+	if fileErr == nil {
+		ways = append(ways, "-tokenizer file, by this file, as tokenizers and transformers 4 do")
 	}
+	if classErr == nil {
+		ways = append(ways, "-tokenizer class, by its class, "+
+			cmp.Or(c.class, "and tokenizer_config.json")+", as transformers 5 does")
+	}
+	require(doubt == nil, "%w: choose how the model was trained: %s", doubt,
+		strings.Join(ways, "; "))
 }
 
 // difference tells what one reading of a file has that another has not.

@@ -435,13 +435,14 @@ func TestVocabularyReadings(t *testing.T) {
 	}{
 		{`{}`, "GPT2TokenizerFast", plain, plain, plain},
 		{prefix, "GPT2TokenizerFast", "add_prefix_space true, by its class add_prefix_space " +
-			"false: -tokenizer file goes", spaced, plain},
+			"false: choose how the model was trained: -tokenizer file, by", spaced, plain},
 		{prefix, "PreTrainedTokenizerFast", "add_prefix_space", spaced, plain},
 		{prefix, "TokenizersBackend", spaced, spaced, spaced},
 		{words, "GPT2Tokenizer", "use_regex false", plain, plain},
 		{`{"model": {"ignore_merges": true}}`, "GPT2Tokenizer", "ignore_merges true", plain, plain},
 		{`{"normalizer": {"type": "Lowercase"}}`, "GPT2Tokenizer",
-			"Lowercase, treats texts in a way that is not supported here: -tokenizer file goes",
+			"Lowercase, treats texts in a way that is not supported here: choose " +
+				"how the model was trained: -tokenizer class",
 			"Lowercase", plain},
 		{added, "GPT2Tokenizer", `it has the added token {"id":420,"content":"<x>"}`,
 			"[39 78 223 420 421]", "[39 78 223 421 420]"},
@@ -561,10 +562,11 @@ func TestIDsBeyond(t *testing.T) {
 	for _, c := range []struct{ name, content, says string }{
 		{"config.json", `{"bos_token_id": ` + large + `}`, "begins a text has the id " + large},
 		{"config.json", `{"model_type": "gpt2", "bos_token_id": 0}`, "bos_token_id say two"},
-		{"", `{"added_tokens": [{"id": -1, "content": "x"}]}`, "another token's"},
-		{"", `{"bos": ` + large + `}`, "has the id " + large},
-		{"", `{"before": [` + large + `]}`, "begins with token " + large},
+		{"", `{"base": "GPT-2", "added_tokens": [{"id": -1, "content": "x"}]}`, "another token's"},
+		{"", `{"base": "GPT-2", "bos": ` + large + `}`, "has the id " + large},
+		{"", `{"base": "GPT-2", "before": [` + large + `]}`, "begins with token " + large},
 		{"", `{"before": 1}`, "convert the model again"},
+		{"", `{"added_tokens": [{"id": 1, "content": "x"}]}`, "convert the model again"},
 	} {
 		tok := tokenizer{meta: map[string]string{metaTokenizer: c.content}}
 		if c.name != "" {
