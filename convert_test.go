@@ -326,10 +326,11 @@ func TestBundleTooLargeForWindows(t *testing.T) {
 
 // A header beyond the format's limit is refused before anything is written.
 func TestConvertLargeHeader(t *testing.T) {
+	set(t, &maxHeader, 1_000_000)
 	ck := randomCheckpoint(Config{1, 1, 4, 1, 1}, 4, "F32")
-	ck.meta["source"] = strings.Repeat("a", maxHeader)
+	ck.meta["source"] = strings.Repeat("a", int(maxHeader))
 	err := caught(func() { newLean(ck, asStored, 1, "") })
-	wantError(t, "large", err, "its header, with the vocabulary, would have 100.0 MB")
+	wantError(t, "large", err, "its header, with the vocabulary, would have 1.0 MB")
 }
 
 // The vocabulary lies in the header as it is: < takes one byte and not six.

@@ -20,7 +20,7 @@ type Tensor struct {
 }
 
 // maxHeader is the format's own limit on the length of the header, in bytes.
-const maxHeader = 100_000_000
+var maxHeader int64 = 100_000_000
 
 // parseSafetensors reads the header of a safetensors file and returns its tensors, whose data are
 // slices of file, in the order of the data, and what it says beside them.
@@ -38,8 +38,8 @@ func parseSafetensors(file []byte) (tensors []Tensor, meta map[string]string, er
 	require(len(file) >= 8, "truncated: %d bytes are too few for a safetensors file", len(file))
 	n, data := binary.LittleEndian.Uint64(file), file[8:]
 	require(n > 0 && (len(data) == 0 || data[0] == '{'), "neither a safetensors nor a PyTorch file")
-	require(n <= maxHeader, "not a safetensors file: its header would have %d bytes, and the "+
-		"format allows %d", n, maxHeader)
+	require(n <= uint64(maxHeader), "not a safetensors file: its header would have %d bytes, and "+
+		"the format allows %d", n, maxHeader)
 	require(n <= uint64(len(data)), "truncated: the safetensors header has %d bytes, the file "+
 		"only %d after its length", n, len(data))
 	entries, err := parseJSON(data[:n])
