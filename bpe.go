@@ -11,10 +11,9 @@ package main
 // symbols, so that there is no text that it cannot encode, and first splits the text into words
 // (splitWord below), so that no token mixes kinds of characters, as in "dog!".
 //
-// vocab.bpe lists 50,000 merges, one on each line: "Ġ t" merges " " and "t". To make the file
-// printable, every byte is written as a character that can be seen: a byte that is a printable
-// character of Latin-1 as that character, the 68 others as U+0100, U+0101, … in order (the space is
-// the 33rd of them: Ġ, U+0120). The ids follow from the file and need no other:
+// vocab.bpe lists 50,000 merges, one on each line: "Ġ t" merges " " and "t". To be seen, a byte
+// that is a printable character of Latin-1 is written as that, the 68 others as U+0100, U+0101, …
+// in order (the space is the 33rd: Ġ, U+0120). The ids follow from the file and need no other:
 //
 //	0–255    the single bytes: first those printable in Latin-1, then the 68 others, each in order
 //	256+i    the token that merge i makes; so a lower id is an earlier merge

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -349,9 +350,11 @@ func readInput(path string, limit int64) (data []byte, err error) {
 	defer catchFault(&err)
 	file := get(os.Open(path))
 	defer file.Close()
-	data = get(io.ReadAll(io.LimitReader(file, limit+1)))
-	require(int64(len(data)) <= limit, "more than %d bytes", limit)
-	return data, nil
+	var text bytes.Buffer // at once as large as the file, where that is known
+	text.Grow(int(min(get(file.Stat()).Size(), limit)) + bytes.MinRead)
+	get(text.ReadFrom(io.LimitReader(file, limit+1)))
+	require(int64(text.Len()) <= limit, "more than %d bytes", limit)
+	return text.Bytes(), nil
 }
 
 // regular is what the system tells of a file, but of no folder, device or pipe, whose writer an

@@ -167,9 +167,8 @@ func (t *tokenizer) appendAround(ids []int, text string, space bool, sets [][]ad
 	return t.appendAround(ids, text[plain:], space, sets[1:])
 }
 
-// longestAt returns the longest token that the text begins with, nil for none. Of the tokens, which
-// are in the order of their texts, the last one that is not behind the text shares the longest
-// beginning with it: what the text begins with, that begins with too.
+// longestAt returns the longest token that the text begins with, nil for none. The tokens are in
+// the order of their texts. So whatever the text begins with, the last one not behind it does, too.
 func longestAt(text string, tokens []addedToken) *addedToken {
 	for text != "" {
 		behind := sort.Search(len(tokens), func(i int) bool { return tokens[i].Content > text })
@@ -183,7 +182,7 @@ func longestAt(text string, tokens []addedToken) *addedToken {
 		if n == len(last.Content) {
 			return last
 		}
-		text, tokens = text[:n], tokens[:behind-1]
+		text = text[:n]
 	}
 	return nil
 }

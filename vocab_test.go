@@ -103,8 +103,8 @@ func TestVocabularyGolden(t *testing.T) {
 	}
 }
 
-// TestVocabularyText checks what tokens are written as, in byte letters, but special ones as they
-// are, and labels of vocabularies that encode nothing.
+// Tokens are written in byte letters, but special ones as they are; a vocabulary that encodes
+// nothing names its own.
 func TestVocabularyText(t *testing.T) {
 	added := `{"added_tokens": [{"id": 0, "content": "<s>", "special": true},
 		{"id": 420, "content": "é Ġ", "special": true}]}`
@@ -338,8 +338,8 @@ func TestRandomVocabularies(t *testing.T) {
 	}
 }
 
-// TestOwnVocabulary runs the program on a model with a vocabulary of its own, before and after it
-// is converted: the folder is its only sign, then the file's metadata.
+// A model with a vocabulary of its own answers the same before and after it is converted: the
+// folder is its only sign, then the file's metadata.
 func TestOwnVocabulary(t *testing.T) {
 	ck := randomCheckpoint(Config{2, 1, 8, 16, smallVocabulary}, 32, "F32")
 	ck.meta["n_head"] = "1"
@@ -384,7 +384,6 @@ func TestOwnVocabulary(t *testing.T) {
 	}
 }
 
-// TestParseIDs reads texts of -ids.
 func TestParseIDs(t *testing.T) {
 	const beyond = " is not a token id: with -ids, texts and answers are numbers from 0 to 9"
 	holds(t, func(text string) string {
