@@ -122,8 +122,8 @@ func TestFacts(t *testing.T) {
 		{`{"n_head": 2, "recurrence": 3, "warmup": 9, "is_decoder": 1}`, "n_head=2; recurrence " +
 			"in config.json is not understood: if it changes what a GPT-2 computes, the numbers " +
 			"are not the model's"},
-		{`{"model_type": "gpt2", "transformers_version": "5.24.0"}`,
-			"activation_function=gelu_new model_type=gpt2"},
+		{`{"model_type": "gpt2", "transformers_version": "5.24.0", "scale_attn_weights": 0}`,
+			"activation_function=gelu_new model_type=gpt2 scale_attn_weights=false"},
 
 		{pyDict{"hyper_parameters": pyDict{"lr": 0.1, "cfg": config()}}, read}, // Lightning's
 		{pyDict{"a": pyDict{"model": pyDict{"config": config()}}}, read},

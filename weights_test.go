@@ -355,6 +355,8 @@ func TestHeads(t *testing.T) {
 		{768, 0, `{"a": {"n_attention_heads": "6"}}`, 0, 0, unread},
 		{768, 0, `{"a": {"d_head": 100, "n_embd": 768}}`, 0, 0, unread},
 		{768, 0, `{"a": {"d_head": 128}}`, 0, 0, unread}, // of what?
+		{768, 0, `{"a": {"d_head": 128, "n_embd": 768}, "b": {"d_head": 64, "n_embd": 768}}`, 0, 0,
+			unread},
 		{768, 0, `{"a": {"d_head": 128}, "b": {"dim_head": 64}}`, 0, 0, unread},
 		{512, 0, `{}`, 0, 0, "the number of attention heads is not known: say it as -heads N, or " +
 			"put a config.json with n_head beside the file"},
