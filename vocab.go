@@ -326,9 +326,9 @@ func (t *tokenizer) load() {
 	has := func(name string) bool { return isFile(filepath.Join(t.folder, name)) }
 	if carried, ok := t.meta[metaTokenizer]; ok {
 		s.file = "the model's metadata"
-		err := json.Unmarshal([]byte(carried), s)
-		require(err == nil && (s.Base != "" || s.Vocab != nil || s.Refused != ""),
-			"not a vocabulary of this program's: convert the model again")
+		if err := json.Unmarshal([]byte(carried), s); err != nil { // which wrote it
+			fail("not a vocabulary of this program's: convert the model again")
+		}
 		if s.Refused != "" {
 			s.file = "" // which that names
 			fail("%s", s.Refused)
@@ -805,7 +805,8 @@ func (t *tokenizer) build() {
 	for _, a := range added {
 		id, ok := t.Vocab[a.Content]
 		text := cmp.Or(t.named[a.ID], t.bpe.token(a.ID))
-		if a.ID < 0 || ok && id != a.ID || !ok && text != "" && text != a.Content {
+		if a.ID < 0 || a.ID >= noToken || ok && id != a.ID ||
+			!ok && text != "" && text != a.Content {
 			fail("the added token %s has the id %d, which is another token's, or it has two",
 				quote(a.Content), a.ID)
 		}
