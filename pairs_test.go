@@ -142,7 +142,7 @@ func TestNothingToRestore(t *testing.T) {
 			wantError(t, string(metric), err, want)
 		}
 	}
-	k, err := runLines(Study{metric: metricDiff}, m, "pairs.tsv", exampleLine)
+	k, err := runLines(Study{metric: metricDiff, layers: "11"}, m, "pairs.tsv", exampleLine)
 	if len(k.lines) != 1 || len(k.means) > 0 || err != nil ||
 		!strings.Contains(k.notes, "pairs.tsv: no mean of 11 tokens") {
 		t.Error(k.lines, k.means, err, k.notes)
@@ -196,7 +196,7 @@ func TestPairLines(t *testing.T) {
 		{"answers the wrong way round", "p.tsv", tabs(clean, corrupt, "Smith", "Jones"),
 			"p.tsv:1: the clean run itself prefers the corrupt answer", 1},
 	} {
-		k, err := runLines(Study{metric: metricDiff}, newCircuit(), c.file, c.lines)
+		k, err := runLines(Study{metric: metricDiff, layers: "11"}, newCircuit(), c.file, c.lines)
 		if err != nil {
 			k.notes += err.Error()
 		}
@@ -624,7 +624,7 @@ func TestResume(t *testing.T) {
 func TestKilled(t *testing.T) {
 	resumed := func(name string) []string {
 		pairs := filepath.Join(filepath.Dir(name), "pairs.tsv")
-		return []string{"-pairs", pairs, "-o", "", "-json", name, "-resume"}
+		return []string{"-pairs", pairs, "-o", "", "-json", name, "-resume", "-layers", "9:"}
 	}
 	if name := os.Getenv("MECHPATCH_TEST_RESUME"); name != "" {
 		code, _, _ := command(t, resumed(name)...)
