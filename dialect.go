@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // How trainers name, turn and split the tensors of a GPT-2, and what they say about it beside them.
@@ -420,28 +421,29 @@ type word struct {
 	exact     bool // a key is spelt so
 }
 
-// knownWords are the words by what is alike of all their spellings, and ownWord fits one of those
-// that nothing but the architecture of a model has where a text gives it a value, as YAML, TOML,
-// Python and command lines do.
-var knownWords, ownWord = func() (all map[string]word, own *regexp.Regexp) {
-	all = map[string]word{}
+// wordTable is the words by what is alike of all their spellings, and an expression of their own:
+// it fits one that nothing but the architecture of a model has where a text gives it a value, as
+// YAML, TOML, Python and command lines do. It is made when it is first needed.
+var wordTable = sync.OnceValues(func() (known map[string]word, own *regexp.Regexp) {
+	known = map[string]word{}
 	var names []string
 	for _, k := range keyTable {
 		own := strings.Fields(k.names)
 		for i, name := range append(own, strings.Fields(k.others)...) {
-			all[bare(name)] = word{name, own[0], k.kind, i >= len(own), false}
+			known[bare(name)] = word{name, own[0], k.kind, i >= len(own), false}
 			if name != "vocab_size" {
 				names = append(names, name)
 			}
 		}
 	}
 	one := "(" + strings.Join(names, "|") + ")"
-	return all, regexp.MustCompile("__" + one + "|" + one + `['"\\ ]*[:=>0-9]`)
-}()
+	return known, regexp.MustCompile("__" + one + "|" + one + `['"\\ ]*[:=>0-9]`)
+})
 
 // wordIn finds such a word in a text; "" if there is none.
 func wordIn(text string) string {
-	found := ownWord.FindString(strings.ReplaceAll(text, "-", "_"))
+	_, own := wordTable()
+	found := own.FindString(strings.ReplaceAll(text, "-", "_"))
 	return strings.Trim(found, `_'"\ :=>0123456789`)
 }
 
@@ -453,9 +455,10 @@ func bare(key string) string {
 // wordOf is the word that a key is, in any spelling. Flattened configurations put more before it,
 // such as "model.n_head" or "model_n_head".
 func wordOf(key string) word {
+	known, _ := wordTable()
 	for _, prefix := range []string{"", "model_", "config_"} {
 		name := strings.TrimPrefix(lastPart(key), prefix)
-		if w, ok := knownWords[bare(name)]; ok {
+		if w, ok := known[bare(name)]; ok {
 			w.exact = name == w.name
 			return w
 		}

@@ -59,20 +59,25 @@ func parseRepository(spec string) (_ Repository, err error) {
 			id = p.id
 		}
 	}
-	const name = `(\w[\w.-]{0,95})`
+	const name = `(\w[\w.-]*)`
 	page := regexp.MustCompile(`^\w+://[^/]+/` + name + "/" + name).FindStringSubmatch(spec)
-	isID, _ := regexp.MatchString("^"+name+"/"+name+"$", id)
-	isRevision, _ := regexp.MatchString(`^\w[\w.+@-]{0,95}(/\w[\w.+@-]{0,95})*$`, revision)
+	// The length is no part of the patterns, which it would make a hundred times as large.
+	isLong := func(part string) bool { return len(part) > 96 }
+	fits := func(text, pattern string) bool {
+		ok, _ := regexp.MatchString("^"+pattern+"$", text)
+		return ok && !slices.ContainsFunc(strings.Split(text, "/"), isLong)
+	}
 	const files = " .safetensors .bin .pt .pth .ckpt .json .gguf .h5 .git "
 	switch {
 	case spec == "circuit":
 		fail("it is built into the program")
 	case page != nil:
 		fail("it is a page: the model's name is %s/%s", page[1], page[2])
-	case !isID || strings.Contains(id, "..") || strings.Contains(id, "--") ||
+	case !fits(id, name+"/"+name) || strings.Contains(id, "..") || strings.Contains(id, "--") ||
 		strings.Contains(files, " "+path.Ext(id)+" "):
 		fail("no model of that name: known are %sand ORGANISATION/NAME on the hub", known)
-	case hasRevision && (!isRevision || strings.Contains(revision, "..")):
+	case hasRevision && (!fits(revision, `\w[\w.+@-]*(/\w[\w.+@-]*)*`) ||
+		strings.Contains(revision, "..")):
 		fail("%s is not a revision", quote(revision))
 	}
 	return Repository{id: id, revision: revision}, nil
